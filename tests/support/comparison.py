@@ -1,0 +1,93 @@
+"""Z: the full comparison. Every id and the whole content of Typesense equals the mapped content of MongoDB.
+
+It reads both sides whole, with clients of its own: nothing that the product believes about itself counts.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from tests.support.stack import Names, mongo_client, typesense_client
+from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.source.keys import BSON_OPTIONS, typesense_id
+from tsync_stream.target.mapping import MappingOptions, encode_line, map_document
+
+_EXPORT_TIMEOUT_S = 60.0
+
+
+@dataclass
+class Difference:
+    """Typesense ids that are not as they should be. Falsy when there are none."""
+
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    different: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.extra or self.different)
+
+    def __str__(self) -> str:
+        parts = ("missing", self.missing), ("extra", self.extra), ("different", self.different)
+        return ", ".join(f"{len(ids)} {name} {ids[:3]}" for name, ids in parts)
+
+
+def expected_documents(stack: EmbeddedStack, names: Names) -> dict[str, Any]:
+    """What Typesense should hold, by id, from all of MongoDB."""
+    with mongo_client(stack) as client:
+        collection = client[names.database].get_collection(names.collection, codec_options=BSON_OPTIONS)
+        return {
+            typesense_id(document["_id"]): orjson.loads(encode_line(map_document(document, MappingOptions())))
+            for document in collection.find()
+        }
+
+
+def actual_documents(stack: EmbeddedStack, names: Names) -> dict[str, Any]:
+    """What Typesense holds, by id; nothing while the collection is missing."""
+    with typesense_client(stack) as client:
+        path = f"/collections/{names.typesense_collection}/documents/export"
+        answer = client.get(path, timeout=_EXPORT_TIMEOUT_S)
+        if answer.status_code == 404:
+            return {}
+        answer.raise_for_status()
+        documents = [orjson.loads(line) for line in answer.content.splitlines() if line]
+    return {document["id"]: document for document in documents}
+
+
+def difference(stack: EmbeddedStack, names: Names, *, ignoring: frozenset[str] = frozenset()) -> Difference:
+    """Compare all of Typesense with all of MongoDB; ids in `ignoring` (open dead letters) are left out."""
+    expected, actual = expected_documents(stack, names), actual_documents(stack, names)
+    return Difference(
+        missing=sorted(expected.keys() - actual.keys() - ignoring),
+        extra=sorted(actual.keys() - expected.keys() - ignoring),
+        different=sorted(
+            document_id
+            for document_id in (expected.keys() & actual.keys()) - ignoring
+            if expected[document_id] != actual[document_id]
+        ),
+    )
+
+
+def wait_until_equal(
+    stack: EmbeddedStack, names: Names, *, timeout_s: float = 30.0, ignoring: frozenset[str] = frozenset()
+) -> None:
+    """Wait for Z. Fails with what still differs."""
+    last = Difference()
+
+    def equal() -> bool:
+        nonlocal last
+        last = difference(stack, names, ignoring=ignoring)
+        return not last
+
+    wait_for(equal, timeout_s, lambda: f"Typesense does not show MongoDB: {last}")
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float, otherwise: Callable[[], str] | str) -> None:
+    """Look until the condition holds. Fails with `otherwise` after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(otherwise() if callable(otherwise) else otherwise)
+        time.sleep(0.05)

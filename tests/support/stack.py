@@ -1,0 +1,121 @@
+"""Names for one test on the shared servers, and what puts the servers right again after it.
+
+Invariants:
+- Everything a test makes on a server carries its token in its name, so tests share servers without meeting.
+- After a test the servers run, are thawed, answer, have no fail point, and hold nothing with its token.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import redis
+from pymongo import MongoClient
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tsync_stream.embedded import EmbeddedStack, RedisServer
+
+_REQUEST_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names that one test uses, all of which begin with its token."""
+
+    token: str
+    database: str
+    collection: str
+    typesense_collection: str
+    primary_queue_key: str
+    backup_queue_key: str
+    state_database: str
+
+    @classmethod
+    def new(cls) -> "Names":
+        """Names that nobody else uses."""
+        token = f"t{uuid4().hex[:12]}"
+        return cls(
+            token=token,
+            database=f"{token}_source",
+            collection=f"{token}_listings",
+            typesense_collection=f"{token}_listings",
+            primary_queue_key=f"{token}_queue",
+            backup_queue_key=f"{token}_queue_backup",
+            state_database=f"{token}_state",
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The settings that make a worker use these names, to lay over the stack's."""
+        return {
+            "MONGODB_DATABASE": self.database,
+            "MONGODB_COLLECTION": self.collection,
+            "TYPESENSE_COLLECTION_NAME": self.typesense_collection,
+            "PRIMARY_REDIS_QUEUE_KEY": self.primary_queue_key,
+            "BACKUP_REDIS_QUEUE_KEY": self.backup_queue_key,
+            "STATE_DATABASE": self.state_database,
+        }
+
+
+@contextmanager
+def mongo_client(stack: EmbeddedStack) -> Iterator[MongoClient[dict[str, Any]]]:
+    """A client of the stack's MongoDB that gives up soon."""
+    timeout_ms = int(_REQUEST_TIMEOUT_S * 1000)
+    client: MongoClient[dict[str, Any]] = MongoClient(
+        stack.mongo.uri, serverSelectionTimeoutMS=timeout_ms, socketTimeoutMS=timeout_ms
+    )
+    with client:
+        yield client
+
+
+def redis_client(server: RedisServer, timeout_s: float = _REQUEST_TIMEOUT_S) -> "closing[redis.Redis]":
+    """A client of one of the stack's Redis servers that tries once, to be used in a `with`."""
+    return closing(
+        redis.Redis(
+            port=server.port,
+            password=server.options.password or None,
+            socket_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+        )
+    )
+
+
+def typesense_client(stack: EmbeddedStack) -> httpx.Client:
+    """A plain HTTP client of the stack's Typesense, to be used in a `with`."""
+    return httpx.Client(
+        base_url=f"http://127.0.0.1:{stack.typesense.port}",
+        headers={"X-TYPESENSE-API-KEY": stack.typesense.api_key},
+        timeout=_REQUEST_TIMEOUT_S,
+    )
+
+
+def repair(stack: EmbeddedStack) -> None:
+    """Bring back what a test froze, killed or told to fail."""
+    for server in stack.servers.values():
+        server.thaw()
+        server.start()
+    with mongo_client(stack) as client:
+        client.admin.command("configureFailPoint", "failCommand", mode="off")
+
+
+def remove(stack: EmbeddedStack, names: Names) -> None:
+    """Remove everything that carries the test's token from all servers."""
+    with mongo_client(stack) as client:
+        for database in client.list_database_names():
+            if database.startswith(names.token):
+                client.drop_database(database)
+    for server in (stack.primary_redis, stack.backup_redis):
+        with redis_client(server) as queue:
+            for key in queue.scan_iter(match=f"*{names.token}*", count=1000):
+                queue.unlink(key)
+    with typesense_client(stack) as typesense:
+        for alias in typesense.get("/aliases").raise_for_status().json()["aliases"]:
+            if alias["name"].startswith(names.token):
+                typesense.delete(f"/aliases/{alias['name']}").raise_for_status()
+        for collection in typesense.get("/collections").raise_for_status().json():
+            if collection["name"].startswith(names.token):
+                typesense.delete(f"/collections/{collection['name']}").raise_for_status()

@@ -1,0 +1,132 @@
+"""The real worker as a subprocess: `faust -A tsync_stream worker`, as a user starts it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from tests.support.comparison import wait_for
+from tests.support.stack import Names
+from tsync_stream.embedded import EmbeddedStack
+
+FAUST = Path(sys.executable).with_name("faust")
+_START_S = 30.0
+_STOP_S = 30.0
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Worker:
+    """One replica. In a `with` it is started, and stopped whatever happens."""
+
+    def __init__(self, stack: EmbeddedStack, names: Names, directory: Path, **settings: str) -> None:
+        self.port = free_port()
+        self.environment = {
+            **os.environ,
+            **stack.environment(),
+            **names.environment(),
+            "WEB_PORT": str(self.port),
+            "LEASE_TTL": "15s",
+            **settings,
+        }
+        self._directory = directory
+        self.log_path = directory / f"worker-{self.port}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.running:
+            self.kill()
+        if kind is not None:
+            print(f"--- log of the worker, its last lines ---\n{self.log()[-6000:]}")
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """True between start and the end of the process."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process and wait until its web server answers."""
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [FAUST, "-A", "tsync_stream", "worker", "-l", "info"],
+                env=self.environment,
+                cwd=self._directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_for(self._answers, _START_S, lambda: f"the worker does not start:\n{self.log()[-3000:]}")
+
+    def stop(self) -> int:
+        """SIGTERM, and wait for the end; returns the exit code."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(_STOP_S)
+
+    def kill(self) -> None:
+        """SIGKILL, as a crash or the out-of-memory killer would."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(_STOP_S)
+
+    def health(self) -> dict[str, Any]:
+        """The answer of /health."""
+        answer: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5.0).json()
+        return answer
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers of /metrics."""
+        text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5.0).text
+        pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def log(self) -> str:
+        """What the process has printed so far."""
+        return self.log_path.read_text(errors="replace")
+
+    def run_command(self, *arguments: str, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
+        """Run another `faust -A tsync_stream …` with the same settings."""
+        return subprocess.run(
+            [FAUST, "-A", "tsync_stream", *arguments],
+            env=self.environment,
+            cwd=self._directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise AssertionError(f"the worker ended with {self._process.returncode}:\n{self.log()[-3000:]}")
+        try:
+            self.health()
+        except httpx.HTTPError:
+            return False
+        return True

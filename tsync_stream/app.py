@@ -1,0 +1,178 @@
+"""The Faust application: three agents, joined by in-memory channels, with the queue in the middle. No Kafka.
+
+    MongoDB ─change stream─▶ changes ─▶ capture ─▶ entries ─▶ persist ─▶ queue (Redis Streams)
+                                                                            │
+    MongoDB ◀─reads the documents─ sync ◀─ batches ◀──────── reader ◀───────┘
+                                    └─▶ Typesense
+
+What stands before and behind the channels (the change feed, the reader, leases) is `replica.runtime.Replica`.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, cast
+
+import faust
+from faust.app.base import BootStrategy
+from faust.web import Request, Response, View
+from faust.worker import Worker as FaustWorker
+
+from tsync_stream.commands import add_commands
+from tsync_stream.config import Settings, lines_for_exit, load_settings
+from tsync_stream.dead_letters import DeadLetters
+from tsync_stream.embedded_settings import embedded_stack
+from tsync_stream.errors import ConfigurationError
+from tsync_stream.observe.health import Health
+from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
+from tsync_stream.replica.runtime import Channels, Replica
+from tsync_stream.stages.capture import capture_agent
+from tsync_stream.stages.persist import persist_agent
+from tsync_stream.stages.sync import Sync, sync_agent
+
+log = logging.getLogger(__name__)
+
+EXIT_CONFIGURATION = 2
+EXIT_UNFORESEEN = 70  # sysexits.h: EX_SOFTWARE
+
+
+class NoKafka(BootStrategy):
+    """Start agents and the web server, nothing of a broker's."""
+
+    enable_kafka = False
+
+
+class Worker(FaustWorker):
+    """A worker that a second signal stops at once: what it had in hand stays unacked in the queue."""
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        if self._signal_stop_time:
+            log.warning("second signal: stopping at once; the queue keeps what was not finished")
+            os._exit(128 + int(signal))
+        super()._schedule_shutdown(signal)
+
+    def execute_from_commandline(self) -> NoReturn:
+        """Run the app, inside its embedded stack if it has one."""
+        app = cast("TsyncApp", self.app)
+        try:
+            with app.embedded_stack():
+                super().execute_from_commandline()
+        except ConfigurationError as error:
+            print(lines_for_exit(error), file=sys.stderr)
+            sys.exit(EXIT_CONFIGURATION)
+
+
+class TsyncApp(faust.App):
+    """The Faust app of one replica. `replica` exists while the worker runs."""
+
+    BootStrategy = NoKafka
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.health = Health()
+        self.metrics = Metrics()
+        self._sync: Sync
+        self._replica: Replica | None = None
+        self._starting: asyncio.Task[None] | None = None
+        super().__init__(
+            "tsync-stream",
+            broker="memory://",
+            datadir=f"{tempfile.gettempdir()}/tsync-stream",
+            web_bind=settings.web_bind,
+            web_port=settings.web_port,
+            web_host=settings.web_bind,
+            worker_redirect_stdouts=False,
+            Worker=Worker,
+            autodiscover=False,
+        )
+        self._build()
+
+    def _build(self) -> None:
+        buffer = self.settings.buffer
+        # A batch on the first two is one read of the change stream: up to a whole buffer of changes.
+        changes = self.channel(maxsize=1)
+        entries = self.channel(maxsize=1)
+        batches = self.channel(maxsize=max(1, buffer.max_buffer_size // buffer.batch_size))
+
+        self.agent(changes, name="capture", sink=[entries])(capture_agent(self._dead_letters, self.metrics))
+        self.agent(entries, name="persist")(persist_agent(self.metrics))
+        self.agent(batches, name="sync", concurrency=self.settings.sync_lanes)(sync_agent(lambda: self._sync))
+
+        self._channels = Channels(
+            send_changes=lambda value: changes.send(value=value),
+            send_entries=lambda value: entries.send(value=value),
+            send_batch=lambda value: batches.send(value=value),
+        )
+
+    @contextmanager
+    def embedded_stack(self) -> Iterator[None]:
+        """With TSYNC_EMBEDDED: start our own servers, and use settings that lead to them."""
+        if not self.settings.embedded:
+            yield
+            return
+        with embedded_stack(self.settings) as environment:
+            self.settings = load_settings(environ={**os.environ, **environment})
+            yield
+
+    async def on_started(self) -> None:
+        """The agents run: start feeding them. Without Kafka nobody else lets the channels flow."""
+        self.flow_control.resume()
+        replica = Replica(self.settings, self._channels, self.health, self.metrics)
+        self._replica = replica
+        self._sync = Sync(replica.route, replica.target, replica.dead_letters, self.metrics, self.settings)
+        self._starting = asyncio.create_task(replica.start(self._sync.use_schema, self._end_at_once))
+        await super().on_started()
+
+    async def on_stop(self) -> None:
+        """Finish what is in hand while the agents still run, then let Faust stop them."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        if self._replica is not None:
+            await self._replica.stop()
+            self._replica = None
+        await super().on_stop()
+
+    def _end_at_once(self, error: BaseException) -> None:
+        """End the process at once: whatever failed cannot be trusted with a tidy stop. The queue keeps everything."""
+        log.critical("an unforeseen error; this replica ends, and its leases are taken over", exc_info=error)
+        os._exit(EXIT_UNFORESEEN)
+
+    def _dead_letters(self) -> DeadLetters:
+        assert self._replica is not None, "agents get work from the replica only"
+        return self._replica.dead_letters
+
+
+def add_pages(app: TsyncApp) -> None:
+    """`/health` (503 while anything is red) and `/metrics` (for Prometheus)."""
+
+    @app.page("/health", name="health")
+    async def health(view: View, request: Request) -> Response:
+        report = app.health.report()
+        return view.json(report, status=200 if report["status"] == "green" else 503)
+
+    @app.page("/metrics", name="metrics")
+    async def metrics(view: View, request: Request) -> Response:
+        app.metrics.healthy.set(0 if app.health.problems else 1)
+        return view.bytes(app.metrics.exposition(), content_type=CONTENT_TYPE)
+
+
+def create_app(settings: Settings) -> TsyncApp:
+    """The application for these settings; nothing is connected yet."""
+    app = TsyncApp(settings)
+    add_pages(app)
+    add_commands(app)
+    return app
+
+
+def app_from_environment() -> TsyncApp:
+    """The application that the environment describes. Prints every problem and exits with 2 if it cannot be."""
+    try:
+        return create_app(load_settings())
+    except ConfigurationError as error:
+        print(lines_for_exit(error), file=sys.stderr)
+        sys.exit(EXIT_CONFIGURATION)

@@ -1,0 +1,330 @@
+"""Reads every setting of setting_table.py, checks them together, and gives them as frozen dataclasses.
+
+Invariants: the process environment wins over `.env`, and `.env` is looked for in the working directory only.
+Settings are either all good or not there at all: every problem is reported, in one ConfigurationError.
+Secrets (the API key, passwords, the MongoDB URI) show in no message, no `repr` and no `describe()`.
+"""
+
+import difflib
+import operator
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from decouple import RepositoryEnv
+
+from tsync_stream.errors import ConfigurationError
+from tsync_stream.setting_table import SETTINGS, Setting, settings_table
+
+TIERS = ("PRIMARY", "BACKUP")
+
+# ---- what the rest of the program sees; fields that end in _s are seconds ----
+
+
+@dataclass(frozen=True, slots=True)
+class MongoSettings:
+    """The source: one collection of one database."""
+
+    uri: str = field(repr=False)
+    database: str
+    collection: str
+
+
+@dataclass(frozen=True, slots=True)
+class TypesenseSettings:
+    """The target: one collection of one server or cluster."""
+
+    api_key: str = field(repr=False)
+    hosts: tuple[str, ...]
+    port: int
+    protocol: str
+    collection_name: str
+    connection_timeout_s: float
+    keepalive_timeout_s: float
+    max_retries: int
+    retry_backoff_s: float
+    schema_file: Path | None
+
+    @property
+    def node_urls(self) -> tuple[str, ...]:
+        """The base URL of every node, without a slash at its end; IPv6 addresses are in brackets."""
+        names = (f"[{host}]" if ":" in host else host for host in self.hosts)
+        return tuple(f"{self.protocol}://{name}:{self.port}" for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class BufferSettings:
+    """How changes are gathered between two stages: counts of changes, and seconds."""
+
+    max_buffer_size: int
+    batch_size: int
+    flush_interval_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """One of the two Redis tiers of the queue."""
+
+    name: Literal["primary", "backup"]
+    host: str
+    port: int
+    password: str = field(repr=False)
+    db: int
+    queue_key: str
+    pool_size: int
+    min_idle_conns: int
+    max_retries: int
+    retry_backoff_s: float
+    conn_max_lifetime_s: float
+    save_interval_s: float
+    append_only: bool
+    append_filename: str
+    rdb_filename: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, read and checked. Paths are absolute; sizes are in bytes."""
+
+    mongo: MongoSettings
+    typesense: TypesenseSettings
+    buffer: BufferSettings
+    primary_redis: RedisSettings
+    backup_redis: RedisSettings
+    state_database: str
+    partitions: int
+    lease_ttl_s: float
+    max_backlog: int
+    import_max_bytes: int
+    sync_lanes: int
+    date_unit: Literal["s", "ms"]
+    mass_delete_share: float
+    embedded: bool
+    embedded_dir: Path
+    mongod_executable: Path | None
+    redis_server_executable: Path | None
+    typesense_server_executable: Path | None
+    web_bind: str
+    web_port: int
+    log_level: str
+
+    def describe(self) -> dict[str, str]:
+        """The name of every setting and its value as it would be written, fit for a log: no secrets."""
+        values = ((setting, operator.attrgetter(setting.field)(self)) for setting in SETTINGS)
+        return {setting.name: setting.form.show(value) for setting, value in values}
+
+
+# ---- reading ----
+
+
+def load_settings(directory: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read all settings from `environ` (os.environ), then from `.env` in `directory` (the working directory).
+
+    Raises ConfigurationError with every problem there is: no setting is used unless all of them are good.
+    """
+    directory = (directory or Path.cwd()).absolute()
+    texts = read_texts(directory, environ)
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for setting in SETTINGS:
+        text = texts.get(setting.name, setting.default)
+        try:
+            values[setting.name] = _read(setting, text, directory)
+        except ValueError as error:
+            problems.append(setting.problem(text, str(error)))
+    problems += _broken_rules(values)
+    if problems:
+        raise ConfigurationError(problems)
+    return _build(values)
+
+
+def read_texts(directory: Path, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Every variable's text as given, ours or not: `.env` in `directory`, overlaid by `environ` (os.environ).
+
+    Raises ConfigurationError when there is a `.env` that cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    dotenv = directory / ".env"
+    texts: dict[str, str] = {}
+    try:
+        if dotenv.is_file():
+            # The byte order mark that some editors write would otherwise become part of the first name.
+            texts = RepositoryEnv(str(dotenv), encoding="utf-8-sig").data
+    except OSError as error:
+        raise ConfigurationError(f"{dotenv} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{dotenv} cannot be read: it is not a UTF-8 text file") from None
+    return {**texts, **environ}
+
+
+def _read(setting: Setting, text: str, directory: Path) -> Any:
+    value = setting.form.parse(text)
+    if isinstance(value, Path):
+        value = directory / value
+    setting.form.inspect(value)
+    return value
+
+
+def _build(values: Mapping[str, Any]) -> Settings:
+    def part(name: str) -> dict[str, Any]:
+        places = ((setting.field.rpartition("."), values[setting.name]) for setting in SETTINGS)
+        return {field: value for (place, _, field), value in places if place == name}
+
+    return Settings(
+        mongo=MongoSettings(**part("mongo")),
+        typesense=TypesenseSettings(**part("typesense")),
+        buffer=BufferSettings(**part("buffer")),
+        primary_redis=RedisSettings(name="primary", **part("primary_redis")),
+        backup_redis=RedisSettings(name="backup", **part("backup_redis")),
+        **part(""),
+    )
+
+
+# ---- rules between settings ----
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What must hold between settings that fit by themselves; `otherwise` is filled with their values."""
+
+    names: tuple[str, ...]
+    holds: Callable[..., bool]
+    otherwise: str
+
+
+def _outlives_requests(lease_ttl_s: float, timeout_s: float) -> bool:
+    # Thrice 400ms is a hair more than 1.2s in floats.
+    return lease_ttl_s + 1e-9 >= 3 * timeout_s
+
+
+def _different_queues(*places: object) -> bool:
+    def server(host: object) -> object:
+        return "localhost" if host in {"localhost", "127.0.0.1", "::1"} else str(host).lower()
+
+    primary, backup = places[:4], places[4:]
+    return (server(primary[0]), *primary[1:]) != (server(backup[0]), *backup[1:])
+
+
+RULES = (
+    Rule(
+        ("BATCH_SIZE", "MAX_BUFFER_SIZE"),
+        operator.le,
+        "BATCH_SIZE={} is larger than MAX_BUFFER_SIZE={}: a batch could never fill",
+    ),
+    Rule(
+        ("BATCH_SIZE", "MAX_BACKLOG"),
+        operator.le,
+        "BATCH_SIZE={} is larger than MAX_BACKLOG={}: no batch would ever fit into the queue",
+    ),
+    Rule(
+        ("SYNC_LANES", "PARTITIONS"),
+        operator.le,
+        "SYNC_LANES={} is larger than PARTITIONS={}: each lane needs a partition of its own",
+    ),
+    Rule(
+        ("LEASE_TTL", "TYPESENSE_CONNECTION_TIMEOUT"),
+        _outlives_requests,
+        "LEASE_TTL={} is less than three times TYPESENSE_CONNECTION_TIMEOUT={}: raise the one or lower the "
+        "other, or a request could outlive the lease it is sent under",
+    ),
+    Rule(
+        ("STATE_DATABASE", "MONGODB_DATABASE"),
+        # MongoDB refuses a second database whose name differs in case alone.
+        lambda state, source: state.lower() != source.lower(),
+        "STATE_DATABASE={} and MONGODB_DATABASE={} are the same database: our own state needs another one",
+    ),
+    Rule(
+        ("MONGODB_DATABASE", "MONGODB_COLLECTION"),
+        lambda database, collection: len(f"{database}.{collection}".encode()) <= 255,
+        "MONGODB_DATABASE={} and MONGODB_COLLECTION={} are longer than the 255 bytes that MongoDB allows",
+    ),
+    Rule(
+        tuple(f"{tier}_REDIS_{name}" for tier in TIERS for name in ("HOST", "PORT", "DB", "QUEUE_KEY")),
+        _different_queues,
+        "PRIMARY_REDIS_* and BACKUP_REDIS_* name one and the same queue ({}:{}, database {}, key {}): "
+        "set another server, database or BACKUP_REDIS_QUEUE_KEY",
+    ),
+    *(
+        Rule(
+            (f"{tier}_REDIS_MIN_IDLE_CONNS", f"{tier}_REDIS_POOL_SIZE"),
+            operator.le,
+            f"{tier}_REDIS_MIN_IDLE_CONNS={{}} is larger than {tier}_REDIS_POOL_SIZE={{}}",
+        )
+        for tier in TIERS
+    ),
+    *(
+        Rule(
+            (f"{tier}_REDIS_APPEND_FILENAME", f"{tier}_REDIS_RDB_FILENAME"),
+            operator.ne,
+            f"{tier}_REDIS_APPEND_FILENAME={{}} and {tier}_REDIS_RDB_FILENAME={{}} are the same file",
+        )
+        for tier in TIERS
+    ),
+)
+
+
+def _broken_rules(values: Mapping[str, Any]) -> list[str]:
+    """A sentence for each broken rule; a rule about a value that does not even fit by itself has to wait."""
+    forms = {setting.name: setting.form for setting in SETTINGS}
+    problems = []
+    for rule in RULES:
+        if all(name in values for name in rule.names):
+            given = [values[name] for name in rule.names]
+            if not rule.holds(*given):
+                shown = (forms[name].show(values[name]) for name in rule.names)
+                problems.append(rule.otherwise.format(*shown))
+    return problems
+
+
+# ---- for people ----
+
+PREFIXES = ("MONGODB_", "TYPESENSE_", "PRIMARY_REDIS_", "BACKUP_REDIS_", "TSYNC_")
+
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_[0-9]+_(TCP|UDP)")
+
+
+def unknown_names(texts: Mapping[str, str]) -> list[str]:
+    """A warning for each variable that looks like one of ours and is none; `read_texts` gives the `texts`.
+
+    A name with one of our prefixes needs little likeness for a suggestion; any other must be nearly equal to
+    a setting's name, because the environment is full of names that are none of our business.
+    """
+    known = [setting.name for setting in SETTINGS]
+    warnings = []
+    for name in sorted(set(texts).difference(known)):
+        # python-decouple takes `export NAME` for a name; Kubernetes adds links for services named like ours.
+        bare = name.removeprefix("export ").strip().upper()
+        ours = bare.startswith(PREFIXES)
+        likely = difflib.get_close_matches(bare, known, n=1, cutoff=0.6 if ours else 0.9)
+        if (ours or likely) and not _SERVICE_LINK.search(name):
+            suggestion = f"; did you mean {likely[0]}?" if likely else ""
+            warnings.append(f"{name} is not a setting and is ignored{suggestion}")
+    return warnings
+
+
+def lines_for_exit(error: ConfigurationError) -> str:
+    """What a person reads before the program exits with 2: a heading, each problem, and the way on."""
+    count = len(error.problems)
+    lines = [f"tsync-stream cannot start: {count} {'problem' if count == 1 else 'problems'}"]
+    lines += [f"  - {problem}" for problem in error.problems]
+    lines.append("Set these in the environment or in .env; docs/settings.md describes every setting.")
+    return "\n".join(lines)
+
+
+TABLE_BEGINS = "<!-- settings: begin (written by `python -m tsync_stream.config docs/settings.md`) -->"
+TABLE_ENDS = "<!-- settings: end -->"
+
+
+def with_table(page: str) -> str:
+    """The page with today's tables between its two markers; ValueError when a marker is missing."""
+    before, after = page[: page.index(TABLE_BEGINS)], page[page.index(TABLE_ENDS) :]
+    return f"{before}{TABLE_BEGINS}\n\n{settings_table()}\n{after}"
+
+
+if __name__ == "__main__":
+    document = Path(sys.argv[1])
+    document.write_text(with_table(document.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,252 @@
+"""Leases in MongoDB: which replica captures, and which owns each partition.
+
+One document per replica carries a beat that the replica counts up; that one update renews all of its leases.
+Invariants:
+
+- A holder believes in its leases for less than LEASE_TTL after the *start* of its last renewal, on its own clock.
+- A contender first marks a replica expired, by compare-and-set on a beat that it saw unchanged for 1.5 LEASE_TTL
+  of its own clock (or whose process is surely dead). An expired replica can never renew again. Only then are its
+  leases taken. No clock is compared across machines.
+- A lease's fence grows with every change of hands.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bson.timestamp import Timestamp
+from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
+from pymongo.errors import BulkWriteError
+
+from tsync_stream import clock
+from tsync_stream.coordination.identity import Identity, is_dead
+from tsync_stream.coordination.sharing import CAPTURE, LeaseView, decide, partition_lease
+from tsync_stream.errors import TsyncError
+from tsync_stream.model import BEGINNING_OF_TIME
+from tsync_stream.state import LEASES, translated
+
+log = logging.getLogger(__name__)
+
+# How many LEASE_TTL a contender waits for an unchanged beat, and how long a holder believes in its leases.
+PATIENCE = 1.5
+BELIEF = 0.9
+RENEWALS_PER_TTL = 3
+LOOKS_PER_TTL = 15
+DUPLICATE_KEY = 11000
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A lease of ours, taken at `taken_s` of our clock.
+
+    `after_expiry`: its last holder did not give it back, so its last writes are doubtful.
+    """
+
+    name: str
+    fence: int
+    after_expiry: bool
+    taken_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    beat: int
+    since_s: float
+
+
+class LeaseKeeper:
+    """Keeps this replica's leases. `keep` runs until cancelled; `stop` gives everything back.
+
+    `before_giving_back(name)` is awaited before a lease is given back: it returns when nothing uses it any more.
+    """
+
+    def __init__(
+        self,
+        database: AsyncIOMotorDatabase[Any],
+        identity: Identity,
+        partitions: int,
+        ttl_s: float,
+        before_giving_back: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._client = database.client
+        self._collection = database[LEASES]
+        self._identity = identity
+        self._ttl_s = ttl_s
+        self._names = [CAPTURE, *(partition_lease(partition) for partition in range(partitions))]
+        self._before_giving_back = before_giving_back
+        self._generation = 0
+        self._sightings: dict[str, _Sighting] = {}
+        self._believed_until_s = 0.0
+        self.held: dict[str, Held] = {}
+        self.live_replicas = 0
+        self.operation_time = BEGINNING_OF_TIME
+        self.statistics: Mapping[str, Any] = {}
+        self.changed = asyncio.Event()
+
+    @property
+    def replica(self) -> str:
+        """The name that other replicas see: new at every start, and after every expiry."""
+        return f"{self._identity.replica}.{self._generation}"
+
+    def holding(self, name: str) -> Held | None:
+        """The lease, if we hold it and still believe in it."""
+        return self.held.get(name) if self.time_left_s() > 0 else None
+
+    def time_left_s(self) -> float:
+        """For how long we may believe in our leases."""
+        return self._believed_until_s - clock.now_s()
+
+    async def start(self) -> None:
+        """Create what is missing and announce ourselves. Raises the errors of `errors.from_mongo`."""
+        documents = [{"_id": name, "holder": None, "fence": 0} for name in self._names]
+        async with translated():
+            try:
+                await self._collection.insert_many(documents, ordered=False)
+            except BulkWriteError as error:
+                if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
+                    raise
+            await self._announce()
+
+    async def keep(self) -> None:
+        """Renew and look around until cancelled. Errors of MongoDB are waited out: leases then simply run out."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._repeat(self._renew, self._ttl_s / RENEWALS_PER_TTL))
+            group.create_task(self._repeat(self._look, min(1.0, self._ttl_s / LOOKS_PER_TTL)))
+
+    async def stop(self) -> None:
+        """Give all leases back at once, so that the others need not wait. Nothing may use them any more."""
+        async with translated():
+            await self._collection.update_many({"holder": self.replica}, {"$set": {"holder": None}})
+            await self._collection.delete_one({"_id": f"replica:{self.replica}"})
+        self.held.clear()
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]], interval_s: float) -> None:
+        while True:
+            try:
+                await step()
+            except TsyncError as error:
+                log.warning("leases: %s; trying again, leases last %.1f s more", error, max(0.0, self.time_left_s()))
+            await asyncio.sleep(interval_s)
+
+    async def _announce(self) -> None:
+        self._generation += 1
+        started_s = clock.now_s()
+        await self._collection.insert_one(
+            {
+                "_id": f"replica:{self.replica}",
+                "beat": 0,
+                "expired": False,
+                "identity": self._identity.to_bson(),
+            }
+        )
+        self._believed_until_s = started_s + BELIEF * self._ttl_s
+
+    async def _renew(self) -> None:
+        started_s = clock.now_s()
+        async with translated(), await self._client.start_session() as session:
+            result = await self._collection.update_one(
+                {"_id": f"replica:{self.replica}", "expired": False},
+                {"$inc": {"beat": 1}, "$set": {"statistics": dict(self.statistics)}},
+                session=session,
+            )
+            if result.matched_count:
+                self._believed_until_s = started_s + BELIEF * self._ttl_s
+                self._remember(session)
+                return
+            log.warning("leases: %s was declared expired by others; starting over without any", self.replica)
+            self._drop_all()
+            await self._announce()
+
+    async def _look(self) -> None:
+        async with translated():
+            documents = {document["_id"]: document async for document in self._collection.find({})}
+            leases = {
+                name: LeaseView(name, documents[name]["holder"], documents[name]["fence"])
+                for name in self._names
+                if name in documents
+            }
+            replicas = {
+                document["_id"].removeprefix("replica:"): document
+                for document in documents.values()
+                if str(document["_id"]).startswith("replica:")
+            }
+            await self._expire_stale(replicas)
+            await self._forget_expired(replicas, leases)
+            if self.replica in replicas:
+                live = {name for name, document in replicas.items() if not document["expired"]} | {self.replica}
+                self.live_replicas = len(live)
+                self._adopt(leases)
+                decision = decide(self.replica, live, leases)
+                for lease in decision.take:
+                    await self._take(lease)
+                for name in decision.give_back:
+                    await self._give_back(name)
+
+    async def _expire_stale(self, replicas: Mapping[str, dict[str, Any]]) -> None:
+        now_s = clock.now_s()
+        for name, document in replicas.items():
+            sighting = self._sightings.get(name)
+            if sighting is None or sighting.beat != document["beat"]:
+                sighting = self._sightings[name] = _Sighting(document["beat"], now_s)
+            stale = now_s - sighting.since_s > PATIENCE * self._ttl_s
+            if name == self.replica or document["expired"]:
+                continue
+            if stale or is_dead(Identity(**document["identity"])):
+                result = await self._collection.update_one(
+                    {"_id": document["_id"], "beat": document["beat"]}, {"$set": {"expired": True}}
+                )
+                document["expired"] = bool(result.modified_count)
+                if document["expired"]:
+                    log.warning("leases: replica %s is gone; its leases are taken over", name)
+        for name in self._sightings.keys() - replicas.keys():
+            del self._sightings[name]
+
+    async def _forget_expired(self, replicas: Mapping[str, Mapping[str, Any]], leases: Mapping[str, LeaseView]) -> None:
+        holders = {lease.holder for lease in leases.values()}
+        for name, document in replicas.items():
+            if document["expired"] and name not in holders:
+                await self._collection.delete_one({"_id": document["_id"], "expired": True})
+
+    def _adopt(self, leases: Mapping[str, LeaseView]) -> None:
+        """A take or a give-back whose reply was lost: the lease is ours, and nothing is known of its last writes."""
+        for lease in leases.values():
+            if lease.holder == self.replica and lease.name not in self.held:
+                self.held[lease.name] = Held(lease.name, lease.fence, after_expiry=True, taken_s=clock.now_s())
+                self.changed.set()
+
+    async def _take(self, lease: LeaseView) -> None:
+        async with await self._client.start_session() as session:
+            result = await self._collection.update_one(
+                {"_id": lease.name, "holder": lease.holder, "fence": lease.fence},
+                {"$set": {"holder": self.replica}, "$inc": {"fence": 1}},
+                session=session,
+            )
+            if result.modified_count:
+                self._remember(session)
+                after_expiry = lease.holder is not None
+                self.held[lease.name] = Held(lease.name, lease.fence + 1, after_expiry, clock.now_s())
+                self.changed.set()
+                log.info("leases: %s is ours%s", lease.name, " after its holder expired" if after_expiry else "")
+
+    async def _give_back(self, name: str) -> None:
+        held = self.held.pop(name, None)
+        if held is None:
+            return
+        self.changed.set()
+        await self._before_giving_back(name)
+        await self._collection.update_one(
+            {"_id": name, "holder": self.replica, "fence": held.fence}, {"$set": {"holder": None}}
+        )
+        log.info("leases: %s given back", name)
+
+    def _drop_all(self) -> None:
+        self.held.clear()
+        self._believed_until_s = 0.0
+        self.changed.set()
+
+    def _remember(self, session: AsyncIOMotorClientSession) -> None:
+        operation_time: Timestamp | None = session.delegate.operation_time
+        if operation_time is not None and operation_time > self.operation_time:
+            self.operation_time = operation_time

@@ -1,0 +1,258 @@
+"""The epoch document and the barrier records: how far the changes are captured, and how far they are synced.
+
+Invariants:
+
+- The epoch document changes by compare-and-set on (epoch, capture fence) only.
+- A barrier record moves forward only. Records count only if they were made under the present (epoch, capture
+  fence): only those are in one order. While any partition has none, *synced* is where that term began.
+- A term begins at the position that was synced just before it, never at one that was only captured.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorDatabase
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError, DuplicateKeyError
+
+from tsync_stream.model import Barrier, BarrierOrder, EpochRef, Position
+from tsync_stream.queue.format import position_from_bson, position_to_bson
+from tsync_stream.state import PIPELINE, translated
+
+_ID = "pipeline"
+DUPLICATE_KEY = 11000
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileNeed:
+    """An open need of a reconcile: the job that answers it, why, and what a person has allowed."""
+
+    job: str
+    reason: str
+    allow_mass_delete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A consumer's report that the tier is not as remembered; it counts for its epoch only."""
+
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The epoch document. `began` is where the term (epoch, capture fence) began; all before it is synced."""
+
+    epoch: EpochRef
+    capture_fence: int
+    partitions: int
+    began: Position
+    captured: Position
+    fingerprint: Mapping[str, Any]
+    reconcile: ReconcileNeed | None = None
+    doubt: Doubt | None = None
+
+    def next_epoch(self, fence: int, tier: str, began: Position, reconcile: ReconcileNeed | None) -> "Pipeline":
+        """The epoch after this one, not yet stored."""
+        reference = EpochRef(self.epoch.deployment, self.epoch.epoch + 1, new_nonce(), tier)
+        return replace(
+            self,
+            epoch=reference,
+            capture_fence=fence,
+            began=began,
+            captured=began,
+            reconcile=reconcile,
+            doubt=None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierRecord:
+    """The last barrier before which a partition has nothing unacked; `number` is its place in the stream."""
+
+    order: BarrierOrder
+    number: int
+    position: Position
+
+
+def new_nonce() -> str:
+    """A name for one attempt at opening an epoch."""
+    return secrets.token_hex(4)
+
+
+def synced_position(pipeline: Pipeline, records: Mapping[int, BarrierRecord]) -> Position:
+    """The position up to which every change is in Typesense or a dead letter (pure)."""
+    term = (pipeline.epoch.epoch, pipeline.capture_fence)
+    current = [
+        record
+        for partition, record in records.items()
+        if (record.order.epoch, record.order.fence) == term and partition < pipeline.partitions
+    ]
+    if len(current) < pipeline.partitions:
+        return pipeline.began
+    return min(current, key=lambda record: record.order).position
+
+
+class PositionStore:
+    """The `pipeline` collection. Every call raises the errors of `errors.from_mongo`."""
+
+    def __init__(self, database: AsyncIOMotorDatabase[Any]) -> None:
+        self._collection = database[PIPELINE]
+
+    async def load(self) -> Pipeline | None:
+        """The epoch document, None before the first start."""
+        async with translated():
+            document = await self._collection.find_one({"_id": _ID})
+        return None if document is None else _pipeline_from_bson(document)
+
+    async def create(self, pipeline: Pipeline) -> bool:
+        """Store the very first epoch; False if somebody else was first."""
+        async with translated():
+            try:
+                await self._collection.insert_one({"_id": _ID, **_pipeline_to_bson(pipeline)})
+            except DuplicateKeyError:
+                return await self._is_stored(pipeline)
+        return True
+
+    async def replace(self, old: Pipeline, new: Pipeline) -> bool:
+        """The compare-and-set by which a term or an epoch begins; False if `old` is not current any more.
+
+        The need of a reconcile is compared too: one that was asked for meanwhile must not be overwritten.
+        """
+        current = {**_term_filter(old), "reconcile": _need_to_bson(old.reconcile)}
+        async with translated():
+            result = await self._collection.replace_one(current, _pipeline_to_bson(new))
+        # A write whose reply was lost was tried again by the driver, and then finds its own work.
+        return bool(result.matched_count) or await self._is_stored(new)
+
+    async def save_captured(self, pipeline: Pipeline, captured: Position) -> None:
+        """Note how far the changes are in the queue; does nothing if another term has begun."""
+        async with translated():
+            await self._collection.update_one(
+                _term_filter(pipeline), {"$set": {"captured": position_to_bson(captured)}}
+            )
+
+    async def clear_reconcile(self, pipeline: Pipeline, job: str) -> None:
+        """The need that `job` answered is met."""
+        async with translated():
+            await self._collection.update_one({"_id": _ID, "reconcile.job": job}, {"$set": {"reconcile": None}})
+
+    async def allow_mass_delete(self) -> bool:
+        """A person says that an open reconcile may delete as much as it finds; False if none is open."""
+        async with translated():
+            result = await self._collection.update_one(
+                {"_id": _ID, "reconcile": {"$ne": None}}, {"$set": {"reconcile.allow_mass_delete": True}}
+            )
+        return bool(result.matched_count)
+
+    async def request_reconcile(self, need: ReconcileNeed) -> bool:
+        """A person asks for a reconcile; False if one is open already or nothing has run yet."""
+        async with translated():
+            result = await self._collection.update_one(
+                {"_id": _ID, "reconcile": None}, {"$set": {"reconcile": _need_to_bson(need)}}
+            )
+        return bool(result.matched_count)
+
+    async def report_doubt(self, epoch: EpochRef, reason: str) -> None:
+        """A consumer found the tier changed; ignored if the epoch has moved on."""
+        async with translated():
+            await self._collection.update_one(
+                {"_id": _ID, "epoch": epoch.epoch, "nonce": epoch.nonce},
+                {"$set": {"doubt": {"epoch": epoch.epoch, "reason": reason}}},
+            )
+
+    async def record_barriers(self, barriers: Mapping[int, tuple[int, Barrier]]) -> None:
+        """Record, per partition, a barrier and its number in the stream. Older ones are ignored."""
+        updates = []
+        for partition, (number, barrier) in barriers.items():
+            order = _order_to_bson(barrier.order)
+            # An upsert that finds a newer record would insert a second one: the unique _id refuses it (11000).
+            updates.append(
+                UpdateOne(
+                    {"_id": f"barrier:{partition}", "order": {"$lt": order}},
+                    {
+                        "$set": {
+                            "order": order,
+                            "number": number,
+                            "position": position_to_bson(barrier.position),
+                        }
+                    },
+                    upsert=True,
+                )
+            )
+        async with translated():
+            try:
+                await self._collection.bulk_write(updates, ordered=False)
+            except BulkWriteError as error:
+                if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
+                    raise
+
+    async def records(self) -> dict[int, BarrierRecord]:
+        """All barrier records, by partition."""
+        records = {}
+        async with translated():
+            async for document in self._collection.find({"_id": {"$regex": "^barrier:"}}):
+                partition = int(document["_id"].removeprefix("barrier:"))
+                order = BarrierOrder(**document["order"])
+                records[partition] = BarrierRecord(order, document["number"], position_from_bson(document["position"]))
+        return records
+
+    async def _is_stored(self, pipeline: Pipeline) -> bool:
+        stored = await self.load()
+        return stored is not None and (stored.epoch, stored.capture_fence) == (
+            pipeline.epoch,
+            pipeline.capture_fence,
+        )
+
+
+def _term_filter(pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        "_id": _ID,
+        "epoch": pipeline.epoch.epoch,
+        "nonce": pipeline.epoch.nonce,
+        "capture_fence": pipeline.capture_fence,
+    }
+
+
+def _order_to_bson(order: BarrierOrder) -> dict[str, int]:
+    # Embedded documents compare field by field in their order: this one compares as the dataclass does.
+    return {"epoch": order.epoch, "fence": order.fence, "counter": order.counter}
+
+
+def _need_to_bson(need: ReconcileNeed | None) -> dict[str, Any] | None:
+    if need is None:
+        return None
+    return {"job": need.job, "reason": need.reason, "allow_mass_delete": need.allow_mass_delete}
+
+
+def _pipeline_to_bson(pipeline: Pipeline) -> dict[str, Any]:
+    return {
+        "deployment": pipeline.epoch.deployment,
+        "epoch": pipeline.epoch.epoch,
+        "nonce": pipeline.epoch.nonce,
+        "tier": pipeline.epoch.tier,
+        "capture_fence": pipeline.capture_fence,
+        "partitions": pipeline.partitions,
+        "began": position_to_bson(pipeline.began),
+        "captured": position_to_bson(pipeline.captured),
+        "fingerprint": dict(pipeline.fingerprint),
+        "reconcile": _need_to_bson(pipeline.reconcile),
+        "doubt": None if pipeline.doubt is None else {"epoch": pipeline.doubt.epoch, "reason": pipeline.doubt.reason},
+    }
+
+
+def _pipeline_from_bson(document: Mapping[str, Any]) -> Pipeline:
+    reconcile, doubt = document["reconcile"], document["doubt"]
+    return Pipeline(
+        epoch=EpochRef(document["deployment"], document["epoch"], document["nonce"], document["tier"]),
+        capture_fence=document["capture_fence"],
+        partitions=document["partitions"],
+        began=position_from_bson(document["began"]),
+        captured=position_from_bson(document["captured"]),
+        fingerprint=document["fingerprint"],
+        reconcile=None if reconcile is None else ReconcileNeed(**reconcile),
+        doubt=None if doubt is None else Doubt(**doubt),
+    )

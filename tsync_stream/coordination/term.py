@@ -1,0 +1,160 @@
+"""A capture term: one stretch in which this replica captures, under one fence, into one epoch.
+
+The change feed, the jobs and the persist agent share it. Invariants: numbers are given out contiguously per
+partition; `appended` is the end of what is durable in the queue; after `fail` nothing more is appended under
+this term, and whoever waits in `broken` is told why.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tsync_stream.coordination.positions import Pipeline
+from tsync_stream.errors import TsyncError
+from tsync_stream.model import Barrier, BarrierOrder, Head, Position, Route, Token
+from tsync_stream.queue.base import Append, Tier
+from tsync_stream.queue.format import encode_barrier
+from tsync_stream.source.change_stream import ChangeBatch
+
+BARRIER_INTERVAL_S = 1.0
+IDLE_BARRIER_INTERVAL_S = 10.0
+ENTRIES_PER_BARRIER = 5_000
+
+
+class BatchLost(TsyncError):
+    """A batch does not begin where the last appended one ended: one between them was lost with its agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeProgress:
+    """A batch of the change stream: the token that it starts from, and where it ends."""
+
+    from_token: Token
+    token: Token
+    cluster_time: Any
+
+    def advance(self, position: Position) -> Position:
+        """The position after this batch. Raises `BatchLost` if it does not begin at `position`."""
+        if position.token != self.from_token:
+            raise BatchLost("a batch of changes was lost before it was persisted")
+        return replace(position, token=self.token, cluster_time=self.cluster_time)
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """A batch of a job: the cursor that it starts from (None: the job's beginning), and where it ends."""
+
+    job: str
+    from_cursor: Mapping[str, Any] | None
+    cursor: Mapping[str, Any]
+
+    def advance(self, position: Position) -> Position:
+        """The position after this batch. Raises `BatchLost` if it does not begin at the job's cursor."""
+        if position.cursors.get(self.job) != self.from_cursor:
+            raise BatchLost("a batch of a job was lost before it was persisted")
+        return replace(position, cursors={**position.cursors, self.job: self.cursor})
+
+
+@dataclass(frozen=True, slots=True)
+class EntryBatch:
+    """Encoded entries by partition, on their way to the queue."""
+
+    term: "CaptureTerm"
+    progress: ChangeProgress | JobProgress
+    payloads: Mapping[int, Sequence[bytes]]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedChanges:
+    """One batch of the change stream and the token that it starts from."""
+
+    term: "CaptureTerm"
+    from_token: Token
+    batch: ChangeBatch
+
+
+class CaptureTerm:
+    """See the module's first lines. `pipeline` is the epoch document as this term stored it."""
+
+    def __init__(self, pipeline: Pipeline, tier: Tier, route: Route, heads: Sequence[Head], start: Position) -> None:
+        self.pipeline = pipeline
+        self.tier = tier
+        self.route = route
+        self.fence = pipeline.capture_fence
+        self.appended = start
+        self.in_flight = 0
+        self._last = [(head.last_number, head.fence) for head in heads]
+        self._counter = 0
+        self._entries_since_barrier = 0
+        self._last_barrier_s = float("-inf")
+        self._failure: asyncio.Future[TsyncError] = asyncio.get_running_loop().create_future()
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions the epoch has."""
+        return self.pipeline.partitions
+
+    @property
+    def failed(self) -> bool:
+        """True once nothing more may be appended under this term."""
+        return self._failure.done()
+
+    def fail(self, error: TsyncError) -> None:
+        """End the term. The first reason counts."""
+        if not self._failure.done():
+            self._failure.set_result(error)
+
+    async def broken(self) -> None:
+        """Wait until the term fails, and raise why."""
+        raise await asyncio.shield(self._failure)
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Around putting a batch on a channel: it is in flight until the persist agent has done with it."""
+        self.in_flight += 1
+        try:
+            yield
+        except BaseException:
+            self.in_flight -= 1
+            raise
+
+    def appends(self, payloads: Mapping[int, Sequence[bytes]], barrier: Barrier | None) -> list[Append]:
+        """The tier's calls for entries by partition, and for a barrier behind them in every partition."""
+        partitions = range(self.partitions) if barrier else sorted(payloads)
+        mark = [encode_barrier(barrier)] if barrier else []
+        calls = []
+        for partition in partitions:
+            number, fence = self._last[partition]
+            after = f"{number}-{fence}"
+            calls.append(Append(partition, after, number, [*payloads.get(partition, ()), *mark]))
+        return calls
+
+    def barrier_due(self, position: Position, count: int) -> Barrier | None:
+        """The barrier that should follow a batch of `count` entries that ends at `position`, if it is time."""
+        entries = self._entries_since_barrier + count
+        busy = entries > 0 or position.cursors != self.appended.cursors
+        interval_s = BARRIER_INTERVAL_S if busy else IDLE_BARRIER_INTERVAL_S
+        waited_s = time.monotonic() - self._last_barrier_s
+        if waited_s < interval_s and entries < ENTRIES_PER_BARRIER:
+            return None
+        return Barrier(BarrierOrder(self.pipeline.epoch.epoch, self.fence, self._counter + 1), position)
+
+    def done(self, appends: Sequence[Append], position: Position, barrier: Barrier | None, count: int) -> None:
+        """Note what is now durable."""
+        for append in appends:
+            self._last[append.partition] = (append.after_number + len(append.payloads), self.fence)
+        self.appended = position
+        self._entries_since_barrier += count
+        if barrier is not None:
+            self._counter = barrier.order.counter
+            self._entries_since_barrier = 0
+            self._last_barrier_s = time.monotonic()
+
+    def forget_job(self, job: str) -> None:
+        """A finished job's cursor travels no further."""
+        cursors = {name: cursor for name, cursor in self.appended.cursors.items() if name != job}
+        self.appended = replace(self.appended, cursors=cursors)

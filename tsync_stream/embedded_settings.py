@@ -1,0 +1,55 @@
+"""The embedded stack as the settings describe it: the same servers for the worker, the demo and the commands."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pymongo import MongoClient
+
+from tsync_stream.config import RedisSettings, Settings
+from tsync_stream.embedded import EmbeddedStack, RedisServerOptions
+
+
+@contextmanager
+def embedded_stack(settings: Settings) -> Iterator[dict[str, str]]:
+    """Start the servers for as long as the block runs; gives the variables that lead to them.
+
+    The source collection is created if it is missing: a newcomer's first start has none. Raises
+    `ConfigurationError` as `EmbeddedStack.start` does.
+    """
+    executables = {
+        "MONGOD_EXECUTABLE": settings.mongod_executable,
+        "REDIS_SERVER_EXECUTABLE": settings.redis_server_executable,
+        "TYPESENSE_SERVER_EXECUTABLE": settings.typesense_server_executable,
+    }
+    stack = EmbeddedStack(
+        settings.embedded_dir,
+        primary_redis=_redis_options(settings.primary_redis),
+        backup_redis=_redis_options(settings.backup_redis),
+        typesense_api_key=settings.typesense.api_key,
+        executables={name: str(path) for name, path in executables.items() if path is not None},
+    )
+    try:
+        stack.start(lambda text: print(f"embedded stack: {text}", file=sys.stderr, flush=True))
+        environment = stack.environment()
+        _create_source(environment["MONGODB_URI"], settings)
+        yield environment
+    finally:
+        stack.stop()
+
+
+def _redis_options(settings: RedisSettings) -> RedisServerOptions:
+    return RedisServerOptions(
+        append_only=settings.append_only,
+        append_filename=settings.append_filename,
+        rdb_filename=settings.rdb_filename,
+        save_interval_s=settings.save_interval_s,
+        password=settings.password,
+    )
+
+
+def _create_source(uri: str, settings: Settings) -> None:
+    with MongoClient[dict[str, object]](uri) as client:
+        database = client[settings.mongo.database]
+        if settings.mongo.collection not in database.list_collection_names():
+            database.create_collection(settings.mongo.collection)

@@ -1,0 +1,132 @@
+"""The exception tree, and the one place where a server's error becomes one of ours.
+
+The kind of a fault decides what happens next (docs/architecture.md, "Failures"):
+
+=====================  =====================================================================
+DependencyUnavailable  wait and try again, for ever; nothing is acked; health names the server
+DocumentRejected       a dead letter for that key; the others go on
+ConfigurationError     stop taking work until a person mends the setting; no dead letters
+PositionLost           the change stream cannot be resumed: reconcile
+TierLost               the tier is not the one we remember, or takes no writes: next epoch
+Fenced                 somebody newer holds the lease: stop, it is not ours any more
+=====================  =====================================================================
+
+Invariant: messages carry names, codes and counts, never a document's content, a password or a key.
+"""
+
+import httpx
+import pymongo.errors
+import redis.exceptions
+import typesense.exceptions
+
+
+class TsyncError(Exception):
+    """Base of every error that tsync-stream raises itself."""
+
+
+class ConfigurationError(TsyncError):
+    """A setting is wrong, or a server refuses what the settings say: only a person can mend it."""
+
+    def __init__(self, problems: list[str] | str) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DependencyUnavailable(TsyncError):
+    """A server is down, slow or busy. `doubtful`: a write was sent, and may or may not have been done."""
+
+    def __init__(self, message: str, *, doubtful: bool = False) -> None:
+        self.doubtful = doubtful
+        super().__init__(message)
+
+
+class DocumentRejected(TsyncError):
+    """One document cannot be written as it is."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
+class PositionLost(TsyncError):
+    """The change stream cannot be resumed from the position we hold."""
+
+
+class TierLost(TsyncError):
+    """The tier is not the one we remember, or cannot take entries."""
+
+
+class Fenced(TsyncError):
+    """Somebody newer holds the lease that this call was made under."""
+
+
+# MongoDB's error_codes.yml. The stream cannot be resumed: ChangeStreamHistoryLost, ChangeStreamFatalError,
+# InvalidResumeToken, CappedPositionLost, and QueryPlanKilled/NamespaceNotFound never appear on a live stream.
+POSITION_CODES = frozenset({286, 280, 260, 136})
+# Unauthorized, AuthenticationFailed, and "not a replica set" (a change stream needs one).
+MONGO_CONFIGURATION_CODES = frozenset({13, 18, 40573})
+REDIS_CONFIGURATION_CODES = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
+REDIS_BUSY_CODES = frozenset({"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"})
+# Everything else that Redis answers with an error means that this server is not a queue for us now:
+# OOM, READONLY, MISCONF, NOREPLICAS, NOGROUP, WRONGTYPE, UNKNOWN command.
+
+
+def from_mongo(error: Exception) -> TsyncError:
+    """What a MongoDB error means. Unknown codes are waited out: that loses nothing and health shows them."""
+    if isinstance(error, TsyncError):
+        return error
+    code = getattr(error, "code", None)
+    name = type(error).__name__
+    if code in POSITION_CODES:
+        return PositionLost(f"MongoDB code {code} ({name})")
+    if code in MONGO_CONFIGURATION_CODES or isinstance(error, pymongo.errors.ConfigurationError):
+        return ConfigurationError(f"MONGODB_URI: MongoDB refuses it with code {code} ({name})")
+    return DependencyUnavailable(f"MongoDB: {name}" + (f", code {code}" if code is not None else ""), doubtful=True)
+
+
+def from_redis(error: Exception, tier: str) -> TsyncError:
+    """What a Redis error means for `tier` ("primary" or "backup")."""
+    if isinstance(error, TsyncError):
+        return error
+    name = type(error).__name__
+    code = redis_code(error)
+    if code in REDIS_CONFIGURATION_CODES or isinstance(error, redis.exceptions.AuthenticationError):
+        return ConfigurationError(f"{tier.upper()}_REDIS_PASSWORD: the {tier} Redis refuses it ({code or name})")
+    unreachable = isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError | OSError)
+    if code in REDIS_BUSY_CODES or unreachable:
+        return DependencyUnavailable(f"{tier} Redis: {code or name}", doubtful=True)
+    return TierLost(f"{tier} Redis answers {code or name}")
+
+
+def redis_code(error: Exception) -> str:
+    """The upper-case word that a Redis error begins with, or "" (redis-py strips some: it maps them to classes)."""
+    classes = {
+        redis.exceptions.BusyLoadingError: "LOADING",
+        redis.exceptions.OutOfMemoryError: "OOM",
+        redis.exceptions.ReadOnlyError: "READONLY",
+        redis.exceptions.NoPermissionError: "NOPERM",
+    }
+    for error_class, code in classes.items():
+        if isinstance(error, error_class):
+            return code
+    word = str(error).partition(" ")[0].rstrip(":")
+    return word if word.isupper() and word.isalpha() else ""
+
+
+def from_typesense(error: Exception) -> TsyncError:
+    """What a failed Typesense request means (a line inside an import's answer is `target.typesense`'s matter)."""
+    if isinstance(error, TsyncError):
+        return error
+    name = type(error).__name__
+    if isinstance(error, TimeoutError | httpx.TransportError):
+        refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+        return DependencyUnavailable(f"Typesense: {name}", doubtful=not refused)
+    if isinstance(error, typesense.exceptions.RequestUnauthorized | typesense.exceptions.RequestForbidden):
+        return ConfigurationError(f"TYPESENSE_API_KEY: Typesense refuses it ({name})")
+    if isinstance(error, typesense.exceptions.ObjectNotFound):
+        return ConfigurationError("TYPESENSE_COLLECTION_NAME: Typesense has no such collection (404)")
+    if isinstance(error, typesense.exceptions.RequestMalformed):
+        return ConfigurationError("TYPESENSE_SCHEMA_FILE: Typesense finds the request malformed (400)")
+    # 422 for a whole request is a full disk or memory; 408, 429 and 5xx pass by themselves.
+    return DependencyUnavailable(f"Typesense: {name}", doubtful=True)

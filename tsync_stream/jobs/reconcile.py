@@ -1,0 +1,126 @@
+"""Reconcile: queue every key of the source, and every id in Typesense that the source no longer has.
+
+It is the one repair, and it is the first start. Invariants: it only queues; sync decides by looking, so a sweep
+cannot delete what was just inserted. It goes on from its cursor after any interruption. A sweep that would delete
+more than the set share of the collection stops and asks.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tsync_stream.coordination.entries import Entries
+from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
+from tsync_stream.dead_letters import DeadLetters
+from tsync_stream.model import Key, Reason
+from tsync_stream.observe.health import Health
+from tsync_stream.source.documents import DocumentReader
+from tsync_stream.source.keys import candidate_keys
+from tsync_stream.target.typesense import TypesenseTarget
+
+SCAN = "scan"
+SWEEP = "sweep"
+DONE = "done"
+ASK_AGAIN_INTERVAL_S = 1.0
+# A job waits while more than this many batches' worth of entries are unacked: live changes queue behind it.
+MAX_WAITING_BATCHES = 10
+
+
+@dataclass(slots=True)
+class ReconcileTools:
+    """What the job works with. `wait_for_room` returns when the queue can take more of a job's entries."""
+
+    source: DocumentReader
+    target: TypesenseTarget
+    dead_letters: DeadLetters
+    health: Health
+    send: Callable[[EntryBatch], Awaitable[object]]
+    wait_for_room: Callable[[], Awaitable[None]]
+    mass_delete_allowed: Callable[[], Awaitable[bool]]
+    mass_delete_share: float
+    batch_size: int
+
+
+class Reconcile:
+    """One reconcile under one capture term; `run` goes on from the term's cursor and ends when all is queued."""
+
+    def __init__(self, job: str, term: CaptureTerm, tools: ReconcileTools) -> None:
+        self._job = job
+        self._term = term
+        self._tools = tools
+        self._cursor: Mapping[str, Any] | None = term.appended.cursors.get(job)
+
+    async def run(self) -> None:
+        """Scan the source, then sweep Typesense. Raises the errors of MongoDB and Typesense calls."""
+        if self._phase() == SCAN:
+            await self._scan()
+        if self._phase() == SWEEP:
+            await self._sweep()
+
+    def _phase(self) -> str:
+        return SCAN if self._cursor is None else str(self._cursor["phase"])
+
+    async def _scan(self) -> None:
+        tools, route = self._tools, self._term.route
+        since = self._term.appended.cluster_time
+        while True:
+            await tools.wait_for_room()
+            keys = await tools.source.scan_keys(route, self._cursor, since, tools.batch_size)
+            if not keys:
+                await self._queue([], {"phase": SWEEP})
+                return
+            await self._queue(keys, {"phase": SCAN, "_id": keys[-1]})
+
+    async def _sweep(self) -> None:
+        await self._guard()
+        async for orphans in self._orphans():
+            await self._tools.wait_for_room()
+            # A string key is its own Typesense id, so the id's partition and every key behind it are found by it.
+            await self._queue(orphans, {"phase": SWEEP})
+        await self._queue([], {"phase": DONE})
+
+    async def _guard(self) -> None:
+        """Wait until the sweep is small enough, or a person allows it."""
+        tools, route = self._tools, self._term.route
+        while not await tools.mass_delete_allowed():
+            live = await tools.target.collection(route.target)
+            total = 0 if live is None else int(live["num_documents"])
+            limit = tools.mass_delete_share * total
+            orphans = 0
+            async for batch in self._orphans():
+                orphans += len(batch)
+                if orphans > limit:
+                    break
+            if orphans <= limit:
+                break
+            tools.health.red(
+                "reconcile",
+                f"the source lacks more than {tools.mass_delete_share:.0%} of the {total} documents in Typesense; "
+                "nothing of them is deleted until `faust -A tsync_stream reconcile --allow-mass-delete` says so",
+                needs_person=True,
+            )
+            await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
+        tools.health.green("reconcile")
+
+    async def _orphans(self) -> AsyncIterator[list[str]]:
+        """Ids in Typesense for which no possible key exists in the source, some at a time."""
+        tools, route = self._tools, self._term.route
+        async for ids in tools.target.export_ids(route.target, tools.batch_size):
+            candidates = {document_id: candidate_keys(document_id) for document_id in ids}
+            keys = [key for found in candidates.values() for key in found]
+            existing = await tools.source.existing_ids(route, keys)
+            orphans = [document_id for document_id in ids if document_id not in existing]
+            if orphans:
+                yield orphans
+
+    async def _queue(self, keys: list[Key], cursor: Mapping[str, Any]) -> None:
+        term, tools = self._term, self._tools
+        entries = Entries(term.route, term.partitions)
+        entries.add_keys(keys, Reason.RECONCILE)
+        if entries.rejected:
+            await tools.dead_letters.add(entries.rejected)
+        progress = JobProgress(self._job, self._cursor, cursor)
+        self._cursor = cursor
+        with term.sending():
+            await tools.send(EntryBatch(term, progress, entries.payloads, entries.count))

@@ -1,0 +1,115 @@
+"""The values that travel through the pipeline: changes, entries, batches, positions. Pure, no I/O.
+
+Invariant: an entry names a document, it never carries one. What the document now is, only MongoDB knows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+from zlib import crc32
+
+from bson.timestamp import Timestamp
+
+Key: TypeAlias = Any  # a source `_id`: any BSON value that MongoDB accepts as one
+Token: TypeAlias = Mapping[str, Any]  # a change stream's resume token, opaque to us
+
+BEGINNING_OF_TIME = Timestamp(0, 0)
+
+
+class Operation:
+    """What happened to a document, as one letter: an entry holds it, and sync needs only to look."""
+
+    INSERT = "i"
+    UPDATE = "u"
+    REPLACE = "r"
+    DELETE = "d"
+    CHECK = "c"  # appended by a job: nothing need have happened
+
+
+class Reason:
+    """Why an entry is in the queue."""
+
+    CHANGE = "change"
+    RECONCILE = "reconcile"
+    RECHECK = "recheck"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A source collection and the Typesense collection that shows it."""
+
+    name: str
+    database: str
+    collection: str
+    target: str
+
+
+class Entry(NamedTuple):
+    """One document to look at: which, and since when (`cluster_time`), never what it is."""
+
+    route: str
+    key: Key
+    operation: str
+    cluster_time: Timestamp
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Everything up to here: the change stream's token, and each running job's cursor by the job's id."""
+
+    token: Token
+    cluster_time: Timestamp
+    cursors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class BarrierOrder:
+    """Barriers are ordered by epoch, then by who captured (fence), then by count: records move forward only."""
+
+    epoch: int
+    fence: int
+    counter: int
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """A marker in every partition: who has acked all before it has synced up to `position`."""
+
+    order: BarrierOrder
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRef:
+    """Names the streams of one epoch. `nonce` keeps two attempts at opening the same epoch apart."""
+
+    deployment: str
+    epoch: int
+    nonce: str
+    tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a partition's last append left: its fence, its number, and the token it ended with."""
+
+    fence: int
+    last_number: int
+    token: Token
+
+
+class QueuedEntry(NamedTuple):
+    """An entry as a consumer reads it: `entry_id` is `number-fence`, numbers are contiguous per partition."""
+
+    entry_id: bytes
+    number: int
+    value: Entry | Barrier
+
+
+PartitionEntries: TypeAlias = Mapping[int, Sequence[QueuedEntry]]
+
+
+def partition_of(target: str, document_id: str, partitions: int) -> int:
+    """The partition of a Typesense document: by its Typesense id, so that keys that share an id share an owner."""
+    return crc32(f"{target}{document_id}".encode()) % partitions

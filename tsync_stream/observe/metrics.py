@@ -1,0 +1,45 @@
+"""Every metric, in one place, with its unit and meaning."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    """One replica's instruments, on a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def counter(name: str, meaning: str) -> Counter:
+            return Counter(f"tsync_{name}", meaning, registry=self.registry)
+
+        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
+            return Gauge(f"tsync_{name}", meaning, labels, registry=self.registry)
+
+        self.changes_captured = counter("changes_captured", "Changes read from the change stream.")
+        self.entries_appended = counter("entries_appended", "Entries appended to the queue, barriers not counted.")
+        self.entries_acked = counter("entries_acked", "Entries synced and removed from the queue.")
+        self.documents_written = counter("documents_written", "Documents upserted into Typesense.")
+        self.documents_deleted = counter("documents_deleted", "Ids deleted from Typesense, there or not.")
+        self.dead_letters = counter("dead_letters", "Dead letters written.")
+        self.batches_retried = counter("batches_retried", "Batches that had to be tried again.")
+        self.rechecks_synced = counter("rechecks_synced", "Keys of doubtful writes that were synced once more.")
+        self.epochs_opened = counter("epochs_opened", "Epochs that this replica opened.")
+        self.batch_seconds = Histogram(
+            "tsync_batch_seconds",
+            "From reading a batch from the queue to its ack, in seconds.",
+            buckets=_BATCH_SECONDS,
+            registry=self.registry,
+        )
+        self.lag_seconds = gauge("lag_seconds", "Now minus the cluster time of the oldest unsynced change.")
+        self.backlog_entries = gauge("backlog_entries", "Unacked entries.", "partition")
+        self.epoch = gauge("epoch", "The current epoch.")
+        self.capturing = gauge("capturing", "1 on the replica that captures.")
+        self.partitions_owned = gauge("partitions_owned", "Partitions whose lease this replica holds.")
+        self.healthy = gauge("healthy", "1 while no health check is red.")
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)

@@ -1,0 +1,99 @@
+"""The contract of a tier: one durable, ordered stream of entries per partition and epoch.
+
+Invariants that every tier keeps, and that the contract suite checks on each:
+
+- Numbers are contiguous per partition. An append is all or nothing and says `TierLost` when the stream is not
+  where its writer left it, `Fenced` when somebody newer appends.
+- Repeating an append whose reply was lost changes nothing and succeeds.
+- What was read and not acked is given out again by `claim`, in order.
+- An ack under an old fence changes nothing and names the partitions that refused it.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tsync_stream.model import EpochRef, Head, PartitionEntries, Token
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Payloads for one partition, numbered from `after_number + 1`; `after` is the id of its last entry."""
+
+    partition: int
+    after: str
+    after_number: int
+    payloads: Sequence[bytes]
+
+    def last_id(self, fence: int) -> str:
+        """The id of the last entry once this is appended under `fence`."""
+        return f"{self.after_number + len(self.payloads)}-{fence}"
+
+
+class Tier(Protocol):
+    """A place that can be the queue for an epoch.
+
+    Every call raises `DependencyUnavailable` when the server cannot be reached or answered too late, and
+    `TierLost` when it answers but is not what we remember (empty, shortened, read-only, out of memory).
+    """
+
+    name: str
+
+    async def probe(self) -> None:
+        """Return if the tier can take entries now."""
+
+    async def create(self, epoch: EpochRef, partitions: int, fence: int, token: Token) -> None:
+        """Make the epoch's empty streams and consumer groups, their heads at `token`."""
+
+    async def take_over(self, epoch: EpochRef, partitions: int, fence: int) -> Sequence[Head]:
+        """Shut out appends under older fences and return each partition's head, by partition.
+
+        Raises `Fenced` if a newer fence was here, `TierLost` if a stream and its head do not fit.
+        """
+
+    async def append(self, epoch: EpochRef, fence: int, token: Token, appends: Sequence[Append]) -> None:
+        """Append to several partitions, each all or nothing; `token` becomes their heads' token.
+
+        Raises `Fenced` or `TierLost` as soon as one partition says so; others may have been appended.
+        """
+
+    async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, int]:
+        """Set each partition's owner fence, unless a newer owner's is there; returns what was found (0: none)."""
+
+    async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> "Claimed":
+        """Everything that was read and not acked, taken over by `consumer`, oldest first, at most `limit`."""
+
+    async def read(
+        self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float
+    ) -> PartitionEntries:
+        """New entries, at most `limit` a partition; waits up to `wait_s` for the first."""
+
+    async def ack(
+        self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
+    ) -> Collection[int]:
+        """Remove entries that are synced; returns the partitions whose owner fence is not ours any more."""
+
+    async def backlog(self, epoch: EpochRef, partitions: int) -> Sequence[int]:
+        """Unacked entries of each partition."""
+
+    async def remove_older(self, epoch: EpochRef) -> int:
+        """Delete what this deployment's older epochs left here; returns how many keys."""
+
+    async def remove(self, epoch: EpochRef, partitions: int) -> None:
+        """Delete one epoch's streams: an attempt that did not become the epoch."""
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What `claim` found. `delivered_number` is the last number ever read; `complete` means no more are pending.
+
+    `missing` counts entries that were read, never acked, and are gone from the stream: the tier is lost.
+    """
+
+    entries: PartitionEntries
+    delivered_number: int
+    complete: bool
+    missing: int

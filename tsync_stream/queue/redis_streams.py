@@ -1,0 +1,206 @@
+"""The Redis tiers: one stream, one consumer group, one head and one owner fence per partition.
+
+Keys are `{queue key}:{deployment:epoch.nonce:partition}` with braces around the second half: the keys of a partition
+share a hash tag. The numbers in entry ids are contiguous, `number-fence`. Nothing is ever trimmed by length:
+entries go away when they are acked.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import redis.exceptions
+
+from tsync_stream.config import RedisSettings
+from tsync_stream.errors import Fenced, TierLost, from_redis
+from tsync_stream.model import EpochRef, Head, PartitionEntries, QueuedEntry, Token
+from tsync_stream.queue import redis_scripts
+from tsync_stream.queue.base import Append, Claimed
+from tsync_stream.queue.format import decode_item, decode_token, encode_token
+from tsync_stream.queue.redis_connections import REQUEST_TIMEOUT_S, connect, open_idle_connections
+
+GROUP = "tsync"
+
+
+class RedisStreams:
+    """One Redis server as a tier. Keeps the contract of `queue.base.Tier`."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self.name: str = settings.name
+        self._settings = settings
+        # redis-py's annotations cover sync and async at once; its answers are what RESP2 sends.
+        self._client: Any = connect(settings)
+
+    async def start(self) -> None:
+        """Open the connections that are kept."""
+        with self._translated():
+            await open_idle_connections(self._client, self._settings.min_idle_conns)
+
+    async def probe(self) -> None:
+        with self._translated():
+            await self._client.ping()
+
+    async def create(self, epoch: EpochRef, partitions: int, fence: int, token: Token) -> None:
+        head: dict[Any, Any] = {"fence": fence, "last": "0-0", "token": encode_token(token)}
+        with self._translated():
+            await self._client.sadd(self._registry(epoch), f"{epoch.epoch}.{epoch.nonce}.{partitions}")
+            for partition in range(partitions):
+                stream = self._stream(epoch, partition)
+                async with self._client.pipeline(transaction=True) as pipeline:
+                    pipeline.xgroup_create(stream, GROUP, id="0", mkstream=True)
+                    pipeline.hset(f"{stream}:head", mapping=head)
+                    await pipeline.execute()
+
+    async def take_over(self, epoch: EpochRef, partitions: int, fence: int) -> Sequence[Head]:
+        def keys(partition: int) -> list[str]:
+            return [self._stream(epoch, partition), self._stream(epoch, partition) + ":head"]
+
+        answers = await self._call_each(
+            redis_scripts.TAKE_OVER, [(keys(partition), [fence]) for partition in range(partitions)]
+        )
+        heads = []
+        for partition, answer in enumerate(answers):
+            self._check(answer[0], epoch, partition)
+            number, _, last_fence = answer[1].decode().partition("-")
+            heads.append(Head(int(last_fence), int(number), decode_token(answer[2])))
+        return heads
+
+    async def append(self, epoch: EpochRef, fence: int, token: Token, appends: Sequence[Append]) -> None:
+        encoded_token = encode_token(token)
+        calls = []
+        for append in appends:
+            stream = self._stream(epoch, append.partition)
+            head = [fence, encoded_token, append.after, append.after_number]
+            calls.append(([stream, f"{stream}:head"], [*head, *append.payloads]))
+        answers = await self._call_each(redis_scripts.APPEND, calls)
+        for append, answer in zip(appends, answers, strict=True):
+            self._check(answer, epoch, append.partition)
+
+    async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, int]:
+        calls = [([self._owner(epoch, partition)], [fence]) for partition, fence in fences.items()]
+        found = await self._call_each(redis_scripts.OWN, calls)
+        return {partition: int(fence) for partition, fence in zip(fences, found, strict=True)}
+
+    async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
+        stream = self._stream(epoch, partition)
+        with self._translated():
+            groups = await self._client.xinfo_groups(stream)
+            cursor, found, *deleted = await self._client.xautoclaim(
+                stream, GROUP, consumer, min_idle_time=0, start_id="0-0", count=limit
+            )
+        if not groups:
+            raise TierLost(f"{self.name} Redis: the consumer group is gone")
+        # Redis 6.2 answers (None, None) for a pending entry that was deleted, 7.0 lists it apart.
+        present = [item for item in found if item[0] is not None and item[1]]
+        missing = len(found) - len(present) + (len(deleted[0]) if deleted else 0)
+        return Claimed(
+            entries={partition: _decoded(present)},
+            delivered_number=_number(groups[0]["last-delivered-id"]),
+            complete=cursor == b"0-0",
+            missing=missing,
+        )
+
+    async def read(
+        self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float
+    ) -> PartitionEntries:
+        if wait_s >= REQUEST_TIMEOUT_S:
+            raise ValueError(f"a read may wait less than {REQUEST_TIMEOUT_S} s")
+        streams = {self._stream(epoch, partition): partition for partition in partitions}
+        block_ms = max(1, int(wait_s * 1000)) if wait_s else None
+        with self._translated():
+            answer = await self._client.xreadgroup(
+                GROUP, consumer, dict.fromkeys(streams, ">"), count=limit, block=block_ms
+            )
+        return {streams[stream.decode()]: _decoded(items) for stream, items in answer}
+
+    async def ack(
+        self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
+    ) -> Collection[int]:
+        calls = []
+        for partition, ids in acks.items():
+            stream = self._stream(epoch, partition)
+            calls.append(([stream, self._owner(epoch, partition)], [GROUP, fences[partition], *ids]))
+        answers = await self._call_each(redis_scripts.ACK, calls)
+        return [partition for partition, answer in zip(acks, answers, strict=True) if not answer]
+
+    async def backlog(self, epoch: EpochRef, partitions: int) -> Sequence[int]:
+        with self._translated():
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for partition in range(partitions):
+                    pipeline.xlen(self._stream(epoch, partition))
+                return list(await pipeline.execute())
+
+    async def remove_older(self, epoch: EpochRef) -> int:
+        removed = 0
+        with self._translated():
+            for member in await self._client.smembers(self._registry(epoch)):
+                number, nonce, partitions = member.decode().split(".")
+                if int(number) < epoch.epoch:
+                    old = EpochRef(epoch.deployment, int(number), nonce, epoch.tier)
+                    removed += await self._remove(old, int(partitions), member)
+        return removed
+
+    async def remove(self, epoch: EpochRef, partitions: int) -> None:
+        with self._translated():
+            await self._remove(epoch, partitions, f"{epoch.epoch}.{epoch.nonce}.{partitions}".encode())
+
+    async def close(self) -> None:
+        await self._client.aclose()
+        await self._client.connection_pool.disconnect()
+
+    async def _remove(self, epoch: EpochRef, partitions: int, member: bytes) -> int:
+        removed = 0
+        for partition in range(partitions):
+            stream = self._stream(epoch, partition)
+            removed += await self._client.unlink(stream, f"{stream}:head", self._owner(epoch, partition))
+        await self._client.srem(self._registry(epoch), member)
+        return removed
+
+    async def _call_each(self, script: str, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+        """One script call per partition, in one round trip; the first error among them is raised."""
+        with self._translated():
+            try:
+                return await self._run_scripts(script, calls)
+            except redis.exceptions.NoScriptError:
+                # A restarted server has forgotten its scripts.
+                await self._client.script_load(script)
+                return await self._run_scripts(script, calls)
+
+    async def _run_scripts(self, script: str, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
+        digest = redis_scripts.DIGESTS[script]
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for keys, arguments in calls:
+                pipeline.evalsha(digest, len(keys), *keys, *arguments)
+            answers: list[Any] = await pipeline.execute()
+            return answers
+
+    def _stream(self, epoch: EpochRef, partition: int) -> str:
+        return f"{self._settings.queue_key}:{{{epoch.deployment}:{epoch.epoch}.{epoch.nonce}:{partition}}}"
+
+    def _owner(self, epoch: EpochRef, partition: int) -> str:
+        return self._stream(epoch, partition) + ":owner"
+
+    def _registry(self, epoch: EpochRef) -> str:
+        """The set that names every epoch of this deployment that has, or may have, keys here."""
+        return f"{self._settings.queue_key}:{epoch.deployment}:epochs"
+
+    def _check(self, answer: bytes, epoch: EpochRef, partition: int) -> None:
+        if answer == b"fenced":
+            raise Fenced(f"{self.name} Redis: partition {partition} has a newer capturing replica")
+        if answer != b"ok":
+            raise TierLost(f"{self.name} Redis: partition {partition} of epoch {epoch.epoch} is not as we left it")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (redis.exceptions.RedisError, OSError) as error:
+            raise from_redis(error, self.name) from error
+
+
+def _number(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])
+
+
+def _decoded(items: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> list[QueuedEntry]:
+    return [QueuedEntry(entry_id, _number(entry_id), decode_item(fields[b"e"])) for entry_id, fields in items]

@@ -1,0 +1,122 @@
+"""Rechecks: keys of doubtful writes, synced once more when the old request can no longer be alive.
+
+A write that timed out may still be applied by Typesense later, over newer data, and Typesense has no conditional
+write to stop it. So the key is looked at again after twice the request's deadline, and twice more after longer
+pauses. Invariants: a recheck is majority-written before its entry is acked; a new doubt starts the count again,
+and a recheck that was synced meanwhile cannot remove it (`version`).
+"""
+
+import secrets
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bson.binary import Binary
+from motor.motor_asyncio import AsyncIOMotorDatabase
+from pymongo import DeleteOne, UpdateOne
+
+from tsync_stream import clock
+from tsync_stream.model import Entry, Key, Operation, Reason
+from tsync_stream.source.keys import canonical_key
+from tsync_stream.state import RECHECKS, translated
+
+# Pauses before the rechecks of one doubt, in request deadlines.
+PAUSES_IN_DEADLINES = (2, 6, 18)
+# How many waiting rechecks one replica keeps an eye on; the others wait their turn in MongoDB.
+MAX_WATCHED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """A key to sync again; `done` counts its rechecks so far."""
+
+    record: Mapping[str, Any]
+    version: str
+    partition: int
+    route: str
+    key: Key
+    done: int
+
+    def entry(self, cluster_time: Any) -> Entry:
+        """The key as sync takes it."""
+        return Entry(self.route, self.key, Operation.CHECK, cluster_time, Reason.RECHECK)
+
+
+class Rechecks:
+    """The `rechecks` collection as one replica sees it. Calls raise the errors of `errors.from_mongo`."""
+
+    def __init__(self, database: AsyncIOMotorDatabase[Any], deadline_s: float) -> None:
+        self._collection = database[RECHECKS]
+        self._deadline_s = deadline_s
+        self._due_s: dict[tuple[bytes, str, int], float] = {}
+
+    async def start(self) -> None:
+        """Make the index that owners look through."""
+        async with translated():
+            await self._collection.create_index([("partition", 1), ("done", 1)])
+
+    async def add(self, doubtful: Iterable[tuple[int, Entry]]) -> int:
+        """Store keys, with their partitions, whose last write is doubtful; returns how many keys there are."""
+        updates: dict[tuple[str, bytes], UpdateOne] = {}
+        for partition, entry in doubtful:
+            record_key = canonical_key(entry.key)
+            fields = {
+                "partition": partition,
+                "route": entry.route,
+                "key": entry.key,
+                "done": 0,
+                "version": secrets.token_hex(8),
+            }
+            updates[entry.route, record_key] = UpdateOne(
+                {"_id": {"route": entry.route, "key": Binary(record_key)}}, {"$set": fields}, upsert=True
+            )
+        if updates:
+            async with translated():
+                await self._collection.bulk_write(list(updates.values()), ordered=False)
+        return len(updates)
+
+    async def due(self, partitions: Collection[int], limit: int) -> list[Recheck]:
+        """Rechecks of these partitions that are due. The wait counts from when we first saw them, on our clock."""
+        now_s = clock.now_s()
+        due: list[Recheck] = []
+        seen: set[tuple[bytes, str, int]] = set()
+        async with translated():
+            cursor = self._collection.find({"partition": {"$in": list(partitions)}}).limit(MAX_WATCHED)
+            async for document in cursor:
+                watch = (document["_id"]["key"], document["version"], document["done"])
+                seen.add(watch)
+                pause_s = PAUSES_IN_DEADLINES[document["done"]] * self._deadline_s
+                if self._due_s.setdefault(watch, now_s + pause_s) <= now_s and len(due) < limit:
+                    due.append(_recheck(document))
+        for watch in self._due_s.keys() - seen:
+            del self._due_s[watch]
+        return due
+
+    async def done(self, rechecks: Sequence[Recheck]) -> None:
+        """These were synced: count them, and forget those that had their last."""
+        writes: list[UpdateOne | DeleteOne] = []
+        for recheck in rechecks:
+            current = {"_id": recheck.record, "version": recheck.version}
+            if recheck.done + 1 >= len(PAUSES_IN_DEADLINES):
+                writes.append(DeleteOne(current))
+            else:
+                writes.append(UpdateOne(current, {"$set": {"done": recheck.done + 1}}))
+        if writes:
+            async with translated():
+                await self._collection.bulk_write(writes, ordered=False)
+
+    async def count(self) -> int:
+        """How many keys wait."""
+        async with translated():
+            return await self._collection.estimated_document_count()
+
+
+def _recheck(document: Mapping[str, Any]) -> Recheck:
+    return Recheck(
+        record=document["_id"],
+        version=document["version"],
+        partition=document["partition"],
+        route=document["route"],
+        key=document["key"],
+        done=document["done"],
+    )

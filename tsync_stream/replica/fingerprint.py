@@ -1,0 +1,55 @@
+"""What the pipeline was built for: if any of it changes, Typesense may no longer be what we remember making it.
+
+Invariant: equal fingerprints mean that the source, the target and the mapping are the ones that the synced position
+speaks of.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorClient
+
+from tsync_stream.config import Settings
+from tsync_stream.errors import ConfigurationError
+from tsync_stream.model import Route
+from tsync_stream.source.documents import collection_uuid
+from tsync_stream.target.schema import default_schema, load_schema
+from tsync_stream.target.typesense import TypesenseTarget
+
+# Counts up with every change of the mapping's rules: documents that were mapped by the old ones are written again.
+MAPPING_VERSION = 1
+
+
+async def take_fingerprint(
+    client: AsyncIOMotorClient[Any], route: Route, live_schema: Mapping[str, Any], settings: Settings
+) -> dict[str, Any]:
+    """The fingerprint as the epoch document holds it. Raises `ConfigurationError` if the source is missing."""
+    uuid = await collection_uuid(client, route)
+    if uuid is None:
+        raise ConfigurationError(
+            f"MONGODB_COLLECTION: {route.database} has no collection {route.collection}; create it or name another"
+        )
+    return {
+        "source": f"{route.database}.{route.collection}",
+        "source_uuid": uuid.hex(),
+        "target": route.target,
+        "target_created_at": live_schema["created_at"],
+        "mapping": f"{MAPPING_VERSION} {settings.date_unit}",
+        "partitions": settings.partitions,
+    }
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The names of what differs (pure)."""
+    return [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+
+
+async def prepare_collection(target: TypesenseTarget, settings: Settings) -> Mapping[str, Any]:
+    """The live schema of the route's Typesense collection, which is created if it is missing."""
+    name = settings.typesense.collection_name
+    live = await target.collection(name)
+    if live is not None:
+        return live
+    schema_file = settings.typesense.schema_file
+    schema = default_schema(name) if schema_file is None else load_schema(schema_file.read_text(), name)
+    return await target.create_collection(schema)

@@ -1,0 +1,368 @@
+"""A lane reads the queue for some of this replica's partitions: claim, read, have it synced, ack.
+
+Invariants:
+
+- At most one batch of a partition is between read and ack, whatever the epoch: a lane does one at a time, and a
+  partition always has the same lane.
+- What a predecessor left pending is claimed and synced before anything new is read.
+- Nothing is acked before it is synced; an ack is refused if the partition has a new owner.
+- Numbers are contiguous. A gap is claimed for once; if it stays, the tier is lost, and that is reported.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tsync_stream import clock
+from tsync_stream.coordination.leases import Held, LeaseKeeper
+from tsync_stream.coordination.positions import PositionStore
+from tsync_stream.coordination.sharing import partition_lease
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost, TsyncError
+from tsync_stream.model import Barrier, Entry, EpochRef, PartitionEntries, QueuedEntry
+from tsync_stream.observe.health import Health
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.queue.base import Tier
+from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.rechecks import Recheck, Rechecks
+from tsync_stream.replica.epoch_watch import EpochWatch
+from tsync_stream.source.documents import DocumentReader
+
+log = logging.getLogger(__name__)
+
+MAX_PAUSE_S = 5.0
+RECHECK_LOOK_INTERVAL_S = 1.0
+# Rechecks take at most every fifth batch: time-outs from overload must not feed themselves.
+BATCHES_PER_RECHECK = 5
+
+
+@dataclass(slots=True)
+class _Owned:
+    """What a lane knows of a partition that it owns in an epoch."""
+
+    fence: int
+    claiming: bool = True  # pending entries come first
+    next_number: int | None = None  # None until the first entry, or the lack of any, tells
+    claimed_doubtful: bool = False
+    older_doubtful_until_s: float = 0.0
+
+
+@dataclass(slots=True)
+class LaneTools:
+    """What all lanes of a replica share."""
+
+    leases: LeaseKeeper
+    epochs: EpochWatch
+    positions: PositionStore
+    tiers: Mapping[str, Tier]
+    rechecks: Rechecks
+    send: Callable[[SyncBatch], Awaitable[object]]
+    health: Health
+    metrics: Metrics
+    batch_size: int
+    wait_s: float
+    deadline_s: float
+    backoff_s: float
+
+
+class Lane:
+    """See the module's first lines. `run` goes on until `stop` was called and its batch is finished."""
+
+    def __init__(self, tools: LaneTools, partitions: Sequence[int], reader: DocumentReader) -> None:
+        self._tools = tools
+        self._partitions = partitions
+        self._reader = reader
+        self._owned: dict[int, _Owned] = {}
+        self._epoch: EpochRef | None = None
+        self._stopping = asyncio.Event()
+        self._failures = 0
+        self._batches_since_recheck = BATCHES_PER_RECHECK
+        self._rechecks_looked_s = float("-inf")
+        self._in_flight: frozenset[int] = frozenset()
+        self._landed = asyncio.Condition()
+        self.barriers: dict[int, tuple[int, Barrier]] = {}
+
+    def stop(self) -> None:
+        """Finish the batch in hand, take no other."""
+        self._stopping.set()
+
+    async def released(self, partition: int) -> None:
+        """Wait until no batch of the partition is in flight; its lease must be gone from `leases.held` already."""
+        async with self._landed:
+            await self._landed.wait_for(lambda: partition not in self._in_flight)
+
+    async def run(self) -> None:
+        """Work until stopped. Faults are waited out here; each says what happens next."""
+        while not self._stopping.is_set():
+            try:
+                worked = await self._step()
+                self._failures = 0
+                self._tools.health.green("queue")
+                if not worked:
+                    await self._pause(self._tools.wait_s)
+            except TierLost as error:
+                await self._report_lost(error)
+            except TsyncError as error:
+                self._owned.clear()
+                self._tools.health.red("queue", f"{error}; reading again soon, the entries stay in the queue")
+                await self._pause(self._backoff_s())
+        await self._reader.close()
+
+    async def _step(self) -> bool:
+        """One batch, or one wait for entries. False if there was nothing that could be waited for."""
+        pipeline = self._tools.epochs.current
+        held = self._held()
+        if pipeline is None or not held:
+            self._owned.clear()
+            return False
+        if pipeline.epoch != self._epoch:
+            self._epoch = pipeline.epoch
+            self._owned.clear()
+        tier = self._tools.tiers[pipeline.epoch.tier]
+        await self._prepare(tier, pipeline.epoch, held)
+        if await self._recheck():
+            return True
+        claiming = [partition for partition, owned in self._owned.items() if owned.claiming]
+        if claiming:
+            await self._claim(tier, pipeline.epoch, claiming[0])
+        else:
+            await self._read(tier, pipeline.epoch)
+        return True
+
+    def _held(self) -> dict[int, Held]:
+        found = {partition: self._tools.leases.holding(partition_lease(partition)) for partition in self._partitions}
+        return {partition: held for partition, held in found.items() if held is not None}
+
+    async def _prepare(self, tier: Tier, epoch: EpochRef, held: Mapping[int, Held]) -> None:
+        """Forget partitions that are no longer ours, and put our fence beside those that are new."""
+        for partition, owned in list(self._owned.items()):
+            if partition not in held or held[partition].fence != owned.fence:
+                del self._owned[partition]
+        fences = {partition: lease.fence for partition, lease in held.items() if partition not in self._owned}
+        if not fences:
+            return
+        found = await tier.own(epoch, fences)
+        for partition, fence in fences.items():
+            if found[partition] > fence:
+                raise DependencyUnavailable(f"partition {partition} has a newer owner; leaving it alone")
+            self._owned[partition] = self._takeover(held[partition], found[partition])
+
+    def _takeover(self, lease: Held, found_fence: int) -> _Owned:
+        """How far the last owner's writes are doubtful. One that ran out may still have a request on its way.
+
+        If it had put its fence beside this epoch's stream, what it had in hand is pending here, and is claimed.
+        Otherwise it worked in an older epoch, and any key may be the one.
+        """
+        owned = _Owned(lease.fence)
+        if lease.after_expiry:
+            owned.claimed_doubtful = True
+            if found_fence not in {lease.fence - 1, lease.fence}:
+                owned.older_doubtful_until_s = lease.taken_s + 2 * self._tools.deadline_s
+        return owned
+
+    async def _claim(self, tier: Tier, epoch: EpochRef, partition: int) -> None:
+        tools = self._tools
+        claimed = await tier.claim(epoch, partition, tools.leases.replica, tools.batch_size)
+        owned = self._owned[partition]
+        entries = claimed.entries.get(partition, ())
+        if claimed.missing:
+            raise TierLost(f"partition {partition}: {claimed.missing} unacked entries are gone from the stream")
+        if entries:
+            owned.next_number = check_contiguous(partition, owned.next_number, entries)
+        if claimed.complete:
+            if owned.next_number not in {None, claimed.delivered_number + 1}:
+                raise TierLost(f"partition {partition}: entry {owned.next_number} is gone from the stream")
+            owned.next_number = claimed.delivered_number + 1
+            owned.claiming = False
+        if entries:
+            await self._process(tier, epoch, {partition: entries}, claimed=True)
+
+    async def _read(self, tier: Tier, epoch: EpochRef) -> None:
+        tools = self._tools
+        entries = await tier.read(epoch, sorted(self._owned), tools.leases.replica, tools.batch_size, tools.wait_s)
+        if not entries:
+            return
+        if any(self._owned[partition].next_number != found[0].number for partition, found in entries.items()):
+            # The reply of an earlier read was lost, perhaps: then what is missing is pending, as this now is.
+            for partition in entries:
+                self._owned[partition].claiming = True
+            return
+        for partition, found in entries.items():
+            self._owned[partition].next_number = check_contiguous(partition, found[0].number, found)
+        await self._process(tier, epoch, entries, claimed=False)
+
+    async def _process(self, tier: Tier, epoch: EpochRef, batch: PartitionEntries, *, claimed: bool) -> None:
+        """Sync a batch, then ack it. A partition whose lease is gone meanwhile is left to its new owner."""
+        started_s = time.monotonic()
+        fences = {partition: self._owned[partition].fence for partition in batch}
+        self._take_in_hand(fences)
+        try:
+            entries = [
+                (partition, item.value)
+                for partition, items in batch.items()
+                for item in items
+                if isinstance(item.value, Entry)
+            ]
+            if entries:
+                doubtful = await self._sync(entries, fences)
+                doubtful += self._doubtful_by_takeover(entries, claimed=claimed)
+                await self._tools.rechecks.add(doubtful)
+            await self._ack(tier, epoch, batch, fences)
+            self._tools.metrics.entries_acked.inc(len(entries))
+            self._tools.metrics.batch_seconds.observe(time.monotonic() - started_s)
+        finally:
+            await self._let_go()
+
+    def _take_in_hand(self, fences: Mapping[int, int]) -> None:
+        """From here to `_let_go` these partitions' leases are not given back. Raises if one is gone already."""
+        if not all(self._still_owned(*item) for item in fences.items()):
+            raise DependencyUnavailable("a lease is gone; its entries are left to the next owner")
+        self._in_flight = frozenset(fences)
+
+    async def _let_go(self) -> None:
+        async with self._landed:
+            self._in_flight = frozenset()
+            self._landed.notify_all()
+
+    async def _sync(self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int]) -> list[tuple[int, Entry]]:
+        """Have the entries synced, however long it takes; returns those whose write is doubtful.
+
+        Raises `DependencyUnavailable` when the batch has to be given up (a lease gone, a stop): it stays unacked.
+        """
+        doubtful = False
+        while True:
+            try:
+                result = await self._sync_once([entry for _, entry in entries])
+            except SyncFailed as error:
+                doubtful = doubtful or error.doubtful
+                self._show_failure(error.cause)
+                self._tools.metrics.batches_retried.inc()
+                await self._pause(self._backoff_s())
+            else:
+                self._show_success()
+                lost = {partition for partition in fences if not self._still_owned(partition, fences[partition])}
+                doubtful = doubtful or result.doubtful
+                return [item for item in entries if doubtful or item[0] in lost]
+            if self._stopping.is_set() or not all(self._still_owned(*item) for item in fences.items()):
+                if doubtful:
+                    await self._tools.rechecks.add(entries)
+                raise DependencyUnavailable("a batch is left in the queue for its next owner")
+
+    async def _sync_once(self, entries: Sequence[Entry]) -> SyncResult:
+        result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
+        leases = self._tools.leases
+        await self._tools.send(SyncBatch(self._reader, entries, leases.operation_time, leases.time_left_s, result))
+        return await result
+
+    async def _ack(self, tier: Tier, epoch: EpochRef, batch: PartitionEntries, fences: Mapping[int, int]) -> None:
+        acks = {partition: [item.entry_id for item in items] for partition, items in batch.items()}
+        refused = await tier.ack(epoch, acks, fences)
+        for partition in refused:
+            log.warning("partition %d: has a new owner; its last batch is checked again", partition)
+            self._owned.pop(partition, None)
+            entries = [item.value for item in batch[partition] if isinstance(item.value, Entry)]
+            await self._tools.rechecks.add((partition, entry) for entry in entries)
+        for partition, items in batch.items():
+            if partition not in refused:
+                self._note_barrier(partition, items)
+
+    def _note_barrier(self, partition: int, items: Sequence[QueuedEntry]) -> None:
+        for item in reversed(items):
+            if isinstance(item.value, Barrier):
+                self.barriers[partition] = (item.number, item.value)
+                return
+
+    async def _recheck(self) -> bool:
+        """Sync a batch of due rechecks, if it is their turn. They are not in the queue, so there is no ack."""
+        tools = self._tools
+        self._batches_since_recheck += 1
+        now_s = time.monotonic()
+        too_soon = now_s - self._rechecks_looked_s < RECHECK_LOOK_INTERVAL_S
+        if too_soon or self._batches_since_recheck < BATCHES_PER_RECHECK:
+            return False
+        due = await tools.rechecks.due(self._owned, tools.batch_size)
+        if len(due) < tools.batch_size:
+            self._rechecks_looked_s = now_s
+        if not due:
+            return False
+        self._batches_since_recheck = 0
+        await self._sync_rechecks(due)
+        return True
+
+    async def _sync_rechecks(self, due: Sequence[Recheck]) -> None:
+        fences = {recheck.partition: self._owned[recheck.partition].fence for recheck in due}
+        self._take_in_hand(fences)
+        try:
+            operation_time = self._tools.leases.operation_time
+            entries = [(recheck.partition, recheck.entry(operation_time)) for recheck in due]
+            doubtful = await self._sync(entries, fences)
+            await self._tools.rechecks.done(due)
+            await self._tools.rechecks.add(doubtful)
+            self._tools.metrics.rechecks_synced.inc(len(due))
+        finally:
+            await self._let_go()
+
+    def _doubtful_by_takeover(self, entries: Sequence[tuple[int, Entry]], *, claimed: bool) -> list[tuple[int, Entry]]:
+        now_s = clock.now_s()
+
+        def is_doubtful(partition: int) -> bool:
+            owned = self._owned.get(partition)
+            if owned is None:
+                return True
+            return (claimed and owned.claimed_doubtful) or now_s < owned.older_doubtful_until_s
+
+        return [item for item in entries if is_doubtful(item[0])]
+
+    def _still_owned(self, partition: int, fence: int) -> bool:
+        held = self._tools.leases.holding(partition_lease(partition))
+        return held is not None and held.fence == fence
+
+    async def _report_lost(self, error: TierLost) -> None:
+        """Tell the capturing replica, unless the epoch has moved on and this is only old news."""
+        epoch, self._epoch = self._epoch, None
+        self._owned.clear()
+        try:
+            pipeline = await self._tools.epochs.refresh()
+            if pipeline is not None and epoch is not None and pipeline.epoch == epoch:
+                self._tools.health.red("queue", f"{error}; the next epoch queues again what is not synced")
+                await self._tools.positions.report_doubt(epoch, str(error))
+        except TsyncError as state_error:
+            self._tools.health.red("queue", f"{error}; and it cannot be reported yet: {state_error}")
+        await self._pause(self._backoff_s())
+
+    def _show_failure(self, cause: TsyncError) -> None:
+        person = isinstance(cause, ConfigurationError)
+        next_step = "nothing is taken until it is mended" if person else "waiting for it, the queue grows meanwhile"
+        self._tools.health.red("sync", f"{cause}; {next_step}", needs_person=person)
+
+    def _show_success(self) -> None:
+        self._failures = 0
+        self._tools.health.green("sync")
+
+    def _backoff_s(self) -> float:
+        """Exponential, with jitter, from the setting's first wait to a few seconds."""
+        longest_s = min(MAX_PAUSE_S, self._tools.backoff_s * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        return random.uniform(0.5, 1.0) * longest_s  # noqa: S311 - jitter, not a secret
+
+    async def _pause(self, longest_s: float) -> None:
+        """Wait, but not longer than until we are stopped."""
+        try:
+            async with asyncio.timeout(longest_s):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
+
+
+def check_contiguous(partition: int, first: int | None, entries: Sequence[QueuedEntry]) -> int:
+    """The number after the entries'. Raises `TierLost` unless they are `first`, `first + 1`, … (pure).
+
+    `first` None accepts any first number.
+    """
+    start = entries[0].number if first is None else first
+    for expected, entry in enumerate(entries, start):
+        if entry.number != expected:
+            raise TierLost(f"partition {partition}: entry {expected} is gone from the stream")
+    return start + len(entries)

@@ -1,0 +1,67 @@
+"""The reader: this replica's lanes over the queue, and the records of the barriers that they passed.
+
+Invariant: a barrier is recorded only after everything before it in its partition was acked.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from tsync_stream.coordination.sharing import CAPTURE
+from tsync_stream.errors import TsyncError
+from tsync_stream.model import Barrier
+from tsync_stream.replica.lane import Lane, LaneTools
+
+BARRIER_RECORD_INTERVAL_S = 0.5
+
+
+class Reader:
+    """`run` works until `stop` was called, and then finishes the batches in hand. Partition p is lane p mod n's."""
+
+    def __init__(self, tools: LaneTools, lanes: Sequence[Lane]) -> None:
+        self._tools = tools
+        self._lanes = lanes
+        self._finished = asyncio.Event()
+
+    async def run(self) -> None:
+        """Read, have synced, ack, record."""
+        async with asyncio.TaskGroup() as group:
+            recording = group.create_task(self._record_barriers())
+            async with asyncio.TaskGroup() as lanes:
+                for lane in self._lanes:
+                    lanes.create_task(lane.run())
+            self._finished.set()
+            await recording
+
+    def stop(self) -> None:
+        """Take no further batch."""
+        for lane in self._lanes:
+            lane.stop()
+
+    async def released(self, lease: str) -> None:
+        """Wait until nothing of the lease's partition is in flight."""
+        if lease != CAPTURE:
+            partition = int(lease.rpartition(":")[2])
+            await self._lanes[partition % len(self._lanes)].released(partition)
+
+    async def _record_barriers(self) -> None:
+        while not self._finished.is_set():
+            try:
+                async with asyncio.timeout(BARRIER_RECORD_INTERVAL_S):
+                    await self._finished.wait()
+            except TimeoutError:
+                pass
+            await self._record_once()
+
+    async def _record_once(self) -> None:
+        passed: dict[int, tuple[int, Barrier]] = {}
+        for lane in self._lanes:
+            passed |= lane.barriers
+            lane.barriers.clear()
+        if passed:
+            try:
+                await self._tools.positions.record_barriers(passed)
+            except TsyncError as error:
+                # The next barrier says all that this one does.
+                self._tools.health.red("positions", f"{error}; the synced position stands still meanwhile")
+            else:
+                self._tools.health.green("positions")

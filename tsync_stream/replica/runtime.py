@@ -1,0 +1,219 @@
+"""One replica: its clients, its coordination objects, and the order in which they start and stop.
+
+Invariants: on a stop, changes that were read are appended, batches in hand are synced and acked (or left unacked for
+the next owner), and only then are the leases given back and the connections closed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorClient
+
+from tsync_stream.config import Settings
+from tsync_stream.coordination.identity import own_identity
+from tsync_stream.coordination.leases import LeaseKeeper
+from tsync_stream.coordination.positions import PositionStore
+from tsync_stream.coordination.term import CapturedChanges, EntryBatch
+from tsync_stream.dead_letters import DeadLetters
+from tsync_stream.errors import TsyncError
+from tsync_stream.model import Route
+from tsync_stream.observe.health import Health
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.queue.base import Tier
+from tsync_stream.queue.batches import SyncBatch
+from tsync_stream.queue.redis_streams import RedisStreams
+from tsync_stream.rechecks import Rechecks
+from tsync_stream.replica.capturing import CaptureTools, Capturing
+from tsync_stream.replica.epoch_watch import EpochWatch
+from tsync_stream.replica.lane import Lane, LaneTools
+from tsync_stream.replica.reader import Reader
+from tsync_stream.source.documents import DocumentReader
+from tsync_stream.state import state_database
+from tsync_stream.target.typesense import TypesenseTarget
+
+log = logging.getLogger(__name__)
+
+MONGO_TIMEOUT_MS = 5_000
+START_RETRY_S = 1.0
+SCHEMA_INTERVAL_S = 30.0
+
+
+def mongo_client(settings: Settings) -> AsyncIOMotorClient[Any]:
+    """A client whose calls end: a dead server is noticed after its timeouts, not after half a minute."""
+    return AsyncIOMotorClient(
+        settings.mongo.uri,
+        serverSelectionTimeoutMS=MONGO_TIMEOUT_MS,
+        connectTimeoutMS=MONGO_TIMEOUT_MS,
+        socketTimeoutMS=2 * MONGO_TIMEOUT_MS,
+        appname="tsync-stream",
+    )
+
+
+def route_of(settings: Settings) -> Route:
+    """The one route that the settings name."""
+    mongo = settings.mongo
+    return Route(mongo.collection, mongo.database, mongo.collection, settings.typesense.collection_name)
+
+
+@dataclass(slots=True)
+class Channels:
+    """How the services put work before the agents."""
+
+    send_changes: Callable[[CapturedChanges], Awaitable[object]]
+    send_entries: Callable[[EntryBatch], Awaitable[object]]
+    send_batch: Callable[[SyncBatch], Awaitable[object]]
+
+
+class Replica:
+    """Everything of one process but its agents. Made inside the event loop."""
+
+    def __init__(self, settings: Settings, channels: Channels, health: Health, metrics: Metrics) -> None:
+        self._settings = settings
+        self.health = health
+        self.route = route_of(settings)
+        self.client = mongo_client(settings)
+        database = state_database(self.client, settings.state_database)
+        self.target = TypesenseTarget(settings.typesense)
+        self.dead_letters = DeadLetters(database)
+        self.rechecks = Rechecks(database, settings.typesense.connection_timeout_s)
+        self.positions = PositionStore(database)
+        self._primary = RedisStreams(settings.primary_redis)
+        self.tiers: dict[str, Tier] = {"primary": self._primary}
+        self._epochs = EpochWatch(self.positions)
+        self.leases = LeaseKeeper(
+            database, own_identity(), settings.partitions, settings.lease_ttl_s, self._before_giving_back
+        )
+        tools = self._lane_tools(channels, metrics)
+        self._reader = Reader(tools, [self._lane(tools, lane) for lane in range(settings.sync_lanes)])
+        self._capturing = Capturing(self._capture_tools(channels, metrics))
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(
+        self, use_schema: Callable[[Mapping[str, Any]], None], crash: Callable[[BaseException], object]
+    ) -> None:
+        """Wait until MongoDB and Redis answer, then start working in the background.
+
+        `use_schema` is told the live schema of the Typesense collection, now and then again. `crash` is told an
+        error that nobody foresaw: the process should end then, and another takes over.
+        """
+        await self._until_it_works(self._prepare)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                crash(error)
+
+        self._tasks = [asyncio.create_task(work(), name=name) for name, work in self._work(use_schema).items()]
+        for task in self._tasks:
+            task.add_done_callback(ended)
+
+    def _work(
+        self, use_schema: Callable[[Mapping[str, Any]], None]
+    ) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+        return {
+            "leases": self.leases.keep,
+            "epochs": self._epochs.run,
+            "reader": self._reader.run,
+            "capturing": self._capturing.run,
+            "schema": partial(self._watch_schema, use_schema),
+        }
+
+    async def stop(self) -> None:
+        """Finish what is in hand and give everything back. The agents must still be running."""
+        self._capturing.stop()
+        await self._finished("capturing")
+        self._reader.stop()
+        await self._finished("reader")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self.leases.stop()
+        except TsyncError as error:
+            log.warning("leases: %s; they run out by themselves", error)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.target.close()
+        for tier in self.tiers.values():
+            await tier.close()
+        self.client.close()
+
+    async def _prepare(self) -> None:
+        await self._primary.start()
+        await self.dead_letters.start()
+        await self.rechecks.start()
+        await self.leases.start()
+
+    async def _until_it_works(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+            except TsyncError as error:
+                self.health.red("start", f"{error}; trying again every {START_RETRY_S:g} s")
+                await asyncio.sleep(START_RETRY_S)
+            else:
+                self.health.green("start")
+                return
+
+    async def _watch_schema(self, use_schema: Callable[[Mapping[str, Any]], None]) -> None:
+        """Fields appear in the live schema as documents bring them; what they must be checked for follows."""
+        while True:
+            with suppress(TsyncError):  # sync says what is wrong with Typesense
+                live = await self.target.collection(self.route.target)
+                if live is not None:
+                    use_schema(live)
+            await asyncio.sleep(SCHEMA_INTERVAL_S)
+
+    async def _finished(self, name: str) -> None:
+        for task in self._tasks:
+            if task.get_name() == name:
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _before_giving_back(self, lease: str) -> None:
+        await self._reader.released(lease)
+
+    def _lane(self, tools: LaneTools, lane: int) -> Lane:
+        settings = self._settings
+        partitions = range(lane, settings.partitions, settings.sync_lanes)
+        return Lane(tools, partitions, DocumentReader(self.client, settings.lease_ttl_s))
+
+    def _lane_tools(self, channels: Channels, metrics: Metrics) -> LaneTools:
+        settings = self._settings
+        return LaneTools(
+            leases=self.leases,
+            epochs=self._epochs,
+            positions=self.positions,
+            tiers=self.tiers,
+            rechecks=self.rechecks,
+            send=channels.send_batch,
+            health=self.health,
+            metrics=metrics,
+            batch_size=settings.buffer.batch_size,
+            wait_s=min(1.0, settings.buffer.flush_interval_s),
+            deadline_s=settings.typesense.connection_timeout_s,
+            backoff_s=settings.typesense.retry_backoff_s,
+        )
+
+    def _capture_tools(self, channels: Channels, metrics: Metrics) -> CaptureTools:
+        return CaptureTools(
+            settings=self._settings,
+            route=self.route,
+            client=self.client,
+            leases=self.leases,
+            epochs=self._epochs,
+            positions=self.positions,
+            tiers=self.tiers,
+            target=self.target,
+            dead_letters=self.dead_letters,
+            send_changes=channels.send_changes,
+            send_entries=channels.send_entries,
+            health=self.health,
+            metrics=metrics,
+        )

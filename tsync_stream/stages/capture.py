@@ -1,0 +1,68 @@
+"""The capture agent: turns raw change events into entries, each with the partition of its Typesense document.
+
+Invariants: every event becomes an entry or, if its `_id` can never be one, a dead letter; the order of events is
+kept within a partition; entries hold keys, never documents.
+"""
+
+from collections.abc import AsyncIterator, Callable
+
+from faust.types import StreamT
+
+from tsync_stream.coordination.entries import Entries
+from tsync_stream.coordination.term import BatchLost, CapturedChanges, ChangeProgress, EntryBatch
+from tsync_stream.dead_letters import DeadLetters
+from tsync_stream.errors import PositionLost, TsyncError
+from tsync_stream.model import Entry, Operation, Reason
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.source.change_stream import ENDING_OPERATIONS
+
+_OPERATIONS = {
+    "insert": Operation.INSERT,
+    "update": Operation.UPDATE,
+    "replace": Operation.REPLACE,
+    "delete": Operation.DELETE,
+}
+
+
+def capture_agent(
+    dead_letters: Callable[[], DeadLetters], metrics: Metrics
+) -> Callable[[StreamT[CapturedChanges]], AsyncIterator[EntryBatch]]:
+    """The agent's function; what it yields goes to the persist agent's channel."""
+
+    async def capture(batches: StreamT[CapturedChanges]) -> AsyncIterator[EntryBatch]:
+        async for changes in batches:
+            term = changes.term
+            try:
+                entries = entries_of(changes)
+                if entries.rejected:
+                    await dead_letters().add(entries.rejected)
+            except TsyncError as error:
+                term.fail(error)
+            except BaseException:
+                term.fail(BatchLost("the capture agent failed with a batch in hand"))
+                raise
+            else:
+                metrics.changes_captured.inc(len(changes.batch.changes))
+                progress = ChangeProgress(changes.from_token, changes.batch.token, changes.batch.cluster_time)
+                yield EntryBatch(term, progress, entries.payloads, entries.count)
+                continue
+            term.in_flight -= 1
+
+    return capture
+
+
+def entries_of(changes: CapturedChanges) -> Entries:
+    """The entries of a batch. Raises `PositionLost` at an event that ends the stream."""
+    route = changes.term.route
+    entries = Entries(route, changes.term.partitions)
+    for change in changes.batch.changes:
+        operation = change["operationType"]
+        letter = _OPERATIONS.get(operation)
+        if letter is not None:
+            key = change["documentKey"]["_id"]
+            entries.add(Entry(route.name, key, letter, change["clusterTime"], Reason.CHANGE))
+        elif operation in ENDING_OPERATIONS:
+            raise PositionLost(f"the source collection saw {operation}")
+        else:
+            raise PositionLost(f"the change stream sent {operation}, whose meaning for documents is not known")
+    return entries

@@ -1,0 +1,217 @@
+"""The sync agent: makes Typesense show what MongoDB now holds for the keys of a batch.
+
+Invariants: what is written was read after the entry's cluster time, and every attempt reads again, so that a retry
+can never put old data over new; one failing document becomes a dead letter and the rest of its batch is written;
+dead letters are stored before the batch is reported as synced; a request is sent only while the lease outlives it.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import stamina
+from bson.timestamp import Timestamp
+from faust.types import StreamT
+
+from tsync_stream.config import Settings
+from tsync_stream.dead_letters import DeadLetter, DeadLetters
+from tsync_stream.errors import DependencyUnavailable, DocumentRejected, TsyncError
+from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Route
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.source.keys import candidate_keys, canonical_key, typesense_id
+from tsync_stream.target.mapping import MappingOptions, encode_line, map_document
+from tsync_stream.target.schema import FieldChecks
+from tsync_stream.target.typesense import TypesenseTarget
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """The Typesense ids of a batch with every source key that could map to each, merged over its entries."""
+
+    keys_by_id: dict[str, list[Key]] = field(default_factory=dict)
+    entry_keys: list[Key] = field(default_factory=list)
+    not_before: Timestamp = BEGINNING_OF_TIME
+    rejected: list[DeadLetter] = field(default_factory=list)
+
+
+def wanted(entries: Sequence[Entry], not_before: Timestamp) -> _Wanted:
+    """Merge a batch: a thousand updates of one document are one read and one write (pure)."""
+    result = _Wanted(not_before=not_before)
+    for entry in entries:
+        if entry.cluster_time > result.not_before:
+            result.not_before = entry.cluster_time
+        try:
+            document_id = typesense_id(entry.key)
+        except DocumentRejected as error:
+            result.rejected.append(DeadLetter(entry.route, entry.key, error.reason, error.detail))
+            continue
+        if document_id not in result.keys_by_id:
+            result.keys_by_id[document_id] = candidate_keys(document_id)
+            result.entry_keys.append(entry.key)
+    return result
+
+
+class Sync:
+    """What the agent does with a batch; one per replica."""
+
+    def __init__(
+        self,
+        route: Route,
+        target: TypesenseTarget,
+        dead_letters: DeadLetters,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> None:
+        self._route = route
+        self._target = target
+        self._dead_letters = dead_letters
+        self._metrics = metrics
+        self._mapping = MappingOptions(date_unit=settings.date_unit)
+        self._import_max_bytes = settings.import_max_bytes
+        self._deadline_s = settings.typesense.connection_timeout_s
+        self._attempts = settings.typesense.max_retries
+        self._backoff_s = settings.typesense.retry_backoff_s
+        self._checks = FieldChecks({"fields": []})
+
+    def use_schema(self, live_schema: Mapping[str, Any]) -> None:
+        """Check documents for what this live schema would store wrongly without a word."""
+        self._checks = FieldChecks(live_schema)
+
+    async def run(self, batch: SyncBatch) -> SyncResult:
+        """Sync one batch. Raises `SyncFailed` when its attempts are used up, or at once if waiting cannot help."""
+        doubtful = False
+        try:
+            async for attempt in stamina.retry_context(
+                on=DependencyUnavailable, attempts=self._attempts, timeout=None, wait_initial=self._backoff_s
+            ):
+                with attempt:
+                    try:
+                        result = await self._attempt(batch)
+                    except DependencyUnavailable as error:
+                        doubtful = doubtful or error.doubtful
+                        raise
+        except TsyncError as error:
+            raise SyncFailed(error, doubtful=doubtful) from error
+        result.doubtful = doubtful
+        return result
+
+    async def _attempt(self, batch: SyncBatch) -> SyncResult:
+        plan = wanted(batch.entries, batch.not_before)
+        write = _Write(self._route, self._target, self._import_max_bytes, lambda: self._check_lease(batch))
+        write.letters += plan.rejected
+        keys = [key for candidates in plan.keys_by_id.values() for key in candidates]
+        found: dict[str, Key] = {}
+        if keys:
+            async for documents in batch.reader.read(self._route, keys, plan.not_before, len(keys)):
+                for document in documents:
+                    await self._put(document, found, write)
+        await write.flush()
+        gone = [document_id for document_id in plan.keys_by_id if document_id not in found]
+        await write.delete(gone)
+        if write.letters:
+            await self._dead_letters.add(write.letters)
+        await self._resolve(plan, found, write.letters)
+        self._count(write, gone)
+        return SyncResult(write.written, len(gone), len(write.letters))
+
+    async def _put(self, document: Mapping[str, Any], found: dict[str, Key], write: "_Write") -> None:
+        """Map one document and add it to the request; the first key in BSON order owns the Typesense id."""
+        key = document["_id"]
+        document_id = typesense_id(key)
+        if document_id in found:
+            other = type(found[document_id]).__name__
+            write.reject(key, "id collision", f"a document with a key of type {other} has the same Typesense id")
+            return
+        found[document_id] = key
+        try:
+            mapped = map_document(document, self._mapping)
+            self._checks.check(mapped)
+            line = encode_line(mapped)
+        except DocumentRejected as error:
+            write.reject(key, error.reason, error.detail)
+            return
+        await write.add(key, line)
+
+    async def _resolve(self, plan: _Wanted, found: Mapping[str, Key], letters: Sequence[DeadLetter]) -> None:
+        failed = {canonical_key(letter.key) for letter in letters}
+        synced = [key for key in (*plan.entry_keys, *found.values()) if not failed or canonical_key(key) not in failed]
+        await self._dead_letters.resolve(self._route.name, synced)
+
+    def _count(self, write: "_Write", gone: Sequence[str]) -> None:
+        self._metrics.documents_written.inc(write.written)
+        self._metrics.documents_deleted.inc(len(gone))
+        self._metrics.dead_letters.inc(len(write.letters))
+
+    def _check_lease(self, batch: SyncBatch) -> None:
+        if batch.lease_left_s() < self._deadline_s:
+            raise DependencyUnavailable("the lease would not outlive a request; waiting for its renewal")
+
+
+class _Write:
+    """The import requests of one attempt: flushed by bytes, and what came back line by line."""
+
+    def __init__(self, route: Route, target: TypesenseTarget, max_bytes: int, check_lease: Callable[[], None]) -> None:
+        self._route = route
+        self._target = target
+        self._max_bytes = max_bytes
+        self._check_lease = check_lease
+        self._keys: list[Key] = []
+        self._lines: list[bytes] = []
+        self._bytes = 0
+        self.letters: list[DeadLetter] = []
+        self.written = 0
+
+    def reject(self, key: Key, reason: str, error: str) -> None:
+        """This key becomes a dead letter."""
+        self.letters.append(DeadLetter(self._route.name, key, reason, error))
+
+    async def add(self, key: Key, line: bytes) -> None:
+        """Add one document; sends what is there first if it would not fit."""
+        if self._lines and self._bytes + len(line) > self._max_bytes:
+            await self.flush()
+        self._keys.append(key)
+        self._lines.append(line)
+        self._bytes += len(line)
+
+    async def flush(self) -> None:
+        """Send what is there."""
+        if not self._lines:
+            return
+        self._check_lease()
+        rejections = await self._target.import_lines(self._route.target, self._lines)
+        for rejection in rejections:
+            self.reject(self._keys[rejection.line], f"rejected by Typesense ({rejection.code})", rejection.error)
+        self.written += len(self._lines) - len(rejections)
+        self._keys, self._lines, self._bytes = [], [], 0
+
+    async def delete(self, ids: Sequence[str]) -> None:
+        """Delete what the source no longer has."""
+        if ids:
+            self._check_lease()
+            await self._target.delete(self._route.target, ids)
+
+
+def sync_agent(sync: Callable[[], Sync]) -> Callable[[StreamT[SyncBatch]], Awaitable[None]]:
+    """The agent's function. It always reports a result: whoever sent the batch waits for one."""
+
+    async def synchronise(batches: StreamT[SyncBatch]) -> None:
+        async for batch in batches:
+            try:
+                result = await sync().run(batch)
+            except SyncFailed as error:
+                _report(batch, error)
+            except BaseException as error:
+                cause = DependencyUnavailable(f"the sync agent failed: {type(error).__name__}")
+                _report(batch, SyncFailed(cause, doubtful=True))
+                raise
+            else:
+                if not batch.result.done():
+                    batch.result.set_result(result)
+
+    return synchronise
+
+
+def _report(batch: SyncBatch, error: SyncFailed) -> None:
+    if not batch.result.done():
+        batch.result.set_exception(error)

@@ -1,0 +1,47 @@
+"""The state database: how its collections are read and written.
+
+Invariant: our own state is written with w:majority and read with majority concern from the primary, whatever
+the URI says; otherwise a MongoDB fail-over could take back a lease, an epoch or a dead letter.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
+from pymongo import ReadPreference
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from tsync_stream.errors import from_mongo
+from tsync_stream.source.keys import BSON_OPTIONS
+
+# A write that waits longer for its majority is reported as unavailable, and tried again.
+MAJORITY_TIMEOUT_MS = 5_000
+
+PIPELINE = "pipeline"
+LEASES = "leases"
+RECHECKS = "rechecks"
+DEAD_LETTERS = "dead_letters"
+JOBS = "jobs"
+
+
+def state_database(client: AsyncIOMotorClient[Any], name: str) -> AsyncIOMotorDatabase[Any]:
+    """The database of everything that tsync-stream remembers."""
+    return client.get_database(
+        name,
+        codec_options=BSON_OPTIONS,
+        read_preference=ReadPreference.PRIMARY,
+        read_concern=ReadConcern("majority"),
+        write_concern=WriteConcern(w="majority", wtimeout=MAJORITY_TIMEOUT_MS),
+    )
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Raise MongoDB's errors as ours."""
+    try:
+        yield
+    except PyMongoError as error:
+        raise from_mongo(error) from error
