@@ -36,6 +36,9 @@ from tsync_stream.stages.sync import Sync, sync_agent
 
 log = logging.getLogger(__name__)
 
+# These name every request they make.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
 EXIT_CONFIGURATION = 2
 EXIT_UNFORESEEN = 70  # sysexits.h: EX_SOFTWARE
 
@@ -158,7 +161,7 @@ def add_pages(app: TsyncApp) -> None:
     @app.page("/metrics", name="metrics")
     async def metrics(view: View, request: Request) -> Response:
         app.metrics.healthy.set(0 if app.health.problems else 1)
-        return view.bytes(app.metrics.exposition(), content_type=CONTENT_TYPE)
+        return view.bytes(app.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
 
 def create_app(settings: Settings) -> TsyncApp:

@@ -26,6 +26,7 @@ from tsync_stream.coordination.sharing import CAPTURE, LeaseView, decide, partit
 from tsync_stream.errors import TsyncError
 from tsync_stream.model import BEGINNING_OF_TIME
 from tsync_stream.state import LEASES, translated
+from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class LeaseKeeper:
         partitions: int,
         ttl_s: float,
         before_giving_back: Callable[[str], Awaitable[None]],
+        wake: Wake,
     ) -> None:
         self._client = database.client
         self._collection = database[LEASES]
@@ -83,7 +85,7 @@ class LeaseKeeper:
         self.live_replicas = 0
         self.operation_time = BEGINNING_OF_TIME
         self.statistics: Mapping[str, Any] = {}
-        self.changed = asyncio.Event()
+        self._wake = wake
 
     @property
     def replica(self) -> str:
@@ -214,7 +216,7 @@ class LeaseKeeper:
         for lease in leases.values():
             if lease.holder == self.replica and lease.name not in self.held:
                 self.held[lease.name] = Held(lease.name, lease.fence, after_expiry=True, taken_s=clock.now_s())
-                self.changed.set()
+                self._wake.ring()
 
     async def _take(self, lease: LeaseView) -> None:
         async with await self._client.start_session() as session:
@@ -227,14 +229,14 @@ class LeaseKeeper:
                 self._remember(session)
                 after_expiry = lease.holder is not None
                 self.held[lease.name] = Held(lease.name, lease.fence + 1, after_expiry, clock.now_s())
-                self.changed.set()
+                self._wake.ring()
                 log.info("leases: %s is ours%s", lease.name, " after its holder expired" if after_expiry else "")
 
     async def _give_back(self, name: str) -> None:
         held = self.held.pop(name, None)
         if held is None:
             return
-        self.changed.set()
+        self._wake.ring()
         await self._before_giving_back(name)
         await self._collection.update_one(
             {"_id": name, "holder": self.replica, "fence": held.fence}, {"$set": {"holder": None}}
@@ -244,7 +246,7 @@ class LeaseKeeper:
     def _drop_all(self) -> None:
         self.held.clear()
         self._believed_until_s = 0.0
-        self.changed.set()
+        self._wake.ring()
 
     def _remember(self, session: AsyncIOMotorClientSession) -> None:
         operation_time: Timestamp | None = session.delegate.operation_time

@@ -38,6 +38,7 @@ from tsync_stream.replica.fingerprint import changes, prepare_collection, take_f
 from tsync_stream.source.change_stream import ChangeBatch, ChangeStream
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.target.typesense import TypesenseTarget
+from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class CaptureTools:
     send_entries: Callable[[EntryBatch], Awaitable[object]]
     health: Health
     metrics: Metrics
+    wake: Wake
 
 
 class Capturing:
@@ -76,19 +78,20 @@ class Capturing:
 
     def __init__(self, tools: CaptureTools) -> None:
         self._tools = tools
-        self._stopping = asyncio.Event()
+        self._stopping = False
         self._tier_lost = ""
         self._position_lost = ""
         self._queue_full = False
 
     def stop(self) -> None:
         """Read no further changes; what was read is still appended."""
-        self._stopping.set()
+        self._stopping = True
+        self._tools.wake.ring()
 
     async def run(self) -> None:
         """Terms, one after the other."""
         tools = self._tools
-        while not self._stopping.is_set():
+        while not self._stopping:
             held = tools.leases.holding(CAPTURE)
             if held is None:
                 tools.metrics.capturing.set(0)
@@ -127,7 +130,7 @@ class Capturing:
         try:
             await _first_to_end(work)
         finally:
-            if self._stopping.is_set():
+            if self._stopping:
                 await self._drain(term)
             term.fail(TermOver("the term is over"))
 
@@ -249,7 +252,7 @@ class Capturing:
         token: Token = term.appended.token
         stream = await self._open_stream(token)
         try:
-            while not self._stopping.is_set():
+            while not self._stopping:
                 if self._queue_full:
                     # The oplog holds the changes meanwhile; the empty batch lets the next barrier through.
                     await asyncio.sleep(wait_s)
@@ -373,11 +376,8 @@ class Capturing:
             log.warning("capture: %d batches were not appended in time; they will be read again", term.in_flight)
 
     async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(PAUSE_AFTER_FAULT_S):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass
+        if not self._stopping:
+            await self._tools.wake.wait(PAUSE_AFTER_FAULT_S)
 
 
 def _token_order(token: Token) -> str:

@@ -5,6 +5,7 @@ import logging
 
 from tsync_stream.coordination.positions import Pipeline, PositionStore
 from tsync_stream.errors import TsyncError
+from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
 
@@ -14,13 +15,16 @@ LOOK_INTERVAL_S = 1.0
 class EpochWatch:
     """Holds the epoch document that was last read; `current` is None before the first start."""
 
-    def __init__(self, positions: PositionStore) -> None:
+    def __init__(self, positions: PositionStore, wake: Wake) -> None:
         self._positions = positions
+        self._wake = wake
         self.current: Pipeline | None = None
 
     async def refresh(self) -> Pipeline | None:
         """Read the epoch document now. Raises the errors of `errors.from_mongo`."""
-        self.current = await self._positions.load()
+        before, self.current = self.current, await self._positions.load()
+        if (before and before.epoch) != (self.current and self.current.epoch):
+            self._wake.ring()
         return self.current
 
     async def run(self) -> None:

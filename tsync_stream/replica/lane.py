@@ -29,6 +29,7 @@ from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.rechecks import Recheck, Rechecks
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.source.documents import DocumentReader
+from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class LaneTools:
     send: Callable[[SyncBatch], Awaitable[object]]
     health: Health
     metrics: Metrics
+    wake: Wake
     batch_size: int
     wait_s: float
     deadline_s: float
@@ -76,7 +78,7 @@ class Lane:
         self._reader = reader
         self._owned: dict[int, _Owned] = {}
         self._epoch: EpochRef | None = None
-        self._stopping = asyncio.Event()
+        self._stopping = False
         self._failures = 0
         self._batches_since_recheck = BATCHES_PER_RECHECK
         self._rechecks_looked_s = float("-inf")
@@ -86,7 +88,8 @@ class Lane:
 
     def stop(self) -> None:
         """Finish the batch in hand, take no other."""
-        self._stopping.set()
+        self._stopping = True
+        self._tools.wake.ring()
 
     async def released(self, partition: int) -> None:
         """Wait until no batch of the partition is in flight; its lease must be gone from `leases.held` already."""
@@ -95,7 +98,7 @@ class Lane:
 
     async def run(self) -> None:
         """Work until stopped. Faults are waited out here; each says what happens next."""
-        while not self._stopping.is_set():
+        while not self._stopping:
             try:
                 worked = await self._step()
                 self._failures = 0
@@ -245,7 +248,7 @@ class Lane:
                 lost = {partition for partition in fences if not self._still_owned(partition, fences[partition])}
                 doubtful = doubtful or result.doubtful
                 return [item for item in entries if doubtful or item[0] in lost]
-            if self._stopping.is_set() or not all(self._still_owned(*item) for item in fences.items()):
+            if self._stopping or not all(self._still_owned(*item) for item in fences.items()):
                 if doubtful:
                     await self._tools.rechecks.add(entries)
                 raise DependencyUnavailable("a batch is left in the queue for its next owner")
@@ -348,12 +351,9 @@ class Lane:
         return random.uniform(0.5, 1.0) * longest_s  # noqa: S311 - jitter, not a secret
 
     async def _pause(self, longest_s: float) -> None:
-        """Wait, but not longer than until we are stopped."""
-        try:
-            async with asyncio.timeout(longest_s):
-                await self._stopping.wait()
-        except TimeoutError:
-            pass
+        """Wait, but not longer than until leases or the epoch change, or we are stopped."""
+        if not self._stopping:
+            await self._tools.wake.wait(longest_s)
 
 
 def check_contiguous(partition: int, first: int | None, entries: Sequence[QueuedEntry]) -> int:

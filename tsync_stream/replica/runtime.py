@@ -35,6 +35,7 @@ from tsync_stream.replica.reader import Reader
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state import state_database
 from tsync_stream.target.typesense import TypesenseTarget
+from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
 
@@ -84,9 +85,10 @@ class Replica:
         self.positions = PositionStore(database)
         self._primary = RedisStreams(settings.primary_redis)
         self.tiers: dict[str, Tier] = {"primary": self._primary}
-        self._epochs = EpochWatch(self.positions)
+        self._wake = Wake()
+        self._epochs = EpochWatch(self.positions, self._wake)
         self.leases = LeaseKeeper(
-            database, own_identity(), settings.partitions, settings.lease_ttl_s, self._before_giving_back
+            database, own_identity(), settings.partitions, settings.lease_ttl_s, self._before_giving_back, self._wake
         )
         tools = self._lane_tools(channels, metrics)
         self._reader = Reader(tools, [self._lane(tools, lane) for lane in range(settings.sync_lanes)])
@@ -195,6 +197,7 @@ class Replica:
             send=channels.send_batch,
             health=self.health,
             metrics=metrics,
+            wake=self._wake,
             batch_size=settings.buffer.batch_size,
             wait_s=min(1.0, settings.buffer.flush_interval_s),
             deadline_s=settings.typesense.connection_timeout_s,
@@ -216,4 +219,5 @@ class Replica:
             send_entries=channels.send_entries,
             health=self.health,
             metrics=metrics,
+            wake=self._wake,
         )

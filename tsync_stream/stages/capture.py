@@ -4,6 +4,7 @@ Invariants: every event becomes an entry or, if its `_id` can never be one, a de
 kept within a partition; entries hold keys, never documents.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable
 
 from faust.types import StreamT
@@ -15,6 +16,8 @@ from tsync_stream.errors import PositionLost, TsyncError
 from tsync_stream.model import Entry, Operation, Reason
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.source.change_stream import ENDING_OPERATIONS
+
+log = logging.getLogger(__name__)
 
 _OPERATIONS = {
     "insert": Operation.INSERT,
@@ -38,9 +41,9 @@ def capture_agent(
                     await dead_letters().add(entries.rejected)
             except TsyncError as error:
                 term.fail(error)
-            except BaseException:
-                term.fail(BatchLost("the capture agent failed with a batch in hand"))
-                raise
+            except Exception as error:  # noqa: BLE001 - an agent that dies is slow to come back, and loses its batch
+                log.exception("capture: unforeseen; beginning again from what is durable")
+                term.fail(BatchLost(f"the capture agent failed with a batch in hand ({type(error).__name__})"))
             else:
                 metrics.changes_captured.inc(len(changes.batch.changes))
                 progress = ChangeProgress(changes.from_token, changes.batch.token, changes.batch.cluster_time)

@@ -4,6 +4,7 @@ Invariants: a batch is appended only where the last one ended, so that none is j
 ends the term, and capture begins again from a position that is known to be durable.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 
 from faust.types import StreamT
@@ -11,6 +12,8 @@ from faust.types import StreamT
 from tsync_stream.coordination.term import BatchLost, EntryBatch
 from tsync_stream.errors import TsyncError
 from tsync_stream.observe.metrics import Metrics
+
+log = logging.getLogger(__name__)
 
 
 def persist_agent(metrics: Metrics) -> Callable[[StreamT[EntryBatch]], Awaitable[None]]:
@@ -26,9 +29,9 @@ def persist_agent(metrics: Metrics) -> Callable[[StreamT[EntryBatch]], Awaitable
                 metrics.entries_appended.inc(batch.count)
             except TsyncError as error:
                 batch.term.fail(error)
-            except BaseException:
-                batch.term.fail(BatchLost("the persist agent failed with a batch in hand"))
-                raise
+            except Exception as error:  # noqa: BLE001 - an agent that dies is slow to come back, and loses its batch
+                log.exception("persist: unforeseen; capture begins again from what is durable")
+                batch.term.fail(BatchLost(f"the persist agent failed with a batch in hand ({type(error).__name__})"))
             finally:
                 batch.term.in_flight -= 1
 

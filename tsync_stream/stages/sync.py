@@ -5,6 +5,7 @@ can never put old data over new; one failing document becomes a dead letter and 
 dead letters are stored before the batch is reported as synced; a request is sent only while the lease outlives it.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ from tsync_stream.source.keys import candidate_keys, canonical_key, typesense_id
 from tsync_stream.target.mapping import MappingOptions, encode_line, map_document
 from tsync_stream.target.schema import FieldChecks
 from tsync_stream.target.typesense import TypesenseTarget
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -201,10 +204,10 @@ def sync_agent(sync: Callable[[], Sync]) -> Callable[[StreamT[SyncBatch]], Await
                 result = await sync().run(batch)
             except SyncFailed as error:
                 _report(batch, error)
-            except BaseException as error:
-                cause = DependencyUnavailable(f"the sync agent failed: {type(error).__name__}")
+            except Exception as error:  # noqa: BLE001 - an agent that dies is slow to come back, and loses its batch
+                log.exception("sync: unforeseen; the batch is tried again")
+                cause = DependencyUnavailable(f"the sync agent failed with a batch in hand ({type(error).__name__})")
                 _report(batch, SyncFailed(cause, doubtful=True))
-                raise
             else:
                 if not batch.result.done():
                     batch.result.set_result(result)
