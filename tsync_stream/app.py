@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
 import faust
+import stamina
+import stamina.instrumentation
 from faust.app.base import BootStrategy
 from faust.web import Request, Response, View
 from faust.worker import Worker as FaustWorker
@@ -36,8 +38,9 @@ from tsync_stream.stages.sync import Sync, sync_agent
 
 log = logging.getLogger(__name__)
 
-# These name every request they make.
+# httpx would log every request; stamina's line says less than ours about the same retry.
 logging.getLogger("httpx").setLevel(logging.WARNING)
+stamina.instrumentation.set_on_retry_hooks([])
 
 EXIT_CONFIGURATION = 2
 EXIT_UNFORESEEN = 70  # sysexits.h: EX_SOFTWARE

@@ -9,7 +9,7 @@ and a recheck that was synced meanwhile cannot remove it (`version`).
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from bson.binary import Binary
 from motor.motor_asyncio import AsyncIOMotorDatabase
@@ -42,13 +42,21 @@ class Recheck:
         return Entry(self.route, self.key, Operation.CHECK, cluster_time, Reason.RECHECK)
 
 
+class _Watch(NamedTuple):
+    """One doubt of one key (its version) after so many rechecks."""
+
+    partition: int
+    version: str
+    done: int
+
+
 class Rechecks:
     """The `rechecks` collection as one replica sees it. Calls raise the errors of `errors.from_mongo`."""
 
     def __init__(self, database: AsyncIOMotorDatabase[Any], deadline_s: float) -> None:
         self._collection = database[RECHECKS]
         self._deadline_s = deadline_s
-        self._due_s: dict[tuple[bytes, str, int], float] = {}
+        self._due_s: dict[_Watch, float] = {}
 
     async def start(self) -> None:
         """Make the index that owners look through."""
@@ -79,16 +87,17 @@ class Rechecks:
         """Rechecks of these partitions that are due. The wait counts from when we first saw them, on our clock."""
         now_s = clock.now_s()
         due: list[Recheck] = []
-        seen: set[tuple[bytes, str, int]] = set()
+        seen: set[_Watch] = set()
         async with translated():
             cursor = self._collection.find({"partition": {"$in": list(partitions)}}).limit(MAX_WATCHED)
             async for document in cursor:
-                watch = (document["_id"]["key"], document["version"], document["done"])
+                watch = _Watch(document["partition"], document["version"], document["done"])
                 seen.add(watch)
                 pause_s = PAUSES_IN_DEADLINES[document["done"]] * self._deadline_s
                 if self._due_s.setdefault(watch, now_s + pause_s) <= now_s and len(due) < limit:
                     due.append(_recheck(document))
-        for watch in self._due_s.keys() - seen:
+        # Each lane asks for its own partitions: those of the others stay watched.
+        for watch in [watch for watch in self._due_s if watch.partition in partitions and watch not in seen]:
             del self._due_s[watch]
         return due
 

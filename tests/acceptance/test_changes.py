@@ -113,9 +113,7 @@ def test_documents_with_odd_ids_arrive_change_and_go(source: Source, worker: Wor
     equal()
 
 
-def test_nested_documents_change_without_leaving_anything_behind(
-    source: Source, worker: Worker, equal: Equal
-) -> None:
+def test_nested_documents_change_without_leaving_anything_behind(source: Source, worker: Worker, equal: Equal) -> None:
     worker.start()
     source.insert_one(
         {"_id": "n", "owner": {"name": "Ada", "phones": [{"kind": "home", "n": "1"}, {"kind": "work", "n": "2"}]}}

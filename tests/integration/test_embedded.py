@@ -1,12 +1,15 @@
 """The embedded stack on real servers: it starts, stays itself over restarts, and leaves no process behind."""
 
+import json
 import os
 import signal
 import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from textwrap import dedent
 
@@ -15,7 +18,7 @@ import pytest
 import redis
 
 from tests.support.stack import Names, mongo_client, redis_client, typesense_client
-from tsync_stream.embedded import ALL_SERVERS, EmbeddedServerError, EmbeddedStack, RedisServerOptions
+from tsync_stream.embedded import ALL_SERVERS, EmbeddedServerError, EmbeddedStack, RedisServerOptions, TypesenseServer
 from tsync_stream.embedded.executables import MONGOD, REDIS, TYPESENSE, find_executable
 from tsync_stream.embedded.supervised import wait_until
 from tsync_stream.errors import ConfigurationError
@@ -204,17 +207,29 @@ def test_a_killed_server_comes_back_with_its_data_and_a_wiped_one_without(redis_
         assert client.get("key") is None
 
 
-def test_typesense_is_ready_only_when_its_log_is_replayed(stack: EmbeddedStack, names: Names) -> None:
-    with typesense_client(stack) as client:
-        schema = {"name": names.typesense_collection, "fields": [{"name": ".*", "type": "auto"}]}
-        client.post("/collections", json=schema).raise_for_status()
-        path = f"/collections/{names.typesense_collection}"
-        for first in range(0, 5000, 100):
-            lines = "\n".join(f'{{"id": "{n}", "title": "loft {n}"}}' for n in range(first, first + 100))
-            client.post(f"{path}/documents/import", content=lines).raise_for_status()
-        stack.typesense.kill()
-        stack.typesense.start()
-        assert client.get(path).raise_for_status().json()["num_documents"] == 5000
+def test_typesense_is_not_ready_while_it_still_replays_its_log(tmp_path: Path) -> None:
+    pending_write_batches = [27, 3, 0]
+
+    class HealthyFromTheStart(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answers: dict[str, Callable[[], dict[str, object]]] = {
+                "/health": lambda: {"ok": True},
+                "/stats.json": lambda: {"pending_write_batches": pending_write_batches.pop(0)},
+                "/debug": lambda: {"state": 1, "version": "0.24.1"},
+            }
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answers[self.path]()).encode())
+
+        def log_message(self, *_arguments: object) -> None:
+            """Keep the test's output clean."""
+
+    with HTTPServer(("127.0.0.1", 0), HealthyFromTheStart) as stand_in, ThreadPoolExecutor() as pool:
+        pool.submit(stand_in.serve_forever, 0.05)
+        server = TypesenseServer("typesense", tmp_path, "key")
+        server.ports = {"port": stand_in.server_port}
+        assert [server._probe() for _ in range(3)] == [None, None, "0.24.1"]
+        stand_in.shutdown()
 
 
 def test_a_wiped_mongodb_is_a_primary_again(tmp_path: Path) -> None:
@@ -314,8 +329,8 @@ def test_ctrl_c_in_a_terminal_leaves_the_end_to_the_parent(tmp_path: Path) -> No
         from tsync_stream.embedded import EmbeddedStack
         stack = EmbeddedStack(Path(sys.argv[1]), servers=["primary_redis"])
         stack.start()
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             time.sleep(600)
         except KeyboardInterrupt:
             print("alive" if stack.primary_redis.alive else "dead", flush=True)
@@ -429,6 +444,27 @@ def test_an_executable_for_another_machine_is_a_clear_error(tmp_path: Path) -> N
     foreign.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))
     with pytest.raises(ConfigurationError, match=r"cannot run here: Exec format error.*MONGODB_URI"):
         find_executable(MONGOD, {"MONGOD_EXECUTABLE": str(foreign)}, tmp_path, lambda _message: None)
+
+
+def test_an_executable_in_a_read_only_wheel_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = shim(tmp_path / "site-packages" / "fiftyone" / "db" / "bin" / "mongod", "exit 0")
+    shipped.chmod(0o644)
+    chmod = Path.chmod
+
+    def refuse_inside_the_wheel(path: Path, mode: int) -> None:
+        if path == shipped:
+            raise PermissionError
+        chmod(path, mode)
+
+    monkeypatch.setattr(Path, "chmod", refuse_inside_the_wheel)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
+    messages: list[str] = []
+    found = find_executable(MONGOD, {}, tmp_path / "cache", messages.append)
+    assert found == tmp_path / "cache" / "mongod"
+    assert found.read_text() == shipped.read_text()
+    assert find_executable(MONGOD, {}, tmp_path / "cache", messages.append) == found
+    assert len(messages) == 1  # the second time it is there
 
 
 def test_two_processes_may_put_the_same_executable_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

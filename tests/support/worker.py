@@ -87,6 +87,16 @@ class Worker:
         self._process.send_signal(signal.SIGTERM)
         return self._process.wait(_STOP_S)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for the end; returns the exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout_s)
+
     def kill(self) -> None:
         """SIGKILL, as a crash or the out-of-memory killer would."""
         assert self._process is not None
@@ -103,6 +113,10 @@ class Worker:
         text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5.0).text
         pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
+
+    def wait_until_capturing(self) -> None:
+        """Wait until this replica reads the change stream."""
+        wait_for(lambda: self.metrics()["tsync_capturing"] == 1, 30.0, "the worker does not capture")
 
     def log(self) -> str:
         """What the process has printed so far."""

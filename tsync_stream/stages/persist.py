@@ -29,7 +29,7 @@ def persist_agent(metrics: Metrics) -> Callable[[StreamT[EntryBatch]], Awaitable
                 metrics.entries_appended.inc(batch.count)
             except TsyncError as error:
                 batch.term.fail(error)
-            except Exception as error:  # noqa: BLE001 - an agent that dies is slow to come back, and loses its batch
+            except Exception as error:
                 log.exception("persist: unforeseen; capture begins again from what is durable")
                 batch.term.fail(BatchLost(f"the persist agent failed with a batch in hand ({type(error).__name__})"))
             finally:

@@ -204,7 +204,7 @@ def sync_agent(sync: Callable[[], Sync]) -> Callable[[StreamT[SyncBatch]], Await
                 result = await sync().run(batch)
             except SyncFailed as error:
                 _report(batch, error)
-            except Exception as error:  # noqa: BLE001 - an agent that dies is slow to come back, and loses its batch
+            except Exception as error:
                 log.exception("sync: unforeseen; the batch is tried again")
                 cause = DependencyUnavailable(f"the sync agent failed with a batch in hand ({type(error).__name__})")
                 _report(batch, SyncFailed(cause, doubtful=True))

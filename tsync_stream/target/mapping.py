@@ -89,9 +89,8 @@ def map_document(document: Mapping[str, Any], options: MappingOptions) -> dict[s
         raise refused.rejection() from None
     except RecursionError:
         raise DocumentRejected("nested too deeply", "objects and arrays within each other") from None
-    if "" in mapped:
-        # Typesense would take it for the default sorting field and refuse every new field from then on.
-        raise DocumentRejected("unusable field name", "a field's name is empty")
+    if min(mapped) < "0":  # as an empty name is, and one of dots: few others, so the next line is rarely reached
+        _check_names_at_the_top(mapped)
     return mapped
 
 
@@ -108,6 +107,14 @@ def encode_line(mapped: Mapping[str, Any]) -> bytes:
         if path is None:
             raise DocumentRejected("cannot be written as JSON", "it is nested too deeply") from None
         raise DocumentRejected("not valid text", f"field `{_path_text(path)}` is not UTF-8") from None
+
+
+def _check_names_at_the_top(mapped: Mapping[str, Any]) -> None:
+    for name in mapped:
+        # To Typesense they mean the document itself. An empty one becomes the default sorting field, and every new
+        # field is refused from then on; one of dots, once an object and then a number, stops all indexing for ever.
+        if not name.strip("."):
+            raise DocumentRejected("unusable field name", f"`{_path_text([name])}` is empty or made of dots")
 
 
 def _map_fields(fields: Mapping[str, Any], mapped: dict[str, Any], converters: _Converters) -> None:
