@@ -26,6 +26,7 @@ from faust.worker import Worker as FaustWorker
 
 from tsync_stream.commands import add_commands
 from tsync_stream.config import Settings, lines_for_exit, load_settings
+from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.embedded_settings import embedded_stack
 from tsync_stream.errors import ConfigurationError
@@ -148,6 +149,10 @@ class TsyncApp(faust.App):
         log.critical("an unforeseen error; this replica ends, and its leases are taken over", exc_info=error)
         os._exit(EXIT_UNFORESEEN)
 
+    def partitions_owned(self) -> int:
+        """How many partitions' leases this replica holds."""
+        return 0 if self._replica is None else sum(name != CAPTURE for name in self._replica.leases.held)
+
     def _dead_letters(self) -> DeadLetters:
         assert self._replica is not None, "agents get work from the replica only"
         return self._replica.dead_letters
@@ -164,6 +169,7 @@ def add_pages(app: TsyncApp) -> None:
     @app.page("/metrics", name="metrics")
     async def metrics(view: View, request: Request) -> Response:
         app.metrics.healthy.set(0 if app.health.problems else 1)
+        app.metrics.partitions_owned.set(app.partitions_owned())
         return view.bytes(app.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
 

@@ -29,7 +29,7 @@ class Load:
         self._keys: list[Any] = []
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self.operations = 0
 
     @contextmanager
@@ -55,7 +55,7 @@ class Load:
             while not self._stopping.wait(0.02):
                 for _ in range(10):
                     self._operate()
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - raised again in the test's own thread
             self._error = error
 
     def _operate(self) -> None:
@@ -87,7 +87,7 @@ def test_a_stop_and_a_start_in_the_middle_lose_nothing(source: Source, worker: W
 def test_a_clean_stop_leaves_nothing_half_done(source: Source, worker: Worker, equal: Equal) -> None:
     worker.start()
     source.insert_many(listings(5000))
-    wait_for(lambda: worker.metrics()["tsync_entries_acked_total"] > 500, 30.0, "nothing is synced")
+    wait_for_acks(worker, 500)
     assert worker.stop() == 0
     assert "left in the queue" not in worker.log()
     worker.start()
@@ -102,8 +102,7 @@ def test_kill_9_at_any_moment_of_a_burst_loses_nothing(source: Source, worker: W
     worker.start()
     source.insert_many(listings(6000, seed))
     for _ in range(3):
-        synced = generator.randint(200, 1800)
-        wait_for(lambda goal=synced: worker.metrics()["tsync_entries_acked_total"] >= goal, 30.0, "nothing is synced")
+        wait_for_acks(worker, generator.randint(200, 1800))
         worker.kill()
         source.update_many({"number": {"$mod": [7, generator.randint(0, 6)]}}, {"$inc": {"rooms": 1}})
         source.delete_many({"number": {"$mod": [50, generator.randint(0, 49)]}})
@@ -116,10 +115,10 @@ def test_kill_9_during_the_first_load_loses_nothing(source: Source, worker: Work
     source.insert_many(listings(20_000))
     worker.start()
     with Load(source, seed=31).running():
-        wait_for(lambda: worker.metrics()["tsync_entries_acked_total"] >= 2000, 30.0, "nothing is synced")
+        wait_for_acks(worker, 2000)
         worker.kill()
         worker.start()
-        wait_for(lambda: worker.metrics()["tsync_entries_acked_total"] >= 2000, 30.0, "nothing is synced")
+        wait_for_acks(worker, 2000)
     equal(timeout_s=90)
 
 
@@ -228,6 +227,11 @@ def test_orphans_in_typesense_are_removed_only_as_far_as_the_guard_allows(
     answer = worker.run_command("reconcile", "--allow-mass-delete")
     assert answer.returncode == 0, answer.stderr
     equal()
+
+
+def wait_for_acks(worker: Worker, count: int) -> None:
+    """Wait until this process has synced and acked so many entries."""
+    wait_for(lambda: worker.metrics()["tsync_entries_acked_total"] >= count, 30.0, "nothing is synced")
 
 
 def forget(names: Names, source: Source) -> None:

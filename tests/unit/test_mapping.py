@@ -112,7 +112,7 @@ def test_each_type_has_its_form(value: Any, expected: Any) -> None:
     mapped = map_document({"_id": 1, "field": value}, SECONDS)
     wanted = {"id": "1"} if expected is LEFT_OUT else {"id": "1", "field": expected}
     assert json.loads(encode_line(mapped)) == wanted
-    # 1 == True == 1.0 in Python, but not in JSON
+    # the lines too, for in Python True is 1 and 1 is 1.0
     assert encode_line(mapped) == encode_line(wanted)
 
 
@@ -147,13 +147,12 @@ REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
     ({"_id": 1, "a": {"b": [1, float("nan")]}}, "not a number in JSON", "`a.b.1` is NaN"),
     ({"_id": 1, "a": float("-inf")}, "not a number in JSON", "`a`"),
     ({"_id": 1, "a": Decimal128("9876E+6000")}, "not a number in JSON", "`a` is a Decimal128"),
-    ({"_id": 1, "a": Decimal128("sNaN9876")}, "not a number in JSON", "`a`"),
+    ({"_id": 1, "a": Decimal128("sNaN")}, "not a number in JSON", "`a`"),
     ({"_id": 1, "a": 9876 * 10**30}, "number too large", "`a`"),
     ({"_id": 1, "a": {"b": point(9876, 1)}}, "not a place on Earth", "`a.b`"),
     ({"_id": 1, "a": point(1, float("nan"))}, "not a place on Earth", "`a`"),
     ({"_id": 1, "a": point(1, Decimal128("sNaN"))}, "not a place on Earth", "`a`"),
     ({"_id": 1, "a": {"secret", "set"}}, "unknown type", "`a` is a set"),
-    ({"_id": 1, "a": nested(100_000)}, "nested too deeply", ""),
 ]
 
 
@@ -189,8 +188,9 @@ def test_text_that_is_not_utf8_is_refused_with_the_path_to_it(fields: dict[str, 
 
 def test_the_deepest_documents_of_mongodb_can_be_written_and_no_deeper_one_crashes() -> None:
     encode_line(map_document({"_id": 1, "a": nested(199)}, SECONDS))
-    with pytest.raises(DocumentRejected, match="nested too deeply"):
-        encode_line(map_document({"_id": 1, "a": nested(300)}, SECONDS))
+    for depth in (300, 10_000):
+        with pytest.raises(DocumentRejected, match="nested too deeply"):
+            encode_line(map_document({"_id": 1, "a": nested(depth)}, SECONDS))
 
 
 names = st.text(max_size=4).filter(lambda name: "\0" not in name) | st.sampled_from(
@@ -202,17 +202,18 @@ values = st.recursive(
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats()
     | st.text(max_size=6)
-    | st.text(st.characters(), max_size=3)
     | st.binary(max_size=6)
     | st.builds(Binary, st.binary(min_size=16, max_size=16), st.sampled_from([0, 3, 4, 9]))
     | st.integers(-(2**63), 2**63 - 1).map(DatetimeMS)
     | st.integers(-(2**63), 2**63 - 1).map(Int64)
     | st.datetimes(timezones=st.just(UTC))
-    | st.decimals(places=4).map(Decimal128)
+    | st.decimals(-(10**9), 10**9, places=4).map(Decimal128)
     | st.sampled_from(["9E6144", "1E-6176", "sNaN", "-Infinity"]).map(Decimal128)
     | st.builds(Timestamp, st.integers(0, 2**32 - 1), st.just(1))
-    | st.sampled_from([MinKey(), MaxKey(), Regex("x"), Code("x"), ObjectId(HEX), A_UUID, DBRef("x", 1.5)])
-    | st.builds(point, st.floats(), st.floats() | st.integers(-100, 100) | st.decimals(places=1).map(Decimal128)),
+    | st.sampled_from([MinKey(), MaxKey(), Regex("x"), Code("x"), ObjectId(HEX), DBRef("x", 1.5)])
+    | st.builds(
+        point, st.floats(), st.floats() | st.integers(-100, 100) | st.decimals(-999, 999, places=1).map(Decimal128)
+    ),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
     max_leaves=15,
 )
@@ -243,11 +244,12 @@ def test_any_document_is_mapped_or_refused(document: dict[str, Any], options: Ma
     assert map_document(document, options) == mapped
 
 
-@given(documents.filter(lambda document: "\udcff" not in repr(document)))
+@given(documents.filter(lambda document: "udcff" not in repr(document)))
 def test_a_document_is_mapped_alike_after_its_way_through_bson(document: dict[str, Any]) -> None:
+    encoded = bson.encode(document, codec_options=BSON_OPTIONS)
     try:
-        encoded = bson.encode({**document, "_id": 1}, codec_options=BSON_OPTIONS)
         mapped = map_document(document, SECONDS)
-    except (DocumentRejected, UnicodeEncodeError, ValueError):
-        return  # a UUID of Python's cannot be written with BSON_OPTIONS: the decoder never gives one
-    assert map_document(bson.decode(encoded, codec_options=BSON_OPTIONS), SECONDS) == mapped
+    except DocumentRejected:
+        return
+    read = bson.decode(encoded, codec_options=BSON_OPTIONS)
+    assert map_document(read, SECONDS) == mapped

@@ -91,6 +91,7 @@ class CaptureTerm:
         self._counter = 0
         self._entries_since_barrier = 0
         self._last_barrier_s = float("-inf")
+        self._finished_jobs: set[str] = set()
         self._failure: asyncio.Future[TsyncError] = asyncio.get_running_loop().create_future()
 
     @property
@@ -147,7 +148,7 @@ class CaptureTerm:
         """Note what is now durable."""
         for append in appends:
             self._last[append.partition] = (append.after_number + len(append.payloads), self.fence)
-        self.appended = position
+        self.appended = self._without_finished_jobs(position)
         self._entries_since_barrier += count
         if barrier is not None:
             self._counter = barrier.order.counter
@@ -155,6 +156,12 @@ class CaptureTerm:
             self._last_barrier_s = time.monotonic()
 
     def forget_job(self, job: str) -> None:
-        """A finished job's cursor travels no further."""
-        cursors = {name: cursor for name, cursor in self.appended.cursors.items() if name != job}
-        self.appended = replace(self.appended, cursors=cursors)
+        """A finished job's cursor travels no further, not even with an append that is on its way now."""
+        self._finished_jobs.add(job)
+        self.appended = self._without_finished_jobs(self.appended)
+
+    def _without_finished_jobs(self, position: Position) -> Position:
+        if not self._finished_jobs:
+            return position
+        cursors = {job: cursor for job, cursor in position.cursors.items() if job not in self._finished_jobs}
+        return replace(position, cursors=cursors)

@@ -73,6 +73,9 @@ class Reconcile:
             await self._queue(keys, {"phase": SCAN, "_id": keys[-1]})
 
     async def _sweep(self) -> None:
+        # While Typesense replays its log after a restart, an export shows only part of what it holds.
+        while not await self._tools.target.settled():
+            await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
         await self._guard()
         async for orphans in self._orphans():
             await self._tools.wait_for_room()

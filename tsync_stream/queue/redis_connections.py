@@ -25,8 +25,8 @@ class DatedConnection(Connection):
 
     connected_at_s: float = 0.0
 
-    async def on_connect(self) -> None:
-        await super().on_connect()
+    async def _connect(self) -> None:
+        await super()._connect()  # type: ignore[no-untyped-call]
         self.connected_at_s = time.monotonic()
 
 

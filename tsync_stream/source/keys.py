@@ -69,27 +69,21 @@ _MAY_BE_ANOTHER_TYPE = re.compile(r"-?[0-9]|\{|[0-9a-f]{8}-|(?:null|true|false|N
 _SHORT_INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,17})\Z")  # every one fits 64 bits
 
 # The order in which MongoDB compares types (reference manual, "Comparison/Sort Order"; seen the same on 6.0).
-_TYPE_ORDER: dict[type, int] = {
-    MinKey: 0,
-    type(None): 1,
-    int: 2,
-    Int64: 2,
-    float: 2,
-    Decimal128: 2,
-    str: 3,
-    dict: 4,
-    DBRef: 4,
-    bytes: 5,
-    Binary: 5,
-    UUID: 5,
-    ObjectId: 6,
-    bool: 7,
-    datetime: 8,
-    DatetimeMS: 8,
-    Timestamp: 9,
-    Code: 10,
-    MaxKey: 11,
-}
+_TYPES_IN_ORDER: tuple[tuple[type, ...], ...] = (
+    (MinKey,),
+    (type(None),),
+    (int, Int64, float, Decimal128),
+    (str,),
+    (dict, DBRef),
+    (bytes, Binary, UUID),
+    (ObjectId,),
+    (bool,),
+    (datetime, DatetimeMS),
+    (Timestamp,),
+    (Code,),
+    (MaxKey,),
+)
+_TYPE_ORDER = {kind: place for place, kinds in enumerate(_TYPES_IN_ORDER) for kind in kinds}
 _NUMBERS = frozenset({int, Int64, float, Decimal128})
 
 

@@ -74,6 +74,13 @@ class TypesenseTarget:
                 return None
             return schema
 
+    async def settled(self) -> bool:
+        """True when every write that was accepted can be seen: not while a log is replayed (`/health` says ok then)."""
+        async with self._deadline():
+            response = await self._http.get(f"{self._base_url}/stats.json", headers=self._key_header)
+            response.raise_for_status()
+            return not response.json().get("pending_write_batches", 0)
+
     async def create_collection(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         """Create the collection, or return it if somebody else just did."""
         async with self._deadline():

@@ -1,0 +1,165 @@
+"""From change events to entries: each event is one, in order, in the partition of its Typesense document."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import pytest
+from bson.timestamp import Timestamp
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
+from tsync_stream.coordination.entries import Entries
+from tsync_stream.coordination.positions import Pipeline
+from tsync_stream.coordination.term import CapturedChanges, CaptureTerm
+from tsync_stream.errors import PositionLost
+from tsync_stream.model import (
+    BEGINNING_OF_TIME,
+    Entry,
+    EpochRef,
+    Head,
+    Key,
+    Operation,
+    Position,
+    Reason,
+    Route,
+    partition_of,
+)
+from tsync_stream.queue.base import Tier
+from tsync_stream.queue.format import decode_item
+from tsync_stream.source.change_stream import ENDING_OPERATIONS, ChangeBatch
+from tsync_stream.source.keys import canonical_key, typesense_id
+from tsync_stream.stages.capture import entries_of
+
+PARTITIONS = 8
+ROUTE = Route("listings", "shop", "listings", "shop-window")
+START = Position({"_data": "00"}, Timestamp(1, 0))
+
+
+def event(key: Key, operation: str = "update", seconds: int = 5) -> dict[str, Any]:
+    return {
+        "_id": {"_data": "01"},
+        "operationType": operation,
+        "clusterTime": Timestamp(seconds, 1),
+        "documentKey": {"_id": key},
+    }
+
+
+async def capture(events: Sequence[Mapping[str, Any]]) -> Entries:
+    pipeline = Pipeline(EpochRef("d", 1, "n", "primary"), 1, PARTITIONS, START, START, {})
+    heads = [Head(0, 0, START.token)] * PARTITIONS
+    term = CaptureTerm(pipeline, cast("Tier", None), ROUTE, heads, START)
+    return entries_of(CapturedChanges(term, START.token, ChangeBatch(events, {"_data": "09"}, Timestamp(9, 0))))
+
+
+def entries_in(entries: Entries) -> list[tuple[int, Entry]]:
+    return [
+        (partition, cast("Entry", decode_item(payload)))
+        for partition, payloads in entries.payloads.items()
+        for payload in payloads
+    ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "letter"),
+    [
+        ("insert", Operation.INSERT),
+        ("update", Operation.UPDATE),
+        ("replace", Operation.REPLACE),
+        ("delete", Operation.DELETE),
+    ],
+)
+async def test_an_event_becomes_an_entry_that_names_the_document_and_when(operation: str, letter: str) -> None:
+    entries = await capture([event("a", operation, seconds=7)])
+    ((_, entry),) = entries_in(entries)
+    assert entry == Entry("listings", "a", letter, Timestamp(7, 1), Reason.CHANGE)
+    assert (entries.count, entries.rejected) == (1, [])
+
+
+async def test_an_entry_never_carries_the_document() -> None:
+    full = event("a") | {"fullDocument": {"_id": "a", "name": "Ada"}, "updateDescription": {"name": "Ada"}}
+    entries = await capture([full])
+    assert all(b"Ada" not in payload for payloads in entries.payloads.values() for payload in payloads)
+
+
+async def test_every_event_becomes_an_entry_in_the_order_of_its_partition() -> None:
+    events = [event(f"key {number % 50}", seconds=number + 1) for number in range(500)]
+    entries = await capture(events)
+    assert entries.count == 500
+    assert set(entries.payloads) == set(range(PARTITIONS)), "fifty keys reach every partition"
+    found = entries_in(entries)
+    assert len(found) == 500
+    for partition in range(PARTITIONS):
+        times = [entry.cluster_time for where, entry in found if where == partition]
+        assert times == sorted(times)
+
+
+@pytest.mark.parametrize("key", KEYS_OF_EVERY_TYPE, ids=repr)
+async def test_a_key_of_any_type_goes_to_the_partition_of_its_document(key: Key) -> None:
+    ((partition, entry),) = entries_in(await capture([event(key)]))
+    assert same_as_bson(entry.key, key)
+    assert partition == partition_of("shop-window", typesense_id(key), PARTITIONS)
+
+
+async def test_keys_that_share_a_typesense_id_share_a_partition() -> None:
+    found = entries_in(await capture([event(12), event("12"), event(12.0)]))
+    assert len(found) == 3
+    assert len({partition for partition, _ in found}) == 1, "their writes must never overlap"
+
+
+async def test_a_key_that_cannot_be_an_id_is_a_dead_letter_and_the_others_go_on() -> None:
+    entries = await capture([event("a"), event("x" * 1025), event("", "delete"), event("b")])
+    assert sorted(entry.key for _, entry in entries_in(entries)) == ["a", "b"]
+    assert entries.count == 2
+    assert [(letter.route, letter.key, letter.reason) for letter in entries.rejected] == [
+        ("listings", "x" * 1025, "unusable id"),
+        ("listings", "", "unusable id"),
+    ]
+
+
+async def test_a_batch_without_events_is_a_batch() -> None:
+    entries = await capture([])
+    assert (entries.payloads, entries.count, entries.rejected) == ({}, 0, [])
+
+
+@pytest.mark.parametrize("operation", sorted(ENDING_OPERATIONS))
+async def test_an_event_that_ends_the_stream_is_never_skipped(operation: str) -> None:
+    ending = {"_id": {"_data": "01"}, "operationType": operation, "clusterTime": Timestamp(5, 1)}
+    with pytest.raises(PositionLost, match=operation):
+        await capture([event("a"), ending, event("b")])
+
+
+async def test_an_event_that_nobody_knows_is_never_skipped() -> None:
+    with pytest.raises(PositionLost, match="reshardCollection"):
+        await capture([event("a", "reshardCollection")])
+
+
+def test_a_job_queues_keys_to_look_at() -> None:
+    entries = Entries(ROUTE, PARTITIONS)
+    entries.add_keys(["a", "", 12], Reason.RECONCILE)
+    found = sorted((entry for _, entry in entries_in(entries)), key=lambda entry: str(entry.key))
+    assert found == [
+        Entry("listings", 12, Operation.CHECK, BEGINNING_OF_TIME, Reason.RECONCILE),
+        Entry("listings", "a", Operation.CHECK, BEGINNING_OF_TIME, Reason.RECONCILE),
+    ]
+    assert (entries.count, len(entries.rejected)) == (2, 1)
+
+
+@given(st.lists(st.one_of(st.text(max_size=20), st.integers(-5, 5), st.booleans(), st.none()), max_size=60))
+def test_no_key_is_lost_between_entries_and_dead_letters(keys: list[Any]) -> None:
+    entries = Entries(ROUTE, PARTITIONS)
+    entries.add_keys(keys, Reason.RECONCILE)
+    queued = [canonical_key(entry.key) for _, entry in entries_in(entries)]
+    rejected = [canonical_key(letter.key) for letter in entries.rejected]
+    assert sorted(queued + rejected) == sorted(canonical_key(key) for key in keys)
+
+
+def test_partitions_are_shared_out_evenly_and_stay_the_same() -> None:
+    places = [partition_of("listings", f"{number:024x}", PARTITIONS) for number in range(8000)]
+    assert all(900 < places.count(partition) < 1100 for partition in range(PARTITIONS))
+    assert partition_of("listings", "65a000000000000000000001", PARTITIONS) == 3, "stored streams rely on it"
+
+
+def test_collections_of_one_typesense_may_be_partitioned_differently() -> None:
+    ids = [f"{number:024x}" for number in range(100)]
+    assert [partition_of("one", i, PARTITIONS) for i in ids] != [partition_of("other", i, PARTITIONS) for i in ids]

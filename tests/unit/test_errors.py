@@ -1,0 +1,252 @@
+"""Every fault that a server can answer with, and what it means: wait, ask a person, reconcile, or the next epoch."""
+
+from typing import Any
+
+import httpx
+import pymongo.errors
+import pytest
+import redis.exceptions
+import typesense.exceptions
+from redis._parsers.base import BaseParser
+from typesense.request_handler import RequestHandler
+
+from tsync_stream import errors
+from tsync_stream.errors import (
+    ConfigurationError,
+    DependencyUnavailable,
+    DocumentRejected,
+    Fenced,
+    PositionLost,
+    TierLost,
+    TsyncError,
+    from_mongo,
+    from_redis,
+    from_typesense,
+)
+
+# What servers say may hold anything: it must not come out again.
+SECRET = "mongodb://ada:hunter2@db and a document's text"
+
+
+def mongo(code: int) -> pymongo.errors.OperationFailure:
+    return pymongo.errors.OperationFailure(SECRET, code, {"errmsg": SECRET, "code": code})
+
+
+def redis_says(line: str) -> Exception:
+    """What redis-py makes of an error line of the server."""
+    error: Exception = BaseParser.parse_error(line)
+    return error
+
+
+def typesense_answers(status: int) -> Exception:
+    """What Typesense's client makes of an HTTP status."""
+    error: Exception = RequestHandler._get_exception(status)(SECRET)
+    return error
+
+
+# MongoDB
+
+MONGO: list[tuple[str, Exception, type[TsyncError]]] = [
+    ("ChangeStreamHistoryLost: the oplog rolled over", mongo(286), PositionLost),
+    ("ChangeStreamFatalError: an unknown token", mongo(280), PositionLost),
+    ("InvalidResumeToken: after an invalidate", mongo(260), PositionLost),
+    ("CappedPositionLost", mongo(136), PositionLost),
+    ("Unauthorized", mongo(13), ConfigurationError),
+    ("AuthenticationFailed", mongo(18), ConfigurationError),
+    ("a server without a replica set", mongo(40573), ConfigurationError),
+    ("settings that contradict each other", pymongo.errors.ConfigurationError(SECRET), ConfigurationError),
+    ("a URI that cannot be read", pymongo.errors.InvalidURI(SECRET), ConfigurationError),
+    ("connection refused", pymongo.errors.ConnectionFailure(SECRET), DependencyUnavailable),
+    ("connection reset", pymongo.errors.AutoReconnect(SECRET), DependencyUnavailable),
+    ("time-out on the network", pymongo.errors.NetworkTimeout(SECRET), DependencyUnavailable),
+    ("no server to select", pymongo.errors.ServerSelectionTimeoutError(SECRET), DependencyUnavailable),
+    ("no connection in the pool", pymongo.errors.WaitQueueTimeoutError(SECRET), DependencyUnavailable),
+    ("stepped down", pymongo.errors.NotPrimaryError(SECRET, {"code": 10107}), DependencyUnavailable),
+    ("NotWritablePrimary", mongo(10107), DependencyUnavailable),
+    ("PrimarySteppedDown", mongo(189), DependencyUnavailable),
+    ("InterruptedDueToReplStateChange", mongo(11602), DependencyUnavailable),
+    ("HostUnreachable", mongo(6), DependencyUnavailable),
+    ("CursorNotFound", pymongo.errors.CursorNotFound(SECRET, 43), DependencyUnavailable),
+    ("MaxTimeMSExpired", pymongo.errors.ExecutionTimeout(SECRET, 50), DependencyUnavailable),
+    ("the majority takes too long", pymongo.errors.WTimeoutError(SECRET, 64), DependencyUnavailable),
+    ("a write concern's error", pymongo.errors.WriteConcernError(SECRET, 64), DependencyUnavailable),
+    ("errors in a bulk", pymongo.errors.BulkWriteError({"writeErrors": [], "text": SECRET}), DependencyUnavailable),
+    ("OutOfDiskSpace", mongo(14031), DependencyUnavailable),
+    ("a code that nobody has seen", mongo(31_337_000), DependencyUnavailable),
+    ("no code at all", pymongo.errors.PyMongoError(SECRET), DependencyUnavailable),
+]
+
+
+@pytest.mark.parametrize(("error", "kind"), [row[1:] for row in MONGO], ids=[row[0] for row in MONGO])
+def test_what_mongodb_means(error: Exception, kind: type[TsyncError]) -> None:
+    translated = from_mongo(error)
+    assert type(translated) is kind
+    assert_silent(translated, error)
+    if isinstance(translated, DependencyUnavailable):
+        assert translated.doubtful, "a write may have been done though its answer is an error"
+    if isinstance(translated, ConfigurationError):
+        assert str(translated).startswith("MONGODB_URI: ")
+
+
+# Redis
+
+REDIS: list[tuple[str, Exception, type[TsyncError]]] = [
+    ("NOAUTH", redis_says("NOAUTH Authentication required."), ConfigurationError),
+    ("WRONGPASS", redis_says(f"WRONGPASS invalid username-password pair {SECRET}"), ConfigurationError),
+    ("a wrong password for Redis 5", redis_says("ERR invalid password"), ConfigurationError),
+    ("a password where none is set", redis_says("ERR Client sent AUTH, but no password is set"), ConfigurationError),
+    ("NOPERM", redis_says(f"NOPERM this user has no permissions {SECRET}"), ConfigurationError),
+    ("LOADING", redis_says("LOADING Redis is loading the dataset in memory"), DependencyUnavailable),
+    ("BUSY", redis_says("BUSY Redis is busy running a script."), DependencyUnavailable),
+    ("too many clients", redis_says("ERR max number of clients reached"), DependencyUnavailable),
+    ("connection refused", redis.exceptions.ConnectionError(SECRET), DependencyUnavailable),
+    ("no connection in the pool", redis.exceptions.MaxConnectionsError(SECRET), DependencyUnavailable),
+    ("time-out", redis.exceptions.TimeoutError(SECRET), DependencyUnavailable),
+    ("connection reset", ConnectionResetError(104, SECRET), DependencyUnavailable),
+    ("no route", OSError(113, SECRET), DependencyUnavailable),
+    ("OOM", redis_says(f"OOM command not allowed when used memory > 'maxmemory'. {SECRET}"), TierLost),
+    ("OOM inside a script on Redis 6.2", redis_says(f"ERR Error running script: -OOM {SECRET}"), TierLost),
+    ("READONLY", redis_says("READONLY You can't write against a read only replica."), TierLost),
+    ("MISCONF", redis_says(f"MISCONF Redis is configured to save RDB snapshots {SECRET}"), TierLost),
+    ("NOREPLICAS", redis_says("NOREPLICAS Not enough good replicas to write."), TierLost),
+    ("NOGROUP", redis_says(f"NOGROUP No such key '{SECRET}' or consumer group"), TierLost),
+    ("WRONGTYPE", redis_says("WRONGTYPE Operation against a key holding the wrong kind of value"), TierLost),
+    ("BUSYGROUP", redis_says("BUSYGROUP Consumer Group name already exists"), TierLost),
+    ("a deleted stream wakes a reader", redis_says("UNBLOCKED the stream key no longer exists"), TierLost),
+    ("no such key", redis_says("ERR no such key"), TierLost),
+    ("EXECABORT", redis_says("EXECABORT Transaction discarded because of previous errors."), TierLost),
+    ("an unknown command", redis_says(f"ERR unknown command 'XAUTOCLAIM' {SECRET}"), TierLost),
+    ("words that nobody has seen", redis_says(f"ERR {SECRET}"), TierLost),
+]
+
+
+@pytest.mark.parametrize(("error", "kind"), [row[1:] for row in REDIS], ids=[row[0] for row in REDIS])
+@pytest.mark.parametrize("tier", ["primary", "backup"])
+def test_what_redis_means(error: Exception, kind: type[TsyncError], tier: str) -> None:
+    translated = from_redis(error, tier)
+    assert type(translated) is kind
+    assert tier in str(translated)
+    assert_silent(translated, error)
+    if isinstance(translated, DependencyUnavailable):
+        assert translated.doubtful, "an append may have been done though its answer is an error"
+    if isinstance(translated, ConfigurationError):
+        assert str(translated).startswith(f"{tier.upper()}_REDIS_PASSWORD: ")
+
+
+@pytest.mark.parametrize("code", ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOGROUP", "LOADING", "BUSY"])
+def test_health_names_the_code_that_redis_answers_with(code: str) -> None:
+    assert code in str(from_redis(redis_says(f"{code} some more words"), "primary"))
+
+
+# Typesense
+
+DOUBTFUL, CERTAIN = True, False
+
+TYPESENSE_STATUS: dict[int, type[TsyncError]] = {
+    400: ConfigurationError,
+    401: ConfigurationError,
+    403: ConfigurationError,
+    404: ConfigurationError,
+    408: DependencyUnavailable,
+    409: DependencyUnavailable,
+    422: DependencyUnavailable,
+    429: DependencyUnavailable,
+    500: DependencyUnavailable,
+    502: DependencyUnavailable,
+    503: DependencyUnavailable,
+    504: DependencyUnavailable,
+    418: DependencyUnavailable,
+    599: DependencyUnavailable,
+}
+TYPESENSE_TRANSPORT: list[tuple[Exception, bool]] = [
+    (httpx.ConnectError(SECRET), CERTAIN),
+    (httpx.ConnectTimeout(SECRET), CERTAIN),
+    (httpx.PoolTimeout(SECRET), CERTAIN),
+    (httpx.ReadTimeout(SECRET), DOUBTFUL),
+    (httpx.WriteTimeout(SECRET), DOUBTFUL),
+    (httpx.ReadError(SECRET), DOUBTFUL),
+    (httpx.WriteError(SECRET), DOUBTFUL),
+    (httpx.CloseError(SECRET), DOUBTFUL),
+    (httpx.RemoteProtocolError(SECRET), DOUBTFUL),
+    (httpx.ProxyError(SECRET), DOUBTFUL),
+    (httpx.DecodingError(SECRET), DOUBTFUL),
+    (httpx.TooManyRedirects(SECRET), DOUBTFUL),
+    (TimeoutError(SECRET), DOUBTFUL),
+    (typesense.exceptions.HTTPStatus0Error(SECRET), DOUBTFUL),
+    (typesense.exceptions.Timeout(SECRET), DOUBTFUL),
+    (typesense.exceptions.TypesenseClientError(SECRET), DOUBTFUL),
+]
+
+
+@pytest.mark.parametrize(("status", "kind"), TYPESENSE_STATUS.items())
+def test_what_a_status_of_typesense_means(status: int, kind: type[TsyncError]) -> None:
+    error = typesense_answers(status)
+    translated = from_typesense(error)
+    assert type(translated) is kind
+    assert_silent(translated, error)
+    if isinstance(translated, DependencyUnavailable):
+        assert translated.doubtful
+
+
+@pytest.mark.parametrize(
+    ("status", "setting"),
+    [
+        (401, "TYPESENSE_API_KEY"),
+        (403, "TYPESENSE_API_KEY"),
+        (404, "TYPESENSE_COLLECTION_NAME"),
+        (400, "TYPESENSE_SCHEMA_FILE"),
+    ],
+)
+def test_what_a_person_must_mend_for_typesense_is_named(status: int, setting: str) -> None:
+    assert str(from_typesense(typesense_answers(status))).startswith(f"{setting}: ")
+
+
+@pytest.mark.parametrize(
+    ("error", "doubtful"), TYPESENSE_TRANSPORT, ids=[type(error).__name__ for error, _ in TYPESENSE_TRANSPORT]
+)
+def test_a_request_to_typesense_is_doubtful_unless_it_was_surely_never_sent(error: Exception, doubtful: bool) -> None:
+    translated = from_typesense(error)
+    assert isinstance(translated, DependencyUnavailable)
+    assert translated.doubtful is doubtful
+    assert_silent(translated, error)
+
+
+# All of them
+
+OURS: list[TsyncError] = [
+    ConfigurationError("WEB_PORT: taken"),
+    DependencyUnavailable("away"),
+    DocumentRejected("unusable id", "it is an empty text"),
+    PositionLost("gone"),
+    TierLost("wiped"),
+    Fenced("newer"),
+]
+
+
+@pytest.mark.parametrize("error", OURS, ids=lambda error: type(error).__name__)
+def test_an_error_of_ours_stays_what_it_is(error: TsyncError) -> None:
+    assert from_mongo(error) is error
+    assert from_redis(error, "primary") is error
+    assert from_typesense(error) is error
+
+
+def test_only_the_six_kinds_and_their_base_exist() -> None:
+    kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TsyncError)}
+    assert kinds == {TsyncError, *(type(error) for error in OURS)}, "a new kind belongs into these tables too"
+
+
+def test_a_configuration_error_shows_every_problem() -> None:
+    assert str(ConfigurationError(["A: wrong", "B: wrong"])) == "A: wrong\nB: wrong"
+    assert ConfigurationError("A: wrong").problems == ["A: wrong"]
+
+
+def test_a_refused_document_has_a_class_of_reasons_and_details() -> None:
+    rejected = DocumentRejected("unusable id", "it is an empty text")
+    assert (rejected.reason, rejected.detail) == ("unusable id", "it is an empty text")
+    assert str(rejected) == "unusable id: it is an empty text"
+
+
+def assert_silent(translated: TsyncError, original: Exception) -> None:
+    shown: list[Any] = [str(translated), repr(translated)]
+    for secret in ("hunter2", "ada", "document's"):
+        assert not any(secret in text for text in shown), f"{type(original).__name__} tells its secrets"

@@ -1,0 +1,124 @@
+"""Who takes which lease: evenly, never from the living, and settled after a few rounds however replicas come and go."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsync_stream.coordination.sharing import CAPTURE, Decision, LeaseView, decide, partition_lease
+
+
+def leases_of(**held_by: str | None) -> dict[str, LeaseView]:
+    """Leases by short names: `c` is the capture lease, `p3` that of partition 3."""
+    names = {short: CAPTURE if short == "c" else partition_lease(int(short[1:])) for short in held_by}
+    return {names[short]: LeaseView(names[short], holder, 1) for short, holder in held_by.items()}
+
+
+def taken(decision: Decision) -> list[str]:
+    return [lease.name for lease in decision.take]
+
+
+def all_free(partitions: int) -> dict[str, LeaseView]:
+    return leases_of(c=None, **{f"p{number}": None for number in range(partitions)})
+
+
+def test_one_replica_takes_everything() -> None:
+    decision = decide("a", {"a"}, all_free(8))
+    assert sorted(taken(decision)) == sorted(all_free(8))
+    assert decision.give_back == []
+
+
+def test_each_of_three_replicas_takes_its_share_of_eight() -> None:
+    live = {"a", "b", "c"}
+    shares = [sum(name != CAPTURE for name in taken(decide(me, live, all_free(8)))) for me in sorted(live)]
+    assert shares == [3, 3, 2]
+
+
+def test_nothing_is_taken_from_the_living() -> None:
+    assert decide("a", {"a", "b"}, leases_of(c="b", p0="b", p1="b")) == Decision([], [])
+
+
+def test_what_a_dead_replica_held_is_free() -> None:
+    leases = leases_of(c="dead", p0="dead", p1="b")
+    assert taken(decide("a", {"a", "b"}, leases)) == [CAPTURE, partition_lease(0)]
+
+
+def test_a_lease_is_taken_as_it_was_seen() -> None:
+    seen = LeaseView(CAPTURE, "dead", 41)
+    assert decide("a", {"a"}, {CAPTURE: seen}).take == [seen]
+
+
+def test_the_capture_lease_does_not_count_as_a_share() -> None:
+    assert taken(decide("a", {"a", "b"}, leases_of(c="a", p0=None, p1="b"))) == [partition_lease(0)]
+    assert decide("a", {"a", "b"}, leases_of(c="a", p0="a", p1="b")).give_back == []
+
+
+def test_only_what_is_above_the_share_is_given_back() -> None:
+    leases = leases_of(c="a", p0="a", p1="a", p2="a", p3="a")
+    decision = decide("a", {"a", "b"}, leases)
+    assert (taken(decision), len(decision.give_back)) == ([], 2)
+    assert CAPTURE not in decision.give_back
+
+
+def test_a_replica_with_its_share_takes_no_more() -> None:
+    assert taken(decide("a", {"a", "b"}, leases_of(c="b", p0="a", p1=None))) == []
+
+
+def test_more_replicas_than_partitions_leave_some_without_any() -> None:
+    live = {"a", "b", "c"}
+    assert [taken(decide(me, live, leases_of(c="a", p0=None))) for me in sorted(live)] == [[partition_lease(0)], [], []]
+
+
+def test_one_who_must_stand_aside_gives_back_everything_and_takes_nothing() -> None:
+    leases = leases_of(c="a", p0="a", p1=None)
+    assert decide("a", {"a", "b"}, leases, capable=False) == Decision([], [CAPTURE, partition_lease(0)])
+
+
+def play(leases: dict[str, LeaseView], me: str, live: set[str]) -> None:
+    """One replica's look around, with what it decides done."""
+    decision = decide(me, live, leases)
+    for lease in decision.take:
+        assert leases[lease.name].holder not in live, "it was taken from the living"
+        leases[lease.name] = replace(lease, holder=me, fence=lease.fence + 1)
+    for name in decision.give_back:
+        assert leases[name].holder == me, "it was given back by somebody else"
+        leases[name] = replace(leases[name], holder=None)
+
+
+replica_sets = st.sets(st.sampled_from("abcdef"), min_size=1)
+
+
+@given(partitions=st.integers(1, 12), comings_and_goings=st.lists(replica_sets, min_size=1, max_size=5))
+def test_however_replicas_come_and_go_all_leases_end_evenly_held(
+    partitions: int, comings_and_goings: list[set[str]]
+) -> None:
+    leases = all_free(partitions)
+    for live in comings_and_goings:
+        for _ in range(2):  # the first round gives back, the second takes
+            for me in sorted(live):
+                play(leases, me, live)
+        settled = dict(leases)
+        for me in sorted(live):
+            play(leases, me, live)
+        assert leases == settled, "leases go on changing hands"
+        assert leases[CAPTURE].holder in live
+        shares = Counter(lease.holder for lease in leases.values() if lease.name != CAPTURE)
+        assert set(shares) <= live
+        counts = [shares[me] for me in live]
+        assert sum(counts) == partitions
+        assert max(counts) - min(counts) <= 1
+
+
+@pytest.mark.parametrize("partitions", [1, 7, 8, 64])
+def test_a_replica_that_joins_moves_no_more_than_its_share(partitions: int) -> None:
+    leases = all_free(partitions)
+    for me in "ab":
+        play(leases, me, {"a", "b"})
+    before = dict(leases)
+    for _ in range(2):
+        for me in "abc":
+            play(leases, me, {"a", "b", "c"})
+    moved = [name for name, lease in leases.items() if lease.holder != before[name].holder]
+    assert len(moved) <= partitions // 3 + 1

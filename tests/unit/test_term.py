@@ -1,0 +1,245 @@
+"""A capture term: contiguous numbers, barriers in time, no batch jumped over, and one reason to end."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import pytest
+from bson.timestamp import Timestamp
+
+from tsync_stream.coordination import term as term_module
+from tsync_stream.coordination.positions import Pipeline
+from tsync_stream.coordination.term import (
+    BARRIER_INTERVAL_S,
+    ENTRIES_PER_BARRIER,
+    IDLE_BARRIER_INTERVAL_S,
+    BatchLost,
+    CaptureTerm,
+    ChangeProgress,
+    JobProgress,
+)
+from tsync_stream.errors import Fenced, TierLost
+from tsync_stream.model import Barrier, BarrierOrder, EpochRef, Head, Position, Route
+from tsync_stream.queue.base import Append, Tier
+from tsync_stream.queue.format import decode_item
+
+FENCE = 9
+START = Position({"_data": "00"}, Timestamp(1, 0))
+ROUTE = Route("listings", "shop", "listings", "listings")
+
+
+def new_term(heads: Sequence[Head] = (Head(0, 0, START.token),) * 3) -> CaptureTerm:
+    pipeline = Pipeline(EpochRef("d", 4, "n", "primary"), FENCE, len(heads), START, START, {})
+    return CaptureTerm(pipeline, cast("Tier", None), ROUTE, heads, START)
+
+
+def at(counter: int, **cursors: Mapping[str, Any]) -> Position:
+    return Position({"_data": f"{counter:02}"}, Timestamp(counter, 0), cursors)
+
+
+def entries(*counts: int) -> dict[int, list[bytes]]:
+    """So many payloads for partition 0, 1, …"""
+    return {partition: [b"e"] * count for partition, count in enumerate(counts) if count}
+
+
+def take(term: CaptureTerm, payloads: Mapping[int, Sequence[bytes]], barrier: Barrier | None) -> list[Append]:
+    """What the tier is asked for, and then done."""
+    appends = term.appends(payloads, barrier)
+    count = sum(map(len, payloads.values()))
+    term.done(appends, term.appended if barrier is None else barrier.position, barrier, count)
+    return appends
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Move the clock of barriers forward."""
+    now_s = 1000.0
+
+    def forward(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    class Clock:
+        monotonic = staticmethod(lambda: now_s)
+
+    monkeypatch.setattr(term_module, "time", Clock)
+    return forward
+
+
+# Progress
+
+
+def test_a_batch_of_changes_moves_the_position_on() -> None:
+    position = at(1, job={"phase": "scan"})
+    moved = ChangeProgress({"_data": "01"}, {"_data": "05"}, Timestamp(5, 0)).advance(position)
+    assert moved == at(5, job={"phase": "scan"})
+
+
+def test_a_batch_that_begins_elsewhere_is_not_appended() -> None:
+    with pytest.raises(BatchLost):
+        ChangeProgress({"_data": "03"}, {"_data": "05"}, Timestamp(5, 0)).advance(at(1))
+
+
+def test_a_batch_of_a_job_moves_its_own_cursor_only() -> None:
+    position = at(1, one={"_id": 1}, other={"_id": 7})
+    moved = JobProgress("one", {"_id": 1}, {"_id": 2}).advance(position)
+    assert moved == at(1, one={"_id": 2}, other={"_id": 7})
+    assert position.cursors == {"one": {"_id": 1}, "other": {"_id": 7}}
+
+
+def test_a_job_that_begins_has_no_cursor_yet() -> None:
+    assert JobProgress("job", None, {"_id": 1}).advance(at(1)) == at(1, job={"_id": 1})
+
+
+@pytest.mark.parametrize("from_cursor", [None, {"_id": 0}, {"_id": 2}])
+def test_a_batch_of_a_job_that_begins_elsewhere_is_not_appended(from_cursor: dict[str, int] | None) -> None:
+    with pytest.raises(BatchLost):
+        JobProgress("job", from_cursor, {"_id": 9}).advance(at(1, job={"_id": 1}))
+
+
+# Appends
+
+
+async def test_numbers_are_contiguous_in_every_partition() -> None:
+    term = new_term()
+    last = ["0-0", "0-0", "0-0"]
+    for counts in [(2, 0, 1), (0, 3, 0), (1, 1, 1), (5, 0, 0), (0, 0, 2)]:
+        appends = take(term, entries(*counts), None)
+        assert [append.partition for append in appends] == [i for i, count in enumerate(counts) if count]
+        for append in appends:
+            assert append.after == last[append.partition]
+            assert append.after_number == int(append.after.partition("-")[0])
+            last[append.partition] = append.last_id(FENCE)
+    assert last == [f"8-{FENCE}", f"4-{FENCE}", f"4-{FENCE}"]
+
+
+async def test_a_term_goes_on_behind_the_heads_of_the_last_one() -> None:
+    term = new_term([Head(5, 17, START.token), Head(7, 40, START.token)])
+    first = take(term, entries(2, 0), Barrier(BarrierOrder(4, FENCE, 1), at(1)))
+    assert [(append.after, len(append.payloads)) for append in first] == [("17-5", 3), ("40-7", 1)]
+    second = take(term, entries(1, 1), None)
+    assert [append.after for append in second] == [f"20-{FENCE}", f"41-{FENCE}"]
+
+
+async def test_what_was_not_done_is_asked_for_again_unchanged() -> None:
+    term = new_term()
+    assert term.appends(entries(2, 1), None) == term.appends(entries(2, 1), None)
+
+
+async def test_a_barrier_goes_behind_the_entries_of_every_partition() -> None:
+    term = new_term()
+    barrier = Barrier(BarrierOrder(4, FENCE, 1), at(3))
+    appends = term.appends(entries(2, 0, 1), barrier)
+    assert [append.partition for append in appends] == [0, 1, 2]
+    assert [len(append.payloads) for append in appends] == [3, 1, 2]
+    assert all(decode_item(append.payloads[-1]) == barrier for append in appends)
+
+
+# Barriers
+
+
+async def test_a_term_begins_with_a_barrier(pass_time: Callable[[float], None]) -> None:
+    barrier = new_term().barrier_due(at(2), 0)
+    assert barrier == Barrier(BarrierOrder(4, FENCE, 1), at(2))
+
+
+async def test_barriers_are_counted(pass_time: Callable[[float], None]) -> None:
+    term = new_term()
+    for counter in range(1, 4):
+        barrier = term.barrier_due(at(counter), 1)
+        assert barrier is not None
+        assert barrier.order == BarrierOrder(4, FENCE, counter)
+        take(term, entries(1), barrier)
+        pass_time(BARRIER_INTERVAL_S)
+
+
+async def test_a_barrier_that_was_not_appended_does_not_count(pass_time: Callable[[float], None]) -> None:
+    term = new_term()
+    assert term.barrier_due(at(2), 0) == term.barrier_due(at(2), 0)
+
+
+async def test_after_entries_the_next_barrier_follows_within_its_interval(pass_time: Callable[[float], None]) -> None:
+    term = new_term()
+    take(term, {}, term.barrier_due(at(1), 0))
+    pass_time(BARRIER_INTERVAL_S * 0.9)
+    assert term.barrier_due(at(2), 5) is None
+    take(term, entries(5), None)
+    pass_time(BARRIER_INTERVAL_S * 0.2)
+    assert term.barrier_due(at(3), 0) is not None, "though this batch is empty, the last one was not"
+
+
+async def test_an_idle_source_gets_barriers_more_rarely(pass_time: Callable[[float], None]) -> None:
+    term = new_term()
+    take(term, {}, term.barrier_due(at(1), 0))
+    pass_time(IDLE_BARRIER_INTERVAL_S - 0.1)
+    assert term.barrier_due(at(2), 0) is None
+    pass_time(0.2)
+    assert term.barrier_due(at(2), 0) is not None
+
+
+async def test_the_end_of_a_job_is_not_idle(pass_time: Callable[[float], None]) -> None:
+    term = new_term()
+    take(term, {}, term.barrier_due(at(1), 0))
+    pass_time(BARRIER_INTERVAL_S)
+    assert term.barrier_due(at(1, job={"phase": "done"}), 0) is not None
+
+
+async def test_many_entries_bring_a_barrier_at_once(pass_time: Callable[[float], None]) -> None:
+    term = new_term()
+    take(term, {}, term.barrier_due(at(1), 0))
+    take(term, entries(ENTRIES_PER_BARRIER - 2), None)
+    assert term.barrier_due(at(2), 1) is None
+    barrier = term.barrier_due(at(2), 2)
+    assert barrier is not None
+    take(term, entries(2), barrier)
+    assert term.barrier_due(at(3), 1) is None, "the count begins again"
+
+
+async def test_a_finished_job_leaves_the_position() -> None:
+    term = new_term()
+    term.done([], at(1, one={"phase": "done"}, other={"_id": 1}), None, 0)
+    term.forget_job("one")
+    assert term.appended == at(1, other={"_id": 1})
+    term.forget_job("one")
+
+
+# Ends
+
+
+async def test_whoever_waits_is_told_the_first_reason() -> None:
+    term = new_term()
+    waiting = asyncio.create_task(term.broken())
+    await asyncio.sleep(0)
+    assert not term.failed
+    term.fail(TierLost("first"))
+    term.fail(Fenced("second"))
+    assert term.failed
+    for wait in (waiting, term.broken()):
+        with pytest.raises(TierLost, match="first"):
+            await wait
+
+
+async def test_one_who_stops_waiting_does_not_end_the_term() -> None:
+    term = new_term()
+    waiting = asyncio.create_task(term.broken())
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert not term.failed
+    term.fail(TierLost("later"))
+    with pytest.raises(TierLost, match="later"):
+        await term.broken()
+
+
+async def test_a_batch_is_in_flight_from_its_sending_on() -> None:
+    term = new_term()
+    with term.sending():
+        assert term.in_flight == 1
+    assert term.in_flight == 1, "until the persist agent has done with it"
+
+
+async def test_a_batch_that_could_not_be_sent_is_not_in_flight() -> None:
+    term = new_term()
+    with pytest.raises(asyncio.CancelledError), term.sending():
+        raise asyncio.CancelledError
+    assert term.in_flight == 0

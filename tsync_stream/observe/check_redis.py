@@ -1,0 +1,161 @@
+"""Is one Redis server fit to hold the queue? Looks only: nothing on the server is changed."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import redis.exceptions
+
+from tsync_stream.config import RedisSettings
+from tsync_stream.errors import redis_code
+from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
+from tsync_stream.queue.redis_connections import connect
+from tsync_stream.queue.redis_server_config import APPEND_ONLY, POLICY, differences, directives, read_directives
+
+OLDEST_VERSION = (6, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisFacts:
+    """What one look saw. `error` is set if there was no INFO; `configuration` is empty if CONFIG is closed to us."""
+
+    error: Exception | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+    configuration: Mapping[str, str] = field(default_factory=dict)
+
+
+async def gather_redis(settings: RedisSettings) -> RedisFacts:
+    """Look at the server; never raises for what it does or does not answer."""
+    # One try each: a person waits, and can ask again.
+    client: Any = connect(replace(settings, max_retries=0))
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            info = await client.info()
+            # A server that is loading answers INFO alone.
+            configuration = {} if info.get("loading") else await read_directives(client, settings)
+            return RedisFacts(None, info, configuration)
+    except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        return RedisFacts(error)
+    finally:
+        await client.connection_pool.disconnect()
+
+
+def judge_redis(settings: RedisSettings, facts: RedisFacts, other: RedisFacts | None = None) -> Row:
+    """The row of this server (pure). `other` is the other tier's server."""
+    findings: list[Finding] = []
+    if facts.error is not None:
+        findings.append(_unusable(settings, facts.error))
+    else:
+        findings += _version(facts.info)
+        findings += _state(facts.info)
+        findings += _persistence(settings, facts)
+        if other is not None and facts.info.get("run_id") and facts.info["run_id"] == other.info.get("run_id"):
+            text = "it is the other tier's server too: when it fails, both tiers are gone"
+            findings.append(note(text, f"give {_prefix(settings)}HOST and {_prefix(settings)}PORT another server"))
+    return Row(
+        dependency=f"Redis ({settings.name})",
+        address=f"{settings.host}:{settings.port}",
+        # A refused password or database was answered by somebody.
+        reachable=facts.error is None or not _silent(facts.error),
+        version=_version_text(facts.info),
+        findings=findings,
+    )
+
+
+def _unusable(settings: RedisSettings, error: Exception) -> Finding:
+    prefix = _prefix(settings)
+    code = redis_code(error)
+    if code in {"NOAUTH", "WRONGPASS"} or isinstance(error, redis.exceptions.AuthenticationError):
+        if settings.password:
+            return wrong("the password is refused", f"set {prefix}PASSWORD to the server's password (requirepass)")
+        return wrong("it asks for a password", f"set {prefix}PASSWORD")
+    if code == "NOPERM":
+        return wrong(
+            "its user may not run INFO", "allow the user `+@all` on the keys of the queue, in the server's ACL"
+        )
+    if code == "LOADING":
+        return wrong("it is loading its files", "wait; large files take minutes")
+    if "DB index is out of range" in str(error):
+        return wrong(f"it has no database {settings.db}", f"lower {prefix}DB, or raise `databases` in redis.conf")
+    if _silent(error):
+        return wrong(
+            f"no answer at {settings.host}:{settings.port} ({_why(error)})",
+            f"start it, or set {prefix}HOST and {prefix}PORT",
+        )
+    return wrong(
+        f"{settings.host}:{settings.port} does not answer as Redis does ({code or type(error).__name__})",
+        f"set {prefix}HOST and {prefix}PORT to a Redis or Valkey server",
+    )
+
+
+def _version(info: Mapping[str, Any]) -> Iterator[Finding]:
+    version = str(info.get("redis_version", ""))
+    if version and version_numbers(version) < OLDEST_VERSION:
+        yield wrong(f"version {version} is too old", "install Redis 6.2 or newer, or Valkey")
+
+
+def _state(info: Mapping[str, Any]) -> Iterator[Finding]:
+    if info.get("loading"):
+        yield wrong("it is loading its files", "wait; large files take minutes")
+    if info.get("role") == "slave":
+        yield wrong("it is a replica and takes no writes", "name its master (or its Sentinel-managed address) instead")
+    if str(info.get("maxmemory_policy", "noeviction")) != "noeviction":
+        policy = info["maxmemory_policy"]
+        text = f"maxmemory-policy is {policy}: a full server would throw away parts of the queue"
+        yield wrong(text, "put this line into redis.conf, and `CONFIG SET` it until then:", f"{POLICY} noeviction")
+    if info.get("cluster_enabled"):
+        yield note("it is a Redis Cluster, which is untested")
+    for name, what in (
+        ("aof_last_write_status", "the last write to its append-only file failed"),
+        ("rdb_last_bgsave_status", "its last snapshot failed, and it may refuse writes"),
+    ):
+        if info.get(name, "ok") != "ok":
+            yield wrong(what, "see the server's log; most often the disk is full, or its folder may not be written to")
+
+
+def _persistence(settings: RedisSettings, facts: RedisFacts) -> Iterator[Finding]:
+    """INFO tells whether there is an append-only file even where CONFIG is closed."""
+    aof_off = settings.append_only and not facts.info.get("aof_enabled")
+    if aof_off:
+        text = f"its append-only file (AOF) is off, but {_prefix(settings)}APPEND_ONLY is true"
+        mend = "a worker turns it on where the server lets it; to keep it on, put this line into redis.conf:"
+        yield wrong(text, mend, f"{APPEND_ONLY} yes")
+    if not facts.configuration and not facts.info.get("loading"):
+        lines = [directive.line for directive in directives(settings)]
+        yield note(
+            "its configuration cannot be seen (CONFIG is closed); it should be as these lines make it:", "", *lines
+        )
+    for difference in differences(settings, facts.configuration):
+        name = difference.directive.name
+        if name != POLICY and not (name == APPEND_ONLY and aof_off):
+            yield note(f"{difference}", "put this line into redis.conf:", difference.directive.line)
+
+
+def _version_text(info: Mapping[str, Any]) -> str:
+    if "valkey_version" in info:
+        return f"Valkey {info['valkey_version']}"
+    return str(info.get("redis_version", ""))
+
+
+def _silent(error: Exception) -> bool:
+    """Nobody answered at all. redis-py calls refused passwords and loading servers connection errors too."""
+    answered = isinstance(
+        error,
+        redis.exceptions.AuthenticationError | redis.exceptions.BusyLoadingError | redis.exceptions.InvalidResponse,
+    )
+    return not answered and isinstance(
+        error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError | OSError | TimeoutError
+    )
+
+
+def _why(error: Exception) -> str:
+    """A few words; redis-py puts the system's own at the end of its message."""
+    if isinstance(error, redis.exceptions.TimeoutError | TimeoutError):
+        return "it took too long"
+    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+    return cause.strerror if isinstance(cause, OSError) and cause.strerror else "the connection failed"
+
+
+def _prefix(settings: RedisSettings) -> str:
+    return f"{settings.name.upper()}_REDIS_"
