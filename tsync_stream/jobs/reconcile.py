@@ -23,6 +23,7 @@ SCAN = "scan"
 SWEEP = "sweep"
 DONE = "done"
 ASK_AGAIN_INTERVAL_S = 1.0
+COUNT_AGAIN_INTERVAL_S = 300.0
 # A job waits while more than this many batches' worth of entries are unacked: live changes queue behind it.
 MAX_WAITING_BATCHES = 10
 
@@ -77,7 +78,7 @@ class Reconcile:
         while not await self._tools.target.settled():
             await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
         await self._guard()
-        async for orphans in self._orphans():
+        async for _, orphans in self._orphans():
             await self._tools.wait_for_room()
             # A string key is its own Typesense id, so the id's partition and every key behind it are found by it.
             await self._queue(orphans, {"phase": SWEEP})
@@ -85,37 +86,39 @@ class Reconcile:
 
     async def _guard(self) -> None:
         """Wait until the sweep is small enough, or a person allows it."""
-        tools, route = self._tools, self._term.route
-        while not await tools.mass_delete_allowed():
-            live = await tools.target.collection(route.target)
-            total = 0 if live is None else int(live["num_documents"])
-            limit = tools.mass_delete_share * total
-            orphans = 0
-            async for batch in self._orphans():
+        tools = self._tools
+        while True:
+            total = orphans = 0
+            async for ids, batch in self._orphans():
+                total += ids
                 orphans += len(batch)
-                if orphans > limit:
-                    break
-            if orphans <= limit:
+            if orphans <= tools.mass_delete_share * total or await tools.mass_delete_allowed():
                 break
             tools.health.red(
                 "reconcile",
-                f"the source lacks more than {tools.mass_delete_share:.0%} of the {total} documents in Typesense; "
-                "nothing of them is deleted until `faust -A tsync_stream reconcile --allow-mass-delete` says so",
+                f"the source lacks {orphans} of the {total} documents in Typesense, more than MASS_DELETE_SHARE; none "
+                "of them is deleted until `faust -A tsync_stream reconcile --allow-mass-delete` says so",
                 needs_person=True,
             )
-            await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
+            if await self._allowed_within(COUNT_AGAIN_INTERVAL_S):
+                break
         tools.health.green("reconcile")
 
-    async def _orphans(self) -> AsyncIterator[list[str]]:
-        """Ids in Typesense for which no possible key exists in the source, some at a time."""
+    async def _allowed_within(self, wait_s: float) -> bool:
+        """Ask for the permission until it is given or `wait_s` are over: counting is dear, asking is not."""
+        for _ in range(int(wait_s / ASK_AGAIN_INTERVAL_S)):
+            if await self._tools.mass_delete_allowed():
+                return True
+            await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
+        return False
+
+    async def _orphans(self) -> AsyncIterator[tuple[int, list[str]]]:
+        """How many ids of Typesense were looked at, and those for which the source has no possible key."""
         tools, route = self._tools, self._term.route
         async for ids in tools.target.export_ids(route.target, tools.batch_size):
-            candidates = {document_id: candidate_keys(document_id) for document_id in ids}
-            keys = [key for found in candidates.values() for key in found]
+            keys = [key for document_id in ids for key in candidate_keys(document_id)]
             existing = await tools.source.existing_ids(route, keys)
-            orphans = [document_id for document_id in ids if document_id not in existing]
-            if orphans:
-                yield orphans
+            yield len(ids), [document_id for document_id in ids if document_id not in existing]
 
     async def _queue(self, keys: list[Key], cursor: Mapping[str, Any]) -> None:
         term, tools = self._term, self._tools

@@ -20,7 +20,7 @@ from typesense.types.collection import CollectionCreateSchema
 from typesense.types.document import DocumentImportParameters
 
 from tsync_stream.config import TypesenseSettings
-from tsync_stream.errors import DependencyUnavailable, from_typesense
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, from_typesense
 
 _SUCCESS = '{"success":true}'
 _IMPORT_PARAMETERS: DocumentImportParameters = {"action": "upsert", "dirty_values": "reject"}
@@ -107,21 +107,23 @@ class TypesenseTarget:
     async def delete(self, collection: str, ids: Sequence[str]) -> None:
         """Delete documents by id; ids that are not there are no error."""
         documents = self._client.collections[collection].documents
-        for filter_by in id_filters(document_id for document_id in ids if "`" not in document_id):
+        for filter_by in id_filters(document_id for document_id in ids if fits_filter(document_id)):
             async with self._deadline():
                 await documents.delete({"filter_by": filter_by})
-        # A filter has no way to write a backtick.
         for document_id in ids:
-            if "`" in document_id:
+            if not fits_filter(document_id):
                 async with self._deadline():
-                    await self._delete_one(collection, document_id)
+                    await self._delete_by_path(collection, document_id)
 
-    async def _delete_one(self, collection: str, document_id: str) -> None:
-        try:
-            await self._client.collections[collection].documents[document_id].delete()
-        except typesense.exceptions.ObjectNotFound:
+    async def _delete_by_path(self, collection: str, document_id: str) -> None:
+        # Not by the library: it puts the id into the path as it is, and `..` would then name the collection.
+        url = f"{self._base_url}/collections/{quote(collection, safe='')}/documents/{path_segment(document_id)}"
+        response = await self._http.delete(url, headers=self._key_header)
+        if response.status_code == httpx.codes.NOT_FOUND:
             if await self.collection(collection) is None:
-                raise
+                raise ConfigurationError("TYPESENSE_COLLECTION_NAME: Typesense has no such collection (404)")
+        elif response.is_error:
+            raise DependencyUnavailable(f"Typesense: a delete answers {response.status_code}", doubtful=True)
 
     async def export_ids(self, collection: str, batch_size: int) -> AsyncIterator[list[str]]:
         """Every id in the collection, `batch_size` at a time, in no order. Streamed: the client holds one batch."""
@@ -173,8 +175,27 @@ def read_import_answer(answer: str, expected_lines: int) -> list[Rejection]:
     return rejections
 
 
+def fits_filter(document_id: str) -> bool:
+    """Whether an id can be written between backticks in a filter, as seen with Typesense 0.24.1 (pure).
+
+    A backtick ends the literal, a backslash before its end hides that end, and spaces around it are cut off.
+    An empty literal crashes that server.
+    """
+    return (
+        bool(document_id)
+        and "`" not in document_id
+        and document_id[-1] != "\\"
+        and document_id == document_id.strip(" ")
+    )
+
+
+def path_segment(document_id: str) -> str:
+    """An id as one segment of a path; `.` and `..` would be taken for directions (RFC 3986, section 5.2.4)."""
+    return quote(document_id, safe="") if document_id.strip(".") else document_id.replace(".", "%2E")
+
+
 def id_filters(ids: Iterable[str]) -> list[str]:
-    """`id:[…]` filters of bounded length; backticks keep commas and brackets inside an id literal."""
+    """`id:[…]` filters of bounded length; backticks keep commas and brackets inside an id literal (pure)."""
     filters: list[str] = []
     quoted: list[str] = []
     size = 0

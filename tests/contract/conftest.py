@@ -1,0 +1,137 @@
+"""Every tier under the same contract, and the two sides of a queue: a writer that captures, a reader that syncs."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from bson.timestamp import Timestamp
+
+from tests.contract.servers import RedisTierServer, TierServer
+from tests.support.stack import Names
+from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, QueuedEntry, Reason, Token
+from tsync_stream.queue.base import Append, Claimed, Tier
+from tsync_stream.queue.format import encode_barrier, encode_entry
+
+PARTITIONS = 3
+FENCE = 5
+TOKEN = {"_data": "8200"}
+
+TIERS = {
+    "primary Redis": ("primary", RedisTierServer),
+    "backup Redis": ("backup", RedisTierServer),
+}
+
+
+@pytest.fixture
+def names() -> Names:
+    """Names for this test alone. Only the tier's server is used, and `server` puts it right again."""
+    return Names.new()
+
+
+@pytest.fixture(params=TIERS)
+def server(
+    request: pytest.FixtureRequest, stack: EmbeddedStack, names: Names, tmp_path: Path
+) -> Iterator[TierServer]:
+    """The tier's server, whole and with nothing of ours; so it is left, too."""
+    name, kind = TIERS[request.param]
+    chosen = kind(name, stack, names, tmp_path)
+    yield chosen
+    chosen.put_right()
+
+
+@pytest.fixture
+async def tier(server: TierServer) -> AsyncIterator[Tier]:
+    """A replica's connection to it."""
+    connected = server.connect()
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+async def other(server: TierServer) -> AsyncIterator[Tier]:
+    """Another replica's connection to it."""
+    connected = server.connect()
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+def unmade_epoch(names: Names, server: TierServer) -> EpochRef:
+    """The name of an epoch that does not exist yet."""
+    return EpochRef(names.token, 4, "nonce", server.name)
+
+
+@pytest.fixture
+async def epoch(tier: Tier, unmade_epoch: EpochRef) -> EpochRef:
+    """An epoch with PARTITIONS empty partitions, made under FENCE."""
+    await tier.create(unmade_epoch, PARTITIONS, FENCE, TOKEN)
+    return unmade_epoch
+
+
+@pytest.fixture
+def writer(tier: Tier, epoch: EpochRef) -> "Writer":
+    """Whoever captures into the epoch under FENCE."""
+    return Writer(tier, epoch, FENCE)
+
+
+def entry(key: Key) -> Entry:
+    """A change of the document with this key."""
+    return Entry("listings", key, Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE)
+
+
+class Writer:
+    """Appends as a capture term does: it remembers where each partition stands."""
+
+    def __init__(
+        self, tier: Tier, epoch: EpochRef, fence: int, last: Mapping[int, tuple[int, int]] | None = None
+    ) -> None:
+        self.tier = tier
+        self.epoch = epoch
+        self.fence = fence
+        self.last = dict(last or {})
+
+    def calls(self, values: Mapping[int, Sequence[Key | Barrier]]) -> list[Append]:
+        """The appends of these keys and barriers, by partition."""
+        calls = []
+        for partition, items in values.items():
+            number, fence = self.last.get(partition, (0, 0))
+            payloads = [encode_barrier(item) if isinstance(item, Barrier) else encode_entry(entry(item)) for item in items]
+            calls.append(Append(partition, f"{number}-{fence}", number, payloads))
+        return calls
+
+    async def append(self, values: Mapping[int, Sequence[Key | Barrier]], token: Token = TOKEN) -> list[Append]:
+        """Append, and remember it; returns the calls, to be made again."""
+        calls = self.calls(values)
+        await self.tier.append(self.epoch, self.fence, token, calls)
+        for call in calls:
+            self.last[call.partition] = (call.after_number + len(call.payloads), self.fence)
+        return calls
+
+
+async def read(
+    tier: Tier, epoch: EpochRef, *partitions: int, limit: int = 100, consumer: str = "me"
+) -> dict[int, list[QueuedEntry]]:
+    """New entries, without waiting."""
+    found = await tier.read(epoch, partitions or range(PARTITIONS), consumer, limit, 0)
+    return {partition: list(items) for partition, items in found.items()}
+
+
+def keys(items: Sequence[QueuedEntry]) -> list[Key]:
+    """The keys of entries."""
+    return [item.value.key for item in items if isinstance(item.value, Entry)]
+
+
+def numbers(items: Sequence[QueuedEntry]) -> list[int]:
+    """The numbers of entries."""
+    return [item.number for item in items]
+
+
+def ids(items: Sequence[QueuedEntry]) -> list[bytes]:
+    """The ids of entries, to ack."""
+    return [item.entry_id for item in items]
+
+
+def claimed_keys(claimed: Claimed, partition: int = 0) -> list[Key]:
+    """The keys of what was claimed."""
+    return keys(claimed.entries.get(partition, ()))

@@ -1,0 +1,325 @@
+"""The contract of a tier, from the first append to the last ack. Every tier runs it unchanged."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from bson.timestamp import Timestamp
+
+from tests.contract.conftest import (
+    FENCE,
+    PARTITIONS,
+    TOKEN,
+    Writer,
+    claimed_keys,
+    ids,
+    keys,
+    numbers,
+    read,
+)
+from tests.contract.servers import TierServer
+from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
+from tsync_stream.errors import Fenced, TierLost
+from tsync_stream.model import Barrier, BarrierOrder, Entry, EpochRef, Operation, Position
+from tsync_stream.queue.base import Append, Tier
+
+OWNER = 11
+
+
+# Append and read
+
+
+async def test_entries_come_out_in_order_with_contiguous_numbers(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a", "b"], 1: ["x"]})
+    await writer.append({1: ["y", "z"]})
+    await writer.append({0: ["c"], 2: ["q"]})
+    found = await read(tier, epoch)
+    assert {partition: keys(items) for partition, items in found.items()} == {
+        0: ["a", "b", "c"],
+        1: ["x", "y", "z"],
+        2: ["q"],
+    }
+    assert {partition: numbers(items) for partition, items in found.items()} == {0: [1, 2, 3], 1: [1, 2, 3], 2: [1]}
+    assert ids(found[0]) == [b"1-5", b"2-5", b"3-5"]
+
+
+async def test_every_kind_of_key_comes_out_as_it_went_in(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: KEYS_OF_EVERY_TYPE})
+    found = keys((await read(tier, epoch))[0])
+    assert len(found) == len(KEYS_OF_EVERY_TYPE)
+    for one, other in zip(found, KEYS_OF_EVERY_TYPE, strict=True):
+        assert same_as_bson(one, other)
+
+
+async def test_an_entry_comes_out_whole(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a"]})
+    ((item,),) = (await read(tier, epoch)).values()
+    assert item.value == Entry("listings", "a", Operation.UPDATE, Timestamp(7, 1), "change")
+
+
+async def test_barriers_come_out_between_the_entries(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    barrier = Barrier(BarrierOrder(4, FENCE, 1), Position({"_data": "82AA"}, Timestamp(8, 0), {"job": {"_id": 1.5}}))
+    await writer.append({0: ["a", barrier, "b"], 1: [barrier]})
+    found = await read(tier, epoch)
+    assert [item.value for item in found[1]] == [barrier]
+    assert [item.value == barrier for item in found[0]] == [False, True, False]
+
+
+async def test_a_payload_of_16_kilobytes_is_nothing_special(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    big: list[Any] = ["x" * 16_000] * 20
+    await writer.append({0: big})
+    assert keys((await read(tier, epoch))[0]) == big
+
+
+async def test_thousands_of_entries_are_one_append(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: list(range(9000))})
+    found = (await read(tier, epoch, limit=10_000))[0]
+    assert numbers(found) == list(range(1, 9001))
+
+
+async def test_an_append_whose_reply_was_lost_may_be_repeated(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a"]})
+    calls = await writer.append({0: ["b", "c"], 1: ["x"]}, {"_data": "8201"})
+    for _ in range(3):
+        await tier.append(epoch, FENCE, {"_data": "8201"}, calls)
+    assert await tier.backlog(epoch, PARTITIONS) == [3, 1, 0]
+    assert keys((await read(tier, epoch))[0]) == ["a", "b", "c"]
+    await writer.append({0: ["d"]})
+
+
+async def test_an_append_may_be_repeated_that_reached_only_some_partitions(
+    tier: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    calls = writer.calls({0: ["a"], 1: ["x", "y"], 2: ["q"]})
+    await tier.append(epoch, FENCE, TOKEN, calls[1:2])
+    await tier.append(epoch, FENCE, TOKEN, calls)
+    found = await read(tier, epoch)
+    assert {partition: keys(items) for partition, items in found.items()} == {0: ["a"], 1: ["x", "y"], 2: ["q"]}
+
+
+@pytest.mark.parametrize(
+    ("after", "after_number"),
+    [("0-0", 0), ("1-5", 1), ("3-5", 3), ("2-4", 2), ("2-6", 2), ("9-5", 9)],
+    ids=["the beginning", "before the last", "beyond the last", "an older fence's", "a newer fence's", "far beyond"],
+)
+async def test_an_append_that_does_not_follow_the_last_one_finds_the_tier_lost(
+    tier: Tier, epoch: EpochRef, writer: Writer, after: str, after_number: int
+) -> None:
+    await writer.append({0: ["a", "b"]})
+    strays = writer.calls({0: ["stray", "stray", "stray"]})
+    with pytest.raises(TierLost):
+        await tier.append(epoch, FENCE, TOKEN, [Append(0, after, after_number, strays[0].payloads)])
+    assert keys((await read(tier, epoch))[0]) == ["a", "b"]
+    await writer.append({0: ["c"]})
+
+
+async def test_a_partition_takes_all_of_an_append_or_nothing(
+    server: TierServer, tier: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    server.delete_stream(epoch, 1)
+    with pytest.raises(TierLost):
+        await writer.append({0: list(range(500)), 1: list(range(500)), 2: list(range(500))})
+    assert set(await tier.backlog(epoch, PARTITIONS)) <= {0, 500}
+    assert (await tier.backlog(epoch, PARTITIONS))[1] == 0
+
+
+# Reading
+
+
+async def test_what_was_read_is_not_read_again(tier: Tier, other: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a"]})
+    assert keys((await read(tier, epoch))[0]) == ["a"]
+    await writer.append({0: ["b"]})
+    assert keys((await read(other, epoch, consumer="somebody else"))[0]) == ["b"]
+    assert await read(tier, epoch) == {}
+
+
+async def test_the_limit_is_for_each_partition(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a", "b", "c"], 1: ["x", "y", "z"]})
+    found = await read(tier, epoch, limit=2)
+    assert {partition: keys(items) for partition, items in found.items()} == {0: ["a", "b"], 1: ["x", "y"]}
+    found = await read(tier, epoch, limit=2)
+    assert {partition: keys(items) for partition, items in found.items()} == {0: ["c"], 1: ["z"]}
+
+
+async def test_only_the_partitions_that_are_asked_for_are_read(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a"], 1: ["x"], 2: ["q"]})
+    assert set(await read(tier, epoch, 0, 2)) == {0, 2}
+    assert set(await read(tier, epoch)) == {1}
+
+
+async def test_a_read_waits_for_entries_and_returns_without_any(tier: Tier, epoch: EpochRef) -> None:
+    began_s = time.monotonic()
+    assert await tier.read(epoch, [0, 1], "me", 10, 0.3) == {}
+    assert 0.25 < time.monotonic() - began_s < 2.0
+
+
+async def test_a_read_returns_as_soon_as_an_entry_arrives(
+    server: TierServer, other: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    reading = asyncio.create_task(other.read(epoch, [0, 1], "me", 10, 4.0))
+    await asyncio.to_thread(server.wait_for_reader)
+    began_s = time.monotonic()
+    await writer.append({1: ["x"]})
+    assert keys((await reading)[1]) == ["x"]
+    assert time.monotonic() - began_s < 1.0
+
+
+async def test_a_gap_shows_in_the_numbers(server: TierServer, tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a", "b", "c", "d"]})
+    server.delete_entries(epoch, 0, b"2-5", b"3-5")
+    assert numbers((await read(tier, epoch))[0]) == [1, 4]
+
+
+# Claim
+
+
+async def test_nothing_is_pending_at_the_beginning(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a"]})
+    claimed = await tier.claim(epoch, 0, "me", 10)
+    assert claimed_keys(claimed) == []
+    assert (claimed.delivered_number, claimed.complete, claimed.missing) == (0, True, 0)
+
+
+async def test_what_was_read_and_not_acked_is_claimed_in_order(
+    tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    await writer.append({0: ["a", "b", "c", "d"], 1: ["x"]})
+    await read(tier, epoch, limit=3)
+    for consumer in ("somebody else", "somebody else", "a third"):
+        claimed = await other.claim(epoch, 0, consumer, 10)
+        assert claimed_keys(claimed) == ["a", "b", "c"]
+        assert numbers(claimed.entries[0]) == [1, 2, 3]
+        assert (claimed.delivered_number, claimed.complete, claimed.missing) == (3, True, 0)
+
+
+async def test_a_claim_of_a_limit_says_whether_there_is_more(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a", "b", "c"]})
+    await tier.own(epoch, {0: OWNER})
+    await read(tier, epoch)
+    first = await tier.claim(epoch, 0, "me", 2)
+    assert (claimed_keys(first), first.complete, first.delivered_number) == (["a", "b"], False, 3)
+    await tier.ack(epoch, {0: ids(first.entries[0])}, {0: OWNER})
+    last = await tier.claim(epoch, 0, "me", 1)
+    assert (claimed_keys(last), last.complete, last.delivered_number) == (["c"], True, 3)
+
+
+async def test_a_claim_of_exactly_all_is_complete(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a", "b", "c"]})
+    await read(tier, epoch, limit=2)
+    claimed = await tier.claim(epoch, 0, "me", 2)
+    assert (claimed_keys(claimed), claimed.complete) == (["a", "b"], True)
+
+
+async def test_what_is_acked_is_not_claimed(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a", "b", "c"]})
+    await tier.own(epoch, {0: OWNER})
+    found = (await read(tier, epoch))[0]
+    await tier.ack(epoch, {0: [found[1].entry_id]}, {0: OWNER})
+    claimed = await tier.claim(epoch, 0, "me", 10)
+    assert (claimed_keys(claimed), claimed.missing) == (["a", "c"], 0)
+
+
+@pytest.mark.parametrize("gone", [[b"1-5"], [b"2-5"], [b"3-5"], [b"1-5", b"2-5", b"3-5"]])
+async def test_pending_entries_that_are_gone_are_counted(
+    server: TierServer, tier: Tier, epoch: EpochRef, writer: Writer, gone: list[bytes]
+) -> None:
+    await writer.append({0: ["a", "b", "c", "d"]})
+    await read(tier, epoch, limit=3)
+    server.delete_entries(epoch, 0, *gone)
+    claimed = await tier.claim(epoch, 0, "me", 10)
+    assert claimed.missing == len(gone)
+    assert len(claimed_keys(claimed)) == 3 - len(gone)
+    assert claimed.delivered_number == 3
+
+
+# Ack and own
+
+
+async def test_what_is_acked_is_gone(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a", "b"], 1: ["x"]})
+    await tier.own(epoch, {0: OWNER, 1: OWNER})
+    found = await read(tier, epoch)
+    acks = {partition: ids(items) for partition, items in found.items()}
+    for _ in range(2):  # the second time as if the reply had been lost
+        assert list(await tier.ack(epoch, acks, {0: OWNER, 1: OWNER})) == []
+        assert await tier.backlog(epoch, PARTITIONS) == [0, 0, 0]
+    assert claimed_keys(await tier.claim(epoch, 0, "me", 10)) == []
+
+
+async def test_numbers_go_on_when_everything_is_acked(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await tier.own(epoch, {0: OWNER})
+    for number in range(1, 4):
+        await writer.append({0: [number]})
+        found = (await read(tier, epoch))[0]
+        assert numbers(found) == [number]
+        await tier.ack(epoch, {0: ids(found)}, {0: OWNER})
+        assert (await tier.claim(epoch, 0, "me", 10)).delivered_number == number
+
+
+async def test_thousands_of_entries_are_one_ack(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: list(range(9000))})
+    await tier.own(epoch, {0: OWNER})
+    found = (await read(tier, epoch, limit=10_000))[0]
+    assert list(await tier.ack(epoch, {0: ids(found)[:-1]}, {0: OWNER})) == []
+    assert (await tier.backlog(epoch, PARTITIONS))[0] == 1
+    assert claimed_keys(await tier.claim(epoch, 0, "me", 10)) == [8999]
+
+
+async def test_an_ack_under_an_old_fence_changes_nothing(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a"], 1: ["x"], 2: ["q"]})
+    await tier.own(epoch, {0: OWNER, 1: OWNER, 2: OWNER})
+    acks = {partition: ids(items) for partition, items in (await read(tier, epoch)).items()}
+    await tier.own(epoch, {1: OWNER + 1})
+    refused = await tier.ack(epoch, acks, {0: OWNER, 1: OWNER, 2: OWNER})
+    assert list(refused) == [1]
+    assert await tier.backlog(epoch, PARTITIONS) == [0, 1, 0]
+    assert claimed_keys(await tier.claim(epoch, 1, "the new owner", 10), 1) == ["x"]
+
+
+@pytest.mark.parametrize("fence", [OWNER - 1, OWNER + 1, 1, 111])
+async def test_only_the_owners_own_fence_acks(tier: Tier, epoch: EpochRef, writer: Writer, fence: int) -> None:
+    await writer.append({0: ["a"]})
+    await tier.own(epoch, {0: OWNER})
+    acks = {0: ids((await read(tier, epoch))[0])}
+    assert list(await tier.ack(epoch, acks, {0: fence})) == [0]
+    assert list(await tier.ack(epoch, acks, {0: OWNER})) == []
+
+
+async def test_nobody_acks_what_nobody_owns(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append({0: ["a"]})
+    acks = {0: ids((await read(tier, epoch))[0])}
+    assert list(await tier.ack(epoch, acks, {0: OWNER})) == [0]
+    assert (await tier.backlog(epoch, PARTITIONS))[0] == 1
+
+
+async def test_an_owner_finds_the_fence_of_the_one_before(tier: Tier, other: Tier, epoch: EpochRef) -> None:
+    assert await tier.own(epoch, {0: 3, 2: 9}) == {0: 0, 2: 0}
+    assert await other.own(epoch, {0: 4, 1: 1, 2: 12}) == {0: 3, 1: 0, 2: 9}
+    assert await other.own(epoch, {0: 4}) == {0: 4}, "repeated, as if the reply had been lost"
+
+
+async def test_an_older_owner_finds_the_newer_ones_fence_and_leaves_it(tier: Tier, epoch: EpochRef) -> None:
+    await tier.own(epoch, {0: 10})
+    assert await tier.own(epoch, {0: 9}) == {0: 10}, "9 is before 10, though not as text"
+    assert await tier.own(epoch, {0: 11}) == {0: 10}
+
+
+async def test_the_backlog_is_what_is_not_acked_read_or_not(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    assert await tier.backlog(epoch, PARTITIONS) == [0, 0, 0]
+    await writer.append({0: ["a", "b", "c"], 2: ["q"]})
+    assert await tier.backlog(epoch, PARTITIONS) == [3, 0, 1]
+    await read(tier, epoch, limit=2)
+    assert await tier.backlog(epoch, PARTITIONS) == [3, 0, 1]
+
+
+async def test_an_append_under_an_older_fence_is_fenced(
+    tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    calls = await writer.append({0: ["a"]})
+    await other.take_over(epoch, PARTITIONS, FENCE + 1)
+    for late in (calls, writer.calls({0: ["late"]}), writer.calls({1: ["late"]})):
+        with pytest.raises(Fenced):
+            await tier.append(epoch, FENCE, TOKEN, late)
+    assert await tier.backlog(epoch, PARTITIONS) == [1, 0, 0]
