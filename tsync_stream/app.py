@@ -17,9 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, cast
 
+import click
 import faust
 import stamina
 import stamina.instrumentation
+from click.core import ParameterSource
 from faust.app.base import BootStrategy
 from faust.web import Request, Response, View
 from faust.worker import Worker as FaustWorker
@@ -54,7 +56,15 @@ class NoKafka(BootStrategy):
 
 
 class Worker(FaustWorker):
-    """A worker that a second signal stops at once: what it had in hand stays unacked in the queue."""
+    """A worker that logs at LOG_LEVEL, lives in its embedded stack if it has one, and heeds a second signal.
+
+    The second signal stops it at once: what it had in hand stays unacked in the queue.
+    """
+
+    def __init__(self, app: "TsyncApp", *services: Any, loglevel: Any = None, **options: Any) -> None:
+        if not _on_command_line("loglevel"):
+            loglevel = app.settings.log_level
+        super().__init__(app, *services, loglevel=loglevel, **options)
 
     def _schedule_shutdown(self, signal: Any) -> None:
         if self._signal_stop_time:
@@ -71,6 +81,16 @@ class Worker(FaustWorker):
         except ConfigurationError as error:
             print(lines_for_exit(error), file=sys.stderr)
             sys.exit(EXIT_CONFIGURATION)
+
+
+def _on_command_line(option: str) -> bool:
+    """Whether a person gave this option of `faust`, before or behind the command's name."""
+    context = click.get_current_context(silent=True)
+    while context is not None:
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            return True
+        context = context.parent
+    return False
 
 
 class TsyncApp(faust.App):

@@ -30,6 +30,9 @@ class RedisStreams:
         self._settings = settings
         # redis-py's annotations cover sync and async at once; its answers are what RESP2 sends.
         self._client: Any = connect(settings)
+        # As RESP2 sends them: the library's own parsing makes a dict of every entry's one field.
+        for command in ("XREADGROUP", "XAUTOCLAIM"):
+            self._client.response_callbacks.pop(command)
 
     async def start(self) -> None:
         """Open the connections that are kept."""
@@ -90,8 +93,8 @@ class RedisStreams:
             )
         if not groups:
             raise TierLost(f"{self.name} Redis: the consumer group is gone")
-        # Redis 6.2 answers (None, None) for a pending entry that was deleted, 7.0 lists it apart.
-        present = [item for item in found if item[0] is not None and item[1]]
+        # Redis 6.2 answers nil for a pending entry that was deleted, 7.0 lists it apart.
+        present = [item for item in found if item is not None and item[1] is not None]
         missing = len(found) - len(present) + (len(deleted[0]) if deleted else 0)
         return Claimed(
             entries={partition: _decoded(present)},
@@ -111,7 +114,7 @@ class RedisStreams:
             answer = await self._client.xreadgroup(
                 GROUP, consumer, dict.fromkeys(streams, ">"), count=limit, block=block_ms
             )
-        return {streams[stream.decode()]: _decoded(items) for stream, items in answer}
+        return {streams[stream.decode()]: _decoded(items) for stream, items in answer or ()}
 
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
@@ -202,5 +205,6 @@ def _number(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
 
 
-def _decoded(items: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> list[QueuedEntry]:
-    return [QueuedEntry(entry_id, _number(entry_id), decode_item(fields[b"e"])) for entry_id, fields in items]
+def _decoded(items: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[QueuedEntry]:
+    """Entries from `[id, [field, payload]]` pairs."""
+    return [QueuedEntry(entry_id, _number(entry_id), decode_item(fields[1])) for entry_id, fields in items]

@@ -165,6 +165,13 @@ def candidate_keys(text: str) -> list[Any]:
     return _all_candidates(text, keys)
 
 
+def keys_sharing_id(key: Any, text: str) -> list[Any]:
+    """Return `candidate_keys(text)` for the text of a key that is known, in half a microsecond less for the usual."""
+    if type(key) is ObjectId and not text.isdigit():
+        return [text, key]
+    return candidate_keys(text)
+
+
 def _all_candidates(text: str, keys: list[Any]) -> list[Any]:
     seen = {canonical_key(key) for key in keys}
     for key in _readings(text):

@@ -20,7 +20,7 @@ from tsync_stream.errors import DependencyUnavailable, DocumentRejected, TsyncEr
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
-from tsync_stream.source.keys import candidate_keys, canonical_key, typesense_id
+from tsync_stream.source.keys import canonical_key, keys_sharing_id, typesense_id
 from tsync_stream.target.mapping import MappingOptions, encode_line, map_document
 from tsync_stream.target.schema import FieldChecks
 from tsync_stream.target.typesense import TypesenseTarget
@@ -50,7 +50,7 @@ def wanted(entries: Sequence[Entry], not_before: Timestamp) -> _Wanted:
             result.rejected.append(DeadLetter(entry.route, entry.key, error.reason, error.detail))
             continue
         if document_id not in result.keys_by_id:
-            result.keys_by_id[document_id] = candidate_keys(document_id)
+            result.keys_by_id[document_id] = keys_sharing_id(entry.key, document_id)
             result.entry_keys.append(entry.key)
     return result
 
