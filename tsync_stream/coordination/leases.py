@@ -61,6 +61,7 @@ class LeaseKeeper:
     """Keeps this replica's leases. `keep` runs until cancelled; `stop` gives everything back.
 
     `before_giving_back(name)` is awaited before a lease is given back: it returns when nothing uses it any more.
+    `statistics()` is what the replica says of its work with every renewal, for people who ask.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class LeaseKeeper:
         ttl_s: float,
         before_giving_back: Callable[[str], Awaitable[None]],
         wake: Wake,
+        statistics: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
         self._client = database.client
         self._collection = database[LEASES]
@@ -84,7 +86,7 @@ class LeaseKeeper:
         self.held: dict[str, Held] = {}
         self.live_replicas = 0
         self.operation_time = BEGINNING_OF_TIME
-        self.statistics: Mapping[str, Any] = {}
+        self._statistics = statistics
         self._wake = wake
 
     @property
@@ -150,7 +152,12 @@ class LeaseKeeper:
         async with translated(), await self._client.start_session() as session:
             result = await self._collection.update_one(
                 {"_id": f"replica:{self.replica}", "expired": False},
-                {"$inc": {"beat": 1}, "$set": {"statistics": dict(self.statistics)}},
+                {
+                    "$inc": {"beat": 1},
+                    "$set": {"statistics": dict(self._statistics())},
+                    # MongoDB's clock, for people who ask how it is; nothing is decided by it.
+                    "$currentDate": {"renewed_at": True},
+                },
                 session=session,
             )
             if result.matched_count:

@@ -40,6 +40,10 @@ class Metrics:
         self.partitions_owned = gauge("partitions_owned", "Partitions whose lease this replica holds.")
         self.healthy = gauge("healthy", "1 while no health check is red.")
 
+    def total(self, name: str) -> int:
+        """What a counter has counted since the start."""
+        return int(self.registry.get_sample_value(f"tsync_{name}_total") or 0)
+
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)

@@ -5,6 +5,7 @@ share a hash tag. The numbers in entry ids are contiguous, `number-fence`. Nothi
 entries go away when they are acked.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,9 @@ from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.base import Append, Claimed
 from tsync_stream.queue.format import decode_item, decode_token, encode_token
 from tsync_stream.queue.redis_connections import REQUEST_TIMEOUT_S, connect, open_idle_connections
+from tsync_stream.queue.redis_server_config import apply_server_settings
+
+log = logging.getLogger(__name__)
 
 GROUP = "tsync"
 
@@ -35,9 +39,11 @@ class RedisStreams:
             self._client.response_callbacks.pop(command)
 
     async def start(self) -> None:
-        """Open the connections that are kept."""
+        """Open the connections that are kept, and make the server keep the queue on disk as the settings say."""
         with self._translated():
             await open_idle_connections(self._client, self._settings.min_idle_conns)
+            for warning in await apply_server_settings(self._client, self._settings):
+                log.warning("%s", warning)
 
     async def probe(self) -> None:
         with self._translated():

@@ -14,6 +14,7 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
+from tsync_stream import clock
 from tsync_stream.config import Settings
 from tsync_stream.coordination.identity import own_identity
 from tsync_stream.coordination.leases import LeaseKeeper
@@ -24,6 +25,7 @@ from tsync_stream.errors import TsyncError
 from tsync_stream.model import Route
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
+from tsync_stream.observe.rates import Rates
 from tsync_stream.queue.base import Tier
 from tsync_stream.queue.batches import SyncBatch
 from tsync_stream.queue.redis_streams import RedisStreams
@@ -76,6 +78,8 @@ class Replica:
     def __init__(self, settings: Settings, channels: Channels, health: Health, metrics: Metrics) -> None:
         self._settings = settings
         self.health = health
+        self._metrics = metrics
+        self._rates = Rates(clock.now_s())
         self.route = route_of(settings)
         self.client = mongo_client(settings)
         database = state_database(self.client, settings.state_database)
@@ -88,7 +92,13 @@ class Replica:
         self._wake = Wake()
         self._epochs = EpochWatch(self.positions, self._wake)
         self.leases = LeaseKeeper(
-            database, own_identity(), settings.partitions, settings.lease_ttl_s, self._before_giving_back, self._wake
+            database,
+            own_identity(),
+            settings.partitions,
+            settings.lease_ttl_s,
+            self._before_giving_back,
+            self._wake,
+            self._statistics,
         )
         tools = self._lane_tools(channels, metrics)
         self._reader = Reader(tools, [self._lane(tools, lane) for lane in range(settings.sync_lanes)])
@@ -177,6 +187,13 @@ class Replica:
         for task in self._tasks:
             if task.get_name() == name:
                 await asyncio.gather(task, return_exceptions=True)
+
+    def _statistics(self) -> dict[str, Any]:
+        captured, synced = self._metrics.total("changes_captured"), self._metrics.total("entries_acked")
+        return {
+            **self._rates.measure(clock.now_s(), captured, synced),
+            "problems": self.health.report()["problems"],
+        }
 
     async def _before_giving_back(self, lease: str) -> None:
         await self._reader.released(lease)
