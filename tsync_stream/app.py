@@ -152,6 +152,7 @@ class TsyncApp(faust.App):
         self._replica = replica
         self._sync = Sync(replica.route, replica.target, replica.dead_letters, self.metrics, self.settings)
         self._starting = asyncio.create_task(replica.start(self._sync.use_schema, self._end_at_once))
+        self._starting.add_done_callback(self._after_starting)
         await super().on_started()
 
     async def on_stop(self) -> None:
@@ -163,6 +164,11 @@ class TsyncApp(faust.App):
             await self._replica.stop()
             self._replica = None
         await super().on_stop()
+
+    def _after_starting(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._end_at_once(error)
 
     def _end_at_once(self, error: BaseException) -> None:
         """End the process at once: whatever failed cannot be trusted with a tidy stop. The queue keeps everything."""

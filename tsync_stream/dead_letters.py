@@ -1,24 +1,30 @@
 """Dead letters: one open record per key that could not be synced, with the reason.
 
 Invariants: a record is majority-written before its entry is acked; it is closed only by a later success of the
-same key; it holds the key and the server's words, never the document.
+same key; it holds the key and the server's words, never the document; there is no key that cannot be stored.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
 
+import bson
 from bson.binary import Binary
+from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import UpdateOne
 
+from tsync_stream.errors import DocumentRejected
 from tsync_stream.model import Key
-from tsync_stream.source.keys import canonical_key
+from tsync_stream.source.keys import BSON_OPTIONS, canonical_key
 from tsync_stream.state import DEAD_LETTERS, translated
 
 MAX_ERROR_CHARACTERS = 500
+# MongoDB sets an `_id` no limit but the document's, and a record holds it twice. Of a longer one it has the hash.
+MAX_KEY_BYTES = 1_000_000
 OPEN_CHECK_INTERVAL_S = 1.0
 
 
@@ -39,6 +45,7 @@ class DeadLetters:
         self._collection = database[DEAD_LETTERS]
         self._some_open = True
         self._checked_s = float("-inf")
+        self._adds = 0
 
     async def start(self) -> None:
         """Make the indexes that lists and counts use."""
@@ -55,9 +62,9 @@ class DeadLetters:
                     {
                         "$set": {
                             "route": {"$literal": letter.route},
-                            "key": {"$literal": letter.key},
+                            "key": {"$literal": _storable(letter.key)},
                             "reason": {"$literal": letter.reason},
-                            "error": {"$literal": letter.error[:MAX_ERROR_CHARACTERS]},
+                            "error": {"$literal": _valid_text(letter.error)[:MAX_ERROR_CHARACTERS]},
                             "attempts": {"$cond": [_IS_OPEN, {"$add": ["$attempts", 1]}, 1]},
                             "first_seen": {"$cond": [_IS_OPEN, "$first_seen", now]},
                             "last_seen": now,
@@ -70,9 +77,13 @@ class DeadLetters:
             )
             for letter in letters
         ]
-        async with translated():
-            await self._collection.bulk_write(updates, ordered=False)
-        self._some_open = True
+        try:
+            async with translated():
+                await self._collection.bulk_write(updates, ordered=False)
+        finally:
+            # Also after an error: it may have been written.
+            self._adds += 1
+            self._some_open = True
         self._checked_s = time.monotonic()
 
     async def resolve(self, route: str, keys: Iterable[Key]) -> int:
@@ -96,8 +107,11 @@ class DeadLetters:
 
     async def _any_open(self) -> bool:
         if time.monotonic() - self._checked_s > OPEN_CHECK_INTERVAL_S:
+            adds = self._adds
             async with translated():
-                self._some_open = await self._collection.find_one({"status": "open"}, {"_id": 1}) is not None
+                some_open = await self._collection.find_one({"status": "open"}, {"_id": 1}) is not None
+            # What another task added meanwhile, this answer may not know of.
+            self._some_open = some_open or self._adds != adds
             self._checked_s = time.monotonic()
         return self._some_open
 
@@ -107,4 +121,53 @@ _IS_OPEN = {"$eq": ["$status", "open"]}
 
 def _record_id(route: str, key: Key) -> dict[str, Any]:
     # The canonical bytes: 12 and 12.0 are one key for MongoDB, but not as a value inside a document.
-    return {"route": route, "key": Binary(canonical_key(key))}
+    return {"route": route, "key": Binary(_key_bytes(key))}
+
+
+def _key_bytes(key: Key) -> bytes:
+    """The canonical bytes of a key; of one that has none, the bytes that tell it from others best. Never raises."""
+    try:
+        found = canonical_key(key)
+    except (DocumentRejected, RecursionError):
+        found = b"\x02" + _original_bytes(key) if isinstance(key, str) else _encoded(key)
+    return found if len(found) <= MAX_KEY_BYTES else sha256(found).digest()
+
+
+def _storable(key: Key) -> Any:
+    """The key as a record shows it: as it is where BSON can hold it, its bytes otherwise. Never raises."""
+    try:
+        size = len(bson.encode({"": key}, codec_options=BSON_OPTIONS))
+    except (BSONError, ValueError, OverflowError, RecursionError):
+        return Binary(_key_bytes(key))
+    return key if size <= MAX_KEY_BYTES else Binary(_key_bytes(key))
+
+
+def _encoded(key: Key) -> bytes:
+    try:
+        return bson.encode({"": _with_valid_text(key)}, codec_options=BSON_OPTIONS)
+    except (BSONError, ValueError, OverflowError, RecursionError) as error:
+        # No source has such a key. All of its type share one record, which is better than none.
+        return f"{type(key).__name__} ({type(error).__name__})".encode()
+
+
+def _with_valid_text(value: Any) -> Any:
+    """The value with the text in it such that BSON can hold it; what was not valid stays distinguishable."""
+    if type(value) is str:
+        return _valid_text(value)
+    if isinstance(value, Mapping):
+        return {_valid_text(str(name)): _with_valid_text(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_valid_text(item) for item in value]
+    return value
+
+
+def _valid_text(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _original_bytes(text: str) -> bytes:
+    """What MongoDB sent: BSON_OPTIONS decode invalid UTF-8 to lone surrogates (surrogateescape)."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:  # other surrogates than those that stand for a byte
+        return text.encode(errors="surrogatepass")

@@ -17,18 +17,7 @@ def embedded_stack(settings: Settings) -> Iterator[dict[str, str]]:
     The source collection is created if it is missing: a newcomer's first start has none. Raises
     `ConfigurationError` as `EmbeddedStack.start` does.
     """
-    executables = {
-        "MONGOD_EXECUTABLE": settings.mongod_executable,
-        "REDIS_SERVER_EXECUTABLE": settings.redis_server_executable,
-        "TYPESENSE_SERVER_EXECUTABLE": settings.typesense_server_executable,
-    }
-    stack = EmbeddedStack(
-        settings.embedded_dir,
-        primary_redis=_redis_options(settings.primary_redis),
-        backup_redis=_redis_options(settings.backup_redis),
-        typesense_api_key=settings.typesense.api_key,
-        executables={name: str(path) for name, path in executables.items() if path is not None},
-    )
+    stack = _stack(settings)
     try:
         stack.start(lambda text: print(f"embedded stack: {text}", file=sys.stderr, flush=True))
         environment = stack.environment()
@@ -36,6 +25,26 @@ def embedded_stack(settings: Settings) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         stack.stop()
+
+
+def running_stack_environment(settings: Settings) -> dict[str, str] | None:
+    """The variables that lead to the servers which a worker runs now; None if none runs."""
+    return _stack(settings).remembered_environment()
+
+
+def _stack(settings: Settings) -> EmbeddedStack:
+    executables = {
+        "MONGOD_EXECUTABLE": settings.mongod_executable,
+        "REDIS_SERVER_EXECUTABLE": settings.redis_server_executable,
+        "TYPESENSE_SERVER_EXECUTABLE": settings.typesense_server_executable,
+    }
+    return EmbeddedStack(
+        settings.embedded_dir,
+        primary_redis=_redis_options(settings.primary_redis),
+        backup_redis=_redis_options(settings.backup_redis),
+        typesense_api_key=settings.typesense.api_key,
+        executables={name: str(path) for name, path in executables.items() if path is not None},
+    )
 
 
 def _redis_options(settings: RedisSettings) -> RedisServerOptions:

@@ -33,7 +33,7 @@ class ConfigurationError(TsyncError):
 
 
 class DependencyUnavailable(TsyncError):
-    """A server is down, slow or busy. `doubtful`: a write was sent, and may or may not have been done."""
+    """A server is down, slow or busy. `doubtful`: a write to a queue or to Typesense may have been done."""
 
     def __init__(self, message: str, *, doubtful: bool = False) -> None:
         self.doubtful = doubtful
@@ -64,6 +64,7 @@ class Fenced(TsyncError):
 # MongoDB's error_codes.yml. The stream cannot be resumed: ChangeStreamHistoryLost, ChangeStreamFatalError,
 # InvalidResumeToken, CappedPositionLost, and QueryPlanKilled/NamespaceNotFound never appear on a live stream.
 POSITION_CODES = frozenset({286, 280, 260, 136})
+NOT_RESUMABLE_LABEL = "NonResumableChangeStreamError"
 # Unauthorized, AuthenticationFailed, and "not a replica set" (a change stream needs one).
 MONGO_CONFIGURATION_CODES = frozenset({13, 18, 40573})
 REDIS_CONFIGURATION_CODES = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
@@ -73,16 +74,20 @@ REDIS_BUSY_CODES = frozenset({"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MAS
 
 
 def from_mongo(error: Exception) -> TsyncError:
-    """What a MongoDB error means. Unknown codes are waited out: that loses nothing and health shows them."""
+    """What a MongoDB error means. Unknown codes are waited out: that loses nothing and health shows them.
+
+    Never doubtful: nothing that is written to MongoDB can land in Typesense later, and what reads may be repeated.
+    """
     if isinstance(error, TsyncError):
         return error
     code = getattr(error, "code", None)
     name = type(error).__name__
-    if code in POSITION_CODES:
+    not_resumable = isinstance(error, pymongo.errors.PyMongoError) and error.has_error_label(NOT_RESUMABLE_LABEL)
+    if code in POSITION_CODES or not_resumable:
         return PositionLost(f"MongoDB code {code} ({name})")
     if code in MONGO_CONFIGURATION_CODES or isinstance(error, pymongo.errors.ConfigurationError):
         return ConfigurationError(f"MONGODB_URI: MongoDB refuses it with code {code} ({name})")
-    return DependencyUnavailable(f"MongoDB: {name}" + (f", code {code}" if code is not None else ""), doubtful=True)
+    return DependencyUnavailable(f"MongoDB: {name}" + (f", code {code}" if code is not None else ""))
 
 
 def from_redis(error: Exception, tier: str) -> TsyncError:
@@ -128,5 +133,7 @@ def from_typesense(error: Exception) -> TsyncError:
         return ConfigurationError("TYPESENSE_COLLECTION_NAME: Typesense has no such collection (404)")
     if isinstance(error, typesense.exceptions.RequestMalformed):
         return ConfigurationError("TYPESENSE_SCHEMA_FILE: Typesense finds the request malformed (400)")
+    if isinstance(error, httpx.InvalidURL):
+        return ConfigurationError("TYPESENSE_HOST: it makes no URL with what was to be asked")
     # 422 for a whole request is a full disk or memory; 408, 429 and 5xx pass by themselves.
     return DependencyUnavailable(f"Typesense: {name}", doubtful=True)

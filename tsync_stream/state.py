@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from pymongo import ReadPreference
 from pymongo.errors import PyMongoError
@@ -40,8 +41,8 @@ def state_database(client: AsyncIOMotorClient[Any], name: str) -> AsyncIOMotorDa
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Raise MongoDB's errors as ours."""
+    """Raise MongoDB's errors as ours; a command that is too long for it (DocumentTooLarge) is a BSONError."""
     try:
         yield
-    except PyMongoError as error:
+    except (PyMongoError, BSONError) as error:
         raise from_mongo(error) from error

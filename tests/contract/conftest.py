@@ -30,9 +30,7 @@ def names() -> Names:
 
 
 @pytest.fixture(params=TIERS)
-def server(
-    request: pytest.FixtureRequest, stack: EmbeddedStack, names: Names, tmp_path: Path
-) -> Iterator[TierServer]:
+def server(request: pytest.FixtureRequest, stack: EmbeddedStack, names: Names, tmp_path: Path) -> Iterator[TierServer]:
     """The tier's server, whole and with nothing of ours; so it is left, too."""
     name, kind = TIERS[request.param]
     chosen = kind(name, stack, names, tmp_path)
@@ -96,7 +94,9 @@ class Writer:
         calls = []
         for partition, items in values.items():
             number, fence = self.last.get(partition, (0, 0))
-            payloads = [encode_barrier(item) if isinstance(item, Barrier) else encode_entry(entry(item)) for item in items]
+            payloads = [
+                encode_barrier(item) if isinstance(item, Barrier) else encode_entry(entry(item)) for item in items
+            ]
             calls.append(Append(partition, f"{number}-{fence}", number, payloads))
         return calls
 

@@ -3,6 +3,7 @@
 A new tier joins the whole suite by a class here and one line in `conftest.py`.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,7 +83,7 @@ class RedisTierServer:
     def call(self, *command: str | bytes | int) -> Any:
         """One command, over a connection of its own."""
         with redis_client(self.process) as client:
-            return client.execute_command(*command)
+            return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def stream(self, epoch: EpochRef, partition: int) -> str:
         """The key of a partition's stream."""
@@ -130,13 +131,11 @@ class RedisTierServer:
             return int(client.info("clients")["blocked_clients"])
 
     def restart(self) -> None:
-        with redis_client(self.process) as client:
-            try:
-                client.shutdown(save=True)
-            except redis.ConnectionError:
-                pass
+        with redis_client(self.process) as client, suppress(redis.ConnectionError):
+            client.shutdown(save=True)
         wait_for(lambda: not self.process.alive, 10.0, "the server does not end")
         self.process.start()
+        wait_for(self._answers, 10.0, "the server does not answer")
 
     def freeze(self) -> None:
         self.process.freeze()
@@ -147,6 +146,13 @@ class RedisTierServer:
     def put_right(self) -> None:
         self.process.thaw()
         self.process.start()
+        wait_for(self._answers, 10.0, "the server does not answer")
         left = self.keys()
         if left:
             self.call("UNLINK", *left)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.call("PING"))
+        except redis.RedisError:
+            return False

@@ -72,6 +72,7 @@ async def test_out_of_memory_the_queue_can_still_be_emptied(
     server.call("CONFIG", "SET", "maxmemory", 1)
     try:
         assert keys((await read(tier, epoch, limit=2))[0]) == ["a", "b"]
+        assert await tier.own(epoch, {0: OWNER}) == {0: OWNER}
         claimed = await tier.claim(epoch, 0, "another", 10)
         assert claimed_keys(claimed) == ["a", "b"]
         assert list(await tier.ack(epoch, {0: ids(claimed.entries[0])}, {0: OWNER})) == []

@@ -32,9 +32,15 @@ def mongo(code: int) -> pymongo.errors.OperationFailure:
     return pymongo.errors.OperationFailure(SECRET, code, {"errmsg": SECRET, "code": code})
 
 
+def labelled(code: int) -> pymongo.errors.OperationFailure:
+    """As MongoDB marks what ends a change stream for good, whatever its code."""
+    labels = ["NonResumableChangeStreamError"]
+    return pymongo.errors.OperationFailure(SECRET, code, {"errmsg": SECRET, "code": code, "errorLabels": labels})
+
+
 def redis_says(line: str) -> Exception:
     """What redis-py makes of an error line of the server."""
-    error: Exception = BaseParser.parse_error(line)
+    error: Exception = BaseParser.parse_error(line)  # type: ignore[no-untyped-call]
     return error
 
 
@@ -51,6 +57,7 @@ MONGO: list[tuple[str, Exception, type[TsyncError]]] = [
     ("ChangeStreamFatalError: an unknown token", mongo(280), PositionLost),
     ("InvalidResumeToken: after an invalidate", mongo(260), PositionLost),
     ("CappedPositionLost", mongo(136), PositionLost),
+    ("whatever MongoDB says cannot be resumed", labelled(31_337), PositionLost),
     ("Unauthorized", mongo(13), ConfigurationError),
     ("AuthenticationFailed", mongo(18), ConfigurationError),
     ("a server without a replica set", mongo(40573), ConfigurationError),
@@ -83,7 +90,7 @@ def test_what_mongodb_means(error: Exception, kind: type[TsyncError]) -> None:
     assert type(translated) is kind
     assert_silent(translated, error)
     if isinstance(translated, DependencyUnavailable):
-        assert translated.doubtful, "a write may have been done though its answer is an error"
+        assert not translated.doubtful, "nothing that is written to MongoDB lands in Typesense later"
     if isinstance(translated, ConfigurationError):
         assert str(translated).startswith("MONGODB_URI: ")
 

@@ -31,7 +31,6 @@ def entry(key: Key, seconds: int = 10, operation: str = Operation.UPDATE) -> Ent
 def test_a_thousand_updates_of_one_document_are_one() -> None:
     plan = wanted([entry("hot", second) for second in range(1, 1001)], BEGINNING_OF_TIME)
     assert plan.keys_by_id == {"hot": ["hot"]}
-    assert plan.entry_keys == ["hot"]
 
 
 def test_an_operation_makes_no_difference_as_only_the_source_knows() -> None:

@@ -13,7 +13,7 @@ Invariants:
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bson.timestamp import Timestamp
@@ -42,7 +42,7 @@ DUPLICATE_KEY = 11000
 class Held:
     """A lease of ours, taken at `taken_s` of our clock.
 
-    `after_expiry`: its last holder did not give it back, so its last writes are doubtful.
+    `after_expiry`: its last holder did not give it back, or not in a clean state: its last writes are doubtful.
     """
 
     name: str
@@ -60,7 +60,8 @@ class _Sighting:
 class LeaseKeeper:
     """Keeps this replica's leases. `keep` runs until cancelled; `stop` gives everything back.
 
-    `before_giving_back(name)` is awaited before a lease is given back: it returns when nothing uses it any more.
+    `before_giving_back(name)` is awaited before a lease is given back: it returns when nothing uses it any more, and
+    says whether it can be given back clean, with no write of it in doubt.
     `statistics()` is what the replica says of its work with every renewal, for people who ask.
     """
 
@@ -70,7 +71,7 @@ class LeaseKeeper:
         identity: Identity,
         partitions: int,
         ttl_s: float,
-        before_giving_back: Callable[[str], Awaitable[None]],
+        before_giving_back: Callable[[str], Awaitable[bool]],
         wake: Wake,
         statistics: Callable[[], Mapping[str, Any]] = dict,
     ) -> None:
@@ -83,6 +84,7 @@ class LeaseKeeper:
         self._generation = 0
         self._sightings: dict[str, _Sighting] = {}
         self._believed_until_s = 0.0
+        self._leaving: dict[str, Held] = {}
         self.held: dict[str, Held] = {}
         self.live_replicas = 0
         self.operation_time = BEGINNING_OF_TIME
@@ -98,13 +100,41 @@ class LeaseKeeper:
         """The lease, if we hold it and still believe in it."""
         return self.held.get(name) if self.time_left_s() > 0 else None
 
+    def still_ours(self, name: str, fence: int) -> bool:
+        """Whether what was begun under this fence may go on: also while the lease waits to be given back."""
+        held = self.held.get(name) or self._leaving.get(name)
+        return held is not None and held.fence == fence and self.time_left_s() > 0
+
+    async def raise_fence(self, name: str) -> Held | None:
+        """Count up the fence of a lease of ours, so that two stretches of work under it can be told apart.
+
+        None if the lease is not ours any more. Raises the errors of `errors.from_mongo`.
+        """
+        held = self.holding(name)
+        if held is None:
+            return None
+        async with translated():
+            result = await self._collection.update_one(
+                {"_id": name, "holder": self.replica, "fence": held.fence}, {"$inc": {"fence": 1}}
+            )
+        if not result.modified_count:
+            return None
+        self.held[name] = replace(held, fence=held.fence + 1)
+        return self.held[name]
+
+    async def confirm(self, name: str, fence: int) -> bool:
+        """Ask MongoDB whether a lease is ours under this fence. Raises the errors of `errors.from_mongo`."""
+        async with translated():
+            found = await self._collection.find_one({"_id": name, "holder": self.replica, "fence": fence})
+        return found is not None
+
     def time_left_s(self) -> float:
         """For how long we may believe in our leases."""
         return self._believed_until_s - clock.now_s()
 
     async def start(self) -> None:
         """Create what is missing and announce ourselves. Raises the errors of `errors.from_mongo`."""
-        documents = [{"_id": name, "holder": None, "fence": 0} for name in self._names]
+        documents = [{"_id": name, "holder": None, "fence": 0, "clean": True} for name in self._names]
         async with translated():
             try:
                 await self._collection.insert_many(documents, ordered=False)
@@ -121,8 +151,13 @@ class LeaseKeeper:
 
     async def stop(self) -> None:
         """Give all leases back at once, so that the others need not wait. Nothing may use them any more."""
+        clean = [name for name in self.held if await self._before_giving_back(name)]
         async with translated():
-            await self._collection.update_many({"holder": self.replica}, {"$set": {"holder": None}})
+            ours = {"holder": self.replica}
+            await self._collection.update_many(
+                {**ours, "_id": {"$in": clean}}, {"$set": {"holder": None, "clean": True}}
+            )
+            await self._collection.update_many(ours, {"$set": {"holder": None, "clean": False}})
             await self._collection.delete_one({"_id": f"replica:{self.replica}"})
         self.held.clear()
 
@@ -135,16 +170,13 @@ class LeaseKeeper:
             await asyncio.sleep(interval_s)
 
     async def _announce(self) -> None:
-        self._generation += 1
+        """Under a new name, which is ours only when the others can see it."""
         started_s = clock.now_s()
+        name = f"{self._identity.replica}.{self._generation + 1}"
         await self._collection.insert_one(
-            {
-                "_id": f"replica:{self.replica}",
-                "beat": 0,
-                "expired": False,
-                "identity": self._identity.to_bson(),
-            }
+            {"_id": f"replica:{name}", "beat": 0, "expired": False, "identity": self._identity.to_bson()}
         )
+        self._generation += 1
         self._believed_until_s = started_s + BELIEF * self._ttl_s
 
     async def _renew(self) -> None:
@@ -169,10 +201,12 @@ class LeaseKeeper:
             await self._announce()
 
     async def _look(self) -> None:
-        async with translated():
-            documents = {document["_id"]: document async for document in self._collection.find({})}
+        async with translated(), await self._client.start_session() as session:
+            documents = {document["_id"]: document async for document in self._collection.find({}, session=session)}
+            self._remember(session)
+            me = self.replica
             leases = {
-                name: LeaseView(name, documents[name]["holder"], documents[name]["fence"])
+                name: LeaseView(name, documents[name]["holder"], documents[name]["fence"], documents[name]["clean"])
                 for name in self._names
                 if name in documents
             }
@@ -183,15 +217,16 @@ class LeaseKeeper:
             }
             await self._expire_stale(replicas)
             await self._forget_expired(replicas, leases)
-            if self.replica in replicas:
-                live = {name for name, document in replicas.items() if not document["expired"]} | {self.replica}
-                self.live_replicas = len(live)
-                self._adopt(leases)
-                decision = decide(self.replica, live, leases)
-                for lease in decision.take:
-                    await self._take(lease)
-                for name in decision.give_back:
-                    await self._give_back(name)
+            if me != self.replica or me not in replicas or replicas[me]["expired"]:
+                return
+            live = {name for name, document in replicas.items() if not document["expired"]}
+            self.live_replicas = len(live)
+            self._correct(me, leases)
+            decision = decide(me, live, leases)
+            for lease in decision.take:
+                await self._take(me, lease)
+            for name in decision.give_back:
+                await self._give_back(name)
 
     async def _expire_stale(self, replicas: Mapping[str, dict[str, Any]]) -> None:
         now_s = clock.now_s()
@@ -218,23 +253,34 @@ class LeaseKeeper:
             if document["expired"] and name not in holders:
                 await self._collection.delete_one({"_id": document["_id"], "expired": True})
 
-    def _adopt(self, leases: Mapping[str, LeaseView]) -> None:
-        """A take or a give-back whose reply was lost: the lease is ours, and nothing is known of its last writes."""
-        for lease in leases.values():
-            if lease.holder == self.replica and lease.name not in self.held:
-                self.held[lease.name] = Held(lease.name, lease.fence, after_expiry=True, taken_s=clock.now_s())
-                self._wake.ring()
+    def _correct(self, me: str, leases: Mapping[str, LeaseView]) -> None:
+        """Believe what MongoDB says where it knows more than we: fences only grow.
 
-    async def _take(self, lease: LeaseView) -> None:
+        Others took a lease: it is not ours any more. A reply to us was lost: it is ours, its last writes in doubt.
+        """
+        for lease in leases.values():
+            held = self.held.get(lease.name)
+            if held is not None and (lease.fence < held.fence or (lease.holder, lease.fence) == (me, held.fence)):
+                continue
+            if lease.holder == me:
+                self.held[lease.name] = Held(lease.name, lease.fence, after_expiry=True, taken_s=clock.now_s())
+            elif held is not None:
+                del self.held[lease.name]
+                log.warning("leases: %s has another holder; leaving it to them", lease.name)
+            else:
+                continue
+            self._wake.ring()
+
+    async def _take(self, me: str, lease: LeaseView) -> None:
         async with await self._client.start_session() as session:
             result = await self._collection.update_one(
                 {"_id": lease.name, "holder": lease.holder, "fence": lease.fence},
-                {"$set": {"holder": self.replica}, "$inc": {"fence": 1}},
+                {"$set": {"holder": me}, "$inc": {"fence": 1}},
                 session=session,
             )
-            if result.modified_count:
+            if result.modified_count and me == self.replica:
                 self._remember(session)
-                after_expiry = lease.holder is not None
+                after_expiry = lease.holder is not None or not lease.clean
                 self.held[lease.name] = Held(lease.name, lease.fence + 1, after_expiry, clock.now_s())
                 self._wake.ring()
                 log.info("leases: %s is ours%s", lease.name, " after its holder expired" if after_expiry else "")
@@ -243,15 +289,20 @@ class LeaseKeeper:
         held = self.held.pop(name, None)
         if held is None:
             return
+        self._leaving[name] = held
         self._wake.ring()
-        await self._before_giving_back(name)
-        await self._collection.update_one(
-            {"_id": name, "holder": self.replica, "fence": held.fence}, {"$set": {"holder": None}}
-        )
+        try:
+            clean = await self._before_giving_back(name)
+            await self._collection.update_one(
+                {"_id": name, "holder": self.replica, "fence": held.fence}, {"$set": {"holder": None, "clean": clean}}
+            )
+        finally:
+            self._leaving.pop(name, None)
         log.info("leases: %s given back", name)
 
     def _drop_all(self) -> None:
         self.held.clear()
+        self._leaving.clear()
         self._believed_until_s = 0.0
         self._wake.ring()
 

@@ -17,11 +17,12 @@ def partition_lease(partition: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LeaseView:
-    """A lease as last read: `holder` is None when it was given back."""
+    """A lease as last read: `holder` is None when it was given back, `clean` if nothing of it was in doubt then."""
 
     name: str
     holder: str | None
     fence: int
+    clean: bool = True
 
 
 @dataclass(frozen=True, slots=True)

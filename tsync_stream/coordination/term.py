@@ -91,6 +91,7 @@ class CaptureTerm:
         self._counter = 0
         self._entries_since_barrier = 0
         self._last_barrier_s = float("-inf")
+        self._last_barrier: Position | None = None
         self._finished_jobs: set[str] = set()
         self._failure: asyncio.Future[TsyncError] = asyncio.get_running_loop().create_future()
 
@@ -137,7 +138,9 @@ class CaptureTerm:
     def barrier_due(self, position: Position, count: int) -> Barrier | None:
         """The barrier that should follow a batch of `count` entries that ends at `position`, if it is time."""
         entries = self._entries_since_barrier + count
-        busy = entries > 0 or position.cursors != self.appended.cursors
+        if position == self._last_barrier:
+            return None  # it would say nothing new, and pile up while the feed is paused
+        busy = entries > 0 or self._last_barrier is None or position.cursors != self._last_barrier.cursors
         interval_s = BARRIER_INTERVAL_S if busy else IDLE_BARRIER_INTERVAL_S
         waited_s = time.monotonic() - self._last_barrier_s
         if waited_s < interval_s and entries < ENTRIES_PER_BARRIER:
@@ -152,6 +155,7 @@ class CaptureTerm:
         self._entries_since_barrier += count
         if barrier is not None:
             self._counter = barrier.order.counter
+            self._last_barrier = barrier.position
             self._entries_since_barrier = 0
             self._last_barrier_s = time.monotonic()
 

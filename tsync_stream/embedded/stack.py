@@ -30,7 +30,7 @@ from tsync_stream.embedded.executables import (
     find_executable,
 )
 from tsync_stream.embedded.servers import MongoServer, RedisServer, RedisServerOptions, TypesenseServer
-from tsync_stream.embedded.supervised import LOOPBACK, EmbeddedServerError, Server, wait_until
+from tsync_stream.embedded.supervised import LOOPBACK, EmbeddedServerError, Server, accepts_connections, wait_until
 from tsync_stream.errors import ConfigurationError
 
 ALL_SERVERS = ("mongo", "primary_redis", "backup_redis", "typesense")
@@ -137,6 +137,19 @@ class EmbeddedStack:
             found["TYPESENSE_API_KEY"] = self.typesense.api_key
         return found
 
+    def remembered_environment(self) -> dict[str, str] | None:
+        """`environment` for the servers that another process runs in this directory; None if it runs none.
+
+        It only looks. Whether each server is ready is for its client to find out.
+        """
+        ports = _PortBook(self.directory / "ports.json")
+        for server in self.servers.values():
+            server.ports = ports.remembered(server)
+        known = all(set(server.port_names) <= server.ports.keys() for server in self.servers.values())
+        if not known or not any(accepts_connections(server.port) for server in self.servers.values()):
+            return None
+        return self.environment()
+
     def _take_directory(self, progress: Progress) -> None:
         """Take two locks: ours, and one that the servers share, held until the last of them has ended."""
         try:
@@ -236,6 +249,10 @@ class _PortBook:
             self._ports: dict[str, dict[str, int]] = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             self._ports = {}
+
+    def remembered(self, server: Server) -> dict[str, int]:
+        """The ports of the last start; empty if there was none."""
+        return dict(self._ports.get(server.name, {}))
 
     def choose(self, server: Server) -> dict[str, int]:
         """The remembered ports as far as they are free still, else new ones; remembered from now on."""

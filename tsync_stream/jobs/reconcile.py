@@ -13,10 +13,11 @@ from typing import Any
 from tsync_stream.coordination.entries import Entries
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.dead_letters import DeadLetters
+from tsync_stream.errors import DocumentRejected
 from tsync_stream.model import Key, Reason
 from tsync_stream.observe.health import Health
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.source.keys import candidate_keys
+from tsync_stream.source.keys import candidate_keys, canonical_key
 from tsync_stream.target.typesense import TypesenseTarget
 
 SCAN = "scan"
@@ -47,10 +48,10 @@ class Reconcile:
     """One reconcile under one capture term; `run` goes on from the term's cursor and ends when all is queued."""
 
     def __init__(self, job: str, term: CaptureTerm, tools: ReconcileTools) -> None:
-        self._job = job
+        self.name = job
         self._term = term
         self._tools = tools
-        self._cursor: Mapping[str, Any] | None = term.appended.cursors.get(job)
+        self.cursor: Mapping[str, Any] | None = term.appended.cursors.get(job)
 
     async def run(self) -> None:
         """Scan the source, then sweep Typesense. Raises the errors of MongoDB and Typesense calls."""
@@ -60,18 +61,24 @@ class Reconcile:
             await self._sweep()
 
     def _phase(self) -> str:
-        return SCAN if self._cursor is None else str(self._cursor["phase"])
+        return SCAN if self.cursor is None else str(self.cursor["phase"])
 
     async def _scan(self) -> None:
         tools, route = self._tools, self._term.route
         since = self._term.appended.cluster_time
+        count = tools.batch_size
         while True:
             await tools.wait_for_room()
-            keys = await tools.source.scan_keys(route, self._cursor, since, tools.batch_size)
+            keys = await tools.source.scan_keys(route, self.cursor, since, count)
             if not keys:
                 await self._queue([], {"phase": SWEEP})
                 return
-            await self._queue(keys, {"phase": SCAN, "_id": keys[-1]})
+            last = next((key for key in reversed(keys) if can_be_stored(key)), None)
+            if last is None:
+                count *= 2  # a whole read of keys that no cursor can hold: read past them
+                continue
+            count = tools.batch_size
+            await self._queue(keys, {"phase": SCAN, "_id": last})
 
     async def _sweep(self) -> None:
         # While Typesense replays its log after a restart, an export shows only part of what it holds.
@@ -117,16 +124,26 @@ class Reconcile:
         tools, route = self._tools, self._term.route
         async for ids in tools.target.export_ids(route.target, tools.batch_size):
             keys = [key for document_id in ids for key in candidate_keys(document_id)]
-            existing = await tools.source.existing_ids(route, keys)
+            existing = await tools.source.existing_ids(route, keys, self._term.appended.cluster_time)
             yield len(ids), [document_id for document_id in ids if document_id not in existing]
 
     async def _queue(self, keys: list[Key], cursor: Mapping[str, Any]) -> None:
         term, tools = self._term, self._tools
         entries = Entries(term.route, term.partitions)
-        entries.add_keys(keys, Reason.RECONCILE)
+        # With the time at which they were looked at: what sync then reads is not older than what was seen here.
+        entries.add_keys(keys, Reason.RECONCILE, tools.source.operation_time)
         if entries.rejected:
             await tools.dead_letters.add(entries.rejected)
-        progress = JobProgress(self._job, self._cursor, cursor)
-        self._cursor = cursor
+        progress = JobProgress(self.name, self.cursor, cursor)
         with term.sending():
             await tools.send(EntryBatch(term, progress, entries.payloads, entries.count))
+        self.cursor = cursor
+
+
+def can_be_stored(key: Key) -> bool:
+    """Whether a key can be written as BSON again (pure): one that is not valid UTF-8 can be read, but not written."""
+    try:
+        canonical_key(key)
+    except DocumentRejected:
+        return False
+    return True

@@ -9,7 +9,7 @@ import redis.exceptions
 
 from tsync_stream.config import RedisSettings
 from tsync_stream.errors import redis_code
-from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
+from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, why_unreachable, wrong
 from tsync_stream.queue.redis_connections import connect
 from tsync_stream.queue.redis_server_config import APPEND_ONLY, POLICY, differences, directives, read_directives
 
@@ -68,7 +68,7 @@ def _unusable(settings: RedisSettings, error: Exception) -> Finding:
     code = redis_code(error)
     if code in {"NOAUTH", "WRONGPASS"} or isinstance(error, redis.exceptions.AuthenticationError):
         if settings.password:
-            return wrong("the password is refused", f"set {prefix}PASSWORD to the server's password (requirepass)")
+            return wrong("the password is refused", f"set {prefix}PASSWORD to its password, or to nothing")
         return wrong("it asks for a password", f"set {prefix}PASSWORD")
     if code == "NOPERM":
         return wrong(
@@ -80,7 +80,7 @@ def _unusable(settings: RedisSettings, error: Exception) -> Finding:
         return wrong(f"it has no database {settings.db}", f"lower {prefix}DB, or raise `databases` in redis.conf")
     if _silent(error):
         return wrong(
-            f"no answer at {settings.host}:{settings.port} ({_why(error)})",
+            f"no answer at {settings.host}:{settings.port} ({why_unreachable(error)})",
             f"start it, or set {prefix}HOST and {prefix}PORT",
         )
     return wrong(
@@ -147,14 +147,6 @@ def _silent(error: Exception) -> bool:
     return not answered and isinstance(
         error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError | OSError | TimeoutError
     )
-
-
-def _why(error: Exception) -> str:
-    """A few words; redis-py puts the system's own at the end of its message."""
-    if isinstance(error, redis.exceptions.TimeoutError | TimeoutError):
-        return "it took too long"
-    cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
-    return cause.strerror if isinstance(cause, OSError) and cause.strerror else "the connection failed"
 
 
 def _prefix(settings: RedisSettings) -> str:

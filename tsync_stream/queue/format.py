@@ -31,7 +31,10 @@ def encode_barrier(barrier: Barrier) -> bytes:
 
 
 def decode_item(payload: bytes) -> Entry | Barrier:
-    """The entry or barrier of a payload. Raises `KeyError` or `bson.errors.InvalidBSON` for anything else."""
+    """The entry or barrier of a payload.
+
+    Anything else raises `LookupError`, `TypeError`, `ValueError` or `bson.errors.BSONError`.
+    """
     item = bson.decode(payload, codec_options=BSON_OPTIONS)
     if "b" in item:
         epoch, fence, counter = item["b"]

@@ -50,10 +50,11 @@ return {'ok', head[2], head[3]}
 """
 )
 
-# KEYS owner · ARGV fence -> the fence that was found
+# KEYS owner · ARGV fence -> the fence that was found. A script that has no memory to write still answers
+# when it need not: SET is refused under OOM even if it changes nothing.
 OWN = """
 local held = tonumber(redis.call('GET', KEYS[1]) or 0)
-if held <= tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
+if held < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
 return held
 """
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis.exceptions
+from bson.errors import BSONError
 
 from tsync_stream.config import RedisSettings
 from tsync_stream.errors import Fenced, TierLost, from_redis
@@ -24,6 +25,10 @@ from tsync_stream.queue.redis_server_config import apply_server_settings
 log = logging.getLogger(__name__)
 
 GROUP = "tsync"
+# The one field of an entry, as the append script writes it.
+_FIELD = b"e"
+# What bytes that we did not write make of our decoding (InvalidBSON is a BSONError).
+_NOT_OURS = (BSONError, LookupError, TypeError, ValueError)
 
 
 class RedisStreams:
@@ -70,8 +75,7 @@ class RedisStreams:
         heads = []
         for partition, answer in enumerate(answers):
             self._check(answer[0], epoch, partition)
-            number, _, last_fence = answer[1].decode().partition("-")
-            heads.append(Head(int(last_fence), int(number), decode_token(answer[2])))
+            heads.append(self._head(partition, answer))
         return heads
 
     async def append(self, epoch: EpochRef, fence: int, token: Token, appends: Sequence[Append]) -> None:
@@ -93,18 +97,20 @@ class RedisStreams:
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
         stream = self._stream(epoch, partition)
         with self._translated():
-            groups = await self._client.xinfo_groups(stream)
-            cursor, found, *deleted = await self._client.xautoclaim(
-                stream, GROUP, consumer, min_idle_time=0, start_id="0-0", count=limit
-            )
-        if not groups:
-            raise TierLost(f"{self.name} Redis: the consumer group is gone")
+            # At one moment: what is read between the two would count as delivered and not be claimed.
+            async with self._client.pipeline(transaction=True) as pipeline:
+                pipeline.xinfo_groups(stream)
+                pipeline.xautoclaim(stream, GROUP, consumer, min_idle_time=0, start_id="0-0", count=limit)
+                groups, (cursor, found, *deleted) = await pipeline.execute()
+        ours = next((group for group in groups if group["name"] == GROUP.encode()), None)
+        if ours is None:
+            raise TierLost(f"{self.name} Redis: the consumer group of partition {partition} is gone")
         # Redis 6.2 answers nil for a pending entry that was deleted, 7.0 lists it apart.
         present = [item for item in found if item is not None and item[1] is not None]
         missing = len(found) - len(present) + (len(deleted[0]) if deleted else 0)
         return Claimed(
-            entries={partition: _decoded(present)},
-            delivered_number=_number(groups[0]["last-delivered-id"]),
+            entries={partition: self._decoded(partition, present)},
+            delivered_number=_number(ours["last-delivered-id"]),
             complete=cursor == b"0-0",
             missing=missing,
         )
@@ -120,7 +126,8 @@ class RedisStreams:
             answer = await self._client.xreadgroup(
                 GROUP, consumer, dict.fromkeys(streams, ">"), count=limit, block=block_ms
             )
-        return {streams[stream.decode()]: _decoded(items) for stream, items in answer or ()}
+        found = ((streams[stream.decode()], items) for stream, items in answer or ())
+        return {partition: self._decoded(partition, items) for partition, items in found}
 
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
@@ -199,6 +206,23 @@ class RedisStreams:
         if answer != b"ok":
             raise TierLost(f"{self.name} Redis: partition {partition} of epoch {epoch.epoch} is not as we left it")
 
+    def _head(self, partition: int, answer: Sequence[bytes]) -> Head:
+        try:
+            number, _, last_fence = answer[1].decode().partition("-")
+            return Head(int(last_fence), int(number), decode_token(answer[2]))
+        except _NOT_OURS as error:
+            raise self._foreign(partition, "a head") from error
+
+    def _decoded(self, partition: int, items: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[QueuedEntry]:
+        """Entries from `[id, [field, payload]]` pairs. Raises `TierLost` for what none of our writers appended."""
+        try:
+            return [_entry(entry_id, fields) for entry_id, fields in items]
+        except _NOT_OURS as error:
+            raise self._foreign(partition, "an entry") from error
+
+    def _foreign(self, partition: int, what: str) -> TierLost:
+        return TierLost(f"{self.name} Redis: partition {partition} has {what} that is not ours")
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -211,6 +235,10 @@ def _number(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
 
 
-def _decoded(items: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[QueuedEntry]:
-    """Entries from `[id, [field, payload]]` pairs."""
-    return [QueuedEntry(entry_id, _number(entry_id), decode_item(fields[1])) for entry_id, fields in items]
+def _entry(entry_id: bytes, fields: Sequence[bytes]) -> QueuedEntry:
+    number, _, fence = entry_id.partition(b"-")
+    field, payload = fields
+    # An id that Redis chose itself (XADD with *) ends in a small count; ours ends in a fence, which is never 0.
+    if field != _FIELD or not int(fence):
+        raise ValueError("not an entry of ours")
+    return QueuedEntry(entry_id, int(number), decode_item(payload))

@@ -25,9 +25,9 @@ from tsync_stream.coordination.positions import (
     synced_position,
 )
 from tsync_stream.coordination.sharing import CAPTURE
-from tsync_stream.coordination.term import CapturedChanges, CaptureTerm, EntryBatch
+from tsync_stream.coordination.term import BatchLost, CapturedChanges, CaptureTerm, EntryBatch
 from tsync_stream.dead_letters import DeadLetters
-from tsync_stream.errors import ConfigurationError, Fenced, PositionLost, TierLost, TsyncError
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, Fenced, PositionLost, TierLost, TsyncError
 from tsync_stream.jobs.reconcile import DONE, MAX_WAITING_BATCHES, Reconcile, ReconcileTools
 from tsync_stream.model import EpochRef, Head, Position, Route, Token
 from tsync_stream.observe.health import Health
@@ -44,6 +44,9 @@ log = logging.getLogger(__name__)
 
 MONITOR_INTERVAL_S = 1.0
 PAUSE_AFTER_FAULT_S = 1.0
+LASTING_TERM_S = 10.0
+MOST_SHORT_TERMS = 5
+JOB_RETRY_S = 2.0
 FINGERPRINT_INTERVAL_S = 5.0
 # How long a stop waits for batches that are between capture and persist.
 DRAIN_S = 5.0
@@ -82,6 +85,7 @@ class Capturing:
         self._tier_lost = ""
         self._position_lost = ""
         self._queue_full = False
+        self._short_terms = 0
 
     def stop(self) -> None:
         """Read no further changes; what was read is still appended."""
@@ -92,29 +96,36 @@ class Capturing:
         """Terms, one after the other."""
         tools = self._tools
         while not self._stopping:
-            held = tools.leases.holding(CAPTURE)
-            if held is None:
-                tools.metrics.capturing.set(0)
-                await self._pause()
-                continue
+            began_s, held = time.monotonic(), None
             try:
-                await self._run_term(held.fence)
-            except TermOver as error:
-                log.info("capture: %s; beginning again", error)
-            except TierLost as error:
-                self._tier_lost = str(error)
-                tools.health.red("tier", f"{error}; opening the next epoch from the synced position")
-            except PositionLost as error:
-                self._position_lost = str(error)
-                tools.health.red("position", f"{error}; a reconcile will repair it")
-            except Fenced as error:
-                log.warning("capture: %s; leaving it to them", error)
-                await self._pause()
+                # Every term has a fence of its own: barriers are in one order only within a term, and what an
+                # older term sent late must not be taken for the present one's.
+                held = await tools.leases.raise_fence(CAPTURE)
+                if held is not None:
+                    await self._run_term(held.fence)
             except TsyncError as error:
-                person = isinstance(error, ConfigurationError)
-                tools.health.red("capture", f"{error}; trying again until it is mended", needs_person=person)
-                await self._pause()
-        tools.metrics.capturing.set(0)
+                self._note(error)
+            tools.metrics.capturing.set(0)
+            lasted = held is not None and time.monotonic() - began_s > LASTING_TERM_S
+            self._short_terms = 0 if lasted else min(self._short_terms + 1, MOST_SHORT_TERMS) if held else 1
+            await self._pause()
+
+    def _note(self, error: TsyncError) -> None:
+        """Say why a term ended and what happens next; the next `_begin` does it."""
+        health = self._tools.health
+        if isinstance(error, TermOver):
+            log.info("capture: %s; beginning again", error)
+        elif isinstance(error, TierLost):
+            self._tier_lost = str(error)
+            health.red("tier", f"{error}; opening the next epoch from the synced position")
+        elif isinstance(error, PositionLost):
+            self._position_lost = str(error)
+            health.red("position", f"{error}; a reconcile will repair it")
+        elif isinstance(error, Fenced):
+            log.warning("capture: %s; leaving it to them", error)
+        else:
+            person = isinstance(error, ConfigurationError)
+            health.red("capture", f"{error}; trying again until it is mended", needs_person=person)
 
     async def _run_term(self, fence: int) -> None:
         term = await self._begin(fence)
@@ -122,7 +133,6 @@ class Capturing:
         tools.metrics.capturing.set(1)
         for check in ("capture", "position", "tier"):
             tools.health.green(check)
-        self._tier_lost = self._position_lost = ""
         await tools.epochs.refresh()
         work = [self._feed(term), self._monitor(term), term.broken()]
         if term.pipeline.reconcile is not None:
@@ -199,16 +209,26 @@ class Capturing:
         if not await tools.positions.replace(stored, following):
             await tier.remove(following.epoch, following.partitions)
             raise Fenced("the epoch document changed meanwhile")
+        self._tier_lost = self._position_lost = ""
         tools.metrics.epochs_opened.inc()
         log.warning("capture: epoch %d on the %s tier (%s)", following.epoch.epoch, tier.name, reason)
-        await tier.remove_older(following.epoch)
+        try:
+            await tier.remove_older(following.epoch)
+        except TsyncError as error:
+            log.warning("capture: older epochs are not removed yet: %s; the next epoch tries again", error)
         return self._term(following, _empty_heads(following), following.began)
 
     async def _continue(self, pipeline: Pipeline, fence: int) -> CaptureTerm:
         """Go on in the same epoch from the smallest head's token; the jobs from their synced cursors."""
         tools = self._tools
         tier = tools.tiers[pipeline.epoch.tier]
-        heads = await tier.take_over(pipeline.epoch, pipeline.partitions, fence)
+        try:
+            heads = await tier.take_over(pipeline.epoch, pipeline.partitions, fence)
+        except Fenced as error:
+            if await tools.leases.confirm(CAPTURE, fence):
+                # Nobody newer: the tier's fences are from a state database that was restored or is lost.
+                raise TierLost(f"{tier.name}: its fences are newer than the state database's") from error
+            raise
         records = await tools.positions.records()
         for partition, record in records.items():
             same_epoch = record.order.epoch == pipeline.epoch.epoch
@@ -359,12 +379,35 @@ class Capturing:
             batch_size=settings.buffer.max_buffer_size,
         )
         log.info("reconcile: began (%s)", need.reason)
+        job = Reconcile(need.job, term, job_tools)
         try:
-            await Reconcile(need.job, term, job_tools).run()
+            await self._run_job(job)
         finally:
             await source.close()
-        # All is queued; the monitor sees when it is synced, and ends this wait with the term.
-        await asyncio.Event().wait()
+        await self._until_persisted(term, job)
+
+    async def _run_job(self, job: Reconcile) -> None:
+        """Run it to its end. An outage is the job's own: it goes on from its cursor, and capture never stops for it."""
+        health = self._tools.health
+        while True:
+            try:
+                await job.run()
+            except (DependencyUnavailable, ConfigurationError) as error:
+                person = isinstance(error, ConfigurationError)
+                health.red("reconcile", f"{error}; it goes on where it is when that is mended", needs_person=person)
+                await asyncio.sleep(JOB_RETRY_S)
+            else:
+                health.green("reconcile")
+                return
+
+    async def _until_persisted(self, term: CaptureTerm, job: Reconcile) -> None:
+        """All is queued when the last batch is; the monitor sees when it is synced. Raises `BatchLost` if it is not."""
+        while term.pipeline.reconcile is not None:
+            await asyncio.sleep(MONITOR_INTERVAL_S)
+            arrived = term.pipeline.reconcile is None or term.appended.cursors.get(job.name) == job.cursor
+            if term.in_flight == 0 and not arrived:
+                raise BatchLost("the last batch of a reconcile was lost before it was persisted")
+        await asyncio.Event().wait()  # the term ends by other means
 
     async def _drain(self, term: CaptureTerm) -> None:
         """What was read from the stream is appended before we go; if not, it is read again later."""
@@ -376,8 +419,9 @@ class Capturing:
             log.warning("capture: %d batches were not appended in time; they will be read again", term.in_flight)
 
     async def _pause(self) -> None:
+        """Not at all after a term that lasted; longer and longer after terms that ended as soon as they began."""
         if not self._stopping:
-            await self._tools.wake.wait(PAUSE_AFTER_FAULT_S)
+            await self._tools.wake.wait(PAUSE_AFTER_FAULT_S * self._short_terms)
 
 
 def _token_order(token: Token) -> str:

@@ -45,11 +45,20 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 async def prepare_collection(target: TypesenseTarget, settings: Settings) -> Mapping[str, Any]:
-    """The live schema of the route's Typesense collection, which is created if it is missing."""
+    """The live schema of the route's Typesense collection, which is created if it is missing.
+
+    Raises `ConfigurationError` if a schema file is needed and is none.
+    """
     name = settings.typesense.collection_name
     live = await target.collection(name)
     if live is not None:
         return live
     schema_file = settings.typesense.schema_file
-    schema = default_schema(name) if schema_file is None else load_schema(schema_file.read_text(), name)
+    if schema_file is None:
+        return await target.create_collection(default_schema(name))
+    try:
+        text = schema_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"TYPESENSE_SCHEMA_FILE: it cannot be read ({type(error).__name__})") from error
+    schema = load_schema(text, name)
     return await target.create_collection(schema)

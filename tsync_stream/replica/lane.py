@@ -46,7 +46,6 @@ class _Owned:
     fence: int
     claiming: bool = True  # pending entries come first
     next_number: int | None = None  # None until the first entry, or the lack of any, tells
-    claimed_doubtful: bool = False
     older_doubtful_until_s: float = 0.0
 
 
@@ -64,6 +63,7 @@ class LaneTools:
     metrics: Metrics
     wake: Wake
     batch_size: int
+    buffer_size: int
     wait_s: float
     deadline_s: float
     backoff_s: float
@@ -72,11 +72,17 @@ class LaneTools:
 class Lane:
     """See the module's first lines. `run` goes on until `stop` was called and its batch is finished."""
 
-    def __init__(self, tools: LaneTools, partitions: Sequence[int], reader: DocumentReader) -> None:
+    def __init__(self, name: str, tools: LaneTools, partitions: Sequence[int], reader: DocumentReader) -> None:
+        self._name = name
         self._tools = tools
         self._partitions = partitions
         self._reader = reader
         self._owned: dict[int, _Owned] = {}
+        # Partitions with pending entries that somebody (a dead owner, or we) may have sent a request for that is
+        # still on its way, and for which no rechecks are stored yet. Outlives `_owned`, which every fault clears.
+        self._doubted: set[int] = set()
+        self._fences: dict[int, int] = {}
+        self._epoch_doubtful_until_s = float("-inf")
         self._epoch: EpochRef | None = None
         self._stopping = False
         self._failures = 0
@@ -91,10 +97,16 @@ class Lane:
         self._stopping = True
         self._tools.wake.ring()
 
-    async def released(self, partition: int) -> None:
-        """Wait until no batch of the partition is in flight; its lease must be gone from `leases.held` already."""
+    async def released(self, partition: int) -> bool:
+        """Wait until no batch of the partition is in flight; its lease must be gone from `leases.held` already.
+
+        Says whether it can be given back clean: False while a write of it is in doubt and not stored as a recheck.
+        """
         async with self._landed:
             await self._landed.wait_for(lambda: partition not in self._in_flight)
+        owned = self._owned.get(partition)
+        older_doubtful = owned is not None and clock.now_s() < owned.older_doubtful_until_s
+        return partition not in self._doubted and not older_doubtful
 
     async def run(self) -> None:
         """Work until stopped. Faults are waited out here; each says what happens next."""
@@ -102,14 +114,16 @@ class Lane:
             try:
                 worked = await self._step()
                 self._failures = 0
-                self._tools.health.green("queue")
+                self._tools.health.green(f"queue, {self._name}")
                 if not worked:
                     await self._pause(self._tools.wait_s)
             except TierLost as error:
                 await self._report_lost(error)
             except TsyncError as error:
                 self._owned.clear()
-                self._tools.health.red("queue", f"{error}; reading again soon, the entries stay in the queue")
+                self._tools.health.red(
+                    f"queue, {self._name}", f"{error}; reading again soon, the entries stay in the queue"
+                )
                 await self._pause(self._backoff_s())
         await self._reader.close()
 
@@ -121,6 +135,9 @@ class Lane:
             self._owned.clear()
             return False
         if pipeline.epoch != self._epoch:
+            if self._doubted:
+                # Their pending entries stay behind; the same keys come again as new entries.
+                self._epoch_doubtful_until_s = clock.now_s() + 2 * self._tools.deadline_s
             self._epoch = pipeline.epoch
             self._owned.clear()
         tier = self._tools.tiers[pipeline.epoch.tier]
@@ -143,16 +160,19 @@ class Lane:
         for partition, owned in list(self._owned.items()):
             if partition not in held or held[partition].fence != owned.fence:
                 del self._owned[partition]
+        self._doubted &= held.keys()
         fences = {partition: lease.fence for partition, lease in held.items() if partition not in self._owned}
         if not fences:
             return
         found = await tier.own(epoch, fences)
         for partition, fence in fences.items():
             if found[partition] > fence:
+                if await self._tools.leases.confirm(partition_lease(partition), fence):
+                    raise TierLost(f"partition {partition}: its owner's fence is newer than the state database's")
                 raise DependencyUnavailable(f"partition {partition} has a newer owner; leaving it alone")
-            self._owned[partition] = self._takeover(held[partition], found[partition])
+            self._owned[partition] = self._takeover(partition, held[partition], found[partition])
 
-    def _takeover(self, lease: Held, found_fence: int) -> _Owned:
+    def _takeover(self, partition: int, lease: Held, found_fence: int) -> _Owned:
         """How far the last owner's writes are doubtful. One that ran out may still have a request on its way.
 
         If it had put its fence beside this epoch's stream, what it had in hand is pending here, and is claimed.
@@ -160,9 +180,11 @@ class Lane:
         """
         owned = _Owned(lease.fence)
         if lease.after_expiry:
-            owned.claimed_doubtful = True
-            if found_fence not in {lease.fence - 1, lease.fence}:
+            if self._fences.get(partition) != lease.fence:
+                self._doubted.add(partition)
+            if found_fence != lease.fence - 1:
                 owned.older_doubtful_until_s = lease.taken_s + 2 * self._tools.deadline_s
+        self._fences[partition] = lease.fence
         return owned
 
     async def _claim(self, tier: Tier, epoch: EpochRef, partition: int) -> None:
@@ -181,10 +203,13 @@ class Lane:
             owned.claiming = False
         if entries:
             await self._process(tier, epoch, {partition: entries}, claimed=True)
+        if claimed.complete:
+            self._doubted.discard(partition)
 
     async def _read(self, tier: Tier, epoch: EpochRef) -> None:
         tools = self._tools
-        entries = await tier.read(epoch, sorted(self._owned), tools.leases.replica, tools.batch_size, tools.wait_s)
+        limit = max(1, min(tools.batch_size, tools.buffer_size // len(self._owned)))
+        entries = await tier.read(epoch, sorted(self._owned), tools.leases.replica, limit, tools.wait_s)
         if not entries:
             return
         if any(self._owned[partition].next_number != found[0].number for partition, found in entries.items()):
@@ -212,6 +237,8 @@ class Lane:
                 doubtful = await self._sync(entries, fences)
                 doubtful += self._doubtful_by_takeover(entries, claimed=claimed)
                 await self._tools.rechecks.add(doubtful)
+                if not claimed:
+                    self._doubted -= fences.keys()
             await self._ack(tier, epoch, batch, fences)
             self._tools.metrics.entries_acked.inc(len(entries))
             self._tools.metrics.batch_seconds.observe(time.monotonic() - started_s)
@@ -220,7 +247,8 @@ class Lane:
 
     def _take_in_hand(self, fences: Mapping[int, int]) -> None:
         """From here to `_let_go` these partitions' leases are not given back. Raises if one is gone already."""
-        if not all(self._still_owned(*item) for item in fences.items()):
+        held = self._held()
+        if any(partition not in held or held[partition].fence != fence for partition, fence in fences.items()):
             raise DependencyUnavailable("a lease is gone; its entries are left to the next owner")
         self._in_flight = frozenset(fences)
 
@@ -237,9 +265,11 @@ class Lane:
         doubtful = False
         while True:
             try:
-                result = await self._sync_once([entry for _, entry in entries])
+                result = await self._sync_once([entry for _, entry in entries], fences)
             except SyncFailed as error:
-                doubtful = doubtful or error.doubtful
+                if error.doubtful:
+                    doubtful = True
+                    self._doubted |= fences.keys()
                 self._show_failure(error.cause)
                 self._tools.metrics.batches_retried.inc()
                 await self._pause(self._backoff_s())
@@ -247,16 +277,23 @@ class Lane:
                 self._show_success()
                 lost = {partition for partition in fences if not self._still_owned(partition, fences[partition])}
                 doubtful = doubtful or result.doubtful
+                if doubtful:
+                    self._doubted |= fences.keys()
                 return [item for item in entries if doubtful or item[0] in lost]
             if self._stopping or not all(self._still_owned(*item) for item in fences.items()):
                 if doubtful:
                     await self._tools.rechecks.add(entries)
                 raise DependencyUnavailable("a batch is left in the queue for its next owner")
 
-    async def _sync_once(self, entries: Sequence[Entry]) -> SyncResult:
+    async def _sync_once(self, entries: Sequence[Entry], fences: Mapping[int, int]) -> SyncResult:
         result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
         leases = self._tools.leases
-        await self._tools.send(SyncBatch(self._reader, entries, leases.operation_time, leases.time_left_s, result))
+
+        def lease_left_s() -> float:
+            """Of this batch's leases: a replica that was declared expired has new ones, but not these."""
+            return leases.time_left_s() if all(self._still_owned(*item) for item in fences.items()) else 0.0
+
+        await self._tools.send(SyncBatch(self._reader, entries, leases.operation_time, lease_left_s, result))
         return await result
 
     async def _ack(self, tier: Tier, epoch: EpochRef, batch: PartitionEntries, fences: Mapping[int, int]) -> None:
@@ -301,8 +338,9 @@ class Lane:
             operation_time = self._tools.leases.operation_time
             entries = [(recheck.partition, recheck.entry(operation_time)) for recheck in due]
             doubtful = await self._sync(entries, fences)
-            await self._tools.rechecks.done(due)
+            # A new doubt has a new version, so that `done` does not touch it.
             await self._tools.rechecks.add(doubtful)
+            await self._tools.rechecks.done(due)
             self._tools.metrics.rechecks_synced.inc(len(due))
         finally:
             await self._let_go()
@@ -314,13 +352,13 @@ class Lane:
             owned = self._owned.get(partition)
             if owned is None:
                 return True
-            return (claimed and owned.claimed_doubtful) or now_s < owned.older_doubtful_until_s
+            until_s = max(owned.older_doubtful_until_s, self._epoch_doubtful_until_s)
+            return (claimed and partition in self._doubted) or now_s < until_s
 
         return [item for item in entries if is_doubtful(item[0])]
 
     def _still_owned(self, partition: int, fence: int) -> bool:
-        held = self._tools.leases.holding(partition_lease(partition))
-        return held is not None and held.fence == fence
+        return self._tools.leases.still_ours(partition_lease(partition), fence)
 
     async def _report_lost(self, error: TierLost) -> None:
         """Tell the capturing replica, unless the epoch has moved on and this is only old news."""
@@ -329,20 +367,22 @@ class Lane:
         try:
             pipeline = await self._tools.epochs.refresh()
             if pipeline is not None and epoch is not None and pipeline.epoch == epoch:
-                self._tools.health.red("queue", f"{error}; the next epoch queues again what is not synced")
+                self._tools.health.red(
+                    f"queue, {self._name}", f"{error}; the next epoch queues again what is not synced"
+                )
                 await self._tools.positions.report_doubt(epoch, str(error))
         except TsyncError as state_error:
-            self._tools.health.red("queue", f"{error}; and it cannot be reported yet: {state_error}")
+            self._tools.health.red(f"queue, {self._name}", f"{error}; and it cannot be reported yet: {state_error}")
         await self._pause(self._backoff_s())
 
     def _show_failure(self, cause: TsyncError) -> None:
         person = isinstance(cause, ConfigurationError)
         next_step = "nothing is taken until it is mended" if person else "waiting for it, the queue grows meanwhile"
-        self._tools.health.red("sync", f"{cause}; {next_step}", needs_person=person)
+        self._tools.health.red(f"sync, {self._name}", f"{cause}; {next_step}", needs_person=person)
 
     def _show_success(self) -> None:
         self._failures = 0
-        self._tools.health.green("sync")
+        self._tools.health.green(f"sync, {self._name}")
 
     def _backoff_s(self) -> float:
         """Exponential, with jitter, from the setting's first wait to a few seconds."""

@@ -37,11 +37,12 @@ class Reader:
         for lane in self._lanes:
             lane.stop()
 
-    async def released(self, lease: str) -> None:
-        """Wait until nothing of the lease's partition is in flight."""
-        if lease != CAPTURE:
-            partition = int(lease.rpartition(":")[2])
-            await self._lanes[partition % len(self._lanes)].released(partition)
+    async def released(self, lease: str) -> bool:
+        """Wait until nothing of the lease's partition is in flight; says whether none of its writes is in doubt."""
+        if lease == CAPTURE:
+            return True
+        partition = int(lease.rpartition(":")[2])
+        return await self._lanes[partition % len(self._lanes)].released(partition)
 
     async def _record_barriers(self) -> None:
         while not self._finished.is_set():

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 MONGO_TIMEOUT_MS = 5_000
 START_RETRY_S = 1.0
-SCHEMA_INTERVAL_S = 30.0
+SCHEMA_INTERVAL_S = 10.0
 
 
 def mongo_client(settings: Settings) -> AsyncIOMotorClient[Any]:
@@ -114,6 +114,8 @@ class Replica:
         error that nobody foresaw: the process should end then, and another takes over.
         """
         await self._until_it_works(self._prepare)
+        # Before the first write, if Typesense can be asked: unchecked values would be stored wrongly in silence.
+        await self._look_at_schema(use_schema)
 
         def ended(task: asyncio.Task[None]) -> None:
             error = None if task.cancelled() else task.exception()
@@ -177,11 +179,14 @@ class Replica:
     async def _watch_schema(self, use_schema: Callable[[Mapping[str, Any]], None]) -> None:
         """Fields appear in the live schema as documents bring them; what they must be checked for follows."""
         while True:
-            with suppress(TsyncError):  # sync says what is wrong with Typesense
-                live = await self.target.collection(self.route.target)
-                if live is not None:
-                    use_schema(live)
             await asyncio.sleep(SCHEMA_INTERVAL_S)
+            await self._look_at_schema(use_schema)
+
+    async def _look_at_schema(self, use_schema: Callable[[Mapping[str, Any]], None]) -> None:
+        with suppress(TsyncError):  # sync says what is wrong with Typesense
+            live = await self.target.collection(self.route.target)
+            if live is not None:
+                use_schema(live)
 
     async def _finished(self, name: str) -> None:
         for task in self._tasks:
@@ -195,13 +200,13 @@ class Replica:
             "problems": self.health.report()["problems"],
         }
 
-    async def _before_giving_back(self, lease: str) -> None:
-        await self._reader.released(lease)
+    async def _before_giving_back(self, lease: str) -> bool:
+        return await self._reader.released(lease)
 
     def _lane(self, tools: LaneTools, lane: int) -> Lane:
         settings = self._settings
         partitions = range(lane, settings.partitions, settings.sync_lanes)
-        return Lane(tools, partitions, DocumentReader(self.client, settings.lease_ttl_s))
+        return Lane(f"lane {lane}", tools, partitions, DocumentReader(self.client, settings.lease_ttl_s))
 
     def _lane_tools(self, channels: Channels, metrics: Metrics) -> LaneTools:
         settings = self._settings
@@ -216,6 +221,7 @@ class Replica:
             metrics=metrics,
             wake=self._wake,
             batch_size=settings.buffer.batch_size,
+            buffer_size=settings.buffer.max_buffer_size,
             wait_s=min(1.0, settings.buffer.flush_interval_s),
             deadline_s=settings.typesense.connection_timeout_s,
             backoff_s=settings.typesense.retry_backoff_s,

@@ -9,13 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from bson.errors import BSONError
 from bson.int64 import Int64
 from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo import ReadPreference
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
-from tsync_stream.errors import ConfigurationError, PositionLost, from_mongo
+from tsync_stream.errors import ConfigurationError, PositionLost, TsyncError, from_mongo
 from tsync_stream.model import Token
 from tsync_stream.source.keys import BSON_OPTIONS
 
@@ -25,10 +26,17 @@ _KEYS_ONLY = {"$project": {"operationType": 1, "clusterTime": 1, "documentKey._i
 # The server ends the stream after these: what follows (a renamed collection's documents, say) sends no events.
 ENDING_OPERATIONS = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 
+# What MongoDB 6.0 answers to a token that was cut, or that another product made (resume_token.cpp, key_string.cpp):
+# FailedToParse, Overflow, no `_data`, an empty one, and the reader's own codes for what it misses in it.
+_TOKEN_CODES = frozenset({9, 15, 40647, 40649, *range(50790, 50880)})
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
-    """Raw change events, in order, and the token and cluster time that they end at."""
+    """Raw change events, in order, and the token that they end at.
+
+    `cluster_time` is the last change's, or, where there is none, the server's operation time.
+    """
 
     changes: Sequence[Mapping[str, Any]]
     token: Token
@@ -55,9 +63,16 @@ class ChangeStream:
         try:
             # A getMore of one's own must run in the session of its aggregate, or the server refuses it.
             session = await database.client.start_session(causal_consistency=False)
-            stream = cls(database, collection, session)
-            await stream._open(after, batch_size)
         except PyMongoError as error:
+            raise from_mongo(error) from error
+        stream = cls(database, collection, session)
+        try:
+            await stream._open(after, batch_size)
+        except (PyMongoError, BSONError, TsyncError) as error:
+            await stream.close()
+            # The command is always the same but for the token: what the server cannot parse in it is the token.
+            if after is not None and isinstance(error, OperationFailure) and error.code in _TOKEN_CODES:
+                raise PositionLost(f"MongoDB code {error.code}: it cannot read the resume token") from error
             raise from_mongo(error) from error
         return stream
 
@@ -92,7 +107,7 @@ class ChangeStream:
         }
         try:
             reply = await self._run(command)
-        except PyMongoError as error:
+        except (PyMongoError, BSONError) as error:
             raise from_mongo(error) from error
         self._cursor_id = reply["cursor"]["id"]
         return self._batch(reply, "nextBatch")
@@ -114,4 +129,6 @@ class ChangeStream:
         token = cursor.get("postBatchResumeToken")
         if token is None:
             raise ConfigurationError("MONGODB_URI: this server sends no post-batch resume tokens (MongoDB 4.2 does)")
-        return ChangeBatch(cursor[name], token, reply["operationTime"])
+        changes = cursor[name]
+        # The operation time may be ahead of what the batch has come to: its token is at its last change.
+        return ChangeBatch(changes, token, changes[-1]["clusterTime"] if changes else reply["operationTime"])

@@ -2,14 +2,15 @@
 
 Invariants: reads are majority reads from the primary, whatever the URI says, and never older than the cluster
 time they are asked for (`afterClusterTime`, by a causally consistent session). A read is streamed: at most one
-server reply (16 MB) is in memory at a time.
+server reply (16 MB) is in memory at a time. No query is longer than a command may be, however long the keys are.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import bson
+from bson.errors import BSONError
 from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
 from pymongo import ReadPreference
@@ -22,6 +23,10 @@ from tsync_stream.source.keys import BSON_OPTIONS, canonical_key, typesense_id
 
 # Decoding more than this would hold up the event loop, where the leases live.
 DECODE_INLINE_BYTES = 1_000_000
+# The keys of one `$in`. A command may have 16 MB; a fourth of it keeps the server's own copies small, too.
+MAX_QUERY_KEY_BYTES = 4_000_000
+# What an array adds to an item: its type is counted already, its name is its number in decimal.
+_ITEM_OVERHEAD_BYTES = 8
 
 
 class DocumentReader:
@@ -32,34 +37,51 @@ class DocumentReader:
         self._deadline_s = deadline_s
         self._session: AsyncIOMotorClientSession | None = None
 
-    async def read(
-        self, route: Route, keys: Sequence[Key], not_before: Timestamp, batch_size: int
-    ) -> AsyncIterator[list[dict[str, Any]]]:
-        """The documents that exist, in no order, some at a time. Raises the errors of `errors.from_mongo`."""
-        session = await self._session_after(not_before)
-        cursor = source_collection(self._client, route).find_raw_batches(
-            {"_id": {"$in": list(keys)}}, session=session, batch_size=batch_size
-        )
-        while True:
-            try:
-                # Around each reply, never around a yield: the time our caller takes is not the read's.
-                async with asyncio.timeout(self._deadline_s):
-                    raw = await anext(cursor, None)
-            except TimeoutError as error:
-                raise DependencyUnavailable(f"MongoDB: no documents within {self._deadline_s:g} s") from error
-            except PyMongoError as error:
-                raise from_mongo(error) from error
-            if raw is None:
-                return
-            yield await _decode(raw)
+    @property
+    def operation_time(self) -> Timestamp:
+        """The cluster time of the newest read, or `BEGINNING_OF_TIME` before any: what was read is no older."""
+        newest: Timestamp | None = None if self._session is None else self._session.delegate.operation_time
+        return BEGINNING_OF_TIME if newest is None else newest
 
-    async def existing_ids(self, route: Route, keys: Sequence[Key]) -> set[str]:
-        """The Typesense ids of those of `keys` that are in the source now; the `_id` index answers alone."""
+    async def read(
+        self, route: Route, key_groups: Sequence[Sequence[Key]], not_before: Timestamp, batch_size: int
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """The documents that exist, some at a time. Raises the errors of `errors.from_mongo`.
+
+        The documents of one group of keys (all that share a Typesense id) come in BSON order; groups in none.
+        """
+        session = await self._session_after(not_before)
+        collection = source_collection(self._client, route)
+        for keys in query_chunks(key_groups):
+            # The `_id` index is in this order, so nothing is sorted.
+            cursor = collection.find_raw_batches(
+                {"_id": {"$in": keys}}, sort=[("_id", 1)], session=session, batch_size=batch_size
+            )
+            while (raw := await self._next_reply(cursor)) is not None:
+                yield await _decode(raw)
+
+    async def _next_reply(self, cursor: AsyncIterator[bytes]) -> bytes | None:
         try:
-            cursor = source_collection(self._client, route).find({"_id": {"$in": list(keys)}}, {"_id": 1})
-            return {typesense_id(document["_id"]) async for document in cursor}
-        except PyMongoError as error:
+            # Around each reply, never around a yield: the time our caller takes is not the read's.
+            async with asyncio.timeout(self._deadline_s):
+                return await anext(cursor, None)
+        except TimeoutError as error:
+            raise DependencyUnavailable(f"MongoDB: no documents within {self._deadline_s:g} s") from error
+        except (PyMongoError, BSONError) as error:
             raise from_mongo(error) from error
+
+    async def existing_ids(self, route: Route, keys: Sequence[Key], not_before: Timestamp) -> set[str]:
+        """The Typesense ids of those of `keys` that are in the source; the `_id` index answers alone."""
+        session = await self._session_after(not_before)
+        collection = source_collection(self._client, route)
+        found: set[str] = set()
+        try:
+            for chunk in query_chunks([key] for key in keys):
+                cursor = collection.find({"_id": {"$in": chunk}}, {"_id": 1}, session=session)
+                found.update([typesense_id(document["_id"]) async for document in cursor])
+        except (PyMongoError, BSONError) as error:
+            raise from_mongo(error) from error
+        return found
 
     async def scan_keys(
         self, route: Route, after: Mapping[str, Any] | None, not_before: Timestamp, count: int
@@ -76,7 +98,7 @@ class DocumentReader:
             cursor = cursor.min([("_id", after["_id"])])
         try:
             keys = [document["_id"] async for document in cursor]
-        except PyMongoError as error:
+        except (PyMongoError, BSONError) as error:
             raise from_mongo(error) from error
         # `min` includes its bound, which may have been deleted since.
         found_bound = after is not None and keys and canonical_key(keys[0]) == canonical_key(after["_id"])
@@ -90,7 +112,10 @@ class DocumentReader:
 
     async def _session_after(self, not_before: Timestamp) -> AsyncIOMotorClientSession:
         if self._session is None:
-            self._session = await self._client.start_session(causal_consistency=True)
+            try:
+                self._session = await self._client.start_session(causal_consistency=True)
+            except PyMongoError as error:
+                raise from_mongo(error) from error
         if not_before > BEGINNING_OF_TIME:
             self._session.advance_operation_time(not_before)
         return self._session
@@ -112,9 +137,26 @@ async def collection_uuid(client: AsyncIOMotorClient[Any], route: Route) -> byte
         cursor = await client[route.database].list_collections(filter={"name": route.collection})
         async for information in cursor:
             return bytes(information["info"]["uuid"])
-    except PyMongoError as error:
+    except (PyMongoError, BSONError) as error:
         raise from_mongo(error) from error
     return None
+
+
+def query_chunks(key_groups: Iterable[Sequence[Key]]) -> Iterator[list[Key]]:
+    """The keys for one `$in` each, in the order they come in; no group is torn apart (pure)."""
+    chunk: list[Key] = []
+    size = 0
+    for group in key_groups:
+        group_size = sum(
+            len(bson.encode({"": key}, codec_options=BSON_OPTIONS)) + _ITEM_OVERHEAD_BYTES for key in group
+        )
+        if chunk and size + group_size > MAX_QUERY_KEY_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk += group
+        size += group_size
+    if chunk:
+        yield chunk
 
 
 async def _decode(raw: bytes) -> list[dict[str, Any]]:

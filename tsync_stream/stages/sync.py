@@ -7,6 +7,7 @@ dead letters are stored before the batch is reported as synced; a request is sen
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,13 +28,15 @@ from tsync_stream.target.typesense import TypesenseTarget
 
 log = logging.getLogger(__name__)
 
+# Documents in one import request at the most; after a time-out fewer, down to one.
+MAX_LINES = 1_000
+
 
 @dataclass(slots=True)
 class _Wanted:
     """The Typesense ids of a batch with every source key that could map to each, merged over its entries."""
 
     keys_by_id: dict[str, list[Key]] = field(default_factory=dict)
-    entry_keys: list[Key] = field(default_factory=list)
     not_before: Timestamp = BEGINNING_OF_TIME
     rejected: list[DeadLetter] = field(default_factory=list)
 
@@ -51,7 +54,6 @@ def wanted(entries: Sequence[Entry], not_before: Timestamp) -> _Wanted:
             continue
         if document_id not in result.keys_by_id:
             result.keys_by_id[document_id] = keys_sharing_id(entry.key, document_id)
-            result.entry_keys.append(entry.key)
     return result
 
 
@@ -75,6 +77,7 @@ class Sync:
         self._deadline_s = settings.typesense.connection_timeout_s
         self._attempts = settings.typesense.max_retries
         self._backoff_s = settings.typesense.retry_backoff_s
+        self._max_lines = MAX_LINES
         self._checks = FieldChecks({"fields": []})
 
     def use_schema(self, live_schema: Mapping[str, Any]) -> None:
@@ -92,36 +95,43 @@ class Sync:
                     try:
                         result = await self._attempt(batch)
                     except DependencyUnavailable as error:
-                        doubtful = doubtful or error.doubtful
+                        if error.doubtful:
+                            doubtful = True
+                            # Too much for the deadline, perhaps: the same request would only time out again.
+                            self._max_lines = max(1, self._max_lines // 2)
                         raise
         except TsyncError as error:
             raise SyncFailed(error, doubtful=doubtful) from error
         result.doubtful = doubtful
+        self._max_lines = min(MAX_LINES, self._max_lines * 2)
         return result
 
     async def _attempt(self, batch: SyncBatch) -> SyncResult:
         plan = wanted(batch.entries, batch.not_before)
-        write = _Write(self._route, self._target, self._import_max_bytes, lambda: self._check_lease(batch))
+        write = _Write(
+            self._route, self._target, self._import_max_bytes, self._max_lines, lambda: self._check_lease(batch)
+        )
         write.letters += plan.rejected
-        keys = [key for candidates in plan.keys_by_id.values() for key in candidates]
         found: dict[str, Key] = {}
-        if keys:
-            async for documents in batch.reader.read(self._route, keys, plan.not_before, len(keys)):
+        groups = list(plan.keys_by_id.values())
+        async with aclosing(batch.reader.read(self._route, groups, plan.not_before, len(groups))) as reading:
+            async for documents in reading:
                 for document in documents:
-                    await self._put(document, found, write)
+                    document_id = typesense_id(document["_id"])
+                    if document_id in plan.keys_by_id:  # a collation may find others' keys too
+                        await self._put(document_id, document, found, write)
         await write.flush()
         gone = [document_id for document_id in plan.keys_by_id if document_id not in found]
         await write.delete(gone)
         if write.letters:
             await self._dead_letters.add(write.letters)
-        await self._resolve(plan, found, write.letters)
+        await self._resolve(plan, write.letters[len(plan.rejected) :])
         self._count(write, gone)
         return SyncResult(write.written, len(gone), len(write.letters))
 
-    async def _put(self, document: Mapping[str, Any], found: dict[str, Key], write: "_Write") -> None:
+    async def _put(self, document_id: str, document: Mapping[str, Any], found: dict[str, Key], write: "_Write") -> None:
         """Map one document and add it to the request; the first key in BSON order owns the Typesense id."""
         key = document["_id"]
-        document_id = typesense_id(key)
         if document_id in found:
             other = type(found[document_id]).__name__
             write.reject(key, "id collision", f"a document with a key of type {other} has the same Typesense id")
@@ -136,9 +146,10 @@ class Sync:
             return
         await write.add(key, line)
 
-    async def _resolve(self, plan: _Wanted, found: Mapping[str, Key], letters: Sequence[DeadLetter]) -> None:
+    async def _resolve(self, plan: _Wanted, letters: Sequence[DeadLetter]) -> None:
         failed = {canonical_key(letter.key) for letter in letters}
-        synced = [key for key in (*plan.entry_keys, *found.values()) if not failed or canonical_key(key) not in failed]
+        keys = (key for group in plan.keys_by_id.values() for key in group)
+        synced = [key for key in keys if not failed or canonical_key(key) not in failed]
         await self._dead_letters.resolve(self._route.name, synced)
 
     def _count(self, write: "_Write", gone: Sequence[str]) -> None:
@@ -154,10 +165,13 @@ class Sync:
 class _Write:
     """The import requests of one attempt: flushed by bytes, and what came back line by line."""
 
-    def __init__(self, route: Route, target: TypesenseTarget, max_bytes: int, check_lease: Callable[[], None]) -> None:
+    def __init__(
+        self, route: Route, target: TypesenseTarget, max_bytes: int, max_lines: int, check_lease: Callable[[], None]
+    ) -> None:
         self._route = route
         self._target = target
         self._max_bytes = max_bytes
+        self._max_lines = max_lines
         self._check_lease = check_lease
         self._keys: list[Key] = []
         self._lines: list[bytes] = []
@@ -171,7 +185,7 @@ class _Write:
 
     async def add(self, key: Key, line: bytes) -> None:
         """Add one document; sends what is there first if it would not fit."""
-        if self._lines and self._bytes + len(line) > self._max_bytes:
+        if self._lines and (self._bytes + len(line) > self._max_bytes or len(self._lines) >= self._max_lines):
             await self.flush()
         self._keys.append(key)
         self._lines.append(line)
@@ -190,9 +204,7 @@ class _Write:
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Delete what the source no longer has."""
-        if ids:
-            self._check_lease()
-            await self._target.delete(self._route.target, ids)
+        await self._target.delete(self._route.target, ids, before_each=self._check_lease)
 
 
 def sync_agent(sync: Callable[[], Sync]) -> Callable[[StreamT[SyncBatch]], Awaitable[None]]:
@@ -211,6 +223,9 @@ def sync_agent(sync: Callable[[], Sync]) -> Callable[[StreamT[SyncBatch]], Await
             else:
                 if not batch.result.done():
                     batch.result.set_result(result)
+            finally:
+                # Cancelled, then: the agent is being stopped under the batch.
+                _report(batch, SyncFailed(DependencyUnavailable("the sync agent was stopped"), doubtful=True))
 
     return synchronise
 

@@ -1,0 +1,98 @@
+# Two commands for a machine that has only Python 3.11 to 3.13, git and make:
+#
+#     make demo    sets everything up and runs the pipeline on servers of its own, until Ctrl-C
+#     make test    sets everything up and runs every check and every test
+#
+# Both work in .venv and repeat nothing that is done already. Only GNU make 3.81 and POSIX sh are needed.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+LOCK := requirements-dev.lock
+UV ?= $(shell command -v uv || echo $(BIN)/uv)
+
+# The first of these that works and fits; or name one: make demo PYTHON=/path/to/python3.12
+PYTHON ?= python3.13 python3.12 python3.11 python3
+# They are run, not looked up: a version manager's command may exist and only say that it does not.
+FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test lint unit format install lock clean always
+
+help:
+	@echo "make demo     set up, then run the whole pipeline with live sample listings, until Ctrl-C (DEMO_SECONDS=20: for so long)"
+	@echo "make test     set up, then run every check and every test"
+	@echo "make lint     ruff, mypy and import-linter alone"
+	@echo "make unit     the fast tests alone: no servers"
+	@echo "make format   put the code into its form"
+	@echo "make lock     resolve the dependencies anew (LOCK_FLAGS=--upgrade: to the newest releases)"
+	@echo "make clean    remove .venv, the caches, and the data of the demo's servers (.tsync)"
+
+demo: install
+	@$(BIN)/python -m tsync_stream.demo
+
+test: lint
+	@echo "==> pytest"
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+unit: install
+	@$(BIN)/python -m pytest tests/unit $(PYTEST_FLAGS)
+
+lint: install
+	@echo "==> ruff check"
+	@$(BIN)/ruff check .
+	@echo "==> ruff format --check"
+	@$(BIN)/ruff format --check .
+	@echo "==> mypy"
+	@$(BIN)/mypy
+	@echo "==> lint-imports"
+	@$(BIN)/lint-imports --no-logo
+
+format: install
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+install: $(INSTALLED)
+
+# "always", if the Python that .venv was made with has gone.
+$(INSTALLED): $(LOCK) pyproject.toml $(if $(shell $(BIN)/python -m pip --version 2>/dev/null),,always)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		found=; \
+		for candidate in $(PYTHON); do \
+			if $$candidate -c '$(FITS)' >/dev/null 2>&1; then found=$$candidate; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "No Python that fits was found. tsync-stream needs Python 3.11, 3.12 or 3.13, with its venv module." >&2; \
+			for candidate in $(PYTHON); do \
+				echo "  $$candidate: $$($$candidate --version 2>&1 | head -n 1)" >&2; \
+			done; \
+			echo "Debian, Ubuntu: apt-get install python3 python3-venv. Elsewhere: python.org/downloads." >&2; \
+			echo "Or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; \
+			exit 1; \
+		fi; \
+		echo "==> Making $(VENV) with $$($$found --version)"; \
+		$$found -m venv --clear $(VENV); \
+	}
+	@echo "==> Installing the locked requirements into $(VENV): about 200 MB to download the first time"
+	@$(BIN)/python -m pip install --require-hashes --only-binary :all: --no-compile -r $(LOCK)
+	@echo "==> Installing tsync-stream itself"
+	@$(BIN)/python -m pip install --quiet --no-deps --no-index --no-build-isolation --editable .
+	@touch $@
+
+always:
+
+# One resolution for all platforms and Pythons 3.11 to 3.13; requirements.lock is what an installation for use needs.
+lock: export UV_CUSTOM_COMPILE_COMMAND := make lock
+lock: $(if $(findstring $(BIN),$(UV)),$(BIN)/uv,)
+	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--quiet $(LOCK_FLAGS) --extra embedded --extra dev --output-file $(LOCK)
+	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--quiet --no-annotate --constraint $(LOCK) --output-file requirements.lock
+
+$(BIN)/uv: | install
+	@$(BIN)/python -m pip install --quiet uv
+
+clean:
+	rm -rf $(VENV) .tsync .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,152 @@
+"""The demo as a newcomer sees it: piped, on a terminal, and killed. It never leaves a process behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.comparison import wait_for
+
+_BOUND_S = 60.0
+_DEMO = [sys.executable, "-m", "tsync_stream.demo"]
+_ON_A_TERMINAL = [
+    sys.executable,
+    "-c",
+    "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))",
+    *_DEMO,
+]
+
+
+class Demo:
+    """A run of the demo; `output` grows while it runs."""
+
+    def __init__(self, directory: Path, command: list[str]) -> None:
+        self.directory = directory
+        self.output = ""
+        self.process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=_environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(keys.encode())
+        self.process.stdin.flush()
+
+    def wait_for_text(self, pattern: str) -> re.Match[str]:
+        """Wait until the output has it."""
+        wait_for(lambda: re.search(pattern, self.output) is not None, _BOUND_S, lambda: f"no {pattern}:\n{self.output}")
+        found = re.search(pattern, self.output)
+        assert found is not None
+        return found
+
+    def family(self) -> list[psutil.Process]:
+        """This process and everything below it."""
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def end(self) -> int:
+        """Wait for the end; returns the exit code."""
+        code = self.process.wait(_BOUND_S)
+        self._reading.join()
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        return code
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as pipe:
+            while chunk := os.read(pipe.fileno(), 65536):
+                self.output += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", chunk.decode(errors="replace"))
+
+
+def _environment() -> dict[str, str]:
+    """Settings that lead elsewhere, which the demo must not follow, and a terminal of a known size."""
+    others = {name: value for name, value in os.environ.items() if name not in ("DEMO_SECONDS", "NO_COLOR")}
+    elsewhere = {"MONGODB_URI": "mongodb://localhost:1", "TYPESENSE_API_KEY": "secret", "TYPESENSE_PORT": "1"}
+    return {**others, **elsewhere, "TERM": "xterm", "COLUMNS": "100", "LINES": "40", "PYTHONUNBUFFERED": "1"}
+
+
+def _left_behind(directory: Path) -> list[str]:
+    """Processes that have to do with the directory."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            told = " ".join(process.cmdline())
+            if str(directory) in f"{told} {process.cwd()}":
+                found.append(told)
+        except psutil.Error:  # it ended meanwhile, or is somebody else's
+            continue
+    return found
+
+
+def _counts(output: str) -> list[tuple[int, int]]:
+    """What MongoDB and Typesense had, line by line."""
+    found = re.findall(r"^MongoDB ([\d,]+) \| Typesense ([\d,]+) documents", output, re.MULTILINE)
+    return [(int(source.replace(",", "")), int(target.replace(",", ""))) for source, target in found]
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with a `.env` that is none of the demo's business."""
+    chosen = tmp_path_factory.mktemp("demo")
+    (chosen / ".env").write_text("MONGODB_URI=mongodb://localhost:2\nBATCH_SIZE=none\n")
+    return chosen
+
+
+@pytest.fixture(scope="module")
+def first_run(directory: Path) -> str:
+    """What a first run of some seconds prints."""
+    demo = Demo(directory, [*_DEMO, "--seconds", "5"])
+    assert demo.end() == 0, demo.output
+    return demo.output
+
+
+def test_documents_arrive_and_can_be_searched(first_run: str, directory: Path) -> None:
+    counts = _counts(first_run)
+    assert len(counts) >= 3, first_run
+    source, target = counts[-1]
+    assert source == target >= 150
+    assert re.search(r"last change searchable after \d+ ms", first_run)
+    assert re.search(r"search “\w+”: [1-9]\d* hits in \d+ ms\n    \w+.* €\n", first_run)
+    assert "  curl -H 'X-TYPESENSE-API-KEY: xyz' 'http://127.0.0.1:" in first_run
+    assert "/health" in first_run
+    assert _left_behind(directory) == []
+
+
+def test_a_second_run_goes_on_and_its_terminal_takes_searches(first_run: str, directory: Path) -> None:
+    demo = Demo(directory, _ON_A_TERMINAL)
+    seen = demo.wait_for_text(r"MongoDB +(\d+) documents")
+    assert abs(int(seen[1]) - _counts(first_run)[-1][0]) <= 1
+    family = demo.family()
+    demo.type("gardem\x7fn")
+    demo.wait_for_text(r"garden▏ +[1-9]\d* hits in \d+ ms +│\s+│ +.*garden.*€")
+    demo.type("\x03")
+    assert demo.end() == 0, demo.output
+    source, target = _counts(demo.output)[-1]
+    assert source == target
+    assert len(family) > 8  # the terminal, the demo, and a supervisor with each of four servers and the worker
+    assert not any(process.is_running() for process in family)
+    assert _left_behind(directory) == []
+
+
+def test_a_killed_demo_takes_everything_with_it(directory: Path) -> None:
+    demo = Demo(directory, _DEMO)
+    demo.wait_for_text(r"last change searchable")
+    os.kill(demo.process.pid, signal.SIGKILL)
+    wait_for(lambda: not _left_behind(directory), 30.0, lambda: f"still there: {_left_behind(directory)}")
+    assert demo.end() == -signal.SIGKILL

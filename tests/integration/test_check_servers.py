@@ -1,0 +1,277 @@
+"""`check` against real servers in every state that it tells apart. It must find out without changing anything."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.stack import Names, mongo_client, redis_client, typesense_client
+from tests.support.worker import free_port
+from tsync_stream.config import Settings, load_settings
+from tsync_stream.embedded import EmbeddedStack, MongoServer, RedisServer
+from tsync_stream.embedded.supervised import accepts_connections
+from tsync_stream.observe.check import check_dependencies
+from tsync_stream.observe.findings import Row
+from tsync_stream.queue.redis_connections import connect
+from tsync_stream.queue.redis_server_config import apply_server_settings
+
+MONGO, PRIMARY, BACKUP, TYPESENSE = range(4)
+
+
+@pytest.fixture
+def settings(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Callable[..., Settings]:
+    """Settings that lead to the stack but for what is given."""
+
+    def make(**changed: str) -> Settings:
+        return load_settings(tmp_path, {**stack.environment(), **names.environment(), **changed})
+
+    return make
+
+
+@pytest.fixture
+def source(stack: EmbeddedStack, names: Names) -> None:
+    """The source collection exists."""
+    with mongo_client(stack) as client:
+        client[names.database].create_collection(names.collection)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis server that a test may spoil."""
+    with EmbeddedStack(tmp_path / "own", servers=["primary_redis"]) as own:
+        yield own.primary_redis
+
+
+def wrong(row: Row) -> list[str]:
+    return [finding.text for finding in row.findings if finding.level == "wrong"]
+
+
+def everything(stack: EmbeddedStack) -> object:
+    """What a check could have changed."""
+    with mongo_client(stack) as mongo:
+        found: list[Any] = [sorted(mongo.list_database_names())]
+    for server in (stack.primary_redis, stack.backup_redis):
+        with redis_client(server) as redis:
+            found += [redis.dbsize(), redis.config_get("*")]
+    with typesense_client(stack) as typesense:
+        found.append(typesense.get("/collections").json())
+    return found
+
+
+@pytest.mark.usefixtures("source")
+async def test_servers_that_are_well_are_found_well_and_left_as_they_are(
+    stack: EmbeddedStack, settings: Callable[..., Settings]
+) -> None:
+    before = everything(stack)
+    rows = await check_dependencies(settings())
+    assert [wrong(row) for row in rows] == [[], [], [], []]
+    assert all(row.reachable and row.version for row in rows)
+    assert everything(stack) == before
+
+
+# ---- MongoDB ----
+
+
+async def test_a_missing_source_collection_is_found(settings: Callable[..., Settings], names: Names) -> None:
+    rows = await check_dependencies(settings())
+    assert wrong(rows[MONGO]) == [f"there is no collection {names.database}.{names.collection}"]
+
+
+class LoneMongo(MongoServer):
+    """mongod without a replica set, or with one that nobody has initiated."""
+
+    def __init__(self, directory: Path, executable: Path | None, *, replica_set: bool) -> None:
+        super().__init__("lone", directory, [])
+        self.executable = executable
+        self.ports = {"port": free_port()}
+        self._replica_set = replica_set
+
+    def _arguments(self) -> list[str]:
+        arguments = super()._arguments()
+        if not self._replica_set:
+            place = arguments.index("--replSet")
+            del arguments[place : place + 2]
+        return arguments
+
+    def _probe(self) -> str | None:
+        return "?" if accepts_connections(self.port) else None
+
+
+@contextmanager
+def lone_mongo(stack: EmbeddedStack, directory: Path, *, replica_set: bool) -> Iterator[LoneMongo]:
+    server = LoneMongo(directory, stack.mongo.executable, replica_set=replica_set)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+async def test_a_standalone_mongod_is_found_with_or_without_a_replica_set_in_the_uri(
+    stack: EmbeddedStack, settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    with lone_mongo(stack, tmp_path, replica_set=False) as server:
+        for options in ("", "/?replicaSet=rs0"):
+            rows = await check_dependencies(settings(MONGODB_URI=f"mongodb://127.0.0.1:{server.port}{options}"))
+            (text,) = wrong(rows[MONGO])
+            assert text.startswith("it is not a replica set")
+            assert rows[MONGO].findings[0].lines == ("mongosh --eval 'rs.initiate()'",)
+
+
+async def test_a_replica_set_that_nobody_initiated_is_found(
+    stack: EmbeddedStack, settings: Callable[..., Settings], tmp_path: Path
+) -> None:
+    with lone_mongo(stack, tmp_path, replica_set=True) as server:
+        rows = await check_dependencies(settings(MONGODB_URI=f"mongodb://127.0.0.1:{server.port}"))
+    assert wrong(rows[MONGO]) == ["its replica set is not initiated, so there are no change streams"]
+
+
+async def test_another_replica_set_than_the_uri_names_is_found(
+    stack: EmbeddedStack, settings: Callable[..., Settings]
+) -> None:
+    rows = await check_dependencies(settings(MONGODB_URI=f"mongodb://127.0.0.1:{stack.mongo.port}/?replicaSet=other"))
+    assert wrong(rows[MONGO]) == ["it is in replica set rs0, not the one MONGODB_URI names"]
+
+
+@pytest.mark.usefixtures("source")
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("find", "the user may not read"),
+        ("aggregate", "the user may not open a change stream on"),
+        ("update", "the user may not write to the database"),
+    ],
+)
+async def test_a_missing_permission_is_found(
+    stack: EmbeddedStack, settings: Callable[..., Settings], command: str, says: str
+) -> None:
+    failure = {"failCommands": [command], "errorCode": 13, "appName": "tsync-stream check"}
+    with mongo_client(stack) as client:
+        client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=failure)
+        rows = await check_dependencies(settings())
+    assert says in " ".join(wrong(rows[MONGO]))
+
+
+@pytest.mark.usefixtures("source")
+async def test_servers_that_are_frozen_are_found_in_bounded_time(
+    stack: EmbeddedStack, settings: Callable[..., Settings]
+) -> None:
+    for server in stack.servers.values():
+        server.freeze()
+    rows = await check_dependencies(settings())
+    assert [row.reachable for row in rows] == [False] * 4
+    assert all("it took too long" in wrong(row)[0] for row in rows)
+
+
+# ---- Redis ----
+
+
+async def test_a_spoilt_redis_is_found_and_its_worker_mends_what_it_may(
+    own_redis: RedisServer, settings: Callable[..., Settings]
+) -> None:
+    spoilt = settings(PRIMARY_REDIS_PORT=str(own_redis.port), PRIMARY_REDIS_RDB_FILENAME="other.rdb")
+    with redis_client(own_redis) as client:
+        client.config_set("appendonly", "no")
+        client.config_set("save", "")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    row = (await check_dependencies(spoilt))[PRIMARY]
+    assert len(wrong(row)) == 2
+    assert "maxmemory-policy is allkeys-lru" in wrong(row)[0]
+    assert "append-only file (AOF) is off" in wrong(row)[1]
+
+    client_of_worker = connect(spoilt.primary_redis)
+    try:
+        warnings = await apply_server_settings(client_of_worker, spoilt.primary_redis)
+    finally:
+        await client_of_worker.connection_pool.disconnect()
+    assert len(warnings) == 2
+    assert "`maxmemory-policy noeviction`" in warnings[0]
+    assert '`dbfilename "other.rdb"`' in warnings[1]
+    row = (await check_dependencies(spoilt))[PRIMARY]
+    assert len(wrong(row)) == 1  # the policy is its owner's to mend
+    assert [finding.lines for finding in row.findings if finding.level == "note"] == [('dbfilename "other.rdb"',)]
+
+
+async def test_a_redis_that_hides_its_configuration_is_only_noted(
+    own_redis: RedisServer, settings: Callable[..., Settings]
+) -> None:
+    hiding = settings(PRIMARY_REDIS_PORT=str(own_redis.port))
+    with redis_client(own_redis) as client:
+        client.acl_setuser("default", enabled=True, commands=["+@all", "-config"])
+    row = (await check_dependencies(hiding))[PRIMARY]
+    assert row.well
+    assert "appendonly yes" in row.findings[0].lines
+
+
+async def test_a_refused_password_and_a_missing_database_are_found(
+    own_redis: RedisServer, stack: EmbeddedStack, settings: Callable[..., Settings]
+) -> None:
+    port = str(own_redis.port)
+    with redis_client(own_redis) as client:
+        client.config_set("requirepass", "right")
+    rows = await check_dependencies(settings(PRIMARY_REDIS_PORT=port, BACKUP_REDIS_DB="99"))
+    assert wrong(rows[PRIMARY]) == ["it asks for a password"]
+    assert wrong(rows[BACKUP]) == ["it has no database 99"]
+    rows = await check_dependencies(settings(PRIMARY_REDIS_PORT=port, PRIMARY_REDIS_PASSWORD="hunter2"))
+    assert wrong(rows[PRIMARY]) == ["the password is refused"]
+    rows = await check_dependencies(settings(PRIMARY_REDIS_PORT=port, PRIMARY_REDIS_PASSWORD="right"))
+    assert wrong(rows[PRIMARY]) == []
+
+
+async def test_a_replica_is_no_queue(
+    own_redis: RedisServer, stack: EmbeddedStack, settings: Callable[..., Settings]
+) -> None:
+    with redis_client(own_redis) as client:
+        client.replicaof("127.0.0.1", stack.backup_redis.port)
+    rows = await check_dependencies(settings(PRIMARY_REDIS_PORT=str(own_redis.port)))
+    assert "it is a replica and takes no writes" in wrong(rows[PRIMARY])
+
+
+# ---- Typesense ----
+
+
+@contextmanager
+def key(stack: EmbeddedStack, collection: str, *actions: str) -> Iterator[str]:
+    """An API key for some actions on some collection."""
+    with typesense_client(stack) as client:
+        body = {"description": "test", "actions": actions, "collections": [collection]}
+        made = client.post("/keys", json=body).raise_for_status().json()
+        try:
+            yield str(made["value"])
+        finally:
+            client.delete(f"/keys/{made['id']}").raise_for_status()
+
+
+async def test_what_an_api_key_may_do_is_found_out(
+    stack: EmbeddedStack, names: Names, settings: Callable[..., Settings]
+) -> None:
+    name = names.typesense_collection
+    rows = await check_dependencies(settings(TYPESENSE_API_KEY="wrong"))
+    assert wrong(rows[TYPESENSE]) == ["the API key is refused"]
+    with key(stack, "*", "collections:get", "documents:*") as may_not_create:
+        rows = await check_dependencies(settings(TYPESENSE_API_KEY=may_not_create))
+        assert wrong(rows[TYPESENSE]) == [f"there is no collection {name}, and the API key may not create it"]
+        with typesense_client(stack) as client:
+            body = {"name": name, "fields": [{"name": ".*", "type": "auto"}]}
+            client.post("/collections", json=body).raise_for_status()
+        rows = await check_dependencies(settings(TYPESENSE_API_KEY=may_not_create))
+        assert wrong(rows[TYPESENSE]) == []
+    with key(stack, name, "collections:get", "documents:import", "documents:export") as may_not_delete:
+        rows = await check_dependencies(settings(TYPESENSE_API_KEY=may_not_delete))
+        assert wrong(rows[TYPESENSE]) == [f"the API key may not use {name} as needed"]
+        assert "documents:delete" in rows[TYPESENSE].findings[0].mend
+
+
+async def test_each_node_of_a_cluster_has_its_row(settings: Callable[..., Settings]) -> None:
+    rows = await check_dependencies(settings(TYPESENSE_HOST="127.0.0.1,localhost"))
+    assert [row.address.split(":")[1] for row in rows[TYPESENSE:]] == ["//127.0.0.1", "//localhost"]
+
+
+async def test_another_server_at_the_address_is_found(stack: EmbeddedStack, settings: Callable[..., Settings]) -> None:
+    rows = await check_dependencies(
+        settings(PRIMARY_REDIS_PORT=str(stack.typesense.port), TYPESENSE_PORT=str(stack.primary_redis.port))
+    )
+    assert not rows[PRIMARY].well
+    assert not rows[TYPESENSE].well

@@ -1,0 +1,199 @@
+"""Dead letters on a real MongoDB: one open record per key, counted, closed by its own key's success only."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import bson
+import pytest
+from bson.decimal128 import Decimal128
+from bson.int64 import Int64
+from bson.raw_bson import RawBSONDocument
+
+from tests.integration.conftest import Client, Collection, Database, fail
+from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
+from tests.support.stack import Names
+from tsync_stream.dead_letters import MAX_ERROR_CHARACTERS, DeadLetter, DeadLetters
+from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.model import Key
+from tsync_stream.source.keys import BSON_OPTIONS
+from tsync_stream.state import DEAD_LETTERS
+
+
+@pytest.fixture
+async def letters(state: Database) -> DeadLetters:
+    chosen = DeadLetters(state)
+    await chosen.start()
+    return chosen
+
+
+def letter(key: Key, reason: str = "mapping", error: str = "it is too large", route: str = "listings") -> DeadLetter:
+    return DeadLetter(route, key, reason, error)
+
+
+async def records(state: Database) -> list[dict[str, Any]]:
+    return [record async for record in state[DEAD_LETTERS].find().sort("first_seen", 1)]
+
+
+async def only(state: Database) -> dict[str, Any]:
+    (record,) = await records(state)
+    return record
+
+
+async def test_a_record_says_which_key_failed_why_and_when(letters: DeadLetters, state: Database) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    await letters.add([letter("a", "rejected by Typesense (400)", "Field `price` must be a float.")])
+    record = await only(state)
+    assert (record["route"], record["key"]) == ("listings", "a")
+    assert (record["reason"], record["error"]) == ("rejected by Typesense (400)", "Field `price` must be a float.")
+    assert (record["status"], record["attempts"], record["resolved_at"]) == ("open", 1, None)
+    assert before < record["first_seen"] == record["last_seen"] < before + timedelta(seconds=30)
+
+
+async def test_failing_again_is_another_attempt_on_the_same_record(letters: DeadLetters, state: Database) -> None:
+    await letters.add([letter("a")])
+    first = await only(state)
+    for attempts in (2, 3):
+        await letters.add([letter("a", "id collision", "another reason")])
+        record = await only(state)
+        assert (record["attempts"], record["reason"], record["error"]) == (attempts, "id collision", "another reason")
+    assert record["first_seen"] == first["first_seen"]
+    assert record["last_seen"] >= first["last_seen"]
+    assert await letters.count_open() == 1
+
+
+async def test_a_success_closes_the_record(letters: DeadLetters, state: Database) -> None:
+    await letters.add([letter("a")])
+    assert await letters.resolve("listings", ["a"]) == 1
+    record = await only(state)
+    assert record["status"] == "resolved"
+    assert record["resolved_at"] >= record["last_seen"]
+    assert await letters.count_open() == 0
+    assert await letters.resolve("listings", ["a"]) == 0, "it is closed once"
+
+
+async def test_a_key_that_fails_after_a_success_opens_its_record_again(letters: DeadLetters, state: Database) -> None:
+    await letters.add([letter("a"), letter("a")])
+    first = await only(state)
+    await letters.resolve("listings", ["a"])
+    await letters.add([letter("a")])
+    record = await only(state)
+    assert (record["status"], record["attempts"], record["resolved_at"]) == ("open", 1, None)
+    assert record["first_seen"] >= first["last_seen"]
+
+
+async def test_only_the_same_key_closes_a_record(letters: DeadLetters, state: Database) -> None:
+    await letters.add([letter("a"), letter("b"), letter(1), letter("1", route="another")])
+    assert await letters.resolve("listings", ["c", "A", "1", True, 1.5, None]) == 0
+    assert await letters.resolve("another", ["a", "b", 1]) == 0
+    assert await letters.count_open() == 4
+    assert await letters.resolve("listings", ["b", "c"]) == 1
+    assert [record["key"] for record in await records(state) if record["status"] == "open"] == ["a", 1, "1"]
+
+
+async def test_numbers_that_mongodb_takes_for_one_key_have_one_record(letters: DeadLetters, state: Database) -> None:
+    for same in (12, 12.0, Int64(12), Decimal128("12.0")):
+        await letters.add([letter(same)])
+    assert (await only(state))["attempts"] == 4
+    assert await letters.resolve("listings", [12.0]) == 1
+
+
+async def test_keys_that_only_python_takes_for_one_have_a_record_each(letters: DeadLetters) -> None:
+    await letters.add([letter(key) for key in (1, True, "1", 1.5, {"a": 1}, {"a": True})])
+    assert await letters.count_open() == 6
+    assert await letters.resolve("listings", [True]) == 1
+    assert await letters.count_open() == 5
+
+
+@pytest.mark.parametrize("key", KEYS_OF_EVERY_TYPE, ids=repr)
+async def test_a_key_of_any_type_is_kept_as_it_is(letters: DeadLetters, state: Database, key: Key) -> None:
+    await letters.add([letter(key)])
+    await letters.add([letter(key)])
+    record = await only(state)
+    assert same_as_bson(record["key"], key)
+    assert record["attempts"] == 2
+    assert await letters.resolve("listings", [key]) == 1
+
+
+@pytest.mark.parametrize("text", ["$name", "$$ROOT", "{$ne: 1}", ""])
+async def test_words_that_mean_something_to_mongodb_are_only_words(
+    letters: DeadLetters, state: Database, text: str
+) -> None:
+    await letters.add([letter(text, reason=text, error=text)])
+    record = await only(state)
+    assert (record["key"], record["reason"], record["error"]) == (text, text, text)
+
+
+async def test_the_words_of_a_server_are_cut_short(letters: DeadLetters, state: Database) -> None:
+    await letters.add([letter("a", error="x" * 10_000)])
+    assert len((await only(state))["error"]) == MAX_ERROR_CHARACTERS
+
+
+async def test_a_very_long_key_is_known_by_its_hash(letters: DeadLetters, state: Database) -> None:
+    one, other = "x" * 7_000_000, "x" * 7_000_001
+    for key in (one, other, one):
+        await letters.add([letter(key)])
+    assert sorted(record["attempts"] for record in await records(state)) == [1, 2]
+    assert all(len(record["key"]) < 100 for record in await records(state))
+    assert await letters.resolve("listings", [one]) == 1
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["the key itself", "inside the key"])
+async def test_a_key_that_is_not_valid_text_is_a_dead_letter_like_others(
+    letters: DeadLetters, state: Database, source: Collection, inside: bool
+) -> None:
+    for byte in (b"\xff", b"\xfe"):
+        raw = bson.encode({"_id": {"k": "a?c"} if inside else "a?c"}).replace(b"a?c", b"a" + byte + b"c")
+        await source.insert_one(RawBSONDocument(raw))
+    found = [document["_id"] async for document in source.with_options(BSON_OPTIONS).find()]
+    assert len(found) == 2
+    await letters.add([letter(key, error="not UTF-8: \udcff") for key in (*found, found[0])])
+    assert sorted(record["attempts"] for record in await records(state)) == [1, 2]
+    assert await letters.resolve("listings", found[:1]) == 1
+    assert await letters.count_open() == 1
+
+
+async def test_a_record_of_another_replica_is_closed_too_a_little_later(
+    letters: DeadLetters, state: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await letters.resolve("listings", ["a"]) == 0
+    await DeadLetters(state).add([letter("a")])
+    monkeypatch.setattr("tsync_stream.dead_letters.OPEN_CHECK_INTERVAL_S", 0.0)
+    assert await letters.resolve("listings", ["a"]) == 1
+
+
+async def test_while_none_is_open_a_success_costs_nothing(
+    letters: DeadLetters, client: Client, mongo_names: Names
+) -> None:
+    await letters.resolve("listings", ["a"])
+    await fail(client, mongo_names, "find", "update", times=1, errorCode=1)
+    assert await letters.resolve("listings", ["a"]) == 0
+    await client.admin.command("configureFailPoint", "failCommand", mode="off")
+
+
+async def test_a_fresh_record_of_ours_is_seen_at_once(letters: DeadLetters) -> None:
+    assert await letters.resolve("listings", ["a"]) == 0
+    await letters.add([letter("a")])
+    assert await letters.resolve("listings", ["a"]) == 1
+
+
+async def test_a_record_that_is_made_while_we_ask_is_not_overlooked(
+    letters: DeadLetters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_one = letters._collection.find_one
+
+    async def slow(*arguments: Any) -> Any:
+        answer = await find_one(*arguments)
+        await letters.add([letter("a")])  # by another lane of this replica
+        return answer
+
+    monkeypatch.setattr(letters._collection, "find_one", slow)
+    await letters.resolve("listings", ["b"])
+    assert await letters.resolve("listings", ["a"]) == 1
+
+
+async def test_a_letter_that_could_not_be_stored_is_not_taken_for_stored(
+    letters: DeadLetters, client: Client, mongo_names: Names
+) -> None:
+    await fail(client, mongo_names, "update", times=1, errorCode=1)
+    with pytest.raises(DependencyUnavailable):
+        await letters.add([letter("a")])

@@ -1,0 +1,99 @@
+"""Leases when MongoDB fails, and in real time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from tests.integration.conftest import Client, Clock, Database, eventually, fail
+from tests.support.keepers import ALL, TTL_S, Make, believed, fences, maker, shares, step
+from tests.support.stack import Names
+from tsync_stream.coordination.leases import LeaseKeeper
+from tsync_stream.coordination.sharing import CAPTURE
+from tsync_stream.errors import TsyncError
+from tsync_stream.model import BEGINNING_OF_TIME
+
+
+@pytest.fixture
+def make(state: Database) -> Make:
+    return maker(state)
+
+
+# Faults of MongoDB
+
+
+async def test_a_take_whose_reply_was_lost_is_adopted(
+    make: Make, boot_clock: Clock, client: Client, mongo_names: Names
+) -> None:
+    keeper = await make("a")
+    await fail(
+        client, mongo_names, "update", writeConcernError={"code": 64, "errmsg": "waiting for replication timed out"}
+    )
+    with pytest.raises(TsyncError):
+        await keeper._look()
+    assert keeper.held == {}
+    async with asyncio.timeout(10):
+        while believed(keeper) != ALL:  # what was written becomes visible when the majority has it
+            await keeper._look()
+    assert fences(keeper) == dict.fromkeys(ALL, 1)
+    adopted = [name for name, held in keeper.held.items() if held.after_expiry]
+    assert adopted == [CAPTURE], "nothing is known of what was done under it before"
+
+
+async def test_a_holder_that_cannot_renew_stops_believing_and_comes_back(
+    make: Make, boot_clock: Clock, client: Client, mongo_names: Names
+) -> None:
+    keeper = await make("a")
+    await step(keeper)
+    await fail(client, mongo_names, "update", times=10, errorCode=1)
+    for _ in range(3):
+        boot_clock.forward(TTL_S / 3)
+        with pytest.raises(TsyncError):
+            await keeper._renew()
+    assert believed(keeper) == set()
+    await client.admin.command("configureFailPoint", "failCommand", mode="off")
+    await keeper._renew()
+    assert believed(keeper) == ALL, "nobody took them meanwhile"
+    assert fences(keeper) == dict.fromkeys(ALL, 1)
+
+
+async def test_a_renewal_tells_a_time_that_reads_must_not_be_older_than(make: Make, boot_clock: Clock) -> None:
+    keeper = await make("a")
+    await keeper._renew()
+    first = keeper.operation_time
+    assert first > BEGINNING_OF_TIME
+    await keeper._look()
+    assert keeper.operation_time > first, "a new lease is a new beginning"
+
+
+# In real time
+
+
+@pytest.fixture
+async def keeping() -> AsyncIterator[Callable[[LeaseKeeper], asyncio.Task[None]]]:
+    """Run keepers as a replica does; those that are left are ended after the test."""
+    tasks = []
+
+    def run(keeper: LeaseKeeper) -> asyncio.Task[None]:
+        tasks.append(asyncio.create_task(keeper.keep()))
+        return tasks[-1]
+
+    yield run
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_crashed_replica_is_followed_in_time_and_a_returning_one_gets_its_share(
+    make: Make, keeping: Callable[[LeaseKeeper], asyncio.Task[None]]
+) -> None:
+    a, b = await make("a", ttl_s=1.5), await make("b", ttl_s=1.5)
+    crash = keeping(a)
+    keeping(b)
+    await eventually(lambda: shares(a, b) == [4, 4] and believed(a) | believed(b) == ALL)
+    crash.cancel()
+    await eventually(lambda: believed(b) == ALL)
+    assert believed(a) == set()
+    c = await make("c", ttl_s=1.5)
+    keeping(c)
+    await eventually(lambda: shares(b, c) == [4, 4])

@@ -1,0 +1,170 @@
+"""Rechecks on a real MongoDB: due in time, three times with growing pauses, and never forgotten too early."""
+
+from collections.abc import Iterable
+
+import pytest
+from bson.objectid import ObjectId
+from bson.timestamp import Timestamp
+
+from tests.integration.conftest import Clock, Database
+from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
+from tsync_stream.model import Entry, Key, Operation, Reason
+from tsync_stream.rechecks import PAUSES_IN_DEADLINES, Recheck, Rechecks
+
+DEADLINE_S = 5.0
+FIRST_S, SECOND_S, THIRD_S = (pause * DEADLINE_S for pause in PAUSES_IN_DEADLINES)
+
+
+@pytest.fixture
+async def rechecks(state: Database, boot_clock: Clock) -> Rechecks:
+    chosen = Rechecks(state, DEADLINE_S)
+    await chosen.start()
+    return chosen
+
+
+def doubtful(keys: Iterable[Key], partition: int = 0) -> list[tuple[int, Entry]]:
+    return [(partition, Entry("listings", key, Operation.UPDATE, Timestamp(5, 1), Reason.CHANGE)) for key in keys]
+
+
+async def due_keys(rechecks: Rechecks, *partitions: int, limit: int = 100) -> list[Key]:
+    return [recheck.key for recheck in await rechecks.due(partitions or [0], limit)]
+
+
+async def test_a_recheck_is_due_when_the_old_request_can_no_longer_be_alive(
+    rechecks: Rechecks, boot_clock: Clock
+) -> None:
+    assert FIRST_S == 2 * DEADLINE_S
+    await rechecks.add(doubtful(["a"]))
+    assert await due_keys(rechecks) == []
+    boot_clock.forward(FIRST_S - 0.1)
+    assert await due_keys(rechecks) == []
+    boot_clock.forward(0.2)
+    assert await due_keys(rechecks) == ["a"]
+    assert await due_keys(rechecks) == ["a"], "until it is done"
+
+
+async def test_the_wait_counts_from_when_the_owner_first_sees_it(
+    rechecks: Rechecks, boot_clock: Clock, state: Database
+) -> None:
+    await rechecks.add(doubtful(["a"]))
+    boot_clock.forward(1_000)
+    new_owner = Rechecks(state, DEADLINE_S)
+    assert await due_keys(new_owner) == []
+    boot_clock.forward(FIRST_S)
+    assert await due_keys(new_owner) == ["a"]
+
+
+async def test_there_are_three_with_growing_pauses_and_then_it_is_forgotten(
+    rechecks: Rechecks, boot_clock: Clock
+) -> None:
+    assert FIRST_S < SECOND_S < THIRD_S
+    await rechecks.add(doubtful(["a"]))
+    for pause_s in (FIRST_S, SECOND_S, THIRD_S):
+        assert await rechecks.count() == 1
+        assert await due_keys(rechecks) == []
+        boot_clock.forward(pause_s - 0.1)
+        assert await due_keys(rechecks) == []
+        boot_clock.forward(0.2)
+        await rechecks.done(await rechecks.due([0], 10))
+    assert await rechecks.count() == 0
+    boot_clock.forward(10 * THIRD_S)
+    assert await due_keys(rechecks) == []
+
+
+async def test_a_new_doubt_begins_again(rechecks: Rechecks, boot_clock: Clock) -> None:
+    await rechecks.add(doubtful(["a"]))
+    await due_keys(rechecks)
+    boot_clock.forward(FIRST_S + 0.1)
+    await rechecks.done(await rechecks.due([0], 10))
+    await rechecks.add(doubtful(["a"]))
+    assert await rechecks.count() == 1
+    assert await due_keys(rechecks) == []
+    boot_clock.forward(FIRST_S - 0.1)
+    assert await due_keys(rechecks) == []
+    boot_clock.forward(0.2)
+    assert [recheck.done for recheck in await rechecks.due([0], 10)] == [0]
+
+
+@pytest.mark.parametrize("rechecks_before", range(len(PAUSES_IN_DEADLINES)))
+async def test_a_recheck_in_hand_cannot_remove_a_newer_doubt(
+    rechecks: Rechecks, boot_clock: Clock, rechecks_before: int
+) -> None:
+    await rechecks.add(doubtful(["a"]))
+    in_hand: list[Recheck] = []
+    for _ in range(rechecks_before + 1):
+        await rechecks.done(in_hand)
+        await due_keys(rechecks)
+        boot_clock.forward(THIRD_S + 0.1)
+        in_hand = await rechecks.due([0], 10)
+    assert [recheck.done for recheck in in_hand] == [rechecks_before]
+    await rechecks.add(doubtful(["a"]))
+    await rechecks.done(in_hand)
+    await due_keys(rechecks)
+    boot_clock.forward(FIRST_S + 0.1)
+    assert [recheck.done for recheck in await rechecks.due([0], 10)] == [0]
+
+
+async def test_each_partition_is_looked_after_by_its_owner(rechecks: Rechecks, boot_clock: Clock) -> None:
+    await rechecks.add([*doubtful(["a"], 0), *doubtful(["b"], 1), *doubtful(["c"], 2)])
+    await due_keys(rechecks, 0, 2)
+    boot_clock.forward(FIRST_S + 0.1)
+    assert sorted(await due_keys(rechecks, 0, 2)) == ["a", "c"]
+    assert await due_keys(rechecks, 1) == [], "first seen only now"
+
+
+async def test_lanes_that_look_in_turns_do_not_put_each_other_off(rechecks: Rechecks, boot_clock: Clock) -> None:
+    await rechecks.add([*doubtful(["a"], 0), *doubtful(["b"], 1)])
+    for _ in range(11):
+        even, odd = await due_keys(rechecks, 0), await due_keys(rechecks, 1)
+        boot_clock.forward(FIRST_S / 10)
+    assert (even, odd) == (["a"], ["b"])
+
+
+async def test_no_more_than_the_limit_are_due_at_once(rechecks: Rechecks, boot_clock: Clock) -> None:
+    await rechecks.add(doubtful(range(10)))
+    await due_keys(rechecks)
+    boot_clock.forward(FIRST_S + 0.1)
+    found: list[Key] = []
+    for _ in range(3):
+        batch = await rechecks.due([0], 4)
+        found += [recheck.key for recheck in batch]
+        await rechecks.done(batch)
+    assert sorted(found) == list(range(10))
+
+
+async def test_a_key_is_there_once_however_it_is_written(rechecks: Rechecks) -> None:
+    assert await rechecks.add(doubtful([12, 12.0, 12])) == 1
+    assert await rechecks.add(doubtful([12.0])) == 1
+    assert await rechecks.count() == 1
+
+
+async def test_keys_that_only_python_takes_for_one_are_several(rechecks: Rechecks) -> None:
+    assert await rechecks.add(doubtful([1, True, "1", 1.5])) == 4
+    assert await rechecks.count() == 4
+
+
+async def test_a_key_of_any_type_is_synced_again_as_itself(rechecks: Rechecks, boot_clock: Clock) -> None:
+    await rechecks.add(doubtful(KEYS_OF_EVERY_TYPE))
+    await due_keys(rechecks)
+    boot_clock.forward(FIRST_S + 0.1)
+    found = [recheck.entry(Timestamp(9, 9)) for recheck in await rechecks.due([0], 100)]
+    assert len(found) == len(KEYS_OF_EVERY_TYPE)
+    for key in KEYS_OF_EVERY_TYPE:
+        (entry,) = [entry for entry in found if same_as_bson(entry.key, key)]
+        assert entry == Entry("listings", key, Operation.CHECK, Timestamp(9, 9), Reason.RECHECK)
+
+
+async def test_nothing_doubtful_is_nothing_to_do(rechecks: Rechecks) -> None:
+    assert await rechecks.add([]) == 0
+    await rechecks.done([])
+    assert await rechecks.count() == 0
+
+
+async def test_what_is_gone_is_not_watched_for_ever(rechecks: Rechecks, boot_clock: Clock) -> None:
+    await rechecks.add(doubtful(ObjectId() for _ in range(50)))
+    for _ in PAUSES_IN_DEADLINES:
+        await due_keys(rechecks)
+        boot_clock.forward(THIRD_S + 0.1)
+        await rechecks.done(await rechecks.due([0], 100))
+    await due_keys(rechecks)
+    assert rechecks._due_s == {}

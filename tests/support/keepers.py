@@ -1,0 +1,64 @@
+"""Lease keepers for tests: a pipeline of eight partitions, and replicas that take one step when they are told."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+from motor.motor_asyncio import AsyncIOMotorDatabase
+
+from tsync_stream.coordination.identity import Identity
+from tsync_stream.coordination.leases import LeaseKeeper
+from tsync_stream.coordination.sharing import CAPTURE, partition_lease
+from tsync_stream.wake import Wake
+
+TTL_S = 10.0
+PARTITIONS = 8
+ALL = {CAPTURE, *(partition_lease(partition) for partition in range(PARTITIONS))}
+
+Make: TypeAlias = Callable[..., Awaitable[LeaseKeeper]]
+
+
+async def _clean(_lease: str) -> bool:
+    """What a replica without batches says before it gives a lease back."""
+    return True
+
+
+def maker(state: AsyncIOMotorDatabase[Any]) -> Make:
+    """Starts keepers of one pipeline's leases, on machines that do not see each other's processes."""
+
+    async def made(
+        name: str,
+        *,
+        identity: Identity | None = None,
+        before_giving_back: Callable[[str], Awaitable[bool]] = _clean,
+        ttl_s: float = TTL_S,
+        wake: Wake | None = None,
+    ) -> LeaseKeeper:
+        who = identity or Identity(name, f"kernel of {name}", 1, "1")
+        keeper = LeaseKeeper(state, who, PARTITIONS, ttl_s, before_giving_back, wake or Wake())
+        await keeper.start()
+        return keeper
+
+    return made
+
+
+async def step(*keepers: LeaseKeeper) -> None:
+    """One round: all renew, then all look around."""
+    for keeper in keepers:
+        await keeper._renew()
+    for keeper in keepers:
+        await keeper._look()
+
+
+def believed(keeper: LeaseKeeper) -> set[str]:
+    """The leases that a replica works under."""
+    return {name for name in ALL if keeper.holding(name) is not None}
+
+
+def shares(*keepers: LeaseKeeper) -> list[int]:
+    """How many partitions each works on."""
+    return [len(believed(keeper) - {CAPTURE}) for keeper in keepers]
+
+
+def fences(keeper: LeaseKeeper) -> dict[str, int]:
+    """The fence of each lease that a replica holds."""
+    return {name: held.fence for name, held in keeper.held.items()}

@@ -1,0 +1,196 @@
+"""A lane with everything around it in memory: what it does, in what order, with no server and no time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from bson.timestamp import Timestamp
+
+from tsync_stream.coordination.leases import Held
+from tsync_stream.coordination.positions import Pipeline
+from tsync_stream.coordination.sharing import partition_lease
+from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, PartitionEntries, Position, QueuedEntry, Reason
+from tsync_stream.observe.health import Health
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.queue.base import Claimed
+from tsync_stream.queue.batches import SyncBatch, SyncResult
+from tsync_stream.replica.lane import Lane, LaneTools
+from tsync_stream.wake import Wake
+
+DEADLINE_S = 5.0
+EPOCH = EpochRef("deployment", 4, "nonce", "memory")
+START = Position({"_data": "00"}, Timestamp(1, 0))
+
+
+@dataclass
+class MemoryTier:
+    """The reader's side of a tier. `events` is shared with all others that the lane talks to."""
+
+    events: list[tuple[Any, ...]]
+    streams: dict[int, list[QueuedEntry]] = field(default_factory=dict)
+    last: dict[int, int] = field(default_factory=dict)
+    delivered: dict[int, int] = field(default_factory=dict)
+    owners: dict[int, int] = field(default_factory=dict)
+
+    def put(self, partition: int, *items: Key | Barrier) -> None:
+        """Append keys and barriers."""
+        for item in items:
+            number = self.last[partition] = self.last.get(partition, 0) + 1
+            value = item if isinstance(item, Barrier) else entry(item)
+            queued = QueuedEntry(f"{number}-1".encode(), number, value)
+            self.streams.setdefault(partition, []).append(queued)
+
+    def lose(self, partition: int, *numbers: int) -> None:
+        """Entries vanish."""
+        self.streams[partition] = [item for item in self.streams[partition] if item.number not in numbers]
+
+    def begin_again(self) -> None:
+        """As the tier of a new epoch is."""
+        for state in (self.streams, self.last, self.delivered, self.owners):
+            state.clear()
+
+    async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, int]:
+        found = {partition: self.owners.get(partition, 0) for partition in fences}
+        self.owners |= {partition: max(fence, found[partition]) for partition, fence in fences.items()}
+        return found
+
+    async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
+        delivered = self.delivered.get(partition, 0)
+        pending = [item for item in self.streams.get(partition, ()) if item.number <= delivered]
+        return Claimed({partition: pending[:limit]}, delivered, len(pending) <= limit, 0)
+
+    async def read(
+        self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float
+    ) -> PartitionEntries:
+        found: dict[int, list[QueuedEntry]] = {}
+        for partition in partitions:
+            delivered = self.delivered.get(partition, 0)
+            new = [item for item in self.streams.get(partition, ()) if item.number > delivered][:limit]
+            if new:
+                found[partition] = new
+                self.delivered[partition] = new[-1].number
+        return found
+
+    async def ack(
+        self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
+    ) -> Collection[int]:
+        refused = [partition for partition, fence in fences.items() if self.owners.get(partition) != fence]
+        for partition, ids in acks.items():
+            if partition not in refused:
+                self.events.append(("ack", partition, [int(entry_id.split(b"-")[0]) for entry_id in ids]))
+                self.streams[partition] = [item for item in self.streams[partition] if item.entry_id not in ids]
+        return refused
+
+
+class MemoryLeases:
+    """Leases that a test hands out and takes away."""
+
+    replica = "me"
+    operation_time = Timestamp(50, 0)
+
+    def __init__(self) -> None:
+        self.held: dict[str, Held] = {}
+        self.stale: set[str] = set()  # leases that others took, though we do not know it yet
+
+    def give(self, partition: int, fence: int, *, after_expiry: bool = False, taken_s: float = 0.0) -> None:
+        """From now on it is ours."""
+        name = partition_lease(partition)
+        self.held[name] = Held(name, fence, after_expiry, taken_s)
+
+    def take(self, partition: int) -> None:
+        """It is ours no more."""
+        del self.held[partition_lease(partition)]
+
+    def holding(self, name: str) -> Held | None:
+        return self.held.get(name)
+
+    def still_ours(self, name: str, fence: int) -> bool:
+        held = self.held.get(name)
+        return held is not None and held.fence == fence
+
+    async def confirm(self, name: str, fence: int) -> bool:
+        return self.still_ours(name, fence) and name not in self.stale
+
+    def time_left_s(self) -> float:
+        return 10.0
+
+
+@dataclass
+class MemoryRechecks:
+    """Remembers what was doubtful."""
+
+    events: list[tuple[Any, ...]]
+
+    async def add(self, doubtful: Collection[tuple[int, Entry]]) -> int:
+        keys = [entry.key for _, entry in doubtful]
+        if keys:
+            self.events.append(("doubt", keys))
+        return len(keys)
+
+    async def due(self, partitions: Collection[int], limit: int) -> list[Any]:
+        return []
+
+
+@dataclass
+class MemoryPositions:
+    """Remembers reports of doubts, and which epoch is current."""
+
+    current: Pipeline | None
+    doubts: list[tuple[EpochRef, str]] = field(default_factory=list)
+
+    async def refresh(self) -> Pipeline | None:
+        return self.current
+
+    async def report_doubt(self, epoch: EpochRef, reason: str) -> None:
+        self.doubts.append((epoch, reason))
+
+
+async def synced(batch: SyncBatch) -> None:
+    """A sync agent that succeeds."""
+    batch.result.set_result(SyncResult())
+
+
+class Bench:
+    """A lane for partitions 0 and 1 and all that it uses. `sync` is what the agent does with a batch."""
+
+    def __init__(self, batch_size: int = 10) -> None:
+        self.events: list[tuple[Any, ...]] = []
+        self.tier = MemoryTier(self.events)
+        self.leases = MemoryLeases()
+        self.positions = MemoryPositions(Pipeline(EPOCH, 1, 2, START, START, {}))
+        self.health = Health()
+        self.sync: Callable[[SyncBatch], Awaitable[None]] = synced
+        tools = LaneTools(
+            leases=cast("Any", self.leases),
+            epochs=cast("Any", self.positions),
+            positions=cast("Any", self.positions),
+            tiers={"memory": cast("Any", self.tier)},
+            rechecks=cast("Any", MemoryRechecks(self.events)),
+            send=self._send,
+            health=self.health,
+            metrics=Metrics(),
+            wake=Wake(),
+            batch_size=batch_size,
+            buffer_size=1000,
+            wait_s=0.0,
+            deadline_s=DEADLINE_S,
+            backoff_s=0.0001,
+        )
+        self.lane = Lane("lane 0", tools, [0, 1], cast("Any", None))
+
+    async def steps(self, count: int = 10) -> list[tuple[Any, ...]]:
+        """Let the lane work; returns what happened."""
+        self.events.clear()
+        for _ in range(count):
+            await self.lane._step()
+        return list(self.events)
+
+    async def _send(self, batch: SyncBatch) -> None:
+        self.events.append(("sync", [entry.key for entry in batch.entries]))
+        await asyncio.shield(asyncio.ensure_future(self.sync(batch)))
+
+
+def entry(key: Key) -> Entry:
+    """A change of the document with this key."""
+    return Entry("listings", key, Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE)

@@ -1,0 +1,56 @@
+"""Who a replica is, and when it is surely dead: never on a guess."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tsync_stream.coordination.identity import Identity, is_dead, own_identity
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are seen in /proc")
+
+
+def identity_of(pid: int) -> Identity:
+    """What another process of this machine would say of itself."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return replace(own_identity(), pid=pid, started=fields[19])
+
+
+def test_a_replicas_name_is_new_every_time_and_readable() -> None:
+    one, other = own_identity(), own_identity()
+    assert one.replica != other.replica
+    assert str(one.pid) in one.replica
+
+
+def test_this_process_is_alive() -> None:
+    assert not is_dead(own_identity())
+
+
+def test_a_process_is_dead_when_it_ended_even_before_anybody_collected_it() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        identity = identity_of(process.pid)
+        assert not is_dead(identity)
+        assert process.stdin is not None
+        process.stdin.close()
+        while not is_dead(identity):  # a zombie from its end to our wait
+            pass
+        assert process.returncode is None
+    assert is_dead(identity)
+
+
+def test_another_process_with_the_same_number_is_not_it() -> None:
+    me = own_identity()
+    assert is_dead(replace(me, started=str(int(me.started) - 1)))
+
+
+@pytest.mark.parametrize("unknown", [{"kernel": ""}, {"kernel": "another boot"}, {"started": ""}])
+def test_what_cannot_be_seen_from_here_is_not_called_dead(unknown: dict[str, str]) -> None:
+    gone = replace(own_identity(), pid=2**22 + 1, **unknown)
+    assert not is_dead(gone)
+
+
+def test_an_identity_comes_back_from_the_database() -> None:
+    me = own_identity()
+    assert Identity(**me.to_bson()) == me

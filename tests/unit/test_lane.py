@@ -1,0 +1,332 @@
+"""A lane: pending before new, synced before acked, gaps never passed over, doubts never forgotten."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.support.lanes import DEADLINE_S, EPOCH, START, Bench, entry, synced
+from tsync_stream import clock
+from tsync_stream.coordination.sharing import partition_lease
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost
+from tsync_stream.model import Barrier, BarrierOrder, QueuedEntry
+from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.replica.lane import check_contiguous
+
+BARRIER = Barrier(BarrierOrder(4, 1, 1), START)
+
+
+def numbered(*numbers: int) -> list[QueuedEntry]:
+    return [QueuedEntry(f"{number}-1".encode(), number, entry(number)) for number in numbers]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """A lane whose replica took both partitions over from one that stopped cleanly."""
+    chosen = Bench()
+    for partition in (0, 1):
+        chosen.leases.give(partition, 7)
+    return chosen
+
+
+# Contiguous numbers
+
+
+@given(first=st.integers(1, 10**12), count=st.integers(1, 50))
+def test_contiguous_entries_say_which_comes_next(first: int, count: int) -> None:
+    entries = numbered(*range(first, first + count))
+    assert check_contiguous(3, first, entries) == first + count
+    assert check_contiguous(3, None, entries) == first + count
+
+
+@given(first=st.integers(1, 10**12), count=st.integers(2, 20), data=st.data())
+def test_a_gap_anywhere_means_that_the_tier_is_lost(first: int, count: int, data: st.DataObject) -> None:
+    numbers = list(range(first, first + count))
+    gone = data.draw(st.integers(0, count - 2))
+    del numbers[gone]
+    with pytest.raises(TierLost, match=f"partition 3: entry {first + gone} is gone"):
+        check_contiguous(3, first, numbered(*numbers))
+
+
+@pytest.mark.parametrize("numbers", [[6, 7], [4, 5], [5, 5], [5, 7, 6], [6, 5]])
+def test_only_the_expected_numbers_in_their_order_are_contiguous(numbers: Sequence[int]) -> None:
+    with pytest.raises(TierLost):
+        check_contiguous(0, 5, numbered(*numbers))
+
+
+# Reading and acking
+
+
+async def test_entries_are_synced_and_then_acked(bench: Bench) -> None:
+    bench.tier.put(0, "a", "b")
+    bench.tier.put(1, "x")
+    assert await bench.steps() == [("sync", ["a", "b", "x"]), ("ack", 0, [1, 2]), ("ack", 1, [1])]
+
+
+async def test_what_a_predecessor_left_comes_before_what_is_new(bench: Bench) -> None:
+    bench.tier.put(0, "a", "b", "c")
+    bench.tier.delivered[0] = 2
+    assert await bench.steps() == [("sync", ["a", "b"]), ("ack", 0, [1, 2]), ("sync", ["c"]), ("ack", 0, [3])]
+
+
+async def test_a_long_predecessors_queue_is_claimed_piece_by_piece() -> None:
+    bench = Bench(batch_size=2)
+    bench.leases.give(0, 7)
+    bench.tier.put(0, "a", "b", "c", "d", "e")
+    bench.tier.delivered[0] = 5
+    events = await bench.steps()
+    assert [keys for kind, *rest in events if kind == "sync" for keys in rest] == [["a", "b"], ["c", "d"], ["e"]]
+
+
+async def test_without_a_lease_nothing_is_read() -> None:
+    bench = Bench()
+    bench.tier.put(0, "a")
+    assert await bench.steps() == []
+    assert bench.tier.delivered == {}
+
+
+async def test_only_the_partitions_that_are_ours_are_read() -> None:
+    bench = Bench()
+    bench.leases.give(1, 7)
+    bench.tier.put(0, "a")
+    bench.tier.put(1, "x")
+    assert await bench.steps() == [("sync", ["x"]), ("ack", 1, [1])]
+
+
+async def test_a_barrier_is_passed_when_all_before_it_is_acked(bench: Bench) -> None:
+    async def fails_once(batch: SyncBatch) -> None:
+        assert bench.lane.barriers == {}
+        bench.sync = synced
+        batch.result.set_exception(SyncFailed(DependencyUnavailable("away"), doubtful=False))
+
+    bench.sync = fails_once
+    later = replace(BARRIER, order=BarrierOrder(4, 1, 2))
+    bench.tier.put(0, "a", BARRIER, "b", later, "c")
+    bench.tier.put(1, BARRIER)
+    await bench.steps()
+    assert bench.lane.barriers == {0: (4, later), 1: (1, BARRIER)}
+
+
+# Failures
+
+
+async def test_a_batch_that_fails_is_tried_until_it_is_synced(bench: Bench) -> None:
+    failures = iter([DependencyUnavailable("away"), ConfigurationError("TYPESENSE_API_KEY: refused")])
+
+    async def fails_twice(batch: SyncBatch) -> None:
+        cause = next(failures, None)
+        if cause is None:
+            await synced(batch)
+        else:
+            batch.result.set_exception(SyncFailed(cause, doubtful=False))
+
+    bench.sync = fails_twice
+    bench.tier.put(0, "a")
+    assert await bench.steps() == [("sync", ["a"])] * 3 + [("ack", 0, [1])]
+
+
+@pytest.mark.parametrize("when", ["the last attempt", "an earlier attempt", "an earlier batch"])
+async def test_a_doubtful_write_is_noted_before_the_ack(bench: Bench, when: str) -> None:
+    async def doubtful(batch: SyncBatch) -> None:
+        bench.sync = synced
+        if when == "an earlier batch":
+            batch.result.set_exception(SyncFailed(DependencyUnavailable("slow"), doubtful=True))
+        else:
+            batch.result.set_result(SyncResult(doubtful=True))
+
+    bench.sync = doubtful
+    bench.tier.put(0, "a", "b")
+    events = await bench.steps()
+    assert events[-2:] == [("doubt", ["a", "b"]), ("ack", 0, [1, 2])]
+
+
+async def test_a_lease_that_goes_while_its_batch_is_written_makes_it_doubtful(bench: Bench) -> None:
+    async def overtaken(batch: SyncBatch) -> None:
+        bench.leases.take(0)
+        bench.tier.owners[0] = 8
+        await synced(batch)
+
+    bench.sync = overtaken
+    bench.tier.put(0, "a", BARRIER)
+    bench.tier.put(1, "x")
+    events = await bench.steps(3)
+    assert ("doubt", ["a"]) in events
+    assert [event for event in events if event[0] == "ack"] == [("ack", 1, [1])]
+    assert bench.lane.barriers == {}, "the new owner will pass it"
+
+
+@pytest.mark.parametrize("doubtful", [True, False])
+async def test_a_batch_is_given_up_when_its_lease_goes(bench: Bench, doubtful: bool) -> None:
+    async def fails(batch: SyncBatch) -> None:
+        bench.leases.take(0)
+        batch.result.set_exception(SyncFailed(DependencyUnavailable("away"), doubtful=doubtful))
+
+    bench.sync = fails
+    bench.tier.put(0, "a")
+    with pytest.raises(DependencyUnavailable, match="next owner"):
+        await bench.steps()
+    assert bench.events == [("sync", ["a"])] + [("doubt", ["a"])] * doubtful
+
+
+async def test_a_partition_with_a_newer_owner_is_left_alone(bench: Bench) -> None:
+    bench.tier.owners[0] = 9
+    bench.leases.stale.add(partition_lease(0))
+    bench.tier.put(0, "a")
+    with pytest.raises(DependencyUnavailable, match="newer owner"):
+        await bench.steps()
+    assert bench.events == []
+
+
+async def test_an_owner_that_nobody_knows_of_means_that_the_tier_is_not_ours(bench: Bench) -> None:
+    bench.tier.owners[0] = 9
+    bench.tier.put(0, "a")
+    with pytest.raises(TierLost, match="newer than the state database's"):
+        await bench.steps()
+    assert bench.events == []
+
+
+async def test_a_lease_is_released_when_its_batch_has_landed(bench: Bench) -> None:
+    going_on = asyncio.Event()
+
+    async def slow(batch: SyncBatch) -> None:
+        await going_on.wait()
+        await synced(batch)
+
+    bench.sync = slow
+    bench.tier.put(0, "a")
+    working = asyncio.create_task(bench.steps(4))
+    while not bench.events:
+        await asyncio.sleep(0)
+    released = asyncio.create_task(bench.lane.released(0))
+    assert await asyncio.wait_for(bench.lane.released(1), 1)
+    assert not released.done()
+    going_on.set()
+    assert await asyncio.wait_for(released, 1), "nothing is in doubt"
+    assert ("ack", 0, [1]) in await working
+
+
+async def test_a_lease_is_not_given_back_clean_while_a_write_is_in_doubt(bench: Bench) -> None:
+    async def times_out(batch: SyncBatch) -> None:
+        assert await bench.lane.released(1)
+        batch.result.set_exception(SyncFailed(DependencyUnavailable("slow"), doubtful=True))
+        bench.lane.stop()
+
+    async def unavailable(_doubtful: object) -> int:
+        raise DependencyUnavailable("MongoDB is away")
+
+    bench.sync = times_out
+    bench.lane._tools.rechecks.add = unavailable  # type: ignore[method-assign, assignment]
+    bench.tier.put(0, "a")
+    with pytest.raises(DependencyUnavailable):
+        await bench.steps()
+    assert not await bench.lane.released(0)
+    assert await bench.lane.released(1)
+
+
+# Gaps
+
+
+async def test_a_read_whose_reply_was_lost_is_claimed_and_nothing_is_skipped(bench: Bench) -> None:
+    bench.tier.put(0, "a")
+    await bench.steps()
+    bench.tier.put(0, "b", "c")
+    bench.tier.delivered[0] = 3  # given out, and lost on the way
+    bench.tier.put(0, "d")
+    assert await bench.steps() == [("sync", ["b", "c", "d"]), ("ack", 0, [2, 3, 4])]
+
+
+async def test_a_gap_that_stays_means_that_the_tier_is_lost(bench: Bench) -> None:
+    bench.tier.put(0, "a")
+    await bench.steps()
+    bench.tier.put(0, "b", "c")
+    bench.tier.lose(0, 2)
+    with pytest.raises(TierLost, match="entry 2 is gone"):
+        await bench.steps()
+    assert bench.events == [], "nothing behind the gap is synced or acked"
+
+
+async def test_new_entries_that_are_all_gone_are_missed_with_the_next(bench: Bench) -> None:
+    bench.tier.put(0, "a", "b", "c")
+    await bench.steps()
+    bench.tier.put(0, "d", "e")
+    bench.tier.lose(0, 4)
+    with pytest.raises(TierLost):
+        await bench.steps()
+
+
+async def test_a_lost_tier_is_reported_for_its_epoch(bench: Bench) -> None:
+    await bench.steps()
+    await bench.lane._report_lost(TierLost("entry 2 is gone"))
+    assert bench.positions.doubts == [(EPOCH, "entry 2 is gone")]
+    assert bench.health.report()["status"] == "red"
+
+
+async def test_a_loss_in_an_epoch_that_is_over_is_old_news(bench: Bench) -> None:
+    await bench.steps()
+    assert bench.positions.current is not None
+    newer = replace(EPOCH, epoch=EPOCH.epoch + 1, nonce="newer")
+    bench.positions.current = replace(bench.positions.current, epoch=newer)
+    await bench.lane._report_lost(TierLost("entry 2 is gone"))
+    assert bench.positions.doubts == []
+
+
+# Doubts after a take-over
+
+
+@pytest.fixture
+def at_100_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "now_s", lambda: 100.0)
+
+
+@pytest.mark.usefixtures("at_100_s")
+@pytest.mark.parametrize(
+    ("found_fence", "taken_s", "doubtful"),
+    [
+        (6, 100.0, ["claimed"]),
+        (0, 100.0, ["claimed", "new"]),
+        (3, 100.0, ["claimed", "new"]),
+        (0, 100.0 - 2 * DEADLINE_S - 1, ["claimed"]),
+        (0, 100.0 - 2 * DEADLINE_S + 1, ["claimed", "new"]),
+    ],
+    ids=[
+        "its holder worked in this epoch",
+        "nobody worked in this epoch",
+        "somebody before its holder did",
+        "long ago",
+        "not so long ago",
+    ],
+)
+async def test_after_an_expired_lease_all_is_doubtful_that_its_holder_may_still_write(
+    found_fence: int, taken_s: float, doubtful: list[str]
+) -> None:
+    bench = Bench()
+    bench.leases.give(0, 7, after_expiry=True, taken_s=taken_s)
+    bench.tier.owners[0] = found_fence
+    bench.tier.put(0, "claimed")
+    bench.tier.delivered[0] = 1
+    bench.tier.put(0, "new")
+    events = await bench.steps()
+    assert [key for kind, *rest in events if kind == "doubt" for key in rest[0]] == doubtful
+    assert events[-1] == ("ack", 0, [2])
+
+
+@pytest.mark.usefixtures("at_100_s")
+async def test_after_a_clean_stop_nothing_is_doubtful(bench: Bench) -> None:
+    bench.tier.put(0, "claimed")
+    bench.tier.delivered[0] = 1
+    bench.tier.put(0, "new")
+    assert not [event for event in await bench.steps() if event[0] == "doubt"]
+
+
+async def test_a_new_epoch_is_begun_from_its_own_beginning(bench: Bench) -> None:
+    bench.tier.put(0, "a", "b", "c")
+    await bench.steps()
+    assert bench.positions.current is not None
+    newer = replace(EPOCH, epoch=5, nonce="newer")
+    bench.positions.current = replace(bench.positions.current, epoch=newer)
+    bench.tier.begin_again()
+    bench.tier.put(0, "b", "c")
+    assert await bench.steps() == [("sync", ["b", "c"]), ("ack", 0, [1, 2])]

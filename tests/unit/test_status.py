@@ -1,0 +1,281 @@
+"""`status`, judged from facts alone, and what people and machines are shown of it."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import pytest
+from bson.timestamp import Timestamp
+from rich.console import Console
+
+from tsync_stream.commands import what_was_asked
+from tsync_stream.coordination.lease_board import LeaseBoard, ReplicaView
+from tsync_stream.coordination.positions import BarrierRecord, Doubt, Pipeline, ReconcileNeed
+from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease
+from tsync_stream.jobs.ask_reconcile import Asked
+from tsync_stream.model import BarrierOrder, EpochRef, Position
+from tsync_stream.observe.rates import Rates
+from tsync_stream.observe.status import Facts, Status, as_json, judge
+from tsync_stream.observe.status_view import NOT_STARTED, problem_lines, progress_line, render, show_age
+
+TTL_S = 15.0
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+NEED = ReconcileNeed("job1", "the first start")
+TOLD = {"captured": 7, "synced": 5, "captured_per_s": 2.0, "synced_per_s": 1.5, "started_at": NOW}
+
+
+def ago(seconds: float, cursors: Mapping[str, Mapping[str, Any]] | None = None) -> Position:
+    """The position of some seconds before NOW."""
+    return Position({"_data": "00"}, Timestamp(int(NOW.timestamp() - seconds), 1), cursors or {})
+
+
+def pipeline(captured: Position | None = None, **changes: Any) -> Pipeline:
+    """Two partitions on the primary tier, begun an hour ago."""
+    well = Pipeline(
+        epoch=EpochRef("d1", 3, "n1", "primary"),
+        capture_fence=4,
+        partitions=2,
+        began=ago(3600),
+        captured=captured or ago(1),
+        fingerprint={},
+    )
+    return replace(well, **changes)
+
+
+def records(*ages_s: float) -> dict[int, BarrierRecord]:
+    """The last barrier of each partition, all of the present term; the older a position, the smaller its counter."""
+    return {
+        partition: BarrierRecord(BarrierOrder(3, 4, 10_000 - int(age_s)), 1, ago(age_s))
+        for partition, age_s in enumerate(ages_s)
+    }
+
+
+def replica(name: str, renewed_s_ago: float | None = 1.0, **changes: Any) -> ReplicaView:
+    renewed_at = None if renewed_s_ago is None else NOW - timedelta(seconds=renewed_s_ago)
+    return replace(ReplicaView(name, expired=False, dead=False, renewed_at=renewed_at, statistics=TOLD), **changes)
+
+
+def board(
+    *replicas: ReplicaView, capturing: str | None = "a", owners: tuple[str | None, ...] = ("a", "a")
+) -> LeaseBoard:
+    leases = {CAPTURE: LeaseView(CAPTURE, capturing, 4)}
+    for partition, owner in enumerate(owners):
+        name = partition_lease(partition)
+        leases[name] = LeaseView(name, owner, 1)
+    return LeaseBoard(leases, {view.name: view for view in replicas or (replica("a"),)})
+
+
+def look(**facts: Any) -> Status:
+    """A pipeline that is well but for what is given."""
+    well: dict[str, Any] = {"pipeline": pipeline(), "records": records(2, 3), "board": board(), "backlog": [0, 0]}
+    return judge(Facts(NOW, **{**well, **facts}), TTL_S)
+
+
+def printed(status: Status) -> str:
+    out = io.StringIO()
+    Console(file=out, width=120).print(render(status))
+    return out.getvalue()
+
+
+# ---- positions and lag ----
+
+
+def test_synced_is_the_smallest_barrier_and_captured_is_the_pipelines() -> None:
+    status = look(records=records(5, 9))
+    assert status.captured is not None
+    assert status.captured.age_s == 1
+    assert status.synced is not None
+    assert (status.synced.age_s, status.synced.time) == (9, NOW - timedelta(seconds=9))
+
+
+@pytest.mark.parametrize(
+    ("changes", "lag_s"),
+    [
+        ({}, 0.0),  # nothing waits and captured is current: synced is only as old as the last barrier
+        ({"backlog": [0, 1]}, 3.0),
+        ({"backlog": None}, 3.0),  # at most
+        ({"pipeline": pipeline(ago(120))}, 3.0),  # nobody captures: who knows what changed since
+    ],
+)
+def test_lag_is_the_age_of_synced_unless_everything_is_known_to_be_synced(
+    changes: Mapping[str, Any], lag_s: float
+) -> None:
+    assert look(**changes).lag_s == lag_s
+
+
+def test_before_the_first_start_there_is_nothing_to_show() -> None:
+    status = judge(Facts(NOW), TTL_S)
+    assert (status.lag_s, status.captured, status.partitions) == (None, None, [])
+    assert NOT_STARTED in " ".join(printed(status).split())
+    assert as_json(status)["pipeline"] is None
+
+
+# ---- replicas and owners ----
+
+
+@pytest.mark.parametrize(
+    ("view", "state"),
+    [
+        (replica("a"), "live"),
+        (replica("a", None), "live"),  # it has just come
+        (replica("a", 22), "live"),
+        (replica("a", 23), "silent"),  # 1.5 LEASE_TTL: others would take over
+        (replica("a", expired=True), "gone"),
+        (replica("a", dead=True), "gone"),
+    ],
+)
+def test_a_replica_lives_as_long_as_it_renews(view: ReplicaView, state: str) -> None:
+    status = look(board=board(view))
+    assert status.replicas[0].state == state
+    assert (status.capturing is not None) == (state == "live")
+
+
+def test_replicas_are_shown_with_what_they_own_and_do() -> None:
+    status = look(board=board(replica("a"), replica("b"), capturing="b", owners=("a", None)))
+    assert [(seen.name, seen.partitions, seen.captures) for seen in status.replicas] == [
+        ("a", 1, False),
+        ("b", 0, True),
+    ]
+    assert [partition.owner for partition in status.partitions] == ["a", None]
+    assert status.rate("synced_per_s") == 3.0
+    assert "nobody" in printed(status)
+
+
+def test_rates_are_unknown_until_a_live_replica_tells() -> None:
+    assert look(board=board(replica("a", statistics={}))).rate("synced_per_s") is None
+    assert look(board=board(replica("a", dead=True))).rate("synced_per_s") is None
+
+
+def test_what_replicas_complain_of_is_shown_once() -> None:
+    problem = {"check": "typesense", "text": "refused", "needs_person": False}
+    told = {**TOLD, "problems": [problem]}
+    gone = replica("c", dead=True, statistics={"problems": [{"check": "tier", "text": "old news"}]})
+    status = look(board=board(replica("a", statistics=told), replica("b", statistics=told), gone))
+    assert problem_lines(status) == ["typesense: refused"]
+
+
+# ---- reconcile ----
+
+
+@pytest.mark.parametrize(
+    ("cursor", "capturing", "phase"),
+    [
+        (None, "a", "scan"),
+        ({"phase": "scan", "_id": 7}, "a", "scan"),
+        ({"phase": "sweep"}, "a", "sweep"),
+        ({"phase": "done"}, "a", "syncing"),
+        ({"phase": "scan", "_id": 7}, None, "waiting"),
+        ({"phase": "scan", "_id": 7}, "gone", "waiting"),
+    ],
+)
+def test_a_reconcile_is_as_far_as_its_captured_cursor(
+    cursor: Mapping[str, Any] | None, capturing: str | None, phase: str
+) -> None:
+    position = ago(1, {} if cursor is None else {"job1": cursor})
+    status = look(pipeline=pipeline(position, reconcile=NEED), board=board(capturing=capturing))
+    assert status.reconcile is not None
+    assert (status.reconcile.phase, status.reconcile.reason) == (phase, "the first start")
+
+
+def test_a_reconciles_progress_fits_a_line() -> None:
+    status = look(pipeline=pipeline(reconcile=NEED), backlog=[3, 4])
+    assert status.reconcile is not None
+    assert progress_line(status, status.reconcile) == (
+        "queueing every key of the source; 7 entries wait, 2/s are synced"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "allow", "live", "says"),
+    [
+        (Asked("nothing ran"), False, 0, ["Nothing has run yet"]),
+        (Asked("filed", NEED), False, 1, ["A reconcile is filed.", "live changes go on meanwhile"]),
+        (Asked("filed", NEED), False, 0, ["No replica is live"]),
+        (Asked("open", NEED), False, 1, ["open already (the first start)"]),
+        (Asked("open", NEED), True, 1, ["open already (the first start)", "It may delete"]),
+    ],
+)
+def test_a_person_is_told_what_came_of_asking(asked: Asked, allow: bool, live: int, says: list[str]) -> None:
+    text = what_was_asked(asked, allow_mass_delete=allow, live=live)
+    assert all(part in text for part in says)
+
+
+# ---- what is shown ----
+
+
+def test_what_cannot_be_seen_is_named_and_not_guessed() -> None:
+    status = look(backlog=None, unseen=["the queue: primary Redis at h:1 gives no answer"])
+    assert status.entries is None
+    assert [partition.entries for partition in status.partitions] == [None, None]
+    text = printed(status)
+    assert "lag           up to 3 s" in text
+    assert "cannot be seen: the queue: primary Redis at h:1 gives no answer" in text
+
+
+def test_everything_is_shown_to_people() -> None:
+    status = look(
+        pipeline=pipeline(reconcile=replace(NEED, allow_mass_delete=True), doubt=Doubt(3, "entries are missing")),
+        backlog=[3, 4],
+        dead_letters=2,
+        rechecks=1,
+        board=board(replica("a"), replica("b", 90), owners=("a", "b")),
+    )
+    text = printed(status)
+    for part in (
+        "deployment d1, epoch 3 on the primary tier",
+        "in doubt: entries are missing",
+        "2026-01-01T11:59:57Z, 3 s ago",
+        "7 entries",
+        "2/s captured, 1.5/s synced",
+        "2 open",
+        "1 waiting",
+        "open (the first start, mass delete allowed): queueing every key",
+        "b (silent)",
+        "silent for 90 s",
+        "7 (2/s)",
+    ):
+        assert part in text, text
+
+
+def test_json_holds_everything_by_name() -> None:
+    status = look(pipeline=pipeline(reconcile=NEED), backlog=[3, 4], dead_letters=2, rechecks=1)
+    shown = orjson.loads(orjson.dumps(as_json(status)))
+    assert shown["pipeline"] == {"deployment": "d1", "epoch": 3, "tier": "primary", "partitions": 2, "doubt": None}
+    assert shown["synced"] == {"time": "2026-01-01T11:59:57+00:00", "age_s": 3.0}
+    assert shown["queue"]["entries"] == 7
+    assert shown["queue"]["partitions"][1] == {"partition": 1, "owner": "a", "entries": 4}
+    assert (shown["capturing"], shown["live_replicas"]) == ("a", 1)
+    assert shown["replicas"][0]["captured"] == 7
+    assert shown["rates"] == {"captured_per_s": 2.0, "synced_per_s": 1.5}
+    assert (shown["dead_letters_open"], shown["rechecks_waiting"]) == (2, 1)
+    assert shown["reconcile"]["phase"] == "scan"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7300, "2 h"), (200_000, "2 d")]
+)
+def test_ages_are_shown_in_one_unit(seconds: float, shown: str) -> None:
+    assert show_age(seconds) == shown
+
+
+# ---- what replicas tell ----
+
+
+def test_rates_are_those_of_the_last_interval() -> None:
+    rates = Rates(now_s=100.0, started_at=NOW)
+    assert rates.measure(105.0, captured=50, synced=20) == {
+        "started_at": NOW,
+        "captured": 50,
+        "synced": 20,
+        "captured_per_s": 10.0,
+        "synced_per_s": 4.0,
+    }
+    later = rates.measure(110.0, captured=50, synced=45)
+    assert (later["captured"], later["captured_per_s"], later["synced_per_s"]) == (50, 0.0, 5.0)
+
+
+def test_no_time_means_no_rate() -> None:
+    assert Rates(now_s=1.0).measure(1.0, captured=5, synced=5)["captured_per_s"] == 0.0

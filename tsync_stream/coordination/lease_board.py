@@ -1,0 +1,91 @@
+"""All leases and replicas as MongoDB holds them, for people: who is there, who owns what, what each says of itself.
+
+Invariant: it only looks. Whether a replica may be taken over is `leases.LeaseKeeper`'s decision, on its own clock; the
+judgement here is good enough to be read, and is made on MongoDB's clock alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from motor.motor_asyncio import AsyncIOMotorDatabase
+
+from tsync_stream.coordination.identity import Identity, is_dead
+from tsync_stream.coordination.leases import PATIENCE
+from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease
+from tsync_stream.state import LEASES, translated
+
+REPLICA_PREFIX = "replica:"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """A replica's document. `renewed_at` is MongoDB's time of its last renewal, None before the first.
+
+    `dead`: its process ran on this machine, and is surely gone.
+    """
+
+    name: str
+    expired: bool
+    dead: bool
+    renewed_at: datetime | None
+    statistics: Mapping[str, Any] = field(default_factory=dict)
+
+    def silent_s(self, now: datetime) -> float | None:
+        """Seconds since the last renewal; None before the first."""
+        return None if self.renewed_at is None else max(0.0, (now - self.renewed_at).total_seconds())
+
+    def state(self, now: datetime, ttl_s: float) -> Literal["live", "silent", "gone"]:
+        """Silent: it has not renewed for so long that others would take over, if there were any (pure)."""
+        if self.expired or self.dead:
+            return "gone"
+        silent_s = self.silent_s(now)
+        return "silent" if silent_s is not None and silent_s > PATIENCE * ttl_s else "live"
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseBoard:
+    """One look at the `leases` collection."""
+
+    leases: Mapping[str, LeaseView] = field(default_factory=dict)
+    replicas: Mapping[str, ReplicaView] = field(default_factory=dict)
+
+    def holder(self, lease: str) -> str | None:
+        """The replica that a lease is given to, None if there is none."""
+        view = self.leases.get(lease)
+        return None if view is None else view.holder
+
+    @property
+    def capturing(self) -> str | None:
+        """The replica that captures."""
+        return self.holder(CAPTURE)
+
+    def owner(self, partition: int) -> str | None:
+        """The replica that syncs a partition."""
+        return self.holder(partition_lease(partition))
+
+    def owned(self, replica: str) -> int:
+        """How many partitions a replica owns."""
+        return sum(lease.holder == replica and name != CAPTURE for name, lease in self.leases.items())
+
+
+async def read_lease_board(database: AsyncIOMotorDatabase[Any]) -> LeaseBoard:
+    """Everything there now; empty before the first start. Raises the errors of `errors.from_mongo`."""
+    leases: dict[str, LeaseView] = {}
+    replicas: dict[str, ReplicaView] = {}
+    async with translated():
+        async for document in database[LEASES].find({}):
+            name = str(document["_id"])
+            if name.startswith(REPLICA_PREFIX):
+                replica = name.removeprefix(REPLICA_PREFIX)
+                replicas[replica] = ReplicaView(
+                    name=replica,
+                    expired=document["expired"],
+                    dead=is_dead(Identity(**document["identity"])),
+                    renewed_at=document.get("renewed_at"),
+                    statistics=document.get("statistics") or {},
+                )
+            else:
+                leases[name] = LeaseView(name, document["holder"], document["fence"])
+    return LeaseBoard(leases, replicas)

@@ -1,0 +1,120 @@
+"""Writes to MongoDB as an application would, and measures how soon a search in Typesense shows each change.
+
+Invariants: one change at a time, each followed until it can be searched (or GIVE_UP_S has passed, which is told),
+the last one before the end too; what others read of this thread's work is replaced whole, never changed in place.
+"""
+
+import random
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pymongo.collection import Collection
+from pymongo.errors import PyMongoError
+
+from tsync_stream.demo.listings import Kind, listing, new_price, next_kind
+from tsync_stream.demo.search import Typesense
+
+FIRST_LISTINGS = 200
+PAUSE_S = 0.25
+GIVE_UP_S = 30.0
+GIVE_UP_AT_THE_END_S = 3.0
+_POLL_S = 0.002
+_REMEMBERED = 500
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What was written so far. Milliseconds are None until the first change could be searched."""
+
+    counts: dict[Kind, int] = field(default_factory=lambda: {"insert": 0, "update": 0, "delete": 0})
+    last: str = ""
+    last_ms: float | None = None
+    median_ms: float | None = None
+    problem: str = ""
+
+
+class Writer(threading.Thread):
+    """The writing thread. `stop()` ends it after the change in hand."""
+
+    def __init__(self, source: Collection[dict[str, Any]], typesense: Typesense) -> None:
+        super().__init__(name="writer", daemon=True)
+        self.progress = Progress()
+        self._source = source
+        self._typesense = typesense
+        self._generator = random.Random()  # noqa: S311  # flats, not secrets
+        self._stopping = threading.Event()
+        self._took_ms: deque[float] = deque(maxlen=_REMEMBERED)
+
+    def stop(self) -> None:
+        """End the thread, after the change in hand."""
+        self._stopping.set()
+        self.join(2 * GIVE_UP_AT_THE_END_S)
+
+    def run(self) -> None:
+        """Write until stopped. A fault of MongoDB is shown and waited out."""
+        while not self._stopping.is_set():
+            try:
+                self._change_something()
+            except PyMongoError as error:
+                self._tell(problem=f"MongoDB: {error}")
+            self._stopping.wait(PAUSE_S)
+
+    def _change_something(self) -> None:
+        keys = self._source.distinct("_id")
+        change = 1 + max((found["change"] for found in self._source.find(sort=[("change", -1)], limit=1)), default=0)
+        if not keys:
+            self._first_listings(change)
+            return
+        kind = next_kind(len(keys), self._generator)
+        key = self._generator.choice(keys)
+        document_id = str(key)
+        begin = time.perf_counter()
+        if kind == "insert":
+            document = listing(change, self._generator)
+            document_id = str(self._source.insert_one(document).inserted_id)
+            told = f"inserted “{document['title']}”"
+        elif kind == "update":
+            changed = new_price(change, self._generator)
+            self._source.update_one({"_id": key}, {"$set": changed})
+            told = f"set the price of {document_id} to {changed['price']}"
+        else:
+            self._source.delete_one({"_id": key})
+            told = f"deleted {document_id}"
+        self._follow(kind, told, begin, lambda: self._arrived(kind, document_id, change))
+
+    def _first_listings(self, change: int) -> None:
+        """Many at once, so that there is something to search for."""
+        documents = [listing(change + number, self._generator) for number in range(FIRST_LISTINGS)]
+        begin = time.perf_counter()
+        self._source.insert_many(documents)
+        told = f"inserted {FIRST_LISTINGS} listings at once"
+        self._follow("insert", told, begin, lambda: self._typesense.count() == FIRST_LISTINGS, changes=FIRST_LISTINGS)
+
+    def _arrived(self, kind: Kind, document_id: str, change: int) -> bool:
+        if kind == "delete":
+            return self._typesense.lacks(document_id)
+        return self._typesense.shows(document_id, change)
+
+    def _follow(self, kind: Kind, told: str, begin: float, arrived: Callable[[], bool], changes: int = 1) -> None:
+        counts = {**self.progress.counts, kind: self.progress.counts[kind] + changes}
+        while not arrived():
+            waited_s = time.perf_counter() - begin
+            if waited_s > (GIVE_UP_AT_THE_END_S if self._stopping.is_set() else GIVE_UP_S):
+                problem = f"{told}: cannot be searched yet, after {waited_s:.0f} s"
+                self._tell(counts=counts, last=told, last_ms=None, problem=problem)
+                return
+            time.sleep(_POLL_S)
+        took_ms = (time.perf_counter() - begin) * 1000
+        if changes == 1:
+            self._took_ms.append(took_ms)
+        self._tell(counts=counts, last=told, last_ms=took_ms)
+
+    def _tell(self, **news: Any) -> None:
+        before = self.progress
+        told = {"counts": before.counts, "last": before.last, "last_ms": before.last_ms, **news}
+        self.progress = Progress(**told, median_ms=statistics.median(self._took_ms) if self._took_ms else None)

@@ -1,0 +1,279 @@
+"""Can MongoDB be the source, and keep our state? Looks only: its one write matches nothing, so nothing is changed."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import ReadPreference
+from pymongo.errors import ConfigurationError as MongoConfigurationError
+from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.read_concern import ReadConcern
+
+from tsync_stream.config import Settings
+from tsync_stream.coordination.positions import PositionStore
+from tsync_stream.errors import TsyncError
+from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, why_unreachable, wrong
+from tsync_stream.setting_forms import redacted_uri
+from tsync_stream.source.change_stream import ChangeStream
+from tsync_stream.state import PIPELINE, state_database
+
+OLDEST_VERSION = (4, 2)
+# What the driver may take to find a server, and then to look at it without the replica set's name, within DEADLINE_S.
+SELECTION_TIMEOUT_MS = 2_500
+DIRECT_TIMEOUT_MS = 1_000
+
+UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
+INITIATE = "mongosh --eval 'rs.initiate()'"
+
+# The attempts of one look, by what failing at them means.
+SOURCE, READ, CHANGES, STATE = "source", "read", "changes", "state"
+
+
+@dataclass(frozen=True, slots=True)
+class MongoFacts:
+    """What one look saw. `hello` is None if nobody answered us, not even when the replica set's name was left aside.
+
+    `error` is why the driver found no primary; `direct`: `hello` is from a look at that one server by itself.
+    `failures` holds the errors of single attempts; `source_type` is None if there is no such collection.
+    """
+
+    error: Exception | None = None
+    hello: Mapping[str, Any] | None = None
+    direct: bool = False
+    version: str = ""
+    source_type: str | None = None
+    partitions: int | None = None
+    failures: Mapping[str, Exception] = field(default_factory=dict)
+
+
+# ---- looking ----
+
+
+async def gather_mongo(settings: Settings) -> MongoFacts:
+    """Look at the server; never raises for what it does or does not answer."""
+    error: Exception
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            try:
+                return await _look(settings)
+            except ServerSelectionTimeoutError as failure:
+                error = failure
+            hello = await _hello_of_the_server_itself(settings.mongo.uri)
+            return MongoFacts(error=error, hello=hello, direct=True)
+    except (PyMongoError, TsyncError, OSError) as failure:  # the deadline's TimeoutError is an OSError
+        return MongoFacts(error=failure)
+
+
+async def _look(settings: Settings) -> MongoFacts:
+    client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
+        settings.mongo.uri,
+        serverSelectionTimeoutMS=SELECTION_TIMEOUT_MS,
+        connectTimeoutMS=SELECTION_TIMEOUT_MS,
+        socketTimeoutMS=SELECTION_TIMEOUT_MS,
+        appname="tsync-stream check",
+    )
+    try:
+        hello = await client.admin.command("hello", read_preference=ReadPreference.PRIMARY)
+        version = str((await client.admin.command("buildInfo"))["version"])
+        failures: dict[str, Exception] = {}
+
+        async def attempt(name: str, work: Awaitable[Any]) -> Any:
+            try:
+                return await work
+            except (PyMongoError, TsyncError) as error:
+                failures[name] = error
+
+        source_type, _, _, partitions = await asyncio.gather(
+            attempt(SOURCE, _source_type(client, settings)),
+            attempt(READ, _read(client, settings)),
+            attempt(CHANGES, _open_and_close_changes(client, settings)),
+            attempt(STATE, _use_state(client, settings)),
+        )
+        return MongoFacts(None, hello, False, version, source_type, partitions, failures)
+    finally:
+        client.close()
+
+
+async def _hello_of_the_server_itself(uri: str) -> Mapping[str, Any] | None:
+    """What the one server of a URI says, whichever replica set it is in, if any; None for several servers."""
+    try:
+        client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
+            uri,
+            replicaSet=None,
+            directConnection=True,
+            serverSelectionTimeoutMS=DIRECT_TIMEOUT_MS,
+            connectTimeoutMS=DIRECT_TIMEOUT_MS,
+            socketTimeoutMS=DIRECT_TIMEOUT_MS,
+        )
+    except (MongoConfigurationError, OSError):
+        return None
+    try:
+        hello: Mapping[str, Any] = await client.admin.command("hello")
+    except PyMongoError:
+        return None
+    finally:
+        client.close()
+    return hello
+
+
+async def _source_type(client: AsyncIOMotorClient[Any], settings: Settings) -> str | None:
+    mongo = settings.mongo
+    async for information in await client[mongo.database].list_collections(filter={"name": mongo.collection}):
+        return str(information["type"])
+    return None
+
+
+async def _read(client: AsyncIOMotorClient[Any], settings: Settings) -> None:
+    database = client.get_database(
+        settings.mongo.database, read_preference=ReadPreference.PRIMARY, read_concern=ReadConcern("majority")
+    )
+    await database[settings.mongo.collection].find_one({}, {"_id": 1})
+
+
+async def _open_and_close_changes(client: AsyncIOMotorClient[Any], settings: Settings) -> None:
+    stream = await ChangeStream.open(client[settings.mongo.database], settings.mongo.collection, None, 1)
+    await stream.close()
+
+
+async def _use_state(client: AsyncIOMotorClient[Any], settings: Settings) -> int | None:
+    """May we write there, and does a majority confirm it? Also the PARTITIONS that the pipeline was made with."""
+    database = state_database(client, settings.state_database)
+    await database[PIPELINE].update_one({"_id": f"check:{uuid4()}"}, {"$set": {"never": "written"}})
+    pipeline = await PositionStore(database).load()
+    return None if pipeline is None else pipeline.partitions
+
+
+# ---- judging ----
+
+
+def judge_mongo(settings: Settings, facts: MongoFacts) -> Row:
+    """The row of MongoDB (pure)."""
+    hello = facts.hello
+    if hello is None:
+        findings = [_unreachable(facts.error)]
+    elif not hello.get("setName") and hello.get("msg") != "isdbgrid":
+        findings = [_no_replica_set(hello)]
+    elif facts.direct:
+        findings = [_no_primary(settings, hello)]
+    else:
+        findings = [*_server(facts, hello), *_source(settings, facts), *_state(settings, facts)]
+    answered = hello is not None or _code(facts.error) is not None
+    return Row("MongoDB", redacted_uri(settings.mongo.uri), answered, facts.version, findings)
+
+
+def _unreachable(error: Exception | None) -> Finding:
+    code = _code(error)
+    if code in {UNAUTHORIZED, AUTHENTICATION_FAILED}:
+        return wrong("the user or password is refused", "set MONGODB_URI with a user that may log in, and authSource")
+    if code is not None:
+        return wrong(f"it answers with error {code}", "see the server's log")
+    if isinstance(error, MongoConfigurationError):
+        if "wire version" in str(error):
+            return wrong("its version does not fit the driver's", "install MongoDB 4.2 or newer")
+        return wrong(
+            "MONGODB_URI leads to no server (the driver refuses it)",
+            "for mongodb+srv://, see that its DNS records exist; otherwise its options contradict each other",
+        )
+    return wrong(f"no answer ({_why(error)})", "start it, or set MONGODB_URI")
+
+
+def _no_replica_set(hello: Mapping[str, Any]) -> Finding:
+    if hello.get("isreplicaset"):
+        return wrong("its replica set is not initiated, so there are no change streams", "do it once:", INITIATE)
+    return wrong(
+        "it is not a replica set, so there are no change streams (error 40573)",
+        "start mongod with `--replSet rs0` (or `replication.replSetName: rs0` in mongod.conf; one member is enough), "
+        "then do this once:",
+        INITIATE,
+    )
+
+
+def _no_primary(settings: Settings, hello: Mapping[str, Any]) -> Finding:
+    """The server itself answers, but the driver finds no primary by way of the URI."""
+    name, members = hello["setName"], ", ".join(hello.get("hosts", ()))
+    named = re.search(r"[?&]replicaset=([^&]*)", settings.mongo.uri, re.IGNORECASE)
+    if named and named[1] != name:
+        return wrong(f"it is in replica set {name}, not the one MONGODB_URI names", f"set replicaSet={name} there")
+    if not hello.get("primary"):
+        return wrong(f"replica set {name} has no primary now", "start the other members, or wait for the election")
+    return wrong(
+        f"replica set {name} tells clients to use {members}, and the primary cannot be reached by that name from here",
+        "make these names reachable, or change them with rs.reconfig(); for a set of one member, "
+        "directConnection=true in MONGODB_URI does too",
+    )
+
+
+def _server(facts: MongoFacts, hello: Mapping[str, Any]) -> Iterator[Finding]:
+    if version_numbers(facts.version) < OLDEST_VERSION:
+        yield wrong(f"version {facts.version} is too old", "install MongoDB 4.2 or newer")
+    if hello.get("msg") == "isdbgrid":
+        yield note("it is a sharded cluster, which is untested")
+    elif not hello.get("isWritablePrimary", hello.get("ismaster", True)):
+        yield wrong("it is not the primary", "name all members in MONGODB_URI, without directConnection")
+
+
+def _source(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
+    mongo = settings.mongo
+    name = f"{mongo.database}.{mongo.collection}"
+    refused = {SOURCE: "may not list", READ: "may not read", CHANGES: "may not open a change stream on"}
+    for attempt, words in refused.items():
+        if _code(facts.failures.get(attempt)) == UNAUTHORIZED:
+            yield wrong(f"the user {words} {name}", f"grant it the role `read` on {mongo.database}")
+            return
+    if SOURCE not in facts.failures and facts.source_type is None:
+        yield wrong(f"there is no collection {name}", "create it, or set MONGODB_DATABASE and MONGODB_COLLECTION")
+    elif facts.source_type not in {"collection", None}:
+        kind = {"timeseries": "time series"}.get(facts.source_type or "", facts.source_type)
+        yield wrong(f"{name} is a {kind}, which has no change stream", "set MONGODB_COLLECTION to a collection")
+    elif failed := [attempt for attempt in (READ, CHANGES) if attempt in facts.failures]:
+        yield wrong(f"reading {name} fails ({describe_mongo_error(facts.failures[failed[0]])})", "see the server's log")
+
+
+def _state(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
+    name = settings.state_database
+    error = facts.failures.get(STATE)
+    if _code(error) == UNAUTHORIZED:
+        yield wrong(f"the user may not write to the database {name}", f"grant it the role `readWrite` on {name}")
+    elif error is not None:
+        text = f"a majority-confirmed write to the database {name} fails ({describe_mongo_error(error)})"
+        yield wrong(text, "see that most members of the replica set run and are not far behind")
+    elif facts.partitions not in {None, settings.partitions}:
+        text = f"PARTITIONS is {settings.partitions}, but the pipeline in database {name} has {facts.partitions}"
+        yield wrong(text, f"set PARTITIONS={facts.partitions}")
+
+
+def _code(error: BaseException | None) -> int | None:
+    """The server's error code, also of an error that we translated."""
+    link = error
+    while link is not None:
+        if isinstance(link, OperationFailure):
+            return link.code
+        link = link.__cause__
+    return None
+
+
+def describe_mongo_error(error: BaseException) -> str:
+    """A driver's error, or ours that was made of one, in a few words that hold no secret (pure)."""
+    code = _code(error)
+    return f"error {code}" if code is not None else _why(error)
+
+
+def _why(error: BaseException | None) -> str:
+    """The driver gives the reason of a failed connection as text only."""
+    text = str(error.__cause__ if isinstance(error, TsyncError) else error)
+    for symptom, words in (
+        ("Connection refused", "connection refused"),
+        ("Name or service not known", "there is no host of that name"),
+        ("nodename nor servname", "there is no host of that name"),
+        ("No replica set members", "none of these servers is in the replica set that MONGODB_URI names"),
+        ("timed out", "it took too long"),
+        ("SSL", "TLS: the handshake failed"),
+        ("connection closed", "the connection was closed"),
+    ):
+        if symptom in text:
+            return words
+    return why_unreachable(error) if error is not None else "the connection failed"

@@ -1,0 +1,129 @@
+"""Can this Typesense node be written to, with this key, into this collection? Looks only: nothing is changed.
+
+What the key may do is found out by requests that come to nothing: they are allowed or not before Typesense finds that
+they lack a name, hold no documents, or name a document that cannot exist.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import httpx
+
+from tsync_stream.config import TypesenseSettings
+from tsync_stream.errors import ConfigurationError
+from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, why_unreachable, wrong
+from tsync_stream.target.schema import load_schema
+
+# What the worker needs the key for, by the name of the action in Typesense.
+GET, CREATE = "collections:get", "collections:create"
+IMPORT, DELETE, EXPORT = "documents:import", "documents:delete", "documents:export"
+
+
+@dataclass(frozen=True, slots=True)
+class TypesenseFacts:
+    """What one look saw. `error` is set if a request got no answer; `answers` are HTTP codes by action."""
+
+    error: Exception | None = None
+    health_code: int = 0
+    health: Any = None
+    version: str = ""
+    answers: Mapping[str, int] = field(default_factory=dict)
+
+
+async def gather_typesense(settings: TypesenseSettings, url: str) -> TypesenseFacts:
+    """Look at one node; never raises for what it does or does not answer."""
+    headers = {"X-TYPESENSE-API-KEY": settings.api_key}
+    try:
+        async with (
+            asyncio.timeout(DEADLINE_S),
+            httpx.AsyncClient(base_url=url, headers=headers, timeout=DEADLINE_S) as client,
+        ):
+            return await _look(client, quote(settings.collection_name, safe=""))
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # the deadline's TimeoutError is an OSError
+        return TypesenseFacts(error)
+
+
+async def _look(client: httpx.AsyncClient, collection: str) -> TypesenseFacts:
+    health = await client.get("/health")
+    if _json(health) is None or not health.is_success:
+        return TypesenseFacts(None, health.status_code, _json(health))
+    debug = await client.get("/debug")
+    version = str((_json(debug) or {}).get("version", "")) if debug.is_success else ""
+    documents = f"/collections/{collection}/documents"
+    nothing = str(uuid4())
+    requests = {
+        GET: client.get(f"/collections/{collection}"),
+        CREATE: client.post("/collections", content=b"{}"),
+        IMPORT: client.post(f"{documents}/import", content=b""),
+        DELETE: client.delete(f"{documents}/{nothing}"),
+        EXPORT: client.get(f"{documents}/export", params={"filter_by": f"id:[`{nothing}`]"}),
+    }
+    responses = await asyncio.gather(*requests.values())
+    answers = {action: response.status_code for action, response in zip(requests, responses, strict=True)}
+    return TypesenseFacts(None, health.status_code, _json(health), version, answers)
+
+
+def judge_typesense(settings: TypesenseSettings, url: str, facts: TypesenseFacts, schema: str | None = None) -> Row:
+    """The row of one node (pure). `schema` is the text of TYPESENSE_SCHEMA_FILE, if there is one."""
+    findings = [*_node(url, facts)]
+    if facts.answers:
+        findings += _key_and_collection(settings, facts.answers)
+    if schema is not None:
+        findings += _schema(settings, schema)
+    return Row("Typesense", url, facts.error is None, facts.version, findings)
+
+
+def _node(url: str, facts: TypesenseFacts) -> Iterator[Finding]:
+    if facts.error is not None:
+        names = "TYPESENSE_HOST, TYPESENSE_PORT and TYPESENSE_PROTOCOL"
+        if isinstance(facts.error, httpx.RemoteProtocolError | httpx.InvalidURL):
+            yield wrong(f"{url} does not answer as Typesense does", f"set {names}")
+        else:
+            yield wrong(f"no answer at {url} ({why_unreachable(facts.error)})", f"start it, or set {names}")
+    elif not isinstance(facts.health, dict):
+        yield wrong(
+            f"{url}/health answers {facts.health_code} without JSON: this is not Typesense",
+            "set TYPESENSE_HOST and TYPESENSE_PORT",
+        )
+    elif not facts.answers:
+        because = facts.health.get("resource_error")
+        text = f"it says that it is not healthy ({because or facts.health_code})"
+        yield wrong(text, "give it disk or memory" if because else "wait until it has caught up, or see its log")
+
+
+def _key_and_collection(settings: TypesenseSettings, answers: Mapping[str, int]) -> Iterator[Finding]:
+    name = settings.collection_name
+    refused = [action for action, code in answers.items() if code in {401, 403}]
+    exists = answers[GET] == 200
+    if len(refused) == len(answers):
+        yield wrong("the API key is refused", "set TYPESENSE_API_KEY to a key of this server")
+        return
+    if failing := [code for code in answers.values() if code >= 500 or code in {408, 422, 429}]:
+        yield wrong(f"it answers requests with {failing[0]}", "wait until it has caught up, or see its log and disk")
+    if GET not in refused and not exists and CREATE in refused:
+        text = f"there is no collection {name}, and the API key may not create it"
+        yield wrong(text, f"create it, or allow the key `{CREATE}`")
+    elif answers[GET] == 404:
+        yield note(f"there is no collection {name} yet; the first start creates it")
+    # Once the collection exists, nothing is created any more.
+    if missing := [f"`{action}`" for action in refused if action != CREATE]:
+        yield wrong(f"the API key may not use {name} as needed", f"allow the key {', '.join(missing)} on it")
+
+
+def _schema(settings: TypesenseSettings, text: str) -> Iterator[Finding]:
+    try:
+        load_schema(text, settings.collection_name)
+    except ConfigurationError as error:
+        for problem in error.problems:
+            yield wrong(problem, f"mend {settings.schema_file} (TYPESENSE_SCHEMA_FILE)")
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None

@@ -1,0 +1,254 @@
+"""`status`: where the pipeline is, judged from what MongoDB and the queue say; no replica is asked. Pure.
+
+Invariants: what could not be seen is named in `unseen`, never guessed. All ages are on MongoDB's clock.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from tsync_stream.coordination.lease_board import LeaseBoard
+from tsync_stream.coordination.positions import BarrierRecord, Pipeline, synced_position
+from tsync_stream.jobs.reconcile import DONE, SCAN
+from tsync_stream.model import Position
+
+# While somebody captures, the captured position follows MongoDB's clock by a few seconds, changes or not.
+CAPTURED_IS_CURRENT_S = 15.0
+
+Phase = Literal["waiting", "scan", "sweep", "syncing"]
+
+
+# ---- what was read ----
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One look. `backlog` is None if the queue could not be seen; `unseen` says why. `now` is MongoDB's time."""
+
+    now: datetime
+    pipeline: Pipeline | None = None
+    records: Mapping[int, BarrierRecord] = field(default_factory=dict)
+    board: LeaseBoard = field(default_factory=LeaseBoard)
+    backlog: Sequence[int] | None = None
+    dead_letters: int = 0
+    rechecks: int = 0
+    unseen: Sequence[str] = ()
+
+
+# ---- what it means ----
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A position in time: its cluster time, and how many seconds ago that was."""
+
+    time: datetime
+    age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One partition: who owns it, and how many entries wait in it (None: cannot be seen)."""
+
+    partition: int
+    owner: str | None
+    entries: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaStatus:
+    """One replica. `statistics` is what it said of itself when it last renewed its leases, `silent_s` seconds ago."""
+
+    name: str
+    state: Literal["live", "silent", "gone"]
+    silent_s: float | None
+    captures: bool
+    partitions: int
+    statistics: Mapping[str, Any]
+
+    @property
+    def problems(self) -> Sequence[Mapping[str, Any]]:
+        """Its red health checks."""
+        return list(self.statistics.get("problems", ()))
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileStatus:
+    """An open need of a reconcile, and how far its answer is."""
+
+    job: str
+    reason: str
+    phase: Phase
+    mass_delete_allowed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything that `status` shows. `lag_s` is an upper bound while the queue cannot be seen."""
+
+    pipeline: Pipeline | None
+    captured: Reached | None
+    synced: Reached | None
+    lag_s: float | None
+    partitions: Sequence[PartitionStatus]
+    replicas: Sequence[ReplicaStatus]
+    reconcile: ReconcileStatus | None
+    dead_letters: int
+    rechecks: int
+    unseen: Sequence[str]
+
+    @property
+    def live(self) -> Sequence[ReplicaStatus]:
+        """The replicas that renew their leases."""
+        return [replica for replica in self.replicas if replica.state == "live"]
+
+    @property
+    def capturing(self) -> ReplicaStatus | None:
+        """The live replica that captures."""
+        return next((replica for replica in self.live if replica.captures), None)
+
+    @property
+    def entries(self) -> int | None:
+        """How many entries wait in the queue, barriers counted; None if it cannot be seen."""
+        counts = [partition.entries for partition in self.partitions if partition.entries is not None]
+        return sum(counts) if len(counts) == len(self.partitions) else None
+
+    def rate(self, name: str) -> float | None:
+        """`captured_per_s` or `synced_per_s` of all live replicas together; None while none has told."""
+        rates = [float(replica.statistics[name]) for replica in self.live if name in replica.statistics]
+        return round(sum(rates), 1) if rates else None
+
+
+def judge(facts: Facts, lease_ttl_s: float) -> Status:
+    """What the facts mean (pure)."""
+    replicas = _replicas(facts, lease_ttl_s)
+    pipeline = facts.pipeline
+    captured = synced = reconcile = lag_s = None
+    if pipeline is not None:
+        captured = _reached(pipeline.captured, facts.now)
+        synced = _reached(synced_position(pipeline, facts.records), facts.now)
+        capturing = any(replica.captures and replica.state == "live" for replica in replicas)
+        reconcile = _reconcile(pipeline, capturing=capturing)
+        idle = facts.backlog is not None and sum(facts.backlog) == 0
+        lag_s = 0.0 if idle and captured.age_s <= CAPTURED_IS_CURRENT_S else synced.age_s
+    return Status(
+        pipeline=pipeline,
+        captured=captured,
+        synced=synced,
+        lag_s=lag_s,
+        partitions=_partitions(facts),
+        replicas=replicas,
+        reconcile=reconcile,
+        dead_letters=facts.dead_letters,
+        rechecks=facts.rechecks,
+        unseen=facts.unseen,
+    )
+
+
+def _reached(position: Position, now: datetime) -> Reached:
+    time = datetime.fromtimestamp(position.cluster_time.time, UTC)
+    return Reached(time, max(0.0, (now - time).total_seconds()))
+
+
+def _partitions(facts: Facts) -> list[PartitionStatus]:
+    if facts.pipeline is None:
+        return []
+    return [
+        PartitionStatus(partition, facts.board.owner(partition), facts.backlog[partition] if facts.backlog else None)
+        for partition in range(facts.pipeline.partitions)
+    ]
+
+
+def _replicas(facts: Facts, lease_ttl_s: float) -> list[ReplicaStatus]:
+    board = facts.board
+    capturing = board.capturing
+    return [
+        ReplicaStatus(
+            name=name,
+            state=replica.state(facts.now, lease_ttl_s),
+            silent_s=replica.silent_s(facts.now),
+            captures=name == capturing,
+            partitions=board.owned(name),
+            statistics=replica.statistics,
+        )
+        for name, replica in sorted(board.replicas.items())
+    ]
+
+
+def _reconcile(pipeline: Pipeline, *, capturing: bool) -> ReconcileStatus | None:
+    need = pipeline.reconcile
+    if need is None:
+        return None
+    cursor = pipeline.captured.cursors.get(need.job)
+    phase: Phase
+    if not capturing:
+        phase = "waiting"
+    elif cursor is None or cursor["phase"] == SCAN:
+        phase = "scan"
+    else:
+        phase = "syncing" if cursor["phase"] == DONE else "sweep"
+    return ReconcileStatus(need.job, need.reason, phase, need.allow_mass_delete)
+
+
+# ---- for machines ----
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """What `--json` prints; times as `datetime`, everything else as JSON has it (pure)."""
+    pipeline = status.pipeline
+    doubt = None if pipeline is None or pipeline.doubt is None else pipeline.doubt.reason
+    return {
+        "pipeline": None
+        if pipeline is None
+        else {
+            "deployment": pipeline.epoch.deployment,
+            "epoch": pipeline.epoch.epoch,
+            "tier": pipeline.epoch.tier,
+            "partitions": pipeline.partitions,
+            "doubt": doubt,
+        },
+        "captured": _reached_json(status.captured),
+        "synced": _reached_json(status.synced),
+        "lag_s": status.lag_s,
+        "queue": {
+            "entries": status.entries,
+            "partitions": [
+                {"partition": partition.partition, "owner": partition.owner, "entries": partition.entries}
+                for partition in status.partitions
+            ],
+        },
+        "capturing": status.capturing.name if status.capturing else None,
+        "live_replicas": len(status.live),
+        "replicas": [_replica_json(replica) for replica in status.replicas],
+        "rates": {name: status.rate(name) for name in ("captured_per_s", "synced_per_s")},
+        "dead_letters_open": status.dead_letters,
+        "rechecks_waiting": status.rechecks,
+        "reconcile": None
+        if status.reconcile is None
+        else {
+            "job": status.reconcile.job,
+            "reason": status.reconcile.reason,
+            "phase": status.reconcile.phase,
+            "mass_delete_allowed": status.reconcile.mass_delete_allowed,
+        },
+        "unseen": list(status.unseen),
+    }
+
+
+def _reached_json(reached: Reached | None) -> dict[str, Any] | None:
+    return None if reached is None else {"time": reached.time, "age_s": round(reached.age_s, 1)}
+
+
+def _replica_json(replica: ReplicaStatus) -> dict[str, Any]:
+    statistics = replica.statistics
+    return {
+        "name": replica.name,
+        "state": replica.state,
+        "silent_s": replica.silent_s,
+        "captures": replica.captures,
+        "partitions": replica.partitions,
+        **{name: statistics.get(name) for name in ("started_at", "captured", "synced")},
+        **{name: statistics.get(name) for name in ("captured_per_s", "synced_per_s")},
+        "problems": list(replica.problems),
+    }

@@ -1,0 +1,106 @@
+"""Reads what `status` shows: MongoDB's side in one go, then the queue of the current tier. Nothing is changed.
+
+Invariant: a look ends. MongoDB is needed for any status at all; a queue that does not answer is named in `unseen`.
+"""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Self
+
+from motor.motor_asyncio import AsyncIOMotorClient
+
+from tsync_stream.config import RedisSettings, Settings
+from tsync_stream.coordination.lease_board import read_lease_board
+from tsync_stream.coordination.positions import Pipeline, PositionStore
+from tsync_stream.dead_letters import DeadLetters
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TsyncError
+from tsync_stream.observe.check_mongo import describe_mongo_error
+from tsync_stream.observe.findings import DEADLINE_S, why_unreachable
+from tsync_stream.observe.status import Facts, Status, judge
+from tsync_stream.queue.redis_streams import RedisStreams
+from tsync_stream.rechecks import Rechecks
+from tsync_stream.setting_forms import redacted_uri
+from tsync_stream.source.keys import BSON_OPTIONS
+from tsync_stream.state import state_database, translated
+
+TIMEOUT_MS = 3_000
+
+
+class StatusReader:
+    """Connections for looking as often as one likes; use it in an `async with`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
+            settings.mongo.uri,
+            serverSelectionTimeoutMS=TIMEOUT_MS,
+            connectTimeoutMS=TIMEOUT_MS,
+            socketTimeoutMS=TIMEOUT_MS,
+        )
+        database = state_database(self._client, settings.state_database)
+        self._database = database
+        self.positions = PositionStore(database)
+        self._dead_letters = DeadLetters(database)
+        self._rechecks = Rechecks(database, settings.typesense.connection_timeout_s)
+        # One try each: a person waits, and can ask again.
+        self._queues: dict[str, RedisSettings] = {
+            queue.name: replace(queue, max_retries=0) for queue in (settings.primary_redis, settings.backup_redis)
+        }
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        self._client.close()
+
+    async def read(self) -> Status:
+        """Look once, for `DEADLINE_S` at MongoDB and as long at the queue. Raises `TsyncError` without MongoDB."""
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                facts = await self._read_mongo()
+        except TimeoutError:
+            raise DependencyUnavailable(self._about_mongo("it took too long")) from None
+        except TsyncError as error:
+            raise DependencyUnavailable(self._about_mongo(describe_mongo_error(error))) from error
+        if facts.pipeline is not None:
+            facts = await self._with_backlog(facts, facts.pipeline)
+        return judge(facts, self._settings.lease_ttl_s)
+
+    async def _read_mongo(self) -> Facts:
+        now, pipeline, records, board, dead_letters, rechecks = await asyncio.gather(
+            self._now(),
+            self.positions.load(),
+            self.positions.records(),
+            read_lease_board(self._database),
+            self._dead_letters.count_open(),
+            self._rechecks.count(),
+        )
+        return Facts(now, pipeline, records, board, None, dead_letters, rechecks)
+
+    async def _now(self) -> datetime:
+        async with translated():
+            hello = await self._database.command("hello", codec_options=BSON_OPTIONS)
+        now: datetime = hello["localTime"]
+        return now
+
+    async def _with_backlog(self, facts: Facts, pipeline: Pipeline) -> Facts:
+        tier = pipeline.epoch.tier
+        settings = self._queues.get(tier)
+        if settings is None:
+            return replace(facts, unseen=[f"the queue: this version knows no tier {tier}"])
+        queue = RedisStreams(settings)
+        place = f"the queue: {tier} Redis at {settings.host}:{settings.port}"
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                backlog = await queue.backlog(pipeline.epoch, pipeline.partitions)
+        except ConfigurationError as error:
+            return replace(facts, unseen=[f"the queue: {error}"])
+        except (TsyncError, TimeoutError) as error:
+            return replace(facts, unseen=[f"{place} gives no answer ({why_unreachable(error)})"])
+        finally:
+            await queue.close()
+        return replace(facts, backlog=backlog)
+
+    def _about_mongo(self, why: str) -> str:
+        return f"MongoDB cannot be read at {redacted_uri(self._settings.mongo.uri)} (MONGODB_URI): {why}"
