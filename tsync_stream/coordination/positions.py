@@ -200,6 +200,10 @@ class PositionStore:
                 records[partition] = BarrierRecord(order, document["number"], position_from_bson(document["position"]))
         return records
 
+    async def synced(self, pipeline: Pipeline) -> Position:
+        """How far everything is synced now."""
+        return synced_position(pipeline, await self.records())
+
     async def _is_stored(self, pipeline: Pipeline) -> bool:
         stored = await self.load()
         return stored is not None and (stored.epoch, stored.capture_fence) == (

@@ -50,8 +50,8 @@ return {'ok', head[2], head[3]}
 """
 )
 
-# KEYS owner · ARGV fence -> the fence that was found. A script that has no memory to write still answers
-# when it need not: SET is refused under OOM even if it changes nothing.
+# KEYS owner · ARGV fence -> the fence that was found. Nothing is set that is so already: a server without memory
+# refuses every SET, and an owner that cannot confirm itself could not empty its queue.
 OWN = """
 local held = tonumber(redis.call('GET', KEYS[1]) or 0)
 if held < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end

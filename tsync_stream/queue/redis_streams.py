@@ -150,10 +150,13 @@ class RedisStreams:
         removed = 0
         with self._translated():
             for member in await self._client.smembers(self._registry(epoch)):
-                number, nonce, partitions = member.decode().split(".")
-                if int(number) < epoch.epoch:
-                    old = EpochRef(epoch.deployment, int(number), nonce, epoch.tier)
-                    removed += await self._remove(old, int(partitions), member)
+                try:
+                    number, nonce, partitions = member.decode().split(".")
+                    old, count = EpochRef(epoch.deployment, int(number), nonce, epoch.tier), int(partitions)
+                except ValueError:  # nobody of us has put that here
+                    continue
+                if old.epoch < epoch.epoch:
+                    removed += await self._remove(old, count, member)
         return removed
 
     async def remove(self, epoch: EpochRef, partitions: int) -> None:

@@ -1,44 +1,28 @@
-"""Capturing: what the one replica with the capture lease does, from finding where to begin to feeding the stream.
+"""Capturing: what the one replica with the capture lease does: feed the change stream, watch, run the reconcile.
 
-Invariants: a term begins where everything was synced or durable, never later; a tier that is not whole, and a
-position that cannot be resumed, each lead to a new epoch, and the second also to a reconcile; faults end the term
-and the next one begins from what MongoDB says, so there is one way to start and to recover.
+Invariants: whatever goes wrong ends the term, and the next one begins from what MongoDB says (`beginning.py`), so there
+is one way to start and to recover; an outage of Typesense or of a job never ends a term.
 """
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
-from motor.motor_asyncio import AsyncIOMotorClient
-
-from tsync_stream.config import Settings
-from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.positions import (
     Pipeline,
-    PositionStore,
     ReconcileNeed,
-    new_nonce,
-    synced_position,
 )
 from tsync_stream.coordination.sharing import CAPTURE
-from tsync_stream.coordination.term import BatchLost, CapturedChanges, CaptureTerm, EntryBatch
-from tsync_stream.dead_letters import DeadLetters
+from tsync_stream.coordination.term import BatchLost, CapturedChanges, CaptureTerm
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, Fenced, PositionLost, TierLost, TsyncError
 from tsync_stream.jobs.reconcile import DONE, MAX_WAITING_BATCHES, Reconcile, ReconcileTools
-from tsync_stream.model import EpochRef, Head, Position, Route, Token
-from tsync_stream.observe.health import Health
-from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.base import Tier
-from tsync_stream.replica.epoch_watch import EpochWatch
-from tsync_stream.replica.fingerprint import changes, prepare_collection, take_fingerprint
-from tsync_stream.source.change_stream import ChangeBatch, ChangeStream
+from tsync_stream.model import Token
+from tsync_stream.replica.beginning import Beginning, CaptureTools, Trouble, open_stream
+from tsync_stream.source.change_stream import ChangeBatch
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.target.typesense import TypesenseTarget
-from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
 
@@ -56,34 +40,14 @@ class TermOver(TsyncError):
     """Nothing is wrong: the epoch document asks for something that a new term begins with."""
 
 
-@dataclass(slots=True)
-class CaptureTools:
-    """What capturing works with."""
-
-    settings: Settings
-    route: Route
-    client: AsyncIOMotorClient[Any]
-    leases: LeaseKeeper
-    epochs: EpochWatch
-    positions: PositionStore
-    tiers: Mapping[str, Tier]
-    target: TypesenseTarget
-    dead_letters: DeadLetters
-    send_changes: Callable[[CapturedChanges], Awaitable[object]]
-    send_entries: Callable[[EntryBatch], Awaitable[object]]
-    health: Health
-    metrics: Metrics
-    wake: Wake
-
-
 class Capturing:
     """`run` captures whenever this replica holds the capture lease, until `stop`."""
 
     def __init__(self, tools: CaptureTools) -> None:
         self._tools = tools
         self._stopping = False
-        self._tier_lost = ""
-        self._position_lost = ""
+        self._beginning = Beginning(tools)
+        self._trouble = Trouble()
         self._queue_full = False
         self._short_terms = 0
 
@@ -101,7 +65,9 @@ class Capturing:
                 # Every term has a fence of its own: barriers are in one order only within a term, and what an
                 # older term sent late must not be taken for the present one's.
                 held = await tools.leases.raise_fence(CAPTURE)
-                if held is not None:
+                if held is None:
+                    self._trouble = Trouble()  # it is somebody else's to deal with now
+                else:
                     await self._run_term(held.fence)
             except TsyncError as error:
                 self._note(error)
@@ -111,15 +77,15 @@ class Capturing:
             await self._pause()
 
     def _note(self, error: TsyncError) -> None:
-        """Say why a term ended and what happens next; the next `_begin` does it."""
+        """Say why a term ended and what happens next; the next beginning does it."""
         health = self._tools.health
         if isinstance(error, TermOver):
             log.info("capture: %s; beginning again", error)
         elif isinstance(error, TierLost):
-            self._tier_lost = str(error)
+            self._trouble = replace(self._trouble, tier=str(error))
             health.red("tier", f"{error}; opening the next epoch from the synced position")
         elif isinstance(error, PositionLost):
-            self._position_lost = str(error)
+            self._trouble = replace(self._trouble, position=str(error))
             health.red("position", f"{error}; a reconcile will repair it")
         elif isinstance(error, Fenced):
             log.warning("capture: %s; leaving it to them", error)
@@ -128,7 +94,8 @@ class Capturing:
             health.red("capture", f"{error}; trying again until it is mended", needs_person=person)
 
     async def _run_term(self, fence: int) -> None:
-        term = await self._begin(fence)
+        term = await self._beginning.begin(fence, self._trouble)
+        self._trouble = Trouble()
         tools = self._tools
         tools.metrics.capturing.set(1)
         for check in ("capture", "position", "tier"):
@@ -144,133 +111,13 @@ class Capturing:
                 await self._drain(term)
             term.fail(TermOver("the term is over"))
 
-    # -- where to begin ------------------------------------------------------------------------------------------
-
-    async def _begin(self, fence: int) -> CaptureTerm:
-        """The term that goes on from what is stored: the same epoch if its tier is whole, the next one otherwise."""
-        tools = self._tools
-        stored = await tools.positions.load()
-        fingerprint = await self._fingerprint(stored)
-        if stored is None:
-            return await self._first_start(fence, fingerprint)
-        if stored.partitions != tools.settings.partitions:
-            raise ConfigurationError(
-                f"PARTITIONS: the pipeline has {stored.partitions}; set PARTITIONS={stored.partitions}"
-            )
-        differing = changes(stored.fingerprint, fingerprint)
-        lost = f"changed: {', '.join(differing)}" if differing else self._position_lost
-        if lost:
-            need = ReconcileNeed(new_nonce(), lost)
-            following = stored.next_epoch(fence, self._choose_tier(), await self._position_of_now(), need)
-            return await self._open_epoch(stored, replace(following, fingerprint=fingerprint), lost)
-        doubt = self._tier_lost or (stored.doubt.reason if stored.doubt else "")
-        if doubt:
-            following = stored.next_epoch(fence, self._choose_tier(), await self._synced(stored), stored.reconcile)
-            return await self._open_epoch(stored, following, doubt)
-        return await self._continue(stored, fence)
-
-    async def _fingerprint(self, stored: Pipeline | None) -> dict[str, Any]:
-        """The present fingerprint. While Typesense cannot be asked, its part is taken as unchanged: capture goes on."""
-        tools = self._tools
-        try:
-            schema = await prepare_collection(tools.target, tools.settings)
-        except TsyncError:
-            if stored is None:
-                raise
-            schema = {"created_at": stored.fingerprint["target_created_at"]}
-        return await take_fingerprint(tools.client, tools.route, schema, tools.settings)
-
-    async def _first_start(self, fence: int, fingerprint: Mapping[str, Any]) -> CaptureTerm:
-        tools = self._tools
-        start = await self._position_of_now()
-        epoch = EpochRef(secrets.token_hex(4), 1, new_nonce(), self._choose_tier())
-        pipeline = Pipeline(
-            epoch=epoch,
-            capture_fence=fence,
-            partitions=tools.settings.partitions,
-            began=start,
-            captured=start,
-            fingerprint=fingerprint,
-            reconcile=ReconcileNeed(new_nonce(), "the first start"),
-        )
-        tier = tools.tiers[epoch.tier]
-        await tier.create(epoch, pipeline.partitions, fence, start.token)
-        if not await tools.positions.create(pipeline):
-            await tier.remove(epoch, pipeline.partitions)
-            raise Fenced("another replica made the first epoch")
-        log.info("capture: first start, deployment %s: every document is queued", epoch.deployment)
-        return self._term(pipeline, _empty_heads(pipeline), start)
-
-    async def _open_epoch(self, stored: Pipeline, following: Pipeline, reason: str) -> CaptureTerm:
-        """First the new streams, then the compare-and-set that makes them the queue, then the clean-up."""
-        tools = self._tools
-        tier = tools.tiers[following.epoch.tier]
-        await tier.create(following.epoch, following.partitions, following.capture_fence, following.began.token)
-        if not await tools.positions.replace(stored, following):
-            await tier.remove(following.epoch, following.partitions)
-            raise Fenced("the epoch document changed meanwhile")
-        self._tier_lost = self._position_lost = ""
-        tools.metrics.epochs_opened.inc()
-        log.warning("capture: epoch %d on the %s tier (%s)", following.epoch.epoch, tier.name, reason)
-        try:
-            await tier.remove_older(following.epoch)
-        except TsyncError as error:
-            log.warning("capture: older epochs are not removed yet: %s; the next epoch tries again", error)
-        return self._term(following, _empty_heads(following), following.began)
-
-    async def _continue(self, pipeline: Pipeline, fence: int) -> CaptureTerm:
-        """Go on in the same epoch from the smallest head's token; the jobs from their synced cursors."""
-        tools = self._tools
-        tier = tools.tiers[pipeline.epoch.tier]
-        try:
-            heads = await tier.take_over(pipeline.epoch, pipeline.partitions, fence)
-        except Fenced as error:
-            if await tools.leases.confirm(CAPTURE, fence):
-                # Nobody newer: the tier's fences are from a state database that was restored or is lost.
-                raise TierLost(f"{tier.name}: its fences are newer than the state database's") from error
-            raise
-        records = await tools.positions.records()
-        for partition, record in records.items():
-            same_epoch = record.order.epoch == pipeline.epoch.epoch
-            if partition < len(heads) and same_epoch and record.number > heads[partition].last_number:
-                raise TierLost(f"partition {partition}: entries that were synced are gone from the stream")
-        synced = synced_position(pipeline, records)
-        token = min((head.token for head in heads), key=_token_order)
-        start = Position(token, synced.cluster_time, synced.cursors)
-        following = replace(pipeline, capture_fence=fence, began=synced, captured=start)
-        if not await tools.positions.replace(pipeline, following):
-            raise Fenced("the epoch document changed meanwhile")
-        log.info("capture: going on in epoch %d on %s", pipeline.epoch.epoch, tier.name)
-        return self._term(following, heads, start)
-
-    async def _synced(self, pipeline: Pipeline) -> Position:
-        return synced_position(pipeline, await self._tools.positions.records())
-
-    async def _position_of_now(self) -> Position:
-        """Where a stream that is opened now begins: what changes from here on will be in it."""
-        stream = await self._open_stream(None)
-        try:
-            batch = await stream.next_batch(1, MONITOR_INTERVAL_S)
-        finally:
-            await stream.close()
-        return Position(batch.token, batch.cluster_time)
-
-    def _choose_tier(self) -> str:
-        return "primary"
-
-    def _term(self, pipeline: Pipeline, heads: list[Head] | Any, start: Position) -> CaptureTerm:
-        tier = self._tools.tiers[pipeline.epoch.tier]
-        return CaptureTerm(pipeline, tier, self._tools.route, heads, start)
-
-    # -- a term's work -------------------------------------------------------------------------------------------
-
     async def _feed(self, term: CaptureTerm) -> None:
         """Read whole batches of the change stream into the capture agent's channel, until stopped."""
         tools, buffer = self._tools, self._tools.settings.buffer
         read_size = buffer.max_buffer_size
         wait_s = min(MONITOR_INTERVAL_S, buffer.flush_interval_s)
         token: Token = term.appended.token
-        stream = await self._open_stream(token)
+        stream = await open_stream(tools, token)
         try:
             while not self._stopping:
                 if self._queue_full:
@@ -284,11 +131,6 @@ class Capturing:
                 token = batch.token
         finally:
             await stream.close()
-
-    async def _open_stream(self, after: Token | None) -> ChangeStream:
-        tools = self._tools
-        database = tools.client[tools.route.database]
-        return await ChangeStream.open(database, tools.route.collection, after, tools.settings.buffer.batch_size)
 
     async def _monitor(self, term: CaptureTerm) -> None:
         """Once a second: is it still ours, is the tier in doubt, how far are we, is the reconcile done?"""
@@ -318,7 +160,7 @@ class Capturing:
         if stored.reconcile is None:
             return
         job = stored.reconcile.job
-        cursor = (await self._synced(stored)).cursors.get(job)
+        cursor = (await self._tools.positions.synced(stored)).cursors.get(job)
         if cursor is not None and cursor["phase"] == DONE:
             await self._tools.positions.clear_reconcile(stored, job)
             term.pipeline = replace(term.pipeline, reconcile=None)
@@ -341,7 +183,7 @@ class Capturing:
         for partition, entries in enumerate(backlog):
             tools.metrics.backlog_entries.labels(str(partition)).set(entries)
         tools.metrics.epoch.set(term.pipeline.epoch.epoch)
-        synced = await self._synced(stored)
+        synced = await self._tools.positions.synced(stored)
         behind = sum(backlog) > 0 or term.in_flight > 0
         tools.metrics.lag_seconds.set(max(0.0, time.time() - synced.cluster_time.time) if behind else 0.0)
         limit = tools.settings.max_backlog
@@ -422,15 +264,6 @@ class Capturing:
         """Not at all after a term that lasted; longer and longer after terms that ended as soon as they began."""
         if not self._stopping:
             await self._tools.wake.wait(PAUSE_AFTER_FAULT_S * self._short_terms)
-
-
-def _token_order(token: Token) -> str:
-    """Resume tokens are key strings: in hexadecimal they sort as the changes do."""
-    return str(token["_data"])
-
-
-def _empty_heads(pipeline: Pipeline) -> list[Head]:
-    return [Head(0, 0, pipeline.began.token) for _ in range(pipeline.partitions)]
 
 
 async def _first_to_end(work: list[Coroutine[Any, Any, None]]) -> None:

@@ -30,7 +30,8 @@ from tsync_stream.queue.base import Tier
 from tsync_stream.queue.batches import SyncBatch
 from tsync_stream.queue.redis_streams import RedisStreams
 from tsync_stream.rechecks import Rechecks
-from tsync_stream.replica.capturing import CaptureTools, Capturing
+from tsync_stream.replica.beginning import CaptureTools
+from tsync_stream.replica.capturing import Capturing
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.lane import Lane, LaneTools
 from tsync_stream.replica.reader import Reader

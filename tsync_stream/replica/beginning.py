@@ -1,0 +1,205 @@
+"""Where a capture term begins: in the same epoch if its tier is whole, otherwise in the next; or at the first start.
+
+Invariants: a term begins where everything was synced or durable, never later. A new epoch is opened by one
+compare-and-set, after its streams exist. A position that cannot be resumed, and a fingerprint that differs, bring the
+need of a reconcile with the new epoch.
+"""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorClient
+
+from tsync_stream.config import Settings
+from tsync_stream.coordination.leases import LeaseKeeper
+from tsync_stream.coordination.positions import (
+    Pipeline,
+    PositionStore,
+    ReconcileNeed,
+    new_nonce,
+    synced_position,
+)
+from tsync_stream.coordination.sharing import CAPTURE
+from tsync_stream.coordination.term import CapturedChanges, CaptureTerm, EntryBatch
+from tsync_stream.dead_letters import DeadLetters
+from tsync_stream.errors import ConfigurationError, Fenced, TierLost, TsyncError
+from tsync_stream.model import EpochRef, Head, Position, Route, Token
+from tsync_stream.observe.health import Health
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.queue.base import Tier
+from tsync_stream.replica.epoch_watch import EpochWatch
+from tsync_stream.replica.fingerprint import changes, prepare_collection, take_fingerprint
+from tsync_stream.source.change_stream import ChangeStream
+from tsync_stream.target.typesense import TypesenseTarget
+from tsync_stream.wake import Wake
+
+log = logging.getLogger(__name__)
+
+POSITION_WAIT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why the last term ended, where that decides how the next one begins; "" where nothing is known."""
+
+    tier: str = ""
+    position: str = ""
+
+
+@dataclass(slots=True)
+class CaptureTools:
+    """What capturing works with."""
+
+    settings: Settings
+    route: Route
+    client: AsyncIOMotorClient[Any]
+    leases: LeaseKeeper
+    epochs: EpochWatch
+    positions: PositionStore
+    tiers: Mapping[str, Tier]
+    target: TypesenseTarget
+    dead_letters: DeadLetters
+    send_changes: Callable[[CapturedChanges], Awaitable[object]]
+    send_entries: Callable[[EntryBatch], Awaitable[object]]
+    health: Health
+    metrics: Metrics
+    wake: Wake
+
+
+async def open_stream(tools: CaptureTools, after: Token | None) -> ChangeStream:
+    """The source's change stream after a token, or from now. Raises the errors of `errors.from_mongo`."""
+    database = tools.client[tools.route.database]
+    return await ChangeStream.open(database, tools.route.collection, after, tools.settings.buffer.batch_size)
+
+
+class Beginning:
+    """Finds and stores where a term begins."""
+
+    def __init__(self, tools: CaptureTools) -> None:
+        self._tools = tools
+
+    async def begin(self, fence: int, trouble: Trouble) -> CaptureTerm:
+        """The term that goes on from what is stored: the same epoch if its tier is whole, the next one otherwise."""
+        tools = self._tools
+        stored = await tools.positions.load()
+        fingerprint = await self._fingerprint(stored)
+        if stored is None:
+            return await self._first_start(fence, fingerprint)
+        if stored.partitions != tools.settings.partitions:
+            raise ConfigurationError(
+                f"PARTITIONS: the pipeline has {stored.partitions}; set PARTITIONS={stored.partitions}"
+            )
+        differing = changes(stored.fingerprint, fingerprint)
+        lost = f"changed: {', '.join(differing)}" if differing else trouble.position
+        if lost:
+            need = ReconcileNeed(new_nonce(), lost)
+            following = stored.next_epoch(fence, self._choose_tier(), await self._position_of_now(), need)
+            return await self._open_epoch(stored, replace(following, fingerprint=fingerprint), lost)
+        doubt = trouble.tier or (stored.doubt.reason if stored.doubt else "")
+        if doubt:
+            following = stored.next_epoch(
+                fence, self._choose_tier(), await self._tools.positions.synced(stored), stored.reconcile
+            )
+            return await self._open_epoch(stored, following, doubt)
+        return await self._continue(stored, fence)
+
+    async def _fingerprint(self, stored: Pipeline | None) -> dict[str, Any]:
+        """The present fingerprint. While Typesense cannot be asked, its part is taken as unchanged: capture goes on."""
+        tools = self._tools
+        try:
+            schema = await prepare_collection(tools.target, tools.settings)
+        except TsyncError:
+            if stored is None:
+                raise
+            schema = {"created_at": stored.fingerprint["target_created_at"]}
+        return await take_fingerprint(tools.client, tools.route, schema, tools.settings)
+
+    async def _first_start(self, fence: int, fingerprint: Mapping[str, Any]) -> CaptureTerm:
+        tools = self._tools
+        start = await self._position_of_now()
+        epoch = EpochRef(secrets.token_hex(4), 1, new_nonce(), self._choose_tier())
+        pipeline = Pipeline(
+            epoch=epoch,
+            capture_fence=fence,
+            partitions=tools.settings.partitions,
+            began=start,
+            captured=start,
+            fingerprint=fingerprint,
+            reconcile=ReconcileNeed(new_nonce(), "the first start"),
+        )
+        tier = tools.tiers[epoch.tier]
+        await tier.create(epoch, pipeline.partitions, fence, start.token)
+        if not await tools.positions.create(pipeline):
+            await tier.remove(epoch, pipeline.partitions)
+            raise Fenced("another replica made the first epoch")
+        log.info("capture: first start, deployment %s: every document is queued", epoch.deployment)
+        return self._term(pipeline, _empty_heads(pipeline), start)
+
+    async def _open_epoch(self, stored: Pipeline, following: Pipeline, reason: str) -> CaptureTerm:
+        """First the new streams, then the compare-and-set that makes them the queue, then the clean-up."""
+        tools = self._tools
+        tier = tools.tiers[following.epoch.tier]
+        await tier.create(following.epoch, following.partitions, following.capture_fence, following.began.token)
+        if not await tools.positions.replace(stored, following):
+            await tier.remove(following.epoch, following.partitions)
+            raise Fenced("the epoch document changed meanwhile")
+        tools.metrics.epochs_opened.inc()
+        log.warning("capture: epoch %d on the %s tier (%s)", following.epoch.epoch, tier.name, reason)
+        try:
+            await tier.remove_older(following.epoch)
+        except TsyncError as error:
+            log.warning("capture: older epochs are not removed yet: %s; the next epoch tries again", error)
+        return self._term(following, _empty_heads(following), following.began)
+
+    async def _continue(self, pipeline: Pipeline, fence: int) -> CaptureTerm:
+        """Go on in the same epoch from the smallest head's token; the jobs from their synced cursors."""
+        tools = self._tools
+        tier = tools.tiers[pipeline.epoch.tier]
+        try:
+            heads = await tier.take_over(pipeline.epoch, pipeline.partitions, fence)
+        except Fenced as error:
+            if await tools.leases.confirm(CAPTURE, fence):
+                # Nobody newer: the tier's fences are from a state database that was restored or is lost.
+                raise TierLost(f"{tier.name}: its fences are newer than the state database's") from error
+            raise
+        records = await tools.positions.records()
+        for partition, record in records.items():
+            same_epoch = record.order.epoch == pipeline.epoch.epoch
+            if partition < len(heads) and same_epoch and record.number > heads[partition].last_number:
+                raise TierLost(f"partition {partition}: entries that were synced are gone from the stream")
+        synced = synced_position(pipeline, records)
+        token = min((head.token for head in heads), key=_token_order)
+        start = Position(token, synced.cluster_time, synced.cursors)
+        following = replace(pipeline, capture_fence=fence, began=synced, captured=start)
+        if not await tools.positions.replace(pipeline, following):
+            raise Fenced("the epoch document changed meanwhile")
+        log.info("capture: going on in epoch %d on %s", pipeline.epoch.epoch, tier.name)
+        return self._term(following, heads, start)
+
+    async def _position_of_now(self) -> Position:
+        """Where a stream that is opened now begins: what changes from here on will be in it."""
+        stream = await open_stream(self._tools, None)
+        try:
+            batch = await stream.next_batch(1, POSITION_WAIT_S)
+        finally:
+            await stream.close()
+        return Position(batch.token, batch.cluster_time)
+
+    def _choose_tier(self) -> str:
+        return "primary"
+
+    def _term(self, pipeline: Pipeline, heads: list[Head] | Any, start: Position) -> CaptureTerm:
+        tier = self._tools.tiers[pipeline.epoch.tier]
+        return CaptureTerm(pipeline, tier, self._tools.route, heads, start)
+
+
+def _token_order(token: Token) -> str:
+    """Resume tokens are key strings: in hexadecimal they sort as the changes do."""
+    return str(token["_data"])
+
+
+def _empty_heads(pipeline: Pipeline) -> list[Head]:
+    return [Head(0, 0, pipeline.began.token) for _ in range(pipeline.partitions)]
