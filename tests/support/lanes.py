@@ -63,6 +63,7 @@ class MemoryTier:
     async def read(
         self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float
     ) -> PartitionEntries:
+        await asyncio.sleep(wait_s)
         found: dict[int, list[QueuedEntry]] = {}
         for partition in partitions:
             delivered = self.delivered.get(partition, 0)
