@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.support.comparison import wait_for
+from tests.support.worker import free_port
 
 _BOUND_S = 60.0
 _DEMO = [sys.executable, "-m", "tsync_stream.demo"]
@@ -78,7 +79,15 @@ def _environment() -> dict[str, str]:
     """Settings that lead elsewhere, which the demo must not follow, and a terminal of a known size."""
     others = {name: value for name, value in os.environ.items() if name not in ("DEMO_SECONDS", "NO_COLOR")}
     elsewhere = {"MONGODB_URI": "mongodb://localhost:1", "TYPESENSE_API_KEY": "secret", "TYPESENSE_PORT": "1"}
-    return {**others, **elsewhere, "TERM": "xterm", "COLUMNS": "100", "LINES": "40", "PYTHONUNBUFFERED": "1"}
+    return {
+        **others,
+        **elsewhere,
+        "WEB_PORT": str(free_port()),
+        "TERM": "xterm",
+        "COLUMNS": "100",
+        "LINES": "40",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 def _left_behind(directory: Path) -> list[str]:
