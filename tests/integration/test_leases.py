@@ -165,6 +165,24 @@ async def test_a_replica_that_was_declared_expired_starts_over_without_leases(
     assert await state[LEASES].find_one({"_id": f"replica:{old_name}"}) is None, "nobody needs its record any more"
 
 
+async def test_a_holder_that_renews_at_the_last_moment_is_not_declared_expired(
+    make: Make, boot_clock: Clock, state: Database
+) -> None:
+    a = await make("a")
+    await step(a)
+    b = await make("b")
+    await step(b)
+    boot_clock.forward(PATIENCE * TTL_S + 1)
+    seen = await state[LEASES].find_one({"_id": f"replica:{a.replica}"})
+    assert seen is not None
+    await a._renew()
+    await b._expire_stale({a.replica: seen})  # what it read is old by now
+    assert believed(a) == ALL
+    name = a.replica
+    await a._renew()
+    assert (a.replica, believed(a)) == (name, ALL)
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_two_replicas_ever_believe_in_one_lease(make: Make, boot_clock: Clock, seed: int) -> None:
     generator = random.Random(seed)

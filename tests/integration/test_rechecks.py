@@ -124,12 +124,12 @@ async def test_no_more_than_the_limit_are_due_at_once(rechecks: Rechecks, boot_c
     await rechecks.add(doubtful(range(10)))
     await due_keys(rechecks)
     boot_clock.forward(FIRST_S + 0.1)
-    found: list[Key] = []
+    batches = []
     for _ in range(3):
-        batch = await rechecks.due([0], 4)
-        found += [recheck.key for recheck in batch]
-        await rechecks.done(batch)
-    assert sorted(found) == list(range(10))
+        batches.append(await rechecks.due([0], 4))
+        await rechecks.done(batches[-1])
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    assert sorted(recheck.key for batch in batches for recheck in batch) == list(range(10))
 
 
 async def test_a_key_is_there_once_however_it_is_written(rechecks: Rechecks) -> None:

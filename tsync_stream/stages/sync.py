@@ -118,8 +118,13 @@ class Sync:
             async for documents in reading:
                 for document in documents:
                     document_id = typesense_id(document["_id"])
-                    if document_id in plan.keys_by_id:  # a collation may find others' keys too
-                        await self._put(document_id, document, found, write)
+                    if document_id not in plan.keys_by_id:
+                        continue  # a collation finds others' keys too
+                    line = self._line(document_id, document, found, write)
+                    if line is not None:
+                        if write.is_full_for(line):
+                            await write.flush()
+                        write.add(document["_id"], line)
         await write.flush()
         gone = [document_id for document_id in plan.keys_by_id if document_id not in found]
         await write.delete(gone)
@@ -129,22 +134,23 @@ class Sync:
         self._count(write, gone)
         return SyncResult(write.written, len(gone), len(write.letters))
 
-    async def _put(self, document_id: str, document: Mapping[str, Any], found: dict[str, Key], write: "_Write") -> None:
-        """Map one document and add it to the request; the first key in BSON order owns the Typesense id."""
+    def _line(
+        self, document_id: str, document: Mapping[str, Any], found: dict[str, Key], write: "_Write"
+    ) -> bytes | None:
+        """A document as it is imported, or None if it cannot be; the first key in BSON order owns its Typesense id."""
         key = document["_id"]
         if document_id in found:
             other = type(found[document_id]).__name__
             write.reject(key, "id collision", f"a document with a key of type {other} has the same Typesense id")
-            return
+            return None
         found[document_id] = key
         try:
             mapped = map_document(document, self._mapping)
             self._checks.check(mapped)
-            line = encode_line(mapped)
+            return encode_line(mapped)
         except DocumentRejected as error:
             write.reject(key, error.reason, error.detail)
-            return
-        await write.add(key, line)
+            return None
 
     async def _resolve(self, plan: _Wanted, letters: Sequence[DeadLetter]) -> None:
         failed = {canonical_key(letter.key) for letter in letters}
@@ -183,10 +189,13 @@ class _Write:
         """This key becomes a dead letter."""
         self.letters.append(DeadLetter(self._route.name, key, reason, error))
 
-    async def add(self, key: Key, line: bytes) -> None:
-        """Add one document; sends what is there first if it would not fit."""
-        if self._lines and (self._bytes + len(line) > self._max_bytes or len(self._lines) >= self._max_lines):
-            await self.flush()
+    def is_full_for(self, line: bytes) -> bool:
+        """Whether the request has to be sent before this line is added."""
+        too_long = self._bytes + len(line) > self._max_bytes or len(self._lines) >= self._max_lines
+        return bool(self._lines) and too_long
+
+    def add(self, key: Key, line: bytes) -> None:
+        """Add one document to the request."""
         self._keys.append(key)
         self._lines.append(line)
         self._bytes += len(line)
