@@ -158,6 +158,17 @@ async def test_a_lease_that_goes_while_its_batch_is_written_makes_it_doubtful(be
     assert bench.lane.barriers == {}, "the new owner will pass it"
 
 
+async def test_a_write_that_outlived_its_lease_is_doubtful_though_nobody_followed_yet(bench: Bench) -> None:
+    async def expires(batch: SyncBatch) -> None:
+        bench.leases.take(0)
+        await synced(batch)
+
+    bench.sync = expires
+    bench.tier.put(0, "a")
+    bench.tier.put(1, "x")
+    assert await bench.steps(3) == [("sync", ["a", "x"]), ("doubt", ["a"]), ("ack", 0, [1]), ("ack", 1, [1])]
+
+
 @pytest.mark.parametrize("doubtful", [True, False])
 async def test_a_batch_is_given_up_when_its_lease_goes(bench: Bench, doubtful: bool) -> None:
     async def fails(batch: SyncBatch) -> None:
