@@ -4,6 +4,7 @@ The kind of a fault decides what happens next (docs/architecture.md, "Failures")
 
 =====================  =====================================================================
 DependencyUnavailable  wait and try again, for ever; nothing is acked; health names the server
+TierUnavailable        the same for who reads; who appends opens the next epoch on a tier that answers
 DocumentRejected       a dead letter for that key; the others go on
 ConfigurationError     stop taking work until a person mends the setting; no dead letters
 PositionLost           the change stream cannot be resumed: reconcile
@@ -40,6 +41,13 @@ class DependencyUnavailable(TsyncError):
         super().__init__(message)
 
 
+class TierUnavailable(DependencyUnavailable):
+    """A Redis is out of reach or busy, past its retries. What was asked of it may have been done."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, doubtful=True)
+
+
 class DocumentRejected(TsyncError):
     """One document cannot be written as it is."""
 
@@ -68,6 +76,8 @@ NOT_RESUMABLE_LABEL = "NonResumableChangeStreamError"
 # Unauthorized, AuthenticationFailed, and "not a replica set" (a change stream needs one).
 MONGO_CONFIGURATION_CODES = frozenset({13, 18, 40573})
 REDIS_CONFIGURATION_CODES = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
+# "ERR DB index is out of range", "ERR invalid DB index": the answers to SELECT.
+REDIS_DATABASE_WORDS = "DB index"
 REDIS_BUSY_CODES = frozenset({"LOADING", "BUSY", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN"})
 # Everything else that Redis answers with an error means that this server is not a queue for us now:
 # OOM, READONLY, MISCONF, NOREPLICAS, NOGROUP, WRONGTYPE, UNKNOWN command.
@@ -98,9 +108,11 @@ def from_redis(error: Exception, tier: str) -> TsyncError:
     code = redis_code(error)
     if code in REDIS_CONFIGURATION_CODES or isinstance(error, redis.exceptions.AuthenticationError):
         return ConfigurationError(f"{tier.upper()}_REDIS_PASSWORD: the {tier} Redis refuses it ({code or name})")
+    if isinstance(error, redis.exceptions.ResponseError) and REDIS_DATABASE_WORDS in str(error):
+        return ConfigurationError(f"{tier.upper()}_REDIS_DB: the {tier} Redis has no database of this number")
     unreachable = isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError | OSError)
     if code in REDIS_BUSY_CODES or unreachable:
-        return DependencyUnavailable(f"{tier} Redis: {code or name}", doubtful=True)
+        return TierUnavailable(f"{tier} Redis: {code or name}")
     return TierLost(f"{tier} Redis answers {code or name}")
 
 
@@ -111,6 +123,9 @@ def redis_code(error: Exception) -> str:
         redis.exceptions.OutOfMemoryError: "OOM",
         redis.exceptions.ReadOnlyError: "READONLY",
         redis.exceptions.NoPermissionError: "NOPERM",
+        redis.exceptions.MasterDownError: "MASTERDOWN",  # which is a ClusterDownError for redis-py
+        redis.exceptions.ClusterDownError: "CLUSTERDOWN",
+        redis.exceptions.TryAgainError: "TRYAGAIN",
     }
     for error_class, code in classes.items():
         if isinstance(error, error_class):

@@ -13,7 +13,7 @@ from tests.support.stack import Names
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost
 from tsync_stream.model import EpochRef
-from tsync_stream.queue.base import Tier
+from tsync_stream.queue.base import Found, Tier
 from tsync_stream.queue.redis_streams import RedisStreams
 
 OWNER = 11
@@ -52,6 +52,33 @@ async def locked(server: RedisTierServer) -> AsyncIterator[RedisTierServer]:
 # Memory, disk, replication
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("maxmemory", "1"), ("min-replicas-to-write", "1")], ids=["OOM", "NOREPLICAS"]
+)
+async def test_a_probe_is_refused_as_an_append_would_be(
+    server: RedisTierServer, tier: Tier, setting: str, value: str
+) -> None:
+    await tier.probe()
+    server.call("CONFIG", "SET", setting, value)
+    try:
+        with pytest.raises(TierLost):
+            await tier.probe()
+    finally:
+        server.call("CONFIG", "SET", setting, 0)
+    await tier.probe()
+    assert server.size() == 0, "a probe leaves nothing behind"
+
+
+async def test_a_probe_asks_for_room_for_the_backlog(server: RedisTierServer, tier: Tier) -> None:
+    server.call("CONFIG", "SET", "maxmemory", "100mb")
+    try:
+        await tier.probe(100_000)
+        with pytest.raises(TierLost, match="no room for the 1000000 entries"):
+            await tier.probe(1_000_000)
+    finally:
+        server.call("CONFIG", "SET", "maxmemory", 0)
+
+
 async def test_out_of_memory_means_lost_and_nothing_appended(
     no_memory_left: RedisTierServer, tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
@@ -72,11 +99,12 @@ async def test_out_of_memory_the_queue_can_still_be_emptied(
     server.call("CONFIG", "SET", "maxmemory", 1)
     try:
         assert keys((await read(tier, epoch, limit=2))[0]) == ["a", "b"]
-        assert await tier.own(epoch, {0: OWNER}) == {0: OWNER}
+        assert await tier.own(epoch, {0: OWNER}) == {0: Found(OWNER, 0)}
         claimed = await tier.claim(epoch, 0, "another", 10)
         assert claimed_keys(claimed) == ["a", "b"]
         assert list(await tier.ack(epoch, {0: ids(claimed.entries[0])}, {0: OWNER})) == []
         assert (await tier.backlog(epoch, PARTITIONS))[0] == 1
+        assert await tier.own(epoch, {0: OWNER}) == {0: Found(OWNER, 2)}
     finally:
         server.call("CONFIG", "SET", "maxmemory", 0)
 

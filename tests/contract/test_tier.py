@@ -22,7 +22,7 @@ from tests.contract.servers import TierServer
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tsync_stream.errors import Fenced, TierLost
 from tsync_stream.model import Barrier, BarrierOrder, Entry, EpochRef, Operation, Position
-from tsync_stream.queue.base import Append, Tier
+from tsync_stream.queue.base import Append, Found, Tier
 
 OWNER = 11
 
@@ -179,7 +179,7 @@ async def test_nothing_is_pending_at_the_beginning(tier: Tier, epoch: EpochRef, 
     await writer.append({0: ["a"]})
     claimed = await tier.claim(epoch, 0, "me", 10)
     assert claimed_keys(claimed) == []
-    assert (claimed.delivered_number, claimed.complete, claimed.missing) == (0, True, 0)
+    assert (claimed.delivered_number, claimed.complete) == (0, True)
 
 
 async def test_what_was_read_and_not_acked_is_claimed_in_order(
@@ -191,7 +191,7 @@ async def test_what_was_read_and_not_acked_is_claimed_in_order(
         claimed = await other.claim(epoch, 0, consumer, 10)
         assert claimed_keys(claimed) == ["a", "b", "c"]
         assert numbers(claimed.entries[0]) == [1, 2, 3]
-        assert (claimed.delivered_number, claimed.complete, claimed.missing) == (3, True, 0)
+        assert (claimed.delivered_number, claimed.complete) == (3, True)
 
 
 async def test_a_claim_of_a_limit_says_whether_there_is_more(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
@@ -216,21 +216,20 @@ async def test_what_is_acked_is_not_claimed(tier: Tier, epoch: EpochRef, writer:
     await writer.append({0: ["a", "b", "c"]})
     await tier.own(epoch, {0: OWNER})
     found = (await read(tier, epoch))[0]
-    await tier.ack(epoch, {0: [found[1].entry_id]}, {0: OWNER})
-    claimed = await tier.claim(epoch, 0, "me", 10)
-    assert (claimed_keys(claimed), claimed.missing) == (["a", "c"], 0)
+    await tier.ack(epoch, {0: [found[0].entry_id]}, {0: OWNER})
+    assert claimed_keys(await tier.claim(epoch, 0, "me", 10)) == ["b", "c"]
 
 
 @pytest.mark.parametrize("gone", [[b"1-5"], [b"2-5"], [b"3-5"], [b"1-5", b"2-5", b"3-5"]])
-async def test_pending_entries_that_are_gone_are_counted(
+async def test_pending_entries_that_are_gone_are_not_made_up_for(
     server: TierServer, tier: Tier, epoch: EpochRef, writer: Writer, gone: list[bytes]
 ) -> None:
     await writer.append({0: ["a", "b", "c", "d"]})
     await read(tier, epoch, limit=3)
     server.delete_entries(epoch, 0, *gone)
     claimed = await tier.claim(epoch, 0, "me", 10)
-    assert claimed.missing == len(gone)
-    assert len(claimed_keys(claimed)) == 3 - len(gone)
+    left = [number for number in (1, 2, 3) if f"{number}-5".encode() not in gone]
+    assert numbers(claimed.entries[0]) == left
     assert claimed.delivered_number == 3
 
 
@@ -295,15 +294,30 @@ async def test_nobody_acks_what_nobody_owns(tier: Tier, epoch: EpochRef, writer:
 
 
 async def test_an_owner_finds_the_fence_of_the_one_before(tier: Tier, other: Tier, epoch: EpochRef) -> None:
-    assert await tier.own(epoch, {0: 3, 2: 9}) == {0: 0, 2: 0}
-    assert await other.own(epoch, {0: 4, 1: 1, 2: 12}) == {0: 3, 1: 0, 2: 9}
-    assert await other.own(epoch, {0: 4}) == {0: 4}, "repeated, as if the reply had been lost"
+    assert await tier.own(epoch, {0: 3, 2: 9}) == {0: Found(0, 0), 2: Found(0, 0)}
+    assert await other.own(epoch, {0: 4, 1: 1, 2: 12}) == {0: Found(3, 0), 1: Found(0, 0), 2: Found(9, 0)}
+    assert await other.own(epoch, {0: 4}) == {0: Found(4, 0)}, "repeated, as if the reply had been lost"
+
+
+async def test_an_owner_finds_how_far_all_is_acked(
+    server: TierServer, tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    await writer.append({0: list(range(12)), 1: ["x"]})
+    await tier.own(epoch, {0: OWNER, 1: OWNER})
+    found = (await read(tier, epoch))[0]
+    for first, last in ((0, 1), (0, 1), (1, 11)):  # once more as if the reply had been lost
+        assert list(await tier.ack(epoch, {0: ids(found)[first:last]}, {0: OWNER})) == []
+        assert await other.own(epoch, {0: OWNER, 1: OWNER}) == {0: Found(OWNER, last), 1: Found(OWNER, 0)}
+    server.delete_entries(epoch, 0, b"12-5")
+    assert await other.own(epoch, {0: OWNER + 1}) == {0: Found(OWNER, 11)}, "what vanished is not taken for acked"
+    assert list(await tier.ack(epoch, {0: ids(found)[11:]}, {0: OWNER})) == [0]
+    assert await other.own(epoch, {0: OWNER + 1}) == {0: Found(OWNER + 1, 11)}, "nor what a former owner acks"
 
 
 async def test_an_older_owner_finds_the_newer_ones_fence_and_leaves_it(tier: Tier, epoch: EpochRef) -> None:
     await tier.own(epoch, {0: 10})
-    assert await tier.own(epoch, {0: 9}) == {0: 10}, "9 is before 10, though not as text"
-    assert await tier.own(epoch, {0: 11}) == {0: 10}
+    assert await tier.own(epoch, {0: 9}) == {0: Found(10, 0)}, "9 is before 10, though not as text"
+    assert await tier.own(epoch, {0: 11}) == {0: Found(10, 0)}
 
 
 async def test_the_backlog_is_what_is_not_acked_read_or_not(tier: Tier, epoch: EpochRef, writer: Writer) -> None:

@@ -12,6 +12,7 @@ from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.errors import TsyncError
 from tsync_stream.model import BEGINNING_OF_TIME
+from tsync_stream.state import LEASES
 
 
 @pytest.fixture
@@ -64,6 +65,20 @@ async def test_a_renewal_tells_a_time_that_reads_must_not_be_older_than(make: Ma
     assert first > BEGINNING_OF_TIME
     await keeper._look()
     assert keeper.operation_time > first, "a new lease is a new beginning"
+
+
+async def test_leases_that_vanish_are_made_anew_and_nothing_of_before_is_trusted(
+    make: Make, boot_clock: Clock, state: Database
+) -> None:
+    a, b = await make("a"), await make("b")
+    await step(a, b)
+    await step(a, b)
+    await state[LEASES].drop()
+    for _ in range(3):
+        await step(a, b)
+    assert believed(a) | believed(b) == ALL
+    assert not believed(a) & believed(b)
+    assert all(held.after_expiry for keeper in (a, b) for held in keeper.held.values())
 
 
 # In real time

@@ -198,6 +198,16 @@ async def test_a_doubt_counts_for_its_own_epoch_only(store: PositionStore, store
     assert await store.load() == replace(stored, doubt=Doubt(1, "entries are gone"))
 
 
+async def test_a_doubt_is_not_overwritten_by_a_term_that_has_not_seen_it(
+    store: PositionStore, stored: Pipeline
+) -> None:
+    await store.report_doubt(stored.epoch, "entries are gone")
+    assert not await store.replace(stored, replace(stored, capture_fence=FENCE + 1))
+    doubted = replace(stored, doubt=Doubt(1, "entries are gone"))
+    assert await store.load() == doubted
+    assert await store.replace(doubted, after(doubted))
+
+
 async def test_an_outage_of_mongodb_is_one_of_the_known_kinds(
     store: PositionStore, stored: Pipeline, client: Client, mongo_names: Names
 ) -> None:

@@ -21,7 +21,7 @@ from tsync_stream.dead_letters import DeadLetter, DeadLetters
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.errors import ConfigurationError, PositionLost, TierLost
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, EpochRef, Route
-from tsync_stream.queue.base import Append, Tier
+from tsync_stream.queue.base import Append, Found, Tier
 from tsync_stream.queue.format import encode_entry
 from tsync_stream.replica.fingerprint import prepare_collection
 from tsync_stream.source.change_stream import ChangeStream
@@ -194,11 +194,11 @@ async def test_a_foreign_group_is_not_taken_for_ours(server: RedisTierServer, ti
 
 
 async def test_an_owner_stays_the_owner_without_memory(server: RedisTierServer, tier: Tier, epoch: EpochRef) -> None:
-    assert await tier.own(epoch, {0: 3}) == {0: 0}
+    assert await tier.own(epoch, {0: 3}) == {0: Found(0, 0)}
     before = server.call("CONFIG", "GET", "maxmemory")
     server.call("CONFIG", "SET", "maxmemory", "1")
     try:
-        assert await tier.own(epoch, {0: 3}) == {0: 3}
+        assert await tier.own(epoch, {0: 3}) == {0: Found(3, 0)}
     finally:
         server.call("CONFIG", "SET", "maxmemory", before["maxmemory"])
 

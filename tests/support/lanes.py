@@ -13,7 +13,7 @@ from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, PartitionEntries, Position, QueuedEntry, Reason
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.base import Claimed
+from tsync_stream.queue.base import Claimed, Found
 from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.replica.lane import Lane, LaneTools
 from tsync_stream.wake import Wake
@@ -32,6 +32,7 @@ class MemoryTier:
     last: dict[int, int] = field(default_factory=dict)
     delivered: dict[int, int] = field(default_factory=dict)
     owners: dict[int, int] = field(default_factory=dict)
+    acked: dict[int, int] = field(default_factory=dict)
 
     def put(self, partition: int, *items: Key | Barrier) -> None:
         """Append keys and barriers."""
@@ -47,18 +48,18 @@ class MemoryTier:
 
     def begin_again(self) -> None:
         """As the tier of a new epoch is."""
-        for state in (self.streams, self.last, self.delivered, self.owners):
+        for state in (self.streams, self.last, self.delivered, self.owners, self.acked):
             state.clear()
 
-    async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, int]:
-        found = {partition: self.owners.get(partition, 0) for partition in fences}
-        self.owners |= {partition: max(fence, found[partition]) for partition, fence in fences.items()}
+    async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, Found]:
+        found = {partition: Found(self.owners.get(partition, 0), self.acked.get(partition, 0)) for partition in fences}
+        self.owners |= {partition: max(fence, found[partition].fence) for partition, fence in fences.items()}
         return found
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
         delivered = self.delivered.get(partition, 0)
         pending = [item for item in self.streams.get(partition, ()) if item.number <= delivered]
-        return Claimed({partition: pending[:limit]}, delivered, len(pending) <= limit, 0)
+        return Claimed({partition: pending[:limit]}, delivered, len(pending) <= limit)
 
     async def read(
         self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float
@@ -79,7 +80,9 @@ class MemoryTier:
         refused = [partition for partition, fence in fences.items() if self.owners.get(partition) != fence]
         for partition, ids in acks.items():
             if partition not in refused:
-                self.events.append(("ack", partition, [int(entry_id.split(b"-")[0]) for entry_id in ids]))
+                numbers = [int(entry_id.split(b"-")[0]) for entry_id in ids]
+                self.acked[partition] = max(self.acked.get(partition, 0), *numbers)
+                self.events.append(("ack", partition, numbers))
                 self.streams[partition] = [item for item in self.streams[partition] if item.entry_id not in ids]
         return refused
 

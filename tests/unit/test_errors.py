@@ -18,6 +18,7 @@ from tsync_stream.errors import (
     Fenced,
     PositionLost,
     TierLost,
+    TierUnavailable,
     TsyncError,
     from_mongo,
     from_redis,
@@ -103,14 +104,19 @@ REDIS: list[tuple[str, Exception, type[TsyncError]]] = [
     ("a wrong password for Redis 5", redis_says("ERR invalid password"), ConfigurationError),
     ("a password where none is set", redis_says("ERR Client sent AUTH, but no password is set"), ConfigurationError),
     ("NOPERM", redis_says(f"NOPERM this user has no permissions {SECRET}"), ConfigurationError),
-    ("LOADING", redis_says("LOADING Redis is loading the dataset in memory"), DependencyUnavailable),
-    ("BUSY", redis_says("BUSY Redis is busy running a script."), DependencyUnavailable),
-    ("too many clients", redis_says("ERR max number of clients reached"), DependencyUnavailable),
-    ("connection refused", redis.exceptions.ConnectionError(SECRET), DependencyUnavailable),
-    ("no connection in the pool", redis.exceptions.MaxConnectionsError(SECRET), DependencyUnavailable),
-    ("time-out", redis.exceptions.TimeoutError(SECRET), DependencyUnavailable),
-    ("connection reset", ConnectionResetError(104, SECRET), DependencyUnavailable),
-    ("no route", OSError(113, SECRET), DependencyUnavailable),
+    ("a database that is not there", redis_says("ERR DB index is out of range"), ConfigurationError),
+    ("a database that no server has", redis_says("ERR invalid DB index"), ConfigurationError),
+    ("LOADING", redis_says("LOADING Redis is loading the dataset in memory"), TierUnavailable),
+    ("BUSY", redis_says("BUSY Redis is busy running a script."), TierUnavailable),
+    ("CLUSTERDOWN", redis_says("CLUSTERDOWN The cluster is down"), TierUnavailable),
+    ("TRYAGAIN", redis_says("TRYAGAIN Multiple keys request during rehashing of slot"), TierUnavailable),
+    ("MASTERDOWN", redis_says("MASTERDOWN Link with MASTER is down"), TierUnavailable),
+    ("too many clients", redis_says("ERR max number of clients reached"), TierUnavailable),
+    ("connection refused", redis.exceptions.ConnectionError(SECRET), TierUnavailable),
+    ("no connection in the pool", redis.exceptions.MaxConnectionsError(SECRET), TierUnavailable),
+    ("time-out", redis.exceptions.TimeoutError(SECRET), TierUnavailable),
+    ("connection reset", ConnectionResetError(104, SECRET), TierUnavailable),
+    ("no route", OSError(113, SECRET), TierUnavailable),
     ("OOM", redis_says(f"OOM command not allowed when used memory > 'maxmemory'. {SECRET}"), TierLost),
     ("OOM inside a script on Redis 6.2", redis_says(f"ERR Error running script: -OOM {SECRET}"), TierLost),
     ("READONLY", redis_says("READONLY You can't write against a read only replica."), TierLost),
@@ -137,7 +143,8 @@ def test_what_redis_means(error: Exception, kind: type[TsyncError], tier: str) -
     if isinstance(translated, DependencyUnavailable):
         assert translated.doubtful, "an append may have been done though its answer is an error"
     if isinstance(translated, ConfigurationError):
-        assert str(translated).startswith(f"{tier.upper()}_REDIS_PASSWORD: ")
+        setting = "DB" if "database" in str(translated) else "PASSWORD"
+        assert str(translated).startswith(f"{tier.upper()}_REDIS_{setting}: ")
 
 
 @pytest.mark.parametrize("code", ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOGROUP", "LOADING", "BUSY"])
@@ -223,6 +230,7 @@ def test_a_request_to_typesense_is_doubtful_unless_it_was_surely_never_sent(erro
 OURS: list[TsyncError] = [
     ConfigurationError("WEB_PORT: taken"),
     DependencyUnavailable("away"),
+    TierUnavailable("primary Redis: away"),
     DocumentRejected("unusable id", "it is an empty text"),
     PositionLost("gone"),
     TierLost("wiped"),
@@ -237,7 +245,7 @@ def test_an_error_of_ours_stays_what_it_is(error: TsyncError) -> None:
     assert from_typesense(error) is error
 
 
-def test_only_the_six_kinds_and_their_base_exist() -> None:
+def test_only_these_kinds_and_their_base_exist() -> None:
     kinds = {kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, TsyncError)}
     assert kinds == {TsyncError, *(type(error) for error in OURS)}, "a new kind belongs into these tables too"
 

@@ -12,7 +12,7 @@ Invariants:
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -134,13 +134,8 @@ class LeaseKeeper:
 
     async def start(self) -> None:
         """Create what is missing and announce ourselves. Raises the errors of `errors.from_mongo`."""
-        documents = [{"_id": name, "holder": None, "fence": 0, "clean": True} for name in self._names]
         async with translated():
-            try:
-                await self._collection.insert_many(documents, ordered=False)
-            except BulkWriteError as error:
-                if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
-                    raise
+            await self._create(self._names, clean=True)
             await self._announce()
 
     async def keep(self) -> None:
@@ -168,6 +163,14 @@ class LeaseKeeper:
             except TsyncError as error:
                 log.warning("leases: %s; trying again, leases last %.1f s more", error, max(0.0, self.time_left_s()))
             await asyncio.sleep(interval_s)
+
+    async def _create(self, names: Iterable[str], *, clean: bool) -> None:
+        documents = [{"_id": name, "holder": None, "fence": 0, "clean": clean} for name in names]
+        try:
+            await self._collection.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
+                raise
 
     async def _announce(self) -> None:
         """Under a new name, which is ours only when the others can see it."""
@@ -215,6 +218,11 @@ class LeaseKeeper:
                 for document in documents.values()
                 if str(document["_id"]).startswith("replica:")
             }
+            missing = [name for name in self._names if name not in documents]
+            if missing:
+                log.error("leases: %d are gone from the state database; making them anew", len(missing))
+                # Who held them may still write, and a partition's fence in the queue is newer: it will be noticed.
+                await self._create(missing, clean=False)
             await self._expire_stale(replicas)
             await self._forget_expired(replicas, leases)
             if me != self.replica or me not in replicas or replicas[me]["expired"]:

@@ -120,9 +120,13 @@ class PositionStore:
     async def replace(self, old: Pipeline, new: Pipeline) -> bool:
         """The compare-and-set by which a term or an epoch begins; False if `old` is not current any more.
 
-        The need of a reconcile is compared too: one that was asked for meanwhile must not be overwritten.
+        The need of a reconcile and the doubt are compared too: neither may be overwritten by who has not seen it.
         """
-        current = {**_term_filter(old), "reconcile": _need_to_bson(old.reconcile)}
+        current = {
+            **_term_filter(old),
+            "reconcile": _need_to_bson(old.reconcile),
+            "doubt": _doubt_to_bson(old.doubt),
+        }
         async with translated():
             result = await self._collection.replace_one(current, _pipeline_to_bson(new))
         # A write whose reply was lost was tried again by the driver, and then finds its own work.
@@ -161,7 +165,7 @@ class PositionStore:
         async with translated():
             await self._collection.update_one(
                 {"_id": _ID, "epoch": epoch.epoch, "nonce": epoch.nonce},
-                {"$set": {"doubt": {"epoch": epoch.epoch, "reason": reason}}},
+                {"$set": {"doubt": _doubt_to_bson(Doubt(epoch.epoch, reason))}},
             )
 
     async def record_barriers(self, barriers: Mapping[int, tuple[int, Barrier]]) -> None:
@@ -232,6 +236,10 @@ def _need_to_bson(need: ReconcileNeed | None) -> dict[str, Any] | None:
     return {"job": need.job, "reason": need.reason, "allow_mass_delete": need.allow_mass_delete}
 
 
+def _doubt_to_bson(doubt: Doubt | None) -> dict[str, Any] | None:
+    return None if doubt is None else {"epoch": doubt.epoch, "reason": doubt.reason}
+
+
 def _pipeline_to_bson(pipeline: Pipeline) -> dict[str, Any]:
     return {
         "deployment": pipeline.epoch.deployment,
@@ -244,7 +252,7 @@ def _pipeline_to_bson(pipeline: Pipeline) -> dict[str, Any]:
         "captured": position_to_bson(pipeline.captured),
         "fingerprint": dict(pipeline.fingerprint),
         "reconcile": _need_to_bson(pipeline.reconcile),
-        "doubt": None if pipeline.doubt is None else {"epoch": pipeline.doubt.epoch, "reason": pipeline.doubt.reason},
+        "doubt": _doubt_to_bson(pipeline.doubt),
     }
 
 

@@ -156,8 +156,9 @@ class RedisServer(Server):
             )
         ) as client:
             try:
+                client.ping()  # unlike INFO, not answered while LOADING
                 facts = client.info("server")
-            except redis.RedisError:  # not listening yet, or LOADING
+            except redis.RedisError:  # not listening yet, or not ready
                 return None
         return str(facts.get("valkey_version") or facts["redis_version"])
 

@@ -7,6 +7,8 @@ Invariants that every tier keeps, and that the contract suite checks on each:
 - Repeating an append whose reply was lost changes nothing and succeeds.
 - What was read and not acked is given out again by `claim`, in order.
 - An ack under an old fence changes nothing and names the partitions that refused it.
+- How far a partition is acked is kept beside its owner's fence. So whoever begins to read knows which number comes
+  first, and entries that vanished are noticed whatever happened since, by whom they concern.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -33,17 +35,21 @@ class Append:
 class Tier(Protocol):
     """A place that can be the queue for an epoch.
 
-    Every call raises `DependencyUnavailable` when the server cannot be reached or answered too late, and
-    `TierLost` when it answers but is not what we remember (empty, shortened, read-only, out of memory).
+    Every call raises `DependencyUnavailable` when the server cannot be reached or answers too late (`TierUnavailable`
+    where another tier may still be in reach), and `TierLost` when it answers but is not what we remember (empty,
+    shortened, read-only, out of memory).
     """
 
     name: str
 
-    async def probe(self) -> None:
-        """Return if the tier can take entries now."""
+    async def start(self) -> None:
+        """Get ready to work. May be repeated, and may fail without harm: every call connects by itself."""
+
+    async def probe(self, entries: int = 0) -> None:
+        """Return if the tier can take entries now, and has memory for so many more."""
 
     async def create(self, epoch: EpochRef, partitions: int, fence: int, token: Token) -> None:
-        """Make the epoch's empty streams and consumer groups, their heads at `token`."""
+        """Make the epoch's empty streams and consumer groups, their heads at `token`. May be repeated."""
 
     async def take_over(self, epoch: EpochRef, partitions: int, fence: int) -> Sequence[Head]:
         """Shut out appends under older fences and return each partition's head, by partition.
@@ -57,8 +63,8 @@ class Tier(Protocol):
         Raises `Fenced` or `TierLost` as soon as one partition says so; others may have been appended.
         """
 
-    async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, int]:
-        """Set each partition's owner fence, unless a newer owner's is there; returns what was found (0: none)."""
+    async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, "Found"]:
+        """Set each partition's owner fence, unless a newer owner's is there; returns what was found."""
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> "Claimed":
         """Everything that was read and not acked, taken over by `consumer`, oldest first, at most `limit`."""
@@ -71,7 +77,7 @@ class Tier(Protocol):
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
     ) -> Collection[int]:
-        """Remove entries that are synced; returns the partitions whose owner fence is not ours any more."""
+        """Remove entries that are synced, the oldest that are left; returns the partitions with another owner fence."""
 
     async def backlog(self, epoch: EpochRef, partitions: int) -> Sequence[int]:
         """Unacked entries of each partition."""
@@ -87,13 +93,20 @@ class Tier(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
-    """What `claim` found. `delivered_number` is the last number ever read; `complete` means no more are pending.
+class Found:
+    """What an owner finds beside a partition: its last owner's fence, and the number up to which all is acked.
 
-    `missing` counts entries that were read, never acked, and are gone from the stream: the tier is lost.
+    Both are 0 before the first owner. The next entry is number `acked + 1`, or the tier is lost.
     """
+
+    fence: int
+    acked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What `claim` found. `delivered_number` is the last number ever read; `complete` means no more are pending."""
 
     entries: PartitionEntries
     delivered_number: int
     complete: bool
-    missing: int

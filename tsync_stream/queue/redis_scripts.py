@@ -36,7 +36,7 @@ return 'ok'
 """
 )
 
-# KEYS stream, head · ARGV fence -> {'ok', last id, token}
+# KEYS stream, head · ARGV fence, group -> {'ok', last id, token}
 TAKE_OVER = (
     _LAST_ID
     + """
@@ -44,30 +44,70 @@ local head = redis.call('HMGET', KEYS[2], 'fence', 'last', 'token')
 local last = last_id(KEYS[1])
 if not head[1] or not last or head[2] ~= last then return {'lost'} end
 if tonumber(head[1]) > tonumber(ARGV[1]) then return {'fenced'} end
-if #redis.call('XINFO', 'GROUPS', KEYS[1]) == 0 then return {'lost'} end
+local grouped = false
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  for i = 1, #group, 2 do
+    if group[i] == 'name' and group[i + 1] == ARGV[2] then grouped = true end
+  end
+end
+if not grouped then return {'lost'} end
 redis.call('HSET', KEYS[2], 'fence', ARGV[1])
 return {'ok', head[2], head[3]}
 """
 )
 
-# KEYS owner · ARGV fence -> the fence that was found. Nothing is set that is so already: a server without memory
-# refuses every SET, and an owner that cannot confirm itself could not empty its queue.
+# KEYS stream, head · ARGV group, fence, token. A repetition finds what it made.
+CREATE = """
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
+if type(made) == 'table' and made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return made end
+redis.call('HSET', KEYS[2], 'fence', ARGV[2], 'last', '0-0', 'token', ARGV[3])
+return 'ok'
+"""
+
+# KEYS owner · ARGV fence -> {the fence that was found, the number up to which all is acked}. Nothing is set that is
+# so already: a server without memory refuses it, and an owner that cannot confirm itself could not empty its queue.
 OWN = """
-local held = tonumber(redis.call('GET', KEYS[1]) or 0)
-if held < tonumber(ARGV[1]) then redis.call('SET', KEYS[1], ARGV[1]) end
-return held
+local held = redis.call('HMGET', KEYS[1], 'fence', 'acked')
+local fence = tonumber(held[1] or 0)
+if fence < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'fence', ARGV[1]) end
+return {fence, tonumber(held[2] or 0)}
+"""
+
+# KEYS stream · ARGV group, consumer, limit -> {last delivered id, next cursor, entries}, all of one moment: what is
+# read between two calls would count as delivered and not be claimed. Not MULTI, which Redis before 7.2 refuses as a
+# whole when it is out of memory (XAUTOCLAIM alone it allows), and then nothing could empty the queue.
+CLAIM = """
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local name, delivered
+  for i = 1, #group, 2 do
+    if group[i] == 'name' then name = group[i + 1] end
+    if group[i] == 'last-delivered-id' then delivered = group[i + 1] end
+  end
+  if name == ARGV[1] then
+    local claimed = redis.call('XAUTOCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, '0-0', 'COUNT', ARGV[3])
+    return {delivered, claimed[1], claimed[2]}
+  end
+end
+return {}
 """
 
 # KEYS stream, owner · ARGV group, fence, ids ...  (unpack is bounded by Lua's stack: a thousand at a time)
+# `acked` is written last: once a script has freed something, a server without memory lets it write.
 ACK = """
-if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
+local held = redis.call('HMGET', KEYS[2], 'fence', 'acked')
+if held[1] ~= ARGV[2] then return 0 end
 for i = 3, #ARGV, 1000 do
   local to = math.min(i + 999, #ARGV)
   redis.call('XACK', KEYS[1], ARGV[1], unpack(ARGV, i, to))
   redis.call('XDEL', KEYS[1], unpack(ARGV, i, to))
 end
+local last = tonumber(string.match(ARGV[#ARGV], '^%d+'))
+if last > tonumber(held[2] or 0) then redis.call('HSET', KEYS[2], 'acked', string.format('%.0f', last)) end
 return 1
 """
 
 # EVALSHA names a script by its SHA-1; that is the protocol's choice, nothing here is a secret.
-DIGESTS = {script: sha1(script.encode(), usedforsecurity=False).hexdigest() for script in (APPEND, TAKE_OVER, OWN, ACK)}
+DIGESTS = {
+    script: sha1(script.encode(), usedforsecurity=False).hexdigest()
+    for script in (APPEND, TAKE_OVER, CREATE, OWN, CLAIM, ACK)
+}

@@ -17,7 +17,7 @@ from tsync_stream.config import RedisSettings
 from tsync_stream.errors import Fenced, TierLost, from_redis
 from tsync_stream.model import EpochRef, Head, PartitionEntries, QueuedEntry, Token
 from tsync_stream.queue import redis_scripts
-from tsync_stream.queue.base import Append, Claimed
+from tsync_stream.queue.base import Append, Claimed, Found
 from tsync_stream.queue.format import decode_item, decode_token, encode_token
 from tsync_stream.queue.redis_connections import REQUEST_TIMEOUT_S, connect, open_idle_connections
 from tsync_stream.queue.redis_server_config import apply_server_settings
@@ -25,6 +25,8 @@ from tsync_stream.queue.redis_server_config import apply_server_settings
 log = logging.getLogger(__name__)
 
 GROUP = "tsync"
+# What an entry takes in a stream, its place in the list of pending ones included, and some to spare.
+ENTRY_BYTES = 200
 # The one field of an entry, as the append script writes it.
 _FIELD = b"e"
 # What bytes that we did not write make of our decoding (InvalidBSON is a BSONError).
@@ -50,27 +52,32 @@ class RedisStreams:
             for warning in await apply_server_settings(self._client, self._settings):
                 log.warning("%s", warning)
 
-    async def probe(self) -> None:
+    async def probe(self, entries: int = 0) -> None:
+        key = f"{self._settings.queue_key}:probe"
         with self._translated():
-            await self._client.ping()
+            async with self._client.pipeline(transaction=False) as pipeline:
+                # Refused for whatever reason an append would be: OOM, READONLY, MISCONF, NOREPLICAS.
+                pipeline.set(key, "1", ex=60)
+                pipeline.unlink(key)
+                pipeline.info("memory")
+                _, _, memory = await _answers(pipeline)
+        left = memory["maxmemory"] - memory["used_memory"]
+        if memory["maxmemory"] and left < entries * ENTRY_BYTES:
+            raise TierLost(f"{self.name} Redis: maxmemory leaves no room for the {entries} entries that wait")
 
     async def create(self, epoch: EpochRef, partitions: int, fence: int, token: Token) -> None:
-        head: dict[Any, Any] = {"fence": fence, "last": "0-0", "token": encode_token(token)}
         with self._translated():
             await self._client.sadd(self._registry(epoch), f"{epoch.epoch}.{epoch.nonce}.{partitions}")
-            for partition in range(partitions):
-                stream = self._stream(epoch, partition)
-                async with self._client.pipeline(transaction=True) as pipeline:
-                    pipeline.xgroup_create(stream, GROUP, id="0", mkstream=True)
-                    pipeline.hset(f"{stream}:head", mapping=head)
-                    await pipeline.execute()
+        head = [GROUP, fence, encode_token(token)]
+        streams = [self._stream(epoch, partition) for partition in range(partitions)]
+        await self._call_each(redis_scripts.CREATE, [([stream, f"{stream}:head"], head) for stream in streams])
 
     async def take_over(self, epoch: EpochRef, partitions: int, fence: int) -> Sequence[Head]:
         def keys(partition: int) -> list[str]:
             return [self._stream(epoch, partition), self._stream(epoch, partition) + ":head"]
 
         answers = await self._call_each(
-            redis_scripts.TAKE_OVER, [(keys(partition), [fence]) for partition in range(partitions)]
+            redis_scripts.TAKE_OVER, [(keys(partition), [fence, GROUP]) for partition in range(partitions)]
         )
         heads = []
         for partition, answer in enumerate(answers):
@@ -89,30 +96,23 @@ class RedisStreams:
         for append, answer in zip(appends, answers, strict=True):
             self._check(answer, epoch, append.partition)
 
-    async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, int]:
+    async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, Found]:
         calls = [([self._owner(epoch, partition)], [fence]) for partition, fence in fences.items()]
-        found = await self._call_each(redis_scripts.OWN, calls)
-        return {partition: int(fence) for partition, fence in zip(fences, found, strict=True)}
+        answers = await self._call_each(redis_scripts.OWN, calls)
+        return {partition: Found(*answer) for partition, answer in zip(fences, answers, strict=True)}
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
-        stream = self._stream(epoch, partition)
-        with self._translated():
-            # At one moment: what is read between the two would count as delivered and not be claimed.
-            async with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.xinfo_groups(stream)
-                pipeline.xautoclaim(stream, GROUP, consumer, min_idle_time=0, start_id="0-0", count=limit)
-                groups, (cursor, found, *deleted) = await pipeline.execute()
-        ours = next((group for group in groups if group["name"] == GROUP.encode()), None)
-        if ours is None:
+        call = ([self._stream(epoch, partition)], [GROUP, consumer, limit])
+        (answer,) = await self._call_each(redis_scripts.CLAIM, [call])
+        if not answer:
             raise TierLost(f"{self.name} Redis: the consumer group of partition {partition} is gone")
-        # Redis 6.2 answers nil for a pending entry that was deleted, 7.0 lists it apart.
+        delivered, cursor, found = answer
+        # Redis 6.2 answers nil for a pending entry that was deleted, later ones leave it out: the numbers tell.
         present = [item for item in found if item is not None and item[1] is not None]
-        missing = len(found) - len(present) + (len(deleted[0]) if deleted else 0)
         return Claimed(
             entries={partition: self._decoded(partition, present)},
-            delivered_number=_number(ours["last-delivered-id"]),
+            delivered_number=_number(delivered),
             complete=cursor == b"0-0",
-            missing=missing,
         )
 
     async def read(
@@ -144,7 +144,7 @@ class RedisStreams:
             async with self._client.pipeline(transaction=False) as pipeline:
                 for partition in range(partitions):
                     pipeline.xlen(self._stream(epoch, partition))
-                return list(await pipeline.execute())
+                return await _answers(pipeline)
 
     async def remove_older(self, epoch: EpochRef) -> int:
         removed = 0
@@ -190,8 +190,7 @@ class RedisStreams:
         async with self._client.pipeline(transaction=False) as pipeline:
             for keys, arguments in calls:
                 pipeline.evalsha(digest, len(keys), *keys, *arguments)
-            answers: list[Any] = await pipeline.execute()
-            return answers
+            return await _answers(pipeline)
 
     def _stream(self, epoch: EpochRef, partition: int) -> str:
         return f"{self._settings.queue_key}:{{{epoch.deployment}:{epoch.epoch}.{epoch.nonce}:{partition}}}"
@@ -232,6 +231,15 @@ class RedisStreams:
             yield
         except (redis.exceptions.RedisError, OSError) as error:
             raise from_redis(error, self.name) from error
+
+
+async def _answers(pipeline: Any) -> list[Any]:
+    """Run a pipeline; the first error in it is raised as the server said it (redis-py would put words before it)."""
+    answers: list[Any] = await pipeline.execute(raise_on_error=False)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
 
 
 def _number(entry_id: bytes) -> int:

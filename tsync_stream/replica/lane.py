@@ -6,7 +6,8 @@ Invariants:
   partition always has the same lane.
 - What a predecessor left pending is claimed and synced before anything new is read.
 - Nothing is acked before it is synced; an ack is refused if the partition has a new owner.
-- Numbers are contiguous. A gap is claimed for once; if it stays, the tier is lost, and that is reported.
+- Numbers are contiguous, from the first that the tier says is not acked. A gap is claimed for once; if it stays, the
+  tier is lost, and that is reported.
 """
 
 import asyncio
@@ -16,7 +17,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tsync_stream import clock
 from tsync_stream.coordination.leases import Held, LeaseKeeper
 from tsync_stream.coordination.positions import PositionStore
 from tsync_stream.coordination.sharing import partition_lease
@@ -27,6 +27,7 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Tier
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.rechecks import Recheck, Rechecks
+from tsync_stream.replica.doubts import Doubts
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.wake import Wake
@@ -44,9 +45,8 @@ class _Owned:
     """What a lane knows of a partition that it owns in an epoch."""
 
     fence: int
+    next_number: int
     claiming: bool = True  # pending entries come first
-    next_number: int | None = None  # None until the first entry, or the lack of any, tells
-    older_doubtful_until_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -78,11 +78,7 @@ class Lane:
         self._partitions = partitions
         self._reader = reader
         self._owned: dict[int, _Owned] = {}
-        # Partitions with pending entries that somebody (a dead owner, or we) may have sent a request for that is
-        # still on its way, and for which no rechecks are stored yet. Outlives `_owned`, which every fault clears.
-        self._doubted: set[int] = set()
-        self._fences: dict[int, int] = {}
-        self._epoch_doubtful_until_s = float("-inf")
+        self._doubts = Doubts(tools.deadline_s)  # outlive `_owned`, which every fault clears
         self._epoch: EpochRef | None = None
         self._stopping = False
         self._failures = 0
@@ -104,9 +100,7 @@ class Lane:
         """
         async with self._landed:
             await self._landed.wait_for(lambda: partition not in self._in_flight)
-        owned = self._owned.get(partition)
-        older_doubtful = owned is not None and clock.now_s() < owned.older_doubtful_until_s
-        return partition not in self._doubted and not older_doubtful
+        return not self._doubts.about(partition)
 
     async def run(self) -> None:
         """Work until stopped. Faults are waited out here; each says what happens next."""
@@ -135,9 +129,7 @@ class Lane:
             self._owned.clear()
             return False
         if pipeline.epoch != self._epoch:
-            if self._doubted:
-                # Their pending entries stay behind; the same keys come again as new entries.
-                self._epoch_doubtful_until_s = clock.now_s() + 2 * self._tools.deadline_s
+            self._doubts.begin_epoch()
             self._epoch = pipeline.epoch
             self._owned.clear()
         tier = self._tools.tiers[pipeline.epoch.tier]
@@ -160,51 +152,33 @@ class Lane:
         for partition, owned in list(self._owned.items()):
             if partition not in held or held[partition].fence != owned.fence:
                 del self._owned[partition]
-        self._doubted &= held.keys()
+        self._doubts.forget_others(held)
         fences = {partition: lease.fence for partition, lease in held.items() if partition not in self._owned}
         if not fences:
             return
         found = await tier.own(epoch, fences)
         for partition, fence in fences.items():
-            if found[partition] > fence:
+            if found[partition].fence > fence:
                 if await self._tools.leases.confirm(partition_lease(partition), fence):
                     raise TierLost(f"partition {partition}: its owner's fence is newer than the state database's")
                 raise DependencyUnavailable(f"partition {partition} has a newer owner; leaving it alone")
-            self._owned[partition] = self._takeover(partition, held[partition], found[partition])
-
-    def _takeover(self, partition: int, lease: Held, found_fence: int) -> _Owned:
-        """How far the last owner's writes are doubtful. One that ran out may still have a request on its way.
-
-        If it had put its fence beside this epoch's stream, what it had in hand is pending here, and is claimed.
-        Otherwise it worked in an older epoch, and any key may be the one.
-        """
-        owned = _Owned(lease.fence)
-        if lease.after_expiry:
-            if self._fences.get(partition) != lease.fence:
-                self._doubted.add(partition)
-            if found_fence != lease.fence - 1:
-                owned.older_doubtful_until_s = lease.taken_s + 2 * self._tools.deadline_s
-        self._fences[partition] = lease.fence
-        return owned
+            self._doubts.take_over(partition, held[partition], found[partition].fence)
+            self._owned[partition] = _Owned(fence, found[partition].acked + 1)
 
     async def _claim(self, tier: Tier, epoch: EpochRef, partition: int) -> None:
         tools = self._tools
         claimed = await tier.claim(epoch, partition, tools.leases.replica, tools.batch_size)
         owned = self._owned[partition]
         entries = claimed.entries.get(partition, ())
-        if claimed.missing:
-            raise TierLost(f"partition {partition}: {claimed.missing} unacked entries are gone from the stream")
-        if entries:
-            owned.next_number = check_contiguous(partition, owned.next_number, entries)
+        owned.next_number = check_contiguous(partition, owned.next_number, entries)
         if claimed.complete:
-            if owned.next_number not in {None, claimed.delivered_number + 1}:
+            if owned.next_number != claimed.delivered_number + 1:
                 raise TierLost(f"partition {partition}: entry {owned.next_number} is gone from the stream")
-            owned.next_number = claimed.delivered_number + 1
             owned.claiming = False
         if entries:
             await self._process(tier, epoch, {partition: entries}, claimed=True)
         if claimed.complete:
-            self._doubted.discard(partition)
+            self._doubts.stored([partition])
 
     async def _read(self, tier: Tier, epoch: EpochRef) -> None:
         tools = self._tools
@@ -218,7 +192,7 @@ class Lane:
                 self._owned[partition].claiming = True
             return
         for partition, found in entries.items():
-            self._owned[partition].next_number = check_contiguous(partition, found[0].number, found)
+            self._owned[partition].next_number = check_contiguous(partition, self._owned[partition].next_number, found)
         await self._process(tier, epoch, entries, claimed=False)
 
     async def _process(self, tier: Tier, epoch: EpochRef, batch: PartitionEntries, *, claimed: bool) -> None:
@@ -235,10 +209,10 @@ class Lane:
             ]
             if entries:
                 doubtful = await self._sync(entries, fences)
-                doubtful += self._doubtful_by_takeover(entries, claimed=claimed)
+                doubtful += self._doubts.among(entries, claimed=claimed)
                 await self._tools.rechecks.add(doubtful)
                 if not claimed:
-                    self._doubted -= fences.keys()
+                    self._doubts.stored(fences)
             await self._ack(tier, epoch, batch, fences)
             self._tools.metrics.entries_acked.inc(len(entries))
             self._tools.metrics.batch_seconds.observe(time.monotonic() - started_s)
@@ -269,7 +243,7 @@ class Lane:
             except SyncFailed as error:
                 if error.doubtful:
                     doubtful = True
-                    self._doubted |= fences.keys()
+                    self._doubts.add(fences)
                 self._show_failure(error.cause)
                 self._tools.metrics.batches_retried.inc()
                 await self._pause(self._backoff_s())
@@ -278,7 +252,7 @@ class Lane:
                 lost = {partition for partition in fences if not self._still_owned(partition, fences[partition])}
                 doubtful = doubtful or result.doubtful
                 if doubtful:
-                    self._doubted |= fences.keys()
+                    self._doubts.add(fences)
                 return [item for item in entries if doubtful or item[0] in lost]
             if self._stopping or not all(self._still_owned(*item) for item in fences.items()):
                 if doubtful:
@@ -345,18 +319,6 @@ class Lane:
         finally:
             await self._let_go()
 
-    def _doubtful_by_takeover(self, entries: Sequence[tuple[int, Entry]], *, claimed: bool) -> list[tuple[int, Entry]]:
-        now_s = clock.now_s()
-
-        def is_doubtful(partition: int) -> bool:
-            owned = self._owned.get(partition)
-            if owned is None:
-                return True
-            until_s = max(owned.older_doubtful_until_s, self._epoch_doubtful_until_s)
-            return (claimed and partition in self._doubted) or now_s < until_s
-
-        return [item for item in entries if is_doubtful(item[0])]
-
     def _still_owned(self, partition: int, fence: int) -> bool:
         return self._tools.leases.still_ours(partition_lease(partition), fence)
 
@@ -396,13 +358,9 @@ class Lane:
             await self._tools.wake.wait(longest_s)
 
 
-def check_contiguous(partition: int, first: int | None, entries: Sequence[QueuedEntry]) -> int:
-    """The number after the entries'. Raises `TierLost` unless they are `first`, `first + 1`, … (pure).
-
-    `first` None accepts any first number.
-    """
-    start = entries[0].number if first is None else first
-    for expected, entry in enumerate(entries, start):
+def check_contiguous(partition: int, first: int, entries: Sequence[QueuedEntry]) -> int:
+    """The number after the entries'. Raises `TierLost` unless they are `first`, `first + 1`, … (pure)."""
+    for expected, entry in enumerate(entries, first):
         if entry.number != expected:
             raise TierLost(f"partition {partition}: entry {expected} is gone from the stream")
-    return start + len(entries)
+    return first + len(entries)
