@@ -32,7 +32,7 @@ from tsync_stream.config import Settings, lines_for_exit, load_settings
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.embedded_settings import embedded_stack
-from tsync_stream.errors import ConfigurationError
+from tsync_stream.errors import ConfigurationError, unforeseen
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
 from tsync_stream.replica.runtime import Channels, Replica
@@ -181,7 +181,7 @@ class TsyncApp(faust.App):
 
     def _end_at_once(self, error: BaseException) -> None:
         """End the process at once: whatever failed cannot be trusted with a tidy stop. The queue keeps everything."""
-        log.critical("an unforeseen error; this replica ends, and its leases are taken over", exc_info=error)
+        log.critical("unforeseen %s; this replica ends, and its leases are taken over", unforeseen(error))
         os._exit(EXIT_UNFORESEEN)
 
     def partitions_owned(self) -> int:

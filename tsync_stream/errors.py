@@ -7,6 +7,7 @@ DependencyUnavailable  wait and try again, for ever; nothing is acked; health na
 TierUnavailable        the same for who reads; who appends opens the next epoch on a tier that answers
 DocumentRejected       a dead letter for that key; the others go on
 ConfigurationError     stop taking work until a person mends the setting; no dead letters
+TierRefused            that, of one Redis: red until it is mended, and the queue does without it
 PositionLost           the change stream cannot be resumed: reconcile
 TierLost               the tier is not the one we remember, or takes no writes: next epoch
 Fenced                 somebody newer holds the lease: stop, it is not ours any more
@@ -15,10 +16,16 @@ Fenced                 somebody newer holds the lease: stop, it is not ours any 
 Invariant: messages carry names, codes and counts, never a document's content, a password or a key.
 """
 
+import traceback
+from pathlib import PurePath
+
 import httpx
 import pymongo.errors
 import redis.exceptions
 import typesense.exceptions
+
+# How far back an unforeseen error is told.
+UNFORESEEN_FRAMES = 6
 
 
 class TsyncError(Exception):
@@ -39,6 +46,10 @@ class DependencyUnavailable(TsyncError):
     def __init__(self, message: str, *, doubtful: bool = False) -> None:
         self.doubtful = doubtful
         super().__init__(message)
+
+
+class TierRefused(ConfigurationError):
+    """A Redis refuses what the settings say of it: it is no tier until a person has mended that."""
 
 
 class TierUnavailable(DependencyUnavailable):
@@ -107,9 +118,9 @@ def from_redis(error: Exception, tier: str) -> TsyncError:
     name = type(error).__name__
     code = redis_code(error)
     if code in REDIS_CONFIGURATION_CODES or isinstance(error, redis.exceptions.AuthenticationError):
-        return ConfigurationError(f"{tier.upper()}_REDIS_PASSWORD: the {tier} Redis refuses it ({code or name})")
+        return TierRefused(f"{tier.upper()}_REDIS_PASSWORD: the {tier} Redis refuses it ({code or name})")
     if isinstance(error, redis.exceptions.ResponseError) and REDIS_DATABASE_WORDS in str(error):
-        return ConfigurationError(f"{tier.upper()}_REDIS_DB: the {tier} Redis has no database of this number")
+        return TierRefused(f"{tier.upper()}_REDIS_DB: the {tier} Redis has no database of this number")
     unreachable = isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError | OSError)
     if code in REDIS_BUSY_CODES or unreachable:
         return TierUnavailable(f"{tier} Redis: {code or name}")
@@ -152,3 +163,14 @@ def from_typesense(error: Exception) -> TsyncError:
         return ConfigurationError("TYPESENSE_HOST: it makes no URL with what was to be asked")
     # 422 for a whole request is a full disk or memory; 408, 429 and 5xx pass by themselves.
     return DependencyUnavailable(f"Typesense: {name}", doubtful=True)
+
+
+def unforeseen(error: BaseException) -> str:
+    """An error that nobody foresaw, for the log: its type and where it came from, innermost first.
+
+    Not its words, and no source lines: either may hold a document's content.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-UNFORESEEN_FRAMES:]
+    places = [f"{frame.name} ({PurePath(frame.filename).name}:{frame.lineno})" for frame in reversed(frames)]
+    cause = f", caused by {type(error.__cause__).__name__}" if error.__cause__ is not None else ""
+    return f"{type(error).__name__}{cause} in {', called by '.join(places) or 'a place unknown'}"

@@ -18,6 +18,7 @@ from tsync_stream.errors import (
     Fenced,
     PositionLost,
     TierLost,
+    TierRefused,
     TierUnavailable,
     TsyncError,
     from_mongo,
@@ -99,13 +100,13 @@ def test_what_mongodb_means(error: Exception, kind: type[TsyncError]) -> None:
 # Redis
 
 REDIS: list[tuple[str, Exception, type[TsyncError]]] = [
-    ("NOAUTH", redis_says("NOAUTH Authentication required."), ConfigurationError),
-    ("WRONGPASS", redis_says(f"WRONGPASS invalid username-password pair {SECRET}"), ConfigurationError),
-    ("a wrong password for Redis 5", redis_says("ERR invalid password"), ConfigurationError),
-    ("a password where none is set", redis_says("ERR Client sent AUTH, but no password is set"), ConfigurationError),
-    ("NOPERM", redis_says(f"NOPERM this user has no permissions {SECRET}"), ConfigurationError),
-    ("a database that is not there", redis_says("ERR DB index is out of range"), ConfigurationError),
-    ("a database that no server has", redis_says("ERR invalid DB index"), ConfigurationError),
+    ("NOAUTH", redis_says("NOAUTH Authentication required."), TierRefused),
+    ("WRONGPASS", redis_says(f"WRONGPASS invalid username-password pair {SECRET}"), TierRefused),
+    ("a wrong password for Redis 5", redis_says("ERR invalid password"), TierRefused),
+    ("a password where none is set", redis_says("ERR Client sent AUTH, but no password is set"), TierRefused),
+    ("NOPERM", redis_says(f"NOPERM this user has no permissions {SECRET}"), TierRefused),
+    ("a database that is not there", redis_says("ERR DB index is out of range"), TierRefused),
+    ("a database that no server has", redis_says("ERR invalid DB index"), TierRefused),
     ("LOADING", redis_says("LOADING Redis is loading the dataset in memory"), TierUnavailable),
     ("BUSY", redis_says("BUSY Redis is busy running a script."), TierUnavailable),
     ("CLUSTERDOWN", redis_says("CLUSTERDOWN The cluster is down"), TierUnavailable),
@@ -229,6 +230,7 @@ def test_a_request_to_typesense_is_doubtful_unless_it_was_surely_never_sent(erro
 
 OURS: list[TsyncError] = [
     ConfigurationError("WEB_PORT: taken"),
+    TierRefused("PRIMARY_REDIS_PASSWORD: refused"),
     DependencyUnavailable("away"),
     TierUnavailable("primary Redis: away"),
     DocumentRejected("unusable id", "it is an empty text"),
@@ -259,6 +261,25 @@ def test_a_refused_document_has_a_class_of_reasons_and_details() -> None:
     rejected = DocumentRejected("unusable id", "it is an empty text")
     assert (rejected.reason, rejected.detail) == ("unusable id", "it is an empty text")
     assert str(rejected) == "unusable id: it is an empty text"
+
+
+def test_an_unforeseen_error_tells_where_it_came_from_and_nothing_of_what_it_held() -> None:
+    def inner(document: str) -> None:
+        raise KeyError(document)
+
+    def outer() -> None:
+        try:
+            inner(SECRET)
+        except KeyError as error:
+            raise ValueError(SECRET) from error
+
+    with pytest.raises(ValueError, match="hunter2") as caught:
+        outer()
+    told = errors.unforeseen(caught.value)
+    assert told.startswith("ValueError, caused by KeyError in outer (test_errors.py:")
+    assert "test_an_unforeseen_error" in told
+    assert "hunter2" not in told
+    assert "SECRET" not in told
 
 
 def assert_silent(translated: TsyncError, original: Exception) -> None:

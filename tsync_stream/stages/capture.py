@@ -12,7 +12,7 @@ from faust.types import StreamT
 from tsync_stream.coordination.entries import Entries
 from tsync_stream.coordination.term import BatchLost, CapturedChanges, ChangeProgress, EntryBatch
 from tsync_stream.dead_letters import DeadLetters
-from tsync_stream.errors import PositionLost, TsyncError
+from tsync_stream.errors import PositionLost, TsyncError, unforeseen
 from tsync_stream.model import Entry, Operation, Reason
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.source.change_stream import ENDING_OPERATIONS
@@ -41,8 +41,8 @@ def capture_agent(
                     await dead_letters().add(entries.rejected)
             except TsyncError as error:
                 term.fail(error)
-            except Exception as error:
-                log.exception("capture: unforeseen; beginning again from what is durable")
+            except Exception as error:  # noqa: BLE001 - it is told, and the batch is not lost
+                log.error("capture: unforeseen %s; beginning again from what is durable", unforeseen(error))  # noqa: TRY400
                 term.fail(BatchLost(f"the capture agent failed with a batch in hand ({type(error).__name__})"))
             else:
                 metrics.changes_captured.inc(len(changes.batch.changes))

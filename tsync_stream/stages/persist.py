@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from faust.types import StreamT
 
 from tsync_stream.coordination.term import BatchLost, EntryBatch
-from tsync_stream.errors import TsyncError
+from tsync_stream.errors import TsyncError, unforeseen
 from tsync_stream.observe.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ def persist_agent(metrics: Metrics) -> Callable[[StreamT[EntryBatch]], Awaitable
                 metrics.entries_appended.inc(batch.count)
             except TsyncError as error:
                 batch.term.fail(error)
-            except Exception as error:
-                log.exception("persist: unforeseen; capture begins again from what is durable")
+            except Exception as error:  # noqa: BLE001 - it is told, and the batch is not lost
+                log.error("persist: unforeseen %s; capture begins again from what is durable", unforeseen(error))  # noqa: TRY400
                 batch.term.fail(BatchLost(f"the persist agent failed with a batch in hand ({type(error).__name__})"))
             finally:
                 batch.term.in_flight -= 1

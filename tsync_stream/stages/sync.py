@@ -17,7 +17,7 @@ from faust.types import StreamT
 
 from tsync_stream.config import Settings
 from tsync_stream.dead_letters import DeadLetter, DeadLetters
-from tsync_stream.errors import DependencyUnavailable, DocumentRejected, TsyncError
+from tsync_stream.errors import DependencyUnavailable, DocumentRejected, TsyncError, unforeseen
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
@@ -225,8 +225,8 @@ def sync_agent(sync: Callable[[], Sync]) -> Callable[[StreamT[SyncBatch]], Await
                 result = await sync().run(batch)
             except SyncFailed as error:
                 _report(batch, error)
-            except Exception as error:
-                log.exception("sync: unforeseen; the batch is tried again")
+            except Exception as error:  # noqa: BLE001 - it is told, and the batch is not lost
+                log.error("sync: unforeseen %s; the batch is tried again", unforeseen(error))  # noqa: TRY400
                 cause = DependencyUnavailable(f"the sync agent failed with a batch in hand ({type(error).__name__})")
                 _report(batch, SyncFailed(cause, doubtful=True))
             else:
