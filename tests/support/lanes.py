@@ -15,7 +15,8 @@ from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Claimed, Found
 from tsync_stream.queue.batches import SyncBatch, SyncResult
-from tsync_stream.replica.lane import Lane, LaneTools
+from tsync_stream.replica.lane import Lane
+from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.wake import Wake
 
 DEADLINE_S = 5.0
@@ -165,6 +166,7 @@ class Bench:
         self.positions = MemoryPositions(Pipeline(EPOCH, 1, 2, START, START, {}))
         self.health = Health()
         self.sync: Callable[[SyncBatch], Awaitable[None]] = synced
+        self._agents: list[asyncio.Task[None]] = []
         tools = LaneTools(
             leases=cast("Any", self.leases),
             epochs=cast("Any", self.positions),
@@ -192,7 +194,13 @@ class Bench:
 
     async def _send(self, batch: SyncBatch) -> None:
         self.events.append(("sync", [entry.key for entry in batch.entries]))
-        await asyncio.shield(asyncio.ensure_future(self.sync(batch)))
+        self._agents.append(asyncio.create_task(self._agent(batch)))
+
+    async def _agent(self, batch: SyncBatch) -> None:
+        try:
+            await self.sync(batch)
+        except Exception as error:  # noqa: BLE001 - a failed assertion of the test's, and the test waits for the result
+            batch.result.set_exception(error)
 
 
 def entry(key: Key) -> Entry:

@@ -14,6 +14,7 @@ from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost
 from tsync_stream.model import Barrier, BarrierOrder, QueuedEntry
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.replica import syncing
 from tsync_stream.replica.lane import check_contiguous
 
 BARRIER = Barrier(BarrierOrder(4, 1, 1), START)
@@ -355,3 +356,37 @@ async def test_a_new_epoch_is_begun_from_its_own_beginning(bench: Bench) -> None
     bench.tier.begin_again()
     bench.tier.put(0, "b", "c")
     assert await bench.steps() == [("sync", ["b", "c"]), ("ack", 0, [1, 2])]
+
+
+# An agent that is lost
+
+
+async def test_an_agent_without_a_sign_of_life_loses_its_batch_and_sends_nothing_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(syncing, "SILENCE_S", 0.05)
+    lost: list[SyncBatch] = []
+
+    async def silent_once(batch: SyncBatch) -> None:
+        lost.append(batch)
+        bench.sync = synced
+
+    bench.sync = silent_once
+    bench.tier.put(0, "a")
+    assert await bench.steps() == [("sync", ["a"]), ("sync", ["a"]), ("doubt", ["a"]), ("ack", 0, [1])]
+    assert lost[0].lease_left_s() == 0.0
+    assert lost[0].result.cancelled()
+
+
+async def test_an_agent_that_gives_signs_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syncing, "SILENCE_S", 0.05)
+
+    async def slow(batch: SyncBatch) -> None:
+        for _ in range(20):
+            assert batch.lease_left_s() > 0
+            await asyncio.sleep(0.01)
+        await synced(batch)
+
+    bench.sync = slow
+    bench.tier.put(0, "a")
+    assert await bench.steps() == [("sync", ["a"]), ("ack", 0, [1])]

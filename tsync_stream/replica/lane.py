@@ -12,29 +12,24 @@ Invariants:
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tsync_stream.coordination.leases import Held, LeaseKeeper
-from tsync_stream.coordination.positions import PositionStore
+from tsync_stream.coordination.leases import Held
 from tsync_stream.coordination.sharing import partition_lease
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost, TsyncError
+from tsync_stream.errors import DependencyUnavailable, TierLost, TsyncError
 from tsync_stream.model import Barrier, Entry, EpochRef, PartitionEntries, QueuedEntry
-from tsync_stream.observe.health import Health
-from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Tier
-from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
-from tsync_stream.rechecks import Recheck, Rechecks
+from tsync_stream.rechecks import Recheck
+from tsync_stream.replica.backoff import Backoff
 from tsync_stream.replica.doubts import Doubts
-from tsync_stream.replica.epoch_watch import EpochWatch
+from tsync_stream.replica.lane_tools import LaneTools
+from tsync_stream.replica.syncing import Syncing
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
 
-MAX_PAUSE_S = 5.0
 RECHECK_LOOK_INTERVAL_S = 1.0
 # Rechecks take at most every fifth batch: time-outs from overload must not feed themselves.
 BATCHES_PER_RECHECK = 5
@@ -49,26 +44,6 @@ class _Owned:
     claiming: bool = True  # pending entries come first
 
 
-@dataclass(slots=True)
-class LaneTools:
-    """What all lanes of a replica share."""
-
-    leases: LeaseKeeper
-    epochs: EpochWatch
-    positions: PositionStore
-    tiers: Mapping[str, Tier]
-    rechecks: Rechecks
-    send: Callable[[SyncBatch], Awaitable[object]]
-    health: Health
-    metrics: Metrics
-    wake: Wake
-    batch_size: int
-    buffer_size: int
-    wait_s: float
-    deadline_s: float
-    backoff_s: float
-
-
 class Lane:
     """See the module's first lines. `run` goes on until `stop` was called and its batch is finished."""
 
@@ -79,9 +54,10 @@ class Lane:
         self._reader = reader
         self._owned: dict[int, _Owned] = {}
         self._doubts = Doubts(tools.deadline_s)  # outlive `_owned`, which every fault clears
+        self._syncing = Syncing(name, tools, reader, self._doubts, self._may_go_on)
+        self._backoff = Backoff(tools.backoff_s, tools.wake)
         self._epoch: EpochRef | None = None
         self._stopping = False
-        self._failures = 0
         self._batches_since_recheck = BATCHES_PER_RECHECK
         self._rechecks_looked_s = float("-inf")
         self._in_flight: frozenset[int] = frozenset()
@@ -107,10 +83,10 @@ class Lane:
         while not self._stopping:
             try:
                 worked = await self._step()
-                self._failures = 0
+                self._backoff.reset()
                 self._tools.health.green(f"queue, {self._name}")
-                if not worked:
-                    await self._pause(self._tools.wait_s)
+                if not worked and not self._stopping:
+                    await self._tools.wake.wait(self._tools.wait_s)
             except TierLost as error:
                 await self._report_lost(error)
             except TsyncError as error:
@@ -118,7 +94,7 @@ class Lane:
                 self._tools.health.red(
                     f"queue, {self._name}", f"{error}; reading again soon, the entries stay in the queue"
                 )
-                await self._pause(self._backoff_s())
+                await self._pause_after_fault()
         await self._reader.close()
 
     async def _step(self) -> bool:
@@ -208,7 +184,7 @@ class Lane:
                 if isinstance(item.value, Entry)
             ]
             if entries:
-                doubtful = await self._sync(entries, fences)
+                doubtful = await self._syncing.sync(entries, fences)
                 doubtful += self._doubts.among(entries, claimed=claimed)
                 await self._tools.rechecks.add(doubtful)
                 if not claimed:
@@ -221,54 +197,19 @@ class Lane:
 
     def _take_in_hand(self, fences: Mapping[int, int]) -> None:
         """From here to `_let_go` these partitions' leases are not given back. Raises if one is gone already."""
-        held = self._held()
-        if any(partition not in held or held[partition].fence != fence for partition, fence in fences.items()):
+        if not self._all_held(fences):
             raise DependencyUnavailable("a lease is gone; its entries are left to the next owner")
         self._in_flight = frozenset(fences)
+
+    def _all_held(self, fences: Mapping[int, int]) -> bool:
+        """Whether all of these leases are ours, and none of them waits to be given back."""
+        held = self._held()
+        return all(partition in held and held[partition].fence == fence for partition, fence in fences.items())
 
     async def _let_go(self) -> None:
         async with self._landed:
             self._in_flight = frozenset()
             self._landed.notify_all()
-
-    async def _sync(self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int]) -> list[tuple[int, Entry]]:
-        """Have the entries synced, however long it takes; returns those whose write is doubtful.
-
-        Raises `DependencyUnavailable` when the batch has to be given up (a lease gone, a stop): it stays unacked.
-        """
-        doubtful = False
-        while True:
-            try:
-                result = await self._sync_once([entry for _, entry in entries], fences)
-            except SyncFailed as error:
-                if error.doubtful:
-                    doubtful = True
-                    self._doubts.add(fences)
-                self._show_failure(error.cause)
-                self._tools.metrics.batches_retried.inc()
-                await self._pause(self._backoff_s())
-            else:
-                self._show_success()
-                lost = {partition for partition in fences if not self._still_owned(partition, fences[partition])}
-                doubtful = doubtful or result.doubtful
-                if doubtful:
-                    self._doubts.add(fences)
-                return [item for item in entries if doubtful or item[0] in lost]
-            if self._stopping or not all(self._still_owned(*item) for item in fences.items()):
-                if doubtful:
-                    await self._tools.rechecks.add(entries)
-                raise DependencyUnavailable("a batch is left in the queue for its next owner")
-
-    async def _sync_once(self, entries: Sequence[Entry], fences: Mapping[int, int]) -> SyncResult:
-        result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
-        leases = self._tools.leases
-
-        def lease_left_s() -> float:
-            """Of this batch's leases: a replica that was declared expired has new ones, but not these."""
-            return leases.time_left_s() if all(self._still_owned(*item) for item in fences.items()) else 0.0
-
-        await self._tools.send(SyncBatch(self._reader, entries, leases.operation_time, lease_left_s, result))
-        return await result
 
     async def _ack(self, tier: Tier, epoch: EpochRef, batch: PartitionEntries, fences: Mapping[int, int]) -> None:
         acks = {partition: [item.entry_id for item in items] for partition, items in batch.items()}
@@ -311,7 +252,7 @@ class Lane:
         try:
             operation_time = self._tools.leases.operation_time
             entries = [(recheck.partition, recheck.entry(operation_time)) for recheck in due]
-            doubtful = await self._sync(entries, fences)
+            doubtful = await self._syncing.sync(entries, fences)
             # A new doubt has a new version, so that `done` does not touch it.
             await self._tools.rechecks.add(doubtful)
             await self._tools.rechecks.done(due)
@@ -319,8 +260,8 @@ class Lane:
         finally:
             await self._let_go()
 
-    def _still_owned(self, partition: int, fence: int) -> bool:
-        return self._tools.leases.still_ours(partition_lease(partition), fence)
+    def _may_go_on(self, fences: Mapping[int, int]) -> bool:
+        return not self._stopping and self._all_held(fences)
 
     async def _report_lost(self, error: TierLost) -> None:
         """Tell the capturing replica, unless the epoch has moved on and this is only old news."""
@@ -335,27 +276,11 @@ class Lane:
                 await self._tools.positions.report_doubt(epoch, str(error))
         except TsyncError as state_error:
             self._tools.health.red(f"queue, {self._name}", f"{error}; and it cannot be reported yet: {state_error}")
-        await self._pause(self._backoff_s())
+        await self._pause_after_fault()
 
-    def _show_failure(self, cause: TsyncError) -> None:
-        person = isinstance(cause, ConfigurationError)
-        next_step = "nothing is taken until it is mended" if person else "waiting for it, the queue grows meanwhile"
-        self._tools.health.red(f"sync, {self._name}", f"{cause}; {next_step}", needs_person=person)
-
-    def _show_success(self) -> None:
-        self._failures = 0
-        self._tools.health.green(f"sync, {self._name}")
-
-    def _backoff_s(self) -> float:
-        """Exponential, with jitter, from the setting's first wait to a few seconds."""
-        longest_s = min(MAX_PAUSE_S, self._tools.backoff_s * 2.0 ** min(self._failures, 16))
-        self._failures += 1
-        return random.uniform(0.5, 1.0) * longest_s  # noqa: S311 - jitter, not a secret
-
-    async def _pause(self, longest_s: float) -> None:
-        """Wait, but not longer than until leases or the epoch change, or we are stopped."""
+    async def _pause_after_fault(self) -> None:
         if not self._stopping:
-            await self._tools.wake.wait(longest_s)
+            await self._backoff.pause()
 
 
 def check_contiguous(partition: int, first: int, entries: Sequence[QueuedEntry]) -> int:

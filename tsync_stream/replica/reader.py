@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.errors import TsyncError
 from tsync_stream.model import Barrier
-from tsync_stream.replica.lane import Lane, LaneTools
+from tsync_stream.replica.lane import Lane
+from tsync_stream.replica.lane_tools import LaneTools
 
 BARRIER_RECORD_INTERVAL_S = 0.5
 

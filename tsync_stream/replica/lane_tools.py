@@ -1,0 +1,34 @@
+"""What all lanes of a replica share."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from tsync_stream.coordination.leases import LeaseKeeper
+from tsync_stream.coordination.positions import PositionStore
+from tsync_stream.observe.health import Health
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.queue.base import Tier
+from tsync_stream.queue.batches import SyncBatch
+from tsync_stream.rechecks import Rechecks
+from tsync_stream.replica.epoch_watch import EpochWatch
+from tsync_stream.wake import Wake
+
+
+@dataclass(slots=True)
+class LaneTools:
+    """Connections, coordination, and settings in their units."""
+
+    leases: LeaseKeeper
+    epochs: EpochWatch
+    positions: PositionStore
+    tiers: Mapping[str, Tier]
+    rechecks: Rechecks
+    send: Callable[[SyncBatch], Awaitable[object]]
+    health: Health
+    metrics: Metrics
+    wake: Wake
+    batch_size: int
+    buffer_size: int
+    wait_s: float
+    deadline_s: float
+    backoff_s: float

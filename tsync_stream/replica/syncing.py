@@ -1,0 +1,105 @@
+"""A lane's batch, put before the sync agent until it is synced, however long that takes.
+
+Invariants: a batch is given up only when it has to be (a lease is gone or wanted back, a stop), and then it stays
+unacked; whatever may have been sent by then is stored as rechecks, or remembered as a doubt. An agent that gives no
+sign of life loses its batch, and the right to send anything more of it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from tsync_stream import clock
+from tsync_stream.coordination.sharing import partition_lease
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TsyncError
+from tsync_stream.model import Entry
+from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.replica.backoff import Backoff
+from tsync_stream.replica.doubts import Doubts
+from tsync_stream.replica.lane_tools import LaneTools
+from tsync_stream.source.documents import DocumentReader
+
+# An agent gives a sign before every request. A request ends by its deadline, and reading the documents soon.
+SILENCE_S = 60.0
+
+
+class Syncing:
+    """What stands between one lane and the sync agent. `may_go_on(fences)`: these leases are ours, and to be kept."""
+
+    def __init__(
+        self,
+        name: str,
+        tools: LaneTools,
+        reader: DocumentReader,
+        doubts: Doubts,
+        may_go_on: Callable[[Mapping[int, int]], bool],
+    ) -> None:
+        self._check = f"sync, {name}"
+        self._tools = tools
+        self._reader = reader
+        self._doubts = doubts
+        self._may_go_on = may_go_on
+        self._backoff = Backoff(tools.backoff_s, tools.wake)
+
+    async def sync(self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int]) -> list[tuple[int, Entry]]:
+        """Have the entries synced; returns those whose write is doubtful.
+
+        Raises `DependencyUnavailable` when the batch has to be given up.
+        """
+        doubtful = False
+        while True:
+            try:
+                result = await self._sync_once([entry for _, entry in entries], fences)
+            except SyncFailed as error:
+                doubtful = doubtful or error.doubtful
+                if error.doubtful:
+                    self._doubts.add(fences)
+                self._show_failure(error.cause)
+                self._tools.metrics.batches_retried.inc()
+            else:
+                self._backoff.reset()
+                self._tools.health.green(self._check)
+                lost = {partition for partition in fences if not self._still_owned(partition, fences[partition])}
+                if doubtful or result.doubtful:
+                    self._doubts.add(fences)
+                    return list(entries)
+                return [item for item in entries if item[0] in lost]
+            if not self._may_go_on(fences):
+                if doubtful:
+                    await self._tools.rechecks.add(entries)
+                raise DependencyUnavailable("a batch is left in the queue for its next owner")
+            await self._backoff.pause()
+
+    async def _sync_once(self, entries: Sequence[Entry], fences: Mapping[int, int]) -> SyncResult:
+        result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
+        leases = self._tools.leases
+        sign_s, given_up = clock.now_s(), False
+
+        def lease_left_s() -> float:
+            """Of this batch's leases: a replica that was declared expired has new ones, but not these."""
+            nonlocal sign_s
+            sign_s = clock.now_s()
+            ours = not given_up and all(self._still_owned(*item) for item in fences.items())
+            return leases.time_left_s() if ours else 0.0
+
+        batch = SyncBatch(self._reader, entries, leases.operation_time, lease_left_s, result)
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                await self._tools.send(batch)
+        except TimeoutError:
+            raise SyncFailed(DependencyUnavailable("no sync agent takes a batch"), doubtful=False) from None
+        while True:
+            done, _ = await asyncio.wait({result}, timeout=SILENCE_S)
+            if done:
+                return result.result()
+            if clock.now_s() - sign_s >= SILENCE_S:
+                given_up = True
+                result.cancel()
+                raise SyncFailed(DependencyUnavailable("the sync agent gives no sign of life"), doubtful=True)
+
+    def _still_owned(self, partition: int, fence: int) -> bool:
+        return self._tools.leases.still_ours(partition_lease(partition), fence)
+
+    def _show_failure(self, cause: TsyncError) -> None:
+        person = isinstance(cause, ConfigurationError)
+        next_step = "nothing is taken until it is mended" if person else "waiting for it, the queue grows meanwhile"
+        self._tools.health.red(self._check, f"{cause}; {next_step}", needs_person=person)
