@@ -15,6 +15,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 import typesense.exceptions
+from circuitbreaker import CircuitBreaker
 from typesense.async_.client import AsyncClient
 from typesense.configuration import NodeConfigDict
 from typesense.types.collection import CollectionCreateSchema
@@ -29,6 +30,8 @@ _SUCCESS = '{"success":true}'
 _IMPORT_PARAMETERS: DocumentImportParameters = {"action": "upsert", "dirty_values": "reject"}
 # A delete's filter travels in the request line.
 MAX_FILTER_BYTES = 16_000
+BREAKER_FAILURES = 5
+BREAKER_PAUSE_S = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,13 @@ class TypesenseTarget:
         self._deadline_s = settings.connection_timeout_s
         self._node_urls = settings.node_urls
         self._node = 0
+        # After some failures in a row nothing is asked for a moment: whatever a server in trouble times out on, it may
+        # still carry out later.
+        self._breaker = CircuitBreaker(
+            failure_threshold=BREAKER_FAILURES,
+            recovery_timeout=BREAKER_PAUSE_S,
+            expected_exception=DependencyUnavailable,
+        )
         self._stats_refused = False
         self._key_header = {"X-TYPESENSE-API-KEY": settings.api_key}
         self._http = httpx.AsyncClient(
@@ -77,6 +87,11 @@ class TypesenseTarget:
     async def close(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def ping(self) -> None:
+        """Return if a server answers at all, be it that it is not ready."""
+        async with self._deadline(), self._one_node() as base_url:
+            await self._http.get(f"{base_url}/health")
 
     async def collection(self, name: str) -> Mapping[str, Any] | None:
         """The live schema, `created_at` and `num_documents`; None if there is no such collection."""
@@ -189,11 +204,14 @@ class TypesenseTarget:
 
     @asynccontextmanager
     async def _deadline(self) -> AsyncIterator[None]:
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                yield
-        except _FAILURES as error:
-            raise from_typesense(error) from error
+        if self._breaker.opened:
+            raise DependencyUnavailable("Typesense: it failed several times in a row, and is asked again in a moment")
+        with self._breaker:
+            try:
+                async with asyncio.timeout(self._deadline_s):
+                    yield
+            except _FAILURES as error:
+                raise from_typesense(error) from error
 
     @asynccontextmanager
     async def _one_node(self) -> AsyncIterator[str]:
