@@ -8,7 +8,7 @@ import pytest
 from tests.integration.conftest import Client, Clock, Database, eventually, fail
 from tests.support.keepers import ALL, TTL_S, Make, believed, fences, maker, shares, step
 from tests.support.stack import Names
-from tsync_stream.coordination.leases import LeaseKeeper
+from tsync_stream.coordination.leases import CAPTURE_PATIENCE_S, LeaseKeeper
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.errors import TsyncError
 from tsync_stream.model import BEGINNING_OF_TIME
@@ -79,6 +79,45 @@ async def test_leases_that_vanish_are_made_anew_and_nothing_of_before_is_trusted
     assert believed(a) | believed(b) == ALL
     assert not believed(a) & believed(b)
     assert all(held.after_expiry for keeper in (a, b) for held in keeper.held.values())
+
+
+# Standing aside, and a capturing replica that is quiet
+
+
+async def test_who_lacks_what_others_reach_gives_everything_back_until_it_reaches_it(
+    make: Make, boot_clock: Clock
+) -> None:
+    lacks: list[str] = []
+    a, b = await make("a", lacks=lambda: lacks), await make("b")
+    for _ in range(3):
+        await step(a, b)
+    assert shares(a, b) == [4, 4]
+    lacks.append("typesense")
+    for _ in range(3):
+        await step(a, b)
+    assert (believed(a), believed(b)) == (set(), ALL)
+    assert not any(held.after_expiry for held in b.held.values()), "what was given back is in no doubt"
+    lacks.clear()
+    for _ in range(3):
+        await step(a, b)
+    assert shares(a, b) == [4, 4]
+
+
+async def test_a_quiet_holder_loses_the_capture_lease_and_nothing_else(make: Make, boot_clock: Clock) -> None:
+    a, b = await make("a"), await make("b")
+    for _ in range(3):
+        await step(a, b)
+    quiet, other = (a, b) if CAPTURE in believed(a) else (b, a)
+    partitions = believed(quiet) - {CAPTURE}
+    boot_clock.forward(CAPTURE_PATIENCE_S - 1)
+    await step(other)
+    assert CAPTURE not in believed(other)
+    boot_clock.forward(1.5)
+    await step(other)
+    assert CAPTURE in believed(other)
+    assert not partitions & believed(other)
+    await step(quiet)
+    assert believed(quiet) == partitions, "it hears of it, and goes on with the rest"
 
 
 # In real time

@@ -90,7 +90,7 @@ async def test_a_silent_holder_is_followed_after_patience_and_not_before(make: M
     await step(b)
     boot_clock.forward(PATIENCE * TTL_S - 0.1)
     await step(b)
-    assert believed(b) == set()
+    assert believed(b) == {CAPTURE}, "which is followed sooner"
     boot_clock.forward(0.2)
     await step(b)
     assert believed(b) == ALL
@@ -176,7 +176,7 @@ async def test_a_holder_that_renews_at_the_last_moment_is_not_declared_expired(
     seen = await state[LEASES].find_one({"_id": f"replica:{a.replica}"})
     assert seen is not None
     await a._renew()
-    await b._expire_stale({a.replica: seen})  # what it read is old by now
+    await b._expire_stale({a.replica: seen}, {a.replica: PATIENCE * TTL_S + 1})  # what it read is old by now
     assert believed(a) == ALL
     name = a.replica
     await a._renew()
@@ -184,7 +184,7 @@ async def test_a_holder_that_renews_at_the_last_moment_is_not_declared_expired(
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_no_two_replicas_ever_believe_in_one_lease(make: Make, boot_clock: Clock, seed: int) -> None:
+async def test_no_two_replicas_ever_believe_in_one_partition(make: Make, boot_clock: Clock, seed: int) -> None:
     generator = random.Random(seed)
     keepers = [await make(name) for name in "abc"]
     frozen_until_s = dict.fromkeys(range(3), 0.0)
@@ -196,10 +196,12 @@ async def test_no_two_replicas_ever_believe_in_one_lease(make: Make, boot_clock:
             frozen_until_s[number] = boot_clock.now_s + generator.uniform(5, 25)
         if boot_clock.now_s >= frozen_until_s[number]:
             await generator.choice([keepers[number]._renew, keepers[number]._look])()
-        for name, count in Counter(name for keeper in keepers for name in believed(keeper)).items():
+        # Of two that believe to capture, the queue shuts the older one out.
+        believers = Counter(name for keeper in keepers for name in believed(keeper) if name != CAPTURE)
+        for name, count in believers.items():
             assert count == 1, f"{name} has {count} believers (seed {seed})"
         for keeper in keepers:
-            for name in believed(keeper):
+            for name in believed(keeper) - {CAPTURE}:
                 assert keeper.held[name].fence >= newest.get(name, 0), "fences only grow"
                 newest[name] = keeper.held[name].fence
     assert max(newest.values()) > 2, "leases changed hands"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream.coordination.sharing import CAPTURE, Decision, LeaseView, decide, partition_lease
+from tsync_stream.coordination.sharing import CAPTURE, Decision, LeaseView, able_replicas, decide, partition_lease
 
 
 def leases_of(**held_by: str | None) -> dict[str, LeaseView]:
@@ -71,9 +71,55 @@ def test_more_replicas_than_partitions_leave_some_without_any() -> None:
     assert [taken(decide(me, live, leases_of(c="a", p0=None))) for me in sorted(live)] == [[partition_lease(0)], [], []]
 
 
+# Standing aside
+
+
 def test_one_who_must_stand_aside_gives_back_everything_and_takes_nothing() -> None:
     leases = leases_of(c="a", p0="a", p1=None)
-    assert decide("a", {"a", "b"}, leases, capable=False) == Decision([], [CAPTURE, partition_lease(0)])
+    assert decide("a", {"a", "b"}, leases, able={"b"}) == Decision([], [CAPTURE, partition_lease(0)])
+
+
+def test_the_others_share_what_one_who_stands_aside_gives_back_and_no_sooner() -> None:
+    held = leases_of(c="a", p0="a", p1="b", p2="a")
+    assert taken(decide("b", {"a", "b"}, held, able={"b"})) == []
+    given_back = leases_of(c=None, p0=None, p1="b", p2=None)
+    assert len(taken(decide("b", {"a", "b"}, given_back, able={"b"}))) == 3
+
+
+@pytest.mark.parametrize(
+    ("lacks", "able"),
+    [
+        ({"a": [], "b": []}, "ab"),
+        ({"a": ["primary"], "b": []}, "b"),
+        ({"a": ["primary"], "b": ["primary"]}, "ab"),
+        ({"a": ["primary", "typesense"], "b": ["primary"]}, "b"),
+        ({"a": ["primary"], "b": ["typesense"]}, "ab"),
+        ({"a": ["primary"], "b": ["typesense"], "c": []}, "c"),
+        ({"a": ["typesense"]}, "a"),
+        ({}, ""),
+    ],
+    ids=[
+        "all is well",
+        "one is cut off",
+        "an outage for all",
+        "an outage, and one is cut off besides",
+        "each is cut off from something else",
+        "two are, and one is not",
+        "there is nobody else",
+        "there is nobody",
+    ],
+)
+def test_who_lacks_what_others_reach_is_not_able(lacks: dict[str, list[str]], able: str) -> None:
+    assert able_replicas(lacks) == set(able)
+
+
+# A quiet replica
+
+
+def test_only_the_capture_lease_is_taken_from_one_who_is_quiet() -> None:
+    leases = leases_of(c="b", p0="a", p1="b")
+    assert taken(decide("a", {"a", "b"}, leases, quiet={"b"})) == [CAPTURE]
+    assert taken(decide("a", {"a", "b"}, leases, quiet={"a"})) == []
 
 
 def play(leases: dict[str, LeaseView], me: str, live: set[str]) -> None:

@@ -7,12 +7,15 @@ Invariants:
 - A contender first marks a replica expired, by compare-and-set on a beat that it saw unchanged for 1.5 LEASE_TTL
   of its own clock (or whose process is surely dead). An expired replica can never renew again. Only then are its
   leases taken. No clock is compared across machines.
+- The capture lease is taken sooner, as soon as its holder's beat is quiet: whoever captured is fenced by the queue
+  itself and by the epoch document, so that a late write of his changes nothing.
 - A lease's fence grows with every change of hands.
+- A replica that lacks what others reach holds nothing.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +25,8 @@ from pymongo.errors import BulkWriteError
 
 from tsync_stream import clock
 from tsync_stream.coordination.identity import Identity, is_dead
-from tsync_stream.coordination.sharing import CAPTURE, LeaseView, decide, partition_lease
+from tsync_stream.coordination.sharing import CAPTURE, LeaseView, able_replicas, decide, partition_lease
+from tsync_stream.coordination.sightings import Sightings
 from tsync_stream.errors import TsyncError
 from tsync_stream.model import BEGINNING_OF_TIME
 from tsync_stream.state import LEASES, translated
@@ -33,8 +37,13 @@ log = logging.getLogger(__name__)
 # How many LEASE_TTL a contender waits for an unchanged beat, and how long a holder believes in its leases.
 PATIENCE = 1.5
 BELIEF = 0.9
+# At a third of LEASE_TTL, or sooner: a beat that others miss ends a capture.
 RENEWALS_PER_TTL = 3
+MAX_RENEWAL_INTERVAL_S = 2.0
 LOOKS_PER_TTL = 15
+MAX_LOOK_INTERVAL_S = 0.5
+# Three beats missed, and the next replica captures.
+CAPTURE_PATIENCE_S = 6.0
 DUPLICATE_KEY = 11000
 
 
@@ -51,17 +60,12 @@ class Held:
     taken_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Sighting:
-    beat: int
-    since_s: float
-
-
 class LeaseKeeper:
     """Keeps this replica's leases. `keep` runs until cancelled; `stop` gives everything back.
 
     `before_giving_back(name)` is awaited before a lease is given back: it returns when nothing uses it any more, and
     says whether it can be given back clean, with no write of it in doubt.
+    `lacks()` names what this replica cannot reach, and has not for a while.
     `statistics()` is what the replica says of its work with every renewal, for people who ask.
     """
 
@@ -74,6 +78,7 @@ class LeaseKeeper:
         before_giving_back: Callable[[str], Awaitable[bool]],
         wake: Wake,
         statistics: Callable[[], Mapping[str, Any]] = dict,
+        lacks: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._client = database.client
         self._collection = database[LEASES]
@@ -82,7 +87,8 @@ class LeaseKeeper:
         self._names = [CAPTURE, *(partition_lease(partition) for partition in range(partitions))]
         self._before_giving_back = before_giving_back
         self._generation = 0
-        self._sightings: dict[str, _Sighting] = {}
+        self._sightings = Sightings()
+        self._lacks = lacks
         self._believed_until_s = 0.0
         self._leaving: dict[str, Held] = {}
         self.held: dict[str, Held] = {}
@@ -141,8 +147,8 @@ class LeaseKeeper:
     async def keep(self) -> None:
         """Renew and look around until cancelled. Errors of MongoDB are waited out: leases then simply run out."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._repeat(self._renew, self._ttl_s / RENEWALS_PER_TTL))
-            group.create_task(self._repeat(self._look, min(1.0, self._ttl_s / LOOKS_PER_TTL)))
+            group.create_task(self._repeat(self._renew, min(MAX_RENEWAL_INTERVAL_S, self._ttl_s / RENEWALS_PER_TTL)))
+            group.create_task(self._repeat(self._look, min(MAX_LOOK_INTERVAL_S, self._ttl_s / LOOKS_PER_TTL)))
 
     async def stop(self) -> None:
         """Give all leases back at once, so that the others need not wait. Nothing may use them any more."""
@@ -177,7 +183,13 @@ class LeaseKeeper:
         started_s = clock.now_s()
         name = f"{self._identity.replica}.{self._generation + 1}"
         await self._collection.insert_one(
-            {"_id": f"replica:{name}", "beat": 0, "expired": False, "identity": self._identity.to_bson()}
+            {
+                "_id": f"replica:{name}",
+                "beat": 0,
+                "expired": False,
+                "identity": self._identity.to_bson(),
+                "lacks": list(self._lacks()),
+            }
         )
         self._generation += 1
         self._believed_until_s = started_s + BELIEF * self._ttl_s
@@ -189,7 +201,7 @@ class LeaseKeeper:
                 {"_id": f"replica:{self.replica}", "expired": False},
                 {
                     "$inc": {"beat": 1},
-                    "$set": {"statistics": dict(self._statistics())},
+                    "$set": {"statistics": dict(self._statistics()), "lacks": list(self._lacks())},
                     # MongoDB's clock, for people who ask how it is; nothing is decided by it.
                     "$currentDate": {"renewed_at": True},
                 },
@@ -223,28 +235,27 @@ class LeaseKeeper:
                 log.error("leases: %d are gone from the state database; making them anew", len(missing))
                 # Who held them may still write, and a partition's fence in the queue is newer: it will be noticed.
                 await self._create(missing, clean=False)
-            await self._expire_stale(replicas)
+            quiet_for_s = self._sightings.look({name: document["beat"] for name, document in replicas.items()})
+            await self._expire_stale(replicas, quiet_for_s)
             await self._forget_expired(replicas, leases)
             if me != self.replica or me not in replicas or replicas[me]["expired"]:
                 return
-            live = {name for name, document in replicas.items() if not document["expired"]}
+            live = {name: document for name, document in replicas.items() if not document["expired"]}
             self.live_replicas = len(live)
             self._correct(me, leases)
-            decision = decide(me, live, leases)
+            able = able_replicas({name: document.get("lacks", ()) for name, document in live.items()})
+            quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
+            decision = decide(me, live, leases, able=able, quiet=quiet)
             for lease in decision.take:
                 await self._take(me, lease)
             for name in decision.give_back:
                 await self._give_back(name)
 
-    async def _expire_stale(self, replicas: Mapping[str, dict[str, Any]]) -> None:
-        now_s = clock.now_s()
+    async def _expire_stale(self, replicas: Mapping[str, dict[str, Any]], quiet_for_s: Mapping[str, float]) -> None:
         for name, document in replicas.items():
-            sighting = self._sightings.get(name)
-            if sighting is None or sighting.beat != document["beat"]:
-                sighting = self._sightings[name] = _Sighting(document["beat"], now_s)
-            stale = now_s - sighting.since_s > PATIENCE * self._ttl_s
             if name == self.replica or document["expired"]:
                 continue
+            stale = quiet_for_s[name] > PATIENCE * self._ttl_s
             if stale or is_dead(Identity(**document["identity"])):
                 result = await self._collection.update_one(
                     {"_id": document["_id"], "beat": document["beat"]}, {"$set": {"expired": True}}
@@ -252,8 +263,6 @@ class LeaseKeeper:
                 document["expired"] = bool(result.modified_count)
                 if document["expired"]:
                     log.warning("leases: replica %s is gone; its leases are taken over", name)
-        for name in self._sightings.keys() - replicas.keys():
-            del self._sightings[name]
 
     async def _forget_expired(self, replicas: Mapping[str, Mapping[str, Any]], leases: Mapping[str, LeaseView]) -> None:
         holders = {lease.holder for lease in leases.values()}

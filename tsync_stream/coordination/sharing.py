@@ -1,7 +1,8 @@
 """Who should hold which lease: a pure decision over what one replica has seen.
 
-Invariants: a lease is taken only if nobody holds it or its holder is expired; partitions are shared out evenly
-among live replicas, and a replica gives back only what is above its share.
+Invariants: a lease is taken only if nobody holds it or its holder is expired (the capture lease also if its holder is
+quiet); partitions are shared out evenly among the replicas that reach what is needed, and each of them gives back only
+what is above its share.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -33,23 +34,47 @@ class Decision:
     give_back: Sequence[str]
 
 
-def decide(me: str, live: Collection[str], leases: Mapping[str, LeaseView], *, capable: bool = True) -> Decision:
-    """Share out. `live` are the unexpired replicas (with `me`); `capable` is False when we should stand aside."""
+def able_replicas(lacks: Mapping[str, Collection[str]]) -> set[str]:
+    """Of the live replicas, by what each of them lacks, those that should hold leases.
+
+    They reach everything that any replica reaches. What nobody reaches is an outage, and no reason to stand aside; if
+    each lacks something that another reaches, all go on as well as they can.
+    """
+    lacked_by_all = frozenset.intersection(*map(frozenset, lacks.values())) if lacks else frozenset()
+    return {name for name, missing in lacks.items() if lacked_by_all.issuperset(missing)} or set(lacks)
+
+
+def decide(
+    me: str,
+    live: Collection[str],
+    leases: Mapping[str, LeaseView],
+    *,
+    able: Collection[str] | None = None,
+    quiet: Collection[str] = (),
+) -> Decision:
+    """Share out among those of the `live` replicas that are `able` (None: all).
+
+    Who is not able gives back by itself; until then its leases are its own. Only the capture lease is taken from a
+    holder that is `quiet`, though it is live yet.
+    """
+    sharers = live if able is None else able
     mine = sorted(name for name, lease in leases.items() if lease.holder == me)
-    if not capable:
+    if me not in sharers:
         return Decision([], mine)
-    free = [lease for _, lease in sorted(leases.items()) if lease.holder not in live]
-    take = [lease for lease in free if lease.name == CAPTURE]
+    take = [lease for lease in leases.values() if lease.name == CAPTURE and _is_free(lease, live, quiet)]
+    free = [lease for _, lease in sorted(leases.items()) if lease.name != CAPTURE and _is_free(lease, live)]
     partitions_mine = [name for name in mine if name != CAPTURE]
-    share = _share(me, live, sum(name != CAPTURE for name in leases))
+    share = _share(me, sharers, sum(name != CAPTURE for name in leases))
     room = share - len(partitions_mine)
-    if room > 0:
-        take += [lease for lease in free if lease.name != CAPTURE][:room]
     give_back = partitions_mine[share:] if room < 0 else []
-    return Decision(take, give_back)
+    return Decision([*take, *free[: max(0, room)]], give_back)
 
 
-def _share(me: str, live: Collection[str], partitions: int) -> int:
-    ordered = sorted(live)
+def _is_free(lease: LeaseView, live: Collection[str], quiet: Collection[str] = ()) -> bool:
+    return lease.holder not in live or lease.holder in quiet
+
+
+def _share(me: str, sharers: Collection[str], partitions: int) -> int:
+    ordered = sorted(sharers)
     base, extra = divmod(partitions, len(ordered))
     return base + (ordered.index(me) < extra)
