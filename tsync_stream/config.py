@@ -103,6 +103,7 @@ class Settings:
     sync_lanes: int
     date_unit: Literal["s", "ms"]
     mass_delete_share: float
+    fail_back_after_s: float
     embedded: bool
     embedded_dir: Path
     mongod_executable: Path | None

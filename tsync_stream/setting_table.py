@@ -205,6 +205,13 @@ PIPELINE = (
         "at least three times TYPESENSE_CONNECTION_TIMEOUT",
     ),
     Setting(
+        "FAIL_BACK_AFTER",
+        "30s",
+        "fail_back_after_s",
+        forms.duration("1s", "1h"),
+        "how long a better tier must be well before the queue goes back to it; doubled each time it fails again soon",
+    ),
+    Setting(
         "MAX_BACKLOG",
         "10000000",
         "max_backlog",

@@ -70,6 +70,7 @@ DEFAULTS = {
     "STATE_DATABASE": "tsync",
     "PARTITIONS": "8",
     "LEASE_TTL": "15s",
+    "FAIL_BACK_AFTER": "30s",
     "MAX_BACKLOG": "10000000",
     "SYNC_LANES": "2",
     "IMPORT_MAX_BYTES": "8MB",

@@ -44,7 +44,10 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The epoch document. `began` is where the term (epoch, capture fence) began; all before it is synced."""
+    """The epoch document. `began` is where the term (epoch, capture fence) began; all before it is synced.
+
+    `flaps`: how often in a row the queue had to leave a tier for a lesser one before it was steady there.
+    """
 
     epoch: EpochRef
     capture_fence: int
@@ -54,6 +57,7 @@ class Pipeline:
     fingerprint: Mapping[str, Any]
     reconcile: ReconcileNeed | None = None
     doubt: Doubt | None = None
+    flaps: int = 0
 
     def next_epoch(self, fence: int, tier: str, began: Position, reconcile: ReconcileNeed | None) -> "Pipeline":
         """The epoch after this one, not yet stored."""
@@ -253,6 +257,7 @@ def _pipeline_to_bson(pipeline: Pipeline) -> dict[str, Any]:
         "fingerprint": dict(pipeline.fingerprint),
         "reconcile": _need_to_bson(pipeline.reconcile),
         "doubt": _doubt_to_bson(pipeline.doubt),
+        "flaps": pipeline.flaps,
     }
 
 
@@ -267,4 +272,5 @@ def _pipeline_from_bson(document: Mapping[str, Any]) -> Pipeline:
         fingerprint=document["fingerprint"],
         reconcile=None if reconcile is None else ReconcileNeed(**reconcile),
         doubt=None if doubt is None else Doubt(**doubt),
+        flaps=document["flaps"],
     )

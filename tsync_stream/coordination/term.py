@@ -87,6 +87,8 @@ class CaptureTerm:
         self.fence = pipeline.capture_fence
         self.appended = start
         self.in_flight = 0
+        self.backlog = 0  # unacked entries, as last measured
+        self.paused = False  # True: the feed waits until what is captured is synced
         self._last = [(head.last_number, head.fence) for head in heads]
         self._counter = 0
         self._entries_since_barrier = 0

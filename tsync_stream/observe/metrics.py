@@ -34,8 +34,12 @@ class Metrics:
             registry=self.registry,
         )
         self.lag_seconds = gauge("lag_seconds", "Now minus the cluster time of the oldest unsynced change.")
+        self.oplog_left_seconds = gauge(
+            "oplog_left_seconds", "How long the oplog will still hold what is not synced, at the present rate."
+        )
         self.backlog_entries = gauge("backlog_entries", "Unacked entries.", "partition")
         self.epoch = gauge("epoch", "The current epoch.")
+        self.tier = gauge("tier", "1 for the tier that is the queue, as the capturing replica knows it.", "tier")
         self.capturing = gauge("capturing", "1 on the replica that captures.")
         self.partitions_owned = gauge("partitions_owned", "Partitions whose lease this replica holds.")
         self.healthy = gauge("healthy", "1 while no health check is red.")

@@ -52,6 +52,11 @@ class RedisStreams:
             for warning in await apply_server_settings(self._client, self._settings):
                 log.warning("%s", warning)
 
+    async def ping(self) -> None:
+        """Return if the server answers at all."""
+        with self._translated():
+            await self._client.ping()
+
     async def probe(self, entries: int = 0) -> None:
         key = f"{self._settings.queue_key}:probe"
         with self._translated():

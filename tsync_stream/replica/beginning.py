@@ -5,9 +5,10 @@ compare-and-set, after its streams exist. A position that cannot be resumed, and
 need of a reconcile with the new epoch.
 """
 
+import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +31,8 @@ from tsync_stream.model import EpochRef, Head, Position, Route, Token
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Tier
+from tsync_stream.queue.probing import probe_within_deadline
+from tsync_stream.queue.tiers import choose_tier, count_flaps
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.fingerprint import changes, prepare_collection, take_fingerprint
 from tsync_stream.source.change_stream import ChangeStream
@@ -39,13 +42,21 @@ from tsync_stream.wake import Wake
 log = logging.getLogger(__name__)
 
 POSITION_WAIT_S = 1.0
+# A tier that answers is continued; not for ever, if it never takes what is appended.
+MOST_TIMES_UNAVAILABLE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why the last term ended, where that decides how the next one begins; "" where nothing is known."""
+    """Why the last term ended, where that decides how the next one begins; "" where nothing is known.
+
+    `tier`: it is lost, or a better one is back. `unavailable`: it was out of reach past its retries, `times` times
+    without a lasting term between.
+    """
 
     tier: str = ""
+    unavailable: str = ""
+    times: int = 0
     position: str = ""
 
 
@@ -95,16 +106,27 @@ class Beginning:
         differing = changes(stored.fingerprint, fingerprint)
         lost = f"changed: {', '.join(differing)}" if differing else trouble.position
         if lost:
-            need = ReconcileNeed(new_nonce(), lost)
-            following = stored.next_epoch(fence, self._choose_tier(), await self._position_of_now(), need)
+            need, now = ReconcileNeed(new_nonce(), lost), await self._position_of_now()
+            following = self._next_epoch(stored, fence, await self._healthy_tiers(), now, need)
             return await self._open_epoch(stored, replace(following, fingerprint=fingerprint), lost)
+        doubt, healthy = await self._doubt(stored, trouble)
+        if not doubt:
+            return await self._continue(stored, fence)
+        synced = await tools.positions.synced(stored)
+        following = self._next_epoch(stored, fence, healthy, synced, stored.reconcile)
+        return await self._open_epoch(stored, following, doubt)
+
+    async def _doubt(self, stored: Pipeline, trouble: Trouble) -> tuple[str, set[str]]:
+        """Why the epoch cannot be continued ("": it can), and the tiers that could be the next one's."""
         doubt = trouble.tier or (stored.doubt.reason if stored.doubt else "")
-        if doubt:
-            following = stored.next_epoch(
-                fence, self._choose_tier(), await self._tools.positions.synced(stored), stored.reconcile
-            )
-            return await self._open_epoch(stored, following, doubt)
-        return await self._continue(stored, fence)
+        if not doubt and not trouble.unavailable:
+            return "", set()
+        healthy = await self._healthy_tiers()
+        if not doubt and trouble.times >= MOST_TIMES_UNAVAILABLE:
+            healthy.discard(stored.epoch.tier)
+        if doubt or stored.epoch.tier not in healthy:
+            return doubt or trouble.unavailable, healthy
+        return "", healthy  # it answers again
 
     async def _fingerprint(self, stored: Pipeline | None) -> dict[str, Any]:
         """The present fingerprint. While Typesense cannot be asked, its part is taken as unchanged: capture goes on."""
@@ -120,7 +142,7 @@ class Beginning:
     async def _first_start(self, fence: int, fingerprint: Mapping[str, Any]) -> CaptureTerm:
         tools = self._tools
         start = await self._position_of_now()
-        epoch = EpochRef(secrets.token_hex(4), 1, new_nonce(), self._choose_tier())
+        epoch = EpochRef(secrets.token_hex(4), 1, new_nonce(), choose_tier(await self._healthy_tiers()))
         pipeline = Pipeline(
             epoch=epoch,
             capture_fence=fence,
@@ -131,6 +153,7 @@ class Beginning:
             reconcile=ReconcileNeed(new_nonce(), "the first start"),
         )
         tier = tools.tiers[epoch.tier]
+        await tier.start()
         await tier.create(epoch, pipeline.partitions, fence, start.token)
         if not await tools.positions.create(pipeline):
             await tier.remove(epoch, pipeline.partitions)
@@ -139,19 +162,16 @@ class Beginning:
         return self._term(pipeline, _empty_heads(pipeline), start)
 
     async def _open_epoch(self, stored: Pipeline, following: Pipeline, reason: str) -> CaptureTerm:
-        """First the new streams, then the compare-and-set that makes them the queue, then the clean-up."""
+        """First the new streams, then the compare-and-set that makes them the queue; the term then cleans up."""
         tools = self._tools
         tier = tools.tiers[following.epoch.tier]
+        await tier.start()  # it may be another server by now, with its own settings
         await tier.create(following.epoch, following.partitions, following.capture_fence, following.began.token)
         if not await tools.positions.replace(stored, following):
             await tier.remove(following.epoch, following.partitions)
             raise Fenced("the epoch document changed meanwhile")
         tools.metrics.epochs_opened.inc()
         log.warning("capture: epoch %d on the %s tier (%s)", following.epoch.epoch, tier.name, reason)
-        try:
-            await tier.remove_older(following.epoch)
-        except TsyncError as error:
-            log.warning("capture: older epochs are not removed yet: %s; the next epoch tries again", error)
         return self._term(following, _empty_heads(following), following.began)
 
     async def _continue(self, pipeline: Pipeline, fence: int) -> CaptureTerm:
@@ -188,8 +208,27 @@ class Beginning:
             await stream.close()
         return Position(batch.token, batch.cluster_time)
 
-    def _choose_tier(self) -> str:
-        return "primary"
+    async def _healthy_tiers(self) -> set[str]:
+        """The tiers that take entries now."""
+
+        async def is_healthy(tier: Tier) -> bool:
+            try:
+                await probe_within_deadline(tier)
+            except TsyncError as error:
+                log.warning("capture: %s; it cannot be the queue now", error)
+                return False
+            return True
+
+        tiers = self._tools.tiers
+        answers = await asyncio.gather(*map(is_healthy, tiers.values()))
+        return {name for name, healthy in zip(tiers, answers, strict=True) if healthy}
+
+    def _next_epoch(
+        self, stored: Pipeline, fence: int, healthy: Collection[str], began: Position, need: ReconcileNeed | None
+    ) -> Pipeline:
+        tier = choose_tier(healthy)
+        flaps = count_flaps(stored.flaps, stored.epoch.tier, tier, self._tools.epochs.age_s())
+        return replace(stored.next_epoch(fence, tier, began, need), flaps=flaps)
 
     def _term(self, pipeline: Pipeline, heads: list[Head] | Any, start: Position) -> CaptureTerm:
         tier = self._tools.tiers[pipeline.epoch.tier]

@@ -17,10 +17,21 @@ from tsync_stream.coordination.positions import (
 )
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.coordination.term import BatchLost, CapturedChanges, CaptureTerm
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, Fenced, PositionLost, TierLost, TsyncError
+from tsync_stream.errors import (
+    ConfigurationError,
+    DependencyUnavailable,
+    Fenced,
+    PositionLost,
+    TierLost,
+    TierRefused,
+    TierUnavailable,
+    TsyncError,
+)
 from tsync_stream.jobs.reconcile import DONE, MAX_WAITING_BATCHES, Reconcile, ReconcileTools
 from tsync_stream.model import Token
 from tsync_stream.replica.beginning import Beginning, CaptureTools, Trouble, open_stream
+from tsync_stream.replica.measuring import Measuring
+from tsync_stream.replica.tier_watch import BetterTier, TierWatch
 from tsync_stream.source.change_stream import ChangeBatch
 from tsync_stream.source.documents import DocumentReader
 
@@ -48,7 +59,7 @@ class Capturing:
         self._stopping = False
         self._beginning = Beginning(tools)
         self._trouble = Trouble()
-        self._queue_full = False
+        self._measuring = Measuring(tools)
         self._short_terms = 0
 
     def stop(self) -> None:
@@ -60,7 +71,7 @@ class Capturing:
         """Terms, one after the other."""
         tools = self._tools
         while not self._stopping:
-            began_s, held = time.monotonic(), None
+            began_s, held, at_once = time.monotonic(), None, False
             try:
                 # Every term has a fence of its own: barriers are in one order only within a term, and what an
                 # older term sent late must not be taken for the present one's.
@@ -70,17 +81,29 @@ class Capturing:
                 else:
                     await self._run_term(held.fence)
             except TsyncError as error:
-                self._note(error)
+                at_once = self._note(error)
             tools.metrics.capturing.set(0)
             lasted = held is not None and time.monotonic() - began_s > LASTING_TERM_S
+            if lasted:
+                self._trouble = replace(self._trouble, times=0)
             self._short_terms = 0 if lasted else min(self._short_terms + 1, MOST_SHORT_TERMS) if held else 1
-            await self._pause()
+            if not at_once:
+                await self._pause()
 
-    def _note(self, error: TsyncError) -> None:
-        """Say why a term ended and what happens next; the next beginning does it."""
+    def _note(self, error: TsyncError) -> bool:
+        """Say why a term ended and what happens next; the next beginning does it. True: at once."""
         health = self._tools.health
         if isinstance(error, TermOver):
             log.info("capture: %s; beginning again", error)
+        elif isinstance(error, BetterTier):
+            self._trouble = replace(self._trouble, tier=str(error))
+            log.info("capture: %s", error)
+            return True
+        elif isinstance(error, TierUnavailable | TierRefused):
+            self._trouble = replace(self._trouble, unavailable=str(error), times=self._trouble.times + 1)
+            person = isinstance(error, TierRefused)
+            health.red("tier", f"{error}; another tier becomes the queue if it stays so", needs_person=person)
+            return self._trouble.times == 1
         elif isinstance(error, TierLost):
             self._trouble = replace(self._trouble, tier=str(error))
             health.red("tier", f"{error}; opening the next epoch from the synced position")
@@ -92,16 +115,18 @@ class Capturing:
         else:
             person = isinstance(error, ConfigurationError)
             health.red("capture", f"{error}; trying again until it is mended", needs_person=person)
+        return False
 
     async def _run_term(self, fence: int) -> None:
         term = await self._beginning.begin(fence, self._trouble)
-        self._trouble = Trouble()
+        self._trouble = Trouble(times=self._trouble.times)
         tools = self._tools
         tools.metrics.capturing.set(1)
-        for check in ("capture", "position", "tier"):
+        for check in ("capture", "position"):
             tools.health.green(check)
         await tools.epochs.refresh()
-        work = [self._feed(term), self._monitor(term), term.broken()]
+        tiers = TierWatch(tools, term)
+        work = [self._feed(term), self._monitor(term), tiers.go_back(), tiers.clean_up(), term.broken()]
         if term.pipeline.reconcile is not None:
             work.append(self._reconcile(term, term.pipeline.reconcile))
         try:
@@ -120,7 +145,7 @@ class Capturing:
         stream = await open_stream(tools, token)
         try:
             while not self._stopping:
-                if self._queue_full:
+                if self._measuring.queue_full or term.paused:
                     # The oplog holds the changes meanwhile; the empty batch lets the next barrier through.
                     await asyncio.sleep(wait_s)
                     batch = ChangeBatch((), token, term.appended.cluster_time)
@@ -150,7 +175,7 @@ class Capturing:
                 raise TermOver("a reconcile was asked for")
             await tools.positions.save_captured(stored, term.appended)
             await self._finish_reconcile(term, stored)
-            await self._measure(term, stored)
+            await self._measuring.measure(term, stored)
             looks += 1
             if looks % int(FINGERPRINT_INTERVAL_S / MONITOR_INTERVAL_S) == 0:
                 await self._check_fingerprint(stored)
@@ -175,26 +200,6 @@ class Capturing:
             return  # sync is the one to say so; capture goes on without Typesense
         if live is None or live["created_at"] != stored.fingerprint["target_created_at"]:
             raise TermOver("the Typesense collection is not the one we filled")
-
-    async def _measure(self, term: CaptureTerm, stored: Pipeline) -> None:
-        """Backlog and lag; over MAX_BACKLOG the feed pauses until a tenth of it is worked off."""
-        tools = self._tools
-        backlog = await term.tier.backlog(term.pipeline.epoch, term.partitions)
-        for partition, entries in enumerate(backlog):
-            tools.metrics.backlog_entries.labels(str(partition)).set(entries)
-        tools.metrics.epoch.set(term.pipeline.epoch.epoch)
-        synced = await self._tools.positions.synced(stored)
-        behind = sum(backlog) > 0 or term.in_flight > 0
-        tools.metrics.lag_seconds.set(max(0.0, time.time() - synced.cluster_time.time) if behind else 0.0)
-        limit = tools.settings.max_backlog
-        self._queue_full = sum(backlog) > (0.9 * limit if self._queue_full else limit)
-        if self._queue_full:
-            tools.health.red(
-                "backlog",
-                f"{sum(backlog)} entries wait (MAX_BACKLOG {limit}); changes stay in the oplog until some are synced",
-            )
-        else:
-            tools.health.green("backlog")
 
     async def _reconcile(self, term: CaptureTerm, need: ReconcileNeed) -> None:
         tools, settings = self._tools, self._tools.settings

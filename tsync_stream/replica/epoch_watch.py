@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from tsync_stream import clock
 from tsync_stream.coordination.positions import Pipeline, PositionStore
 from tsync_stream.errors import TsyncError
 from tsync_stream.wake import Wake
@@ -19,11 +20,17 @@ class EpochWatch:
         self._positions = positions
         self._wake = wake
         self.current: Pipeline | None = None
+        self._seen_since_s = clock.now_s()
+
+    def age_s(self) -> float:
+        """How long we have seen the current epoch be current."""
+        return clock.now_s() - self._seen_since_s
 
     async def refresh(self) -> Pipeline | None:
         """Read the epoch document now. Raises the errors of `errors.from_mongo`."""
         before, self.current = self.current, await self._positions.load()
         if (before and before.epoch) != (self.current and self.current.epoch):
+            self._seen_since_s = clock.now_s()
             self._wake.ring()
         return self.current
 

@@ -28,12 +28,15 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.rates import Rates
 from tsync_stream.queue.base import Tier
 from tsync_stream.queue.batches import SyncBatch
+from tsync_stream.queue.mongo_fallback import MongoFallback
 from tsync_stream.queue.redis_streams import RedisStreams
 from tsync_stream.rechecks import Rechecks
 from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.replica.capturing import Capturing
 from tsync_stream.replica.epoch_watch import EpochWatch
-from tsync_stream.replica.lane import Lane, LaneTools
+from tsync_stream.replica.lane import Lane
+from tsync_stream.replica.lane_tools import LaneTools
+from tsync_stream.replica.reach import Reach
 from tsync_stream.replica.reader import Reader
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state import state_database
@@ -44,6 +47,7 @@ log = logging.getLogger(__name__)
 
 MONGO_TIMEOUT_MS = 5_000
 START_RETRY_S = 1.0
+START_TIER_S = 3.0
 SCHEMA_INTERVAL_S = 10.0
 
 
@@ -88,8 +92,11 @@ class Replica:
         self.dead_letters = DeadLetters(database)
         self.rechecks = Rechecks(database, settings.typesense.connection_timeout_s)
         self.positions = PositionStore(database)
-        self._primary = RedisStreams(settings.primary_redis)
-        self.tiers: dict[str, Tier] = {"primary": self._primary}
+        redis = (RedisStreams(settings.primary_redis), RedisStreams(settings.backup_redis))
+        self.tiers: dict[str, Tier] = {tier.name: tier for tier in (*redis, MongoFallback(database))}
+        self._reach = Reach(
+            {"typesense": self.target.ping, **{tier.name: tier.ping for tier in redis}}, settings.lease_ttl_s
+        )
         self._wake = Wake()
         self._epochs = EpochWatch(self.positions, self._wake)
         self.leases = LeaseKeeper(
@@ -100,6 +107,7 @@ class Replica:
             self._before_giving_back,
             self._wake,
             self._statistics,
+            self._reach.lacks,
         )
         tools = self._lane_tools(channels, metrics)
         self._reader = Reader(tools, [self._lane(tools, lane) for lane in range(settings.sync_lanes)])
@@ -133,6 +141,7 @@ class Replica:
         return {
             "leases": self.leases.keep,
             "epochs": self._epochs.run,
+            "reach": self._reach.run,
             "reader": self._reader.run,
             "capturing": self._capturing.run,
             "schema": partial(self._watch_schema, use_schema),
@@ -161,10 +170,18 @@ class Replica:
         self.client.close()
 
     async def _prepare(self) -> None:
-        await self._primary.start()
         await self.dead_letters.start()
         await self.rechecks.start()
+        await asyncio.gather(*map(self._start_tier, self.tiers.values()))
         await self.leases.start()
+
+    async def _start_tier(self, tier: Tier) -> None:
+        """A tier that cannot be reached now is started when it becomes the queue; nothing waits for it."""
+        try:
+            async with asyncio.timeout(START_TIER_S):
+                await tier.start()
+        except (TsyncError, TimeoutError) as error:
+            log.warning("%s tier: %s; going on without it until it answers", tier.name, error or "no answer")
 
     async def _until_it_works(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:

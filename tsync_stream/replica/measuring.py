@@ -1,0 +1,80 @@
+"""What the capturing replica measures once a second: the backlog, the lag, and how much of the oplog is left.
+
+Invariants: over MAX_BACKLOG the feed pauses until a tenth of that is worked off. While changes wait, in the queue or in
+the oplog, it is known how long MongoDB will still have those that are not synced.
+"""
+
+import time
+
+from tsync_stream.coordination.positions import Pipeline
+from tsync_stream.coordination.term import CaptureTerm
+from tsync_stream.model import Position
+from tsync_stream.replica.beginning import CaptureTools
+from tsync_stream.source.oplog import Oplog, read_oplog
+
+OPLOG_LOOK_INTERVAL_S = 10.0
+# The queue is full until it has shrunk to this share of MAX_BACKLOG.
+FULL_UNTIL_SHARE = 0.9
+
+
+class Measuring:
+    """`queue_full` says whether the feed should pause."""
+
+    def __init__(self, tools: CaptureTools) -> None:
+        self._tools = tools
+        self.queue_full = False
+        self._oplog: Oplog | None = None
+        self._oplog_looked_s = float("-inf")
+
+    async def measure(self, term: CaptureTerm, stored: Pipeline) -> None:
+        """Measure once. Raises the errors of the tier and of MongoDB."""
+        metrics = self._tools.metrics
+        backlog = await term.tier.backlog(term.pipeline.epoch, term.partitions)
+        term.backlog = sum(backlog)
+        for partition, entries in enumerate(backlog):
+            metrics.backlog_entries.labels(str(partition)).set(entries)
+        metrics.epoch.set(term.pipeline.epoch.epoch)
+        for name in self._tools.tiers:
+            metrics.tier.labels(name).set(name == term.pipeline.epoch.tier)
+        synced = await self._tools.positions.synced(stored)
+        behind = term.backlog > 0 or term.in_flight > 0
+        metrics.lag_seconds.set(max(0.0, time.time() - synced.cluster_time.time) if behind else 0.0)
+        await self._look_at_oplog()
+        self._tell(term.backlog, synced, behind=behind)
+
+    async def _look_at_oplog(self) -> None:
+        if time.monotonic() - self._oplog_looked_s >= OPLOG_LOOK_INTERVAL_S:
+            self._oplog_looked_s = time.monotonic()
+            self._oplog = await read_oplog(self._tools.client)
+
+    def _tell(self, backlog: int, synced: Position, *, behind: bool) -> None:
+        health, limit = self._tools.health, self._tools.settings.max_backlog
+        self.queue_full = backlog > (FULL_UNTIL_SHARE * limit if self.queue_full else limit)
+        left_s = None if self._oplog is None else self._oplog.left_s(synced.cluster_time)
+        if left_s is not None:
+            self._tools.metrics.oplog_left_seconds.set(left_s)
+        if self.queue_full:
+            health.red(
+                "backlog",
+                f"more than MAX_BACKLOG ({limit}) entries wait; further changes stay in MongoDB's oplog until some are "
+                f"synced: {describe_left(left_s)}",
+            )
+        else:
+            health.green("backlog")
+        # Half of what the oplog can hold is behind: time to be told, whatever its size.
+        if behind and self._oplog is not None and left_s is not None and left_s < self._oplog.capacity_s / 2:
+            health.red("oplog", f"{describe_left(left_s)}; let it hold more, or find out why nothing is synced")
+        else:
+            health.green("oplog")
+
+
+def describe_left(left_s: float | None) -> str:
+    """How much of the oplog is left, for people; in steps, since a text that changes is news (pure)."""
+    if left_s is None:
+        return "how long the oplog holds them cannot be seen"
+    if left_s <= 0:
+        return "some of them have fallen out of it, and a reconcile will repair that"
+    for unit_s, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if left_s >= 2 * unit_s:
+            return f"at the present rate the oplog holds what is not synced for {left_s / unit_s:.0f} {unit} more"
+    return "at the present rate the oplog holds what is not synced for less than two minutes more"
