@@ -26,6 +26,7 @@ LEASES = "leases"
 RECHECKS = "rechecks"
 DEAD_LETTERS = "dead_letters"
 JOBS = "jobs"
+FALLBACK_QUEUE = "fallback_queue"
 
 
 def state_database(client: AsyncIOMotorClient[Any], name: str) -> AsyncIOMotorDatabase[Any]:

