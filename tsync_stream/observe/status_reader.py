@@ -18,7 +18,10 @@ from tsync_stream.errors import ConfigurationError, DependencyUnavailable, Tsync
 from tsync_stream.observe.check_mongo import describe_mongo_error
 from tsync_stream.observe.findings import DEADLINE_S, why_unreachable
 from tsync_stream.observe.status import Facts, Status, judge
+from tsync_stream.queue.base import Tier
+from tsync_stream.queue.mongo_fallback import MongoFallback
 from tsync_stream.queue.redis_streams import RedisStreams
+from tsync_stream.queue.tiers import MONGO
 from tsync_stream.rechecks import Rechecks
 from tsync_stream.setting_forms import redacted_uri
 from tsync_stream.source.keys import BSON_OPTIONS
@@ -86,11 +89,12 @@ class StatusReader:
 
     async def _with_backlog(self, facts: Facts, pipeline: Pipeline) -> Facts:
         tier = pipeline.epoch.tier
-        settings = self._queues.get(tier)
-        if settings is None:
-            return replace(facts, unseen=[f"the queue: this version knows no tier {tier}"])
-        queue = RedisStreams(settings)
-        place = f"the queue: {tier} Redis at {settings.host}:{settings.port}"
+        queue: Tier
+        if tier == MONGO:
+            queue, place = MongoFallback(self._database), "the queue: MongoDB"
+        else:
+            settings = self._queues[tier]
+            queue, place = RedisStreams(settings), f"the queue: {tier} Redis at {settings.host}:{settings.port}"
         try:
             async with asyncio.timeout(DEADLINE_S):
                 backlog = await queue.backlog(pipeline.epoch, pipeline.partitions)
