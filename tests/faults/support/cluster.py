@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.faults.support.altered import pull
 from tests.support.comparison import wait_for
 from tests.support.stack import Names
 from tests.support.worker import Worker
@@ -108,6 +109,10 @@ class Cluster:
     def thaw(self, replica: Worker) -> None:
         """Let a frozen replica go on (SIGCONT)."""
         replica.signal(signal.SIGCONT)
+
+    def pull(self, name: str) -> Path:
+        """Let the first replica that comes to it do what a tool of `altered.py` does; the file is gone then."""
+        return pull(self._directory, name)
 
     def log(self) -> str:
         """The last lines of every replica's log."""
