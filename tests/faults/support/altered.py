@@ -86,6 +86,18 @@ def raise_before_append() -> None:
     persist.append_batch = append_batch
 
 
+def freeze_before_append() -> None:
+    """The capturing replica freezes itself with a batch in hand that it is about to append."""
+    original = persist.append_batch
+
+    async def append_batch(batch: Any) -> None:
+        if batch.count and pulled("freeze_before_append"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        await original(batch)
+
+    persist.append_batch = append_batch
+
+
 def raise_before_ack() -> None:
     """The sync agent fails after a batch was read, before it can be acked."""
     original = sync.Sync.run
@@ -189,6 +201,7 @@ CHANGES: dict[str, Change] = {
     for change in (
         freeze_before_write,
         die_after_write,
+        freeze_before_append,
         raise_before_append,
         raise_before_ack,
         position_after_append,

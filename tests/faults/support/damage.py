@@ -200,14 +200,15 @@ def slow_loading(server: RedisServer, delay_us: int) -> Iterator[None]:
         server.start()
 
 
+def process_state(pid: int) -> str:
+    """What the kernel says of a process: T for stopped."""
+    answer = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()[:1]
+
+
 def wait_for_process_state(pid: int, state: str) -> None:
-    """Wait until the kernel says that a process is in this state: T for stopped."""
-
-    def reached() -> bool:
-        answer = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
-        return answer.stdout.strip()[:1] == state
-
-    wait_for(reached, 30.0, f"process {pid} does not get into state {state}")
+    """Wait until a process is in this state."""
+    wait_for(lambda: process_state(pid) == state, 30.0, f"process {pid} does not get into state {state}")
 
 
 def wait_s(seconds: float) -> None:
