@@ -42,6 +42,7 @@ def test_a_writer_freezes_between_its_check_and_its_write(trial: Trial, seed: Se
     """The old write then lands over newer data, and nothing can stop it; a recheck mends it."""
     trial.steps_back_expected = "a write that was checked before the lease ran out lands after it"
     trial.cluster.changed.append(tool.__name__)
+    trial.cluster.settings["TYPESENSE_CONNECTION_TIMEOUT"] = "500ms"  # the last recheck comes after 26 of these
     with trial.prepared(f"7 {tool.__name__.replace('_', ' ')}", seed(207)):
         victim, document_id = frozen_with_an_old_write(trial, tool.__name__)
         trial.cluster.thaw(victim)

@@ -102,6 +102,10 @@ class Load:
         if self._error is not None:
             raise self._error
 
+    def close(self) -> None:
+        """Close the connections of a load that may never have run."""
+        self._client.close()
+
     def pause(self) -> None:
         """Return when nothing more is written."""
         self._resting.clear()

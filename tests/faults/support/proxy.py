@@ -4,7 +4,9 @@ So one replica can lose one server while all others still have it.
 """
 
 import asyncio
+import json
 import random
+import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +31,7 @@ class Proxy:
         self._open = asyncio.Event()
         self._refusing = False
         self._longest_delay_s = 0.0
+        self._answer = b""
         self._swallow: tuple[bytes, int] = (b"", 0)
 
     def __enter__(self) -> Self:
@@ -58,6 +61,7 @@ class Proxy:
         def restore() -> None:
             self._refusing = False
             self._longest_delay_s = 0.0
+            self._answer = b""
             self._swallow = (b"", 0)
             self._open.set()
 
@@ -66,6 +70,12 @@ class Proxy:
     def delay(self, longest_s: float) -> None:
         """From now on every request waits for a time of its own, up to `longest_s`."""
         self._call(lambda: setattr(self, "_longest_delay_s", longest_s))
+
+    def answer_http(self, code: int, message: str) -> None:
+        """Answer every request like this, as something in front of the server would, until `restore`."""
+        body = json.dumps({"message": message}).encode()
+        head = f"HTTP/1.1 {code} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        self._call(lambda: setattr(self, "_answer", head.encode() + b"Connection: close\r\n\r\n" + body))
 
     def swallow_replies(self, pattern: bytes, times: int) -> None:
         """Forward the next `times` requests that hold `pattern`, and close the connection instead of their reply."""
@@ -105,7 +115,7 @@ class Proxy:
         server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self.upstream)
         swallowing = asyncio.Event()
         pumps = [
-            asyncio.create_task(self._requests(reader, server_writer, swallowing)),
+            asyncio.create_task(self._requests(reader, writer, server_writer, swallowing)),
             asyncio.create_task(self._replies(server_reader, writer, swallowing)),
         ]
         try:
@@ -117,10 +127,19 @@ class Proxy:
             server_writer.close()
 
     async def _requests(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, swallowing: asyncio.Event
+        self,
+        reader: asyncio.StreamReader,
+        client: asyncio.StreamWriter,
+        server: asyncio.StreamWriter,
+        swallowing: asyncio.Event,
     ) -> None:
         while data := await reader.read(_CHUNK):
             await self._open.wait()
+            if self._answer:
+                await _whole_http_request(data, reader)
+                client.write(self._answer)
+                await client.drain()
+                return
             if self._longest_delay_s:
                 await asyncio.sleep(self._generator.uniform(0, self._longest_delay_s))
             pattern, times = self._swallow
@@ -128,8 +147,8 @@ class Proxy:
                 self._swallow = (pattern, times - 1)
                 self.swallowed += 1
                 swallowing.set()
-            writer.write(data)
-            await writer.drain()
+            server.write(data)
+            await server.drain()
 
     async def _replies(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, swallowing: asyncio.Event
@@ -150,3 +169,12 @@ class Proxy:
     def _in_loop(self, coroutine: Any) -> Any:
         with suppress(asyncio.CancelledError):
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10.0)
+
+
+async def _whole_http_request(data: bytes, reader: asyncio.StreamReader) -> None:
+    """Read the rest of a request: who closes with bytes unread resets the connection, and the answer is lost."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
+    missing = (int(length[1]) if length else 0) - len(body)
+    if missing > 0:
+        await reader.readexactly(missing)

@@ -71,6 +71,7 @@ class Trial:
             self.load = Load(
                 self.stack.mongo.uri, self.names.database, self.names.collection, seed, rate=rate, keys=keys
             )
+            resources.callback(self.load.close)
             hot_ids = [typesense_id(key) for key in self.load.hot_keys(HOT_IDS)]
             self.watcher = Watcher(typesense, self.names.typesense_collection, self.load.history, hot_ids)
             try:

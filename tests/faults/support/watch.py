@@ -34,27 +34,31 @@ HOT_IDS = 100
 
 
 class _View:
-    """The newest that was seen of each id on one way of asking: its version, and whether it was there."""
+    """What was seen of each id on one way of asking: its newest version, and what it showed last (None: nothing)."""
 
     def __init__(self) -> None:
-        self.seen: dict[str, tuple[int, bool]] = {}
+        self._newest: dict[str, int] = {}
+        self._last: dict[str, int | None] = {}
 
     def compare(self, found: dict[str, int], history: History) -> list[str]:
-        """The steps back since the last look."""
+        """The steps back since the last look; one that lasts is one step."""
         steps = []
         for document_id, version in found.items():
-            before, was_there = self.seen.get(document_id, (0, True))
-            if version < before:
-                what = f"shows {version} after {before}" if was_there else f"came back as {version} after {before}"
-                steps.append(f"{document_id} {what}")
-            self.seen[document_id] = (max(version, before), True)
-        for document_id in self.seen.keys() - found.keys():
-            before, was_there = self.seen[document_id]
-            if was_there:
-                deleted = history.first_delete_after(document_id, before)
+            newest, last = self._newest.get(document_id, 0), self._last.get(document_id, version)
+            if version < newest and version != last:
+                steps.append(
+                    f"{document_id} {'came back' if last is None else 'steps back'} as {version} after {newest}"
+                )
+            self._newest[document_id] = max(version, newest)
+            self._last[document_id] = version
+        for document_id in self._last.keys() - found.keys():
+            if self._last[document_id] is not None:
+                newest = self._newest[document_id]
+                deleted = history.first_delete_after(document_id, newest)
                 if deleted is None:
-                    steps.append(f"{document_id} vanished after {before}")
-                self.seen[document_id] = (before if deleted is None else deleted, False)
+                    steps.append(f"{document_id} vanished after {newest}")
+                self._newest[document_id] = newest if deleted is None else deleted
+                self._last[document_id] = None
         return steps
 
 
