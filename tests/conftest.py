@@ -1,11 +1,22 @@
 """Fixtures that every tier of tests shares: real servers once for the whole run, and names for each test."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.stack import Names, remove, repair
 from tsync_stream.embedded import EmbeddedStack
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the fault suite. They are here because pytest asks only for those of the outermost conftest."""
+    group = parser.getgroup("faults")
+    group.addoption("--fault-seed", type=int, help="use this seed in every fault test")
+    group.addoption("--fault-report", type=Path, help="write the table of the fault tests as Markdown to this file")
+    group.addoption(
+        "--fault-altered", default="", help="run every replica with these changes of tests/faults/support/altered.py"
+    )
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ class Worker:
             "LEASE_TTL": "15s",
             **settings,
         }
+        self.command: list[str | Path] = [FAUST]
         self._directory = directory
         self.log_path = directory / f"worker-{self.port}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -69,9 +70,14 @@ class Worker:
 
     def start(self) -> None:
         """Start the process and wait until its web server answers."""
+        self.launch()
+        self.wait_until_started()
+
+    def launch(self) -> None:
+        """Start the process and return at once."""
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [FAUST, "-A", "tsync_stream", "worker", "-l", "info"],
+                [*self.command, "-A", "tsync_stream", "worker", "-l", "info"],
                 env=self.environment,
                 cwd=self._directory,
                 stdin=subprocess.DEVNULL,
@@ -79,6 +85,9 @@ class Worker:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def wait_until_started(self) -> None:
+        """Wait until its web server answers."""
         wait_for(self._answers, _START_S, lambda: f"the worker does not start:\n{self.log()[-3000:]}")
 
     def stop(self) -> int:

@@ -1,0 +1,55 @@
+"""Fixtures of the fault suite, and the table at the end of a run. Its options are in `tests/conftest.py`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.support.report import Row, plain_table, write_markdown
+from tests.faults.support.trial import Trial
+from tests.support.stack import Names
+from tsync_stream.embedded import EmbeddedStack
+
+_ROWS = pytest.StashKey[list[Row]]()
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+    """Servers for one promise's tests alone: they are killed and wiped, which nobody else should notice."""
+    with EmbeddedStack(
+        tmp_path_factory.mktemp("faults"), mongod_arguments=["--setParameter", "enableTestCommands=1"]
+    ) as servers:
+        yield servers
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> Callable[[int], int]:
+    """The seed of a test, unless the command line says another."""
+    return lambda usual: request.config.getoption("--fault-seed") or usual
+
+
+@pytest.fixture
+def trial(stack: EmbeddedStack, names: Names, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Trial]:
+    """What a fault test works with; its row is in the report, and its seed is printed with a failure."""
+    changed = [name for name in request.config.getoption("--fault-altered").split(",") if name]
+    made = Trial(stack, names, tmp_path, changed=changed)
+    yield made
+    request.config.stash.setdefault(_ROWS, []).append(made.row)
+    if made.row.result == "failed":
+        print(
+            f"seed {made.row.seed}; to repeat it: .venv/bin/python -m pytest '{request.node.nodeid}' "
+            f"--fault-seed {made.row.seed}"
+        )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print the table, and write it where that was asked for."""
+    rows = config.stash.get(_ROWS, [])
+    if not rows:
+        return
+    terminalreporter.section("faults")
+    for line in plain_table(rows):
+        terminalreporter.line(line)
+    report = config.getoption("--fault-report")
+    if report is not None:
+        write_markdown(rows, report)

@@ -1,0 +1,229 @@
+"""A worker of which something was changed on purpose: `python -m tests.faults.support.altered -A tsync_stream worker`.
+
+TSYNC_TEST_CHANGES names the changes, separated by commas. Some are tools: they make a rare moment happen on command.
+The others are wrong designs: with each of them the suite must fail, or it proves nothing.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tsync_stream.coordination import positions
+from tsync_stream.queue.batches import SyncFailed, SyncResult
+from tsync_stream.rechecks import Rechecks
+from tsync_stream.replica import beginning
+from tsync_stream.replica.lane import Lane
+from tsync_stream.replica.runtime import Replica
+from tsync_stream.source.documents import DocumentReader
+from tsync_stream.stages import persist, sync
+from tsync_stream.target.typesense import TypesenseTarget
+
+# Tools look for this file in the working directory; it is gone once they have acted.
+TRIGGER = "trigger"
+
+Change = Callable[[], None]
+
+
+def pulled(name: str) -> bool:
+    """Whether a test has made the trigger file; only once."""
+    try:
+        Path(f"{TRIGGER}-{name}").unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def pull(directory: Path, name: str) -> Path:
+    """Make the trigger file (called by the test); it is gone when the replica has acted."""
+    path = directory / f"{TRIGGER}-{name}"
+    path.touch()
+    return path
+
+
+# Tools
+
+
+def freeze_before_write() -> None:
+    """The replica freezes itself between its check of the lease and the request, with documents in hand."""
+    original = TypesenseTarget.import_lines
+
+    async def import_lines(self: TypesenseTarget, collection: str, lines: Any) -> Any:
+        if pulled("freeze_before_write"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return await original(self, collection, lines)
+
+    TypesenseTarget.import_lines = import_lines  # type: ignore[method-assign]
+
+
+def die_after_write() -> None:
+    """As above, but once it wakes it sends its request and dies before the answer."""
+    original = TypesenseTarget.import_lines
+
+    async def import_lines(self: TypesenseTarget, collection: str, lines: Any) -> Any:
+        dying = pulled("die_after_write")
+        if dying:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        answer = await original(self, collection, lines)
+        if dying:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    TypesenseTarget.import_lines = import_lines  # type: ignore[method-assign]
+
+
+def raise_before_append() -> None:
+    """The persist agent fails with a batch in hand: it is lost with its agent."""
+    original = persist.append_batch
+
+    async def append_batch(batch: Any) -> None:
+        if batch.count and pulled("raise_before_append"):
+            raise RuntimeError("raised on purpose")
+        await original(batch)
+
+    persist.append_batch = append_batch
+
+
+def freeze_before_append() -> None:
+    """The capturing replica freezes itself with a batch in hand that it is about to append."""
+    original = persist.append_batch
+
+    async def append_batch(batch: Any) -> None:
+        if batch.count and pulled("freeze_before_append"):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        await original(batch)
+
+    persist.append_batch = append_batch
+
+
+def raise_before_ack() -> None:
+    """The sync agent fails after a batch was read, before it can be acked."""
+    original = sync.Sync.run
+
+    async def run(self: sync.Sync, batch: Any) -> Any:
+        if pulled("raise_before_ack"):
+            raise RuntimeError("raised on purpose")
+        return await original(self, batch)
+
+    sync.Sync.run = run  # type: ignore[method-assign]
+
+
+# Wrong designs
+
+
+def position_after_append() -> None:
+    """What was appended counts as synced: an epoch begins where the last one was captured to."""
+
+    def synced_position(pipeline: Any, records: Any) -> Any:
+        return pipeline.captured
+
+    positions.synced_position = synced_position
+    beginning.synced_position = synced_position  # type: ignore[attr-defined]
+
+
+def no_rechecks() -> None:
+    """A doubtful write is believed."""
+
+    async def add(self: Rechecks, doubtful: Any) -> int:
+        return 0
+
+    Rechecks.add = add  # type: ignore[method-assign]
+
+
+def four_consumers() -> None:
+    """Every lane reads every partition: four consumers of each stream, each with a batch in hand."""
+
+    def lane(self: Replica, tools: Any, number: int) -> Lane:
+        settings = self._settings
+        reader = DocumentReader(self.client, settings.lease_ttl_s)
+        return Lane(f"lane {number}", tools, range(settings.partitions), reader)
+
+    async def claim(self: Lane, tier: Any, epoch: Any, partition: int) -> None:
+        self._owned[partition].claiming = False
+
+    async def read(self: Lane, tier: Any, epoch: Any) -> None:
+        tools = self._tools
+        entries = await tier.read(epoch, sorted(self._owned), tools.leases.replica, tools.batch_size, tools.wait_s)
+        if entries:
+            await self._process(tier, epoch, entries, claimed=False)
+
+    Replica._lane = lane  # type: ignore[method-assign,assignment]
+    Lane._claim = claim  # type: ignore[method-assign]
+    Lane._read = read  # type: ignore[method-assign]
+
+
+def forget_some() -> None:
+    """One entry in two hundred is acked without having been synced."""
+    original = sync.wanted
+    counted = iter(range(sys.maxsize))
+
+    def wanted(entries: Any, not_before: Any) -> Any:
+        return original([entry for entry in entries if next(counted) % 200], not_before)
+
+    sync.wanted = wanted
+
+
+def never_delete() -> None:
+    """What is gone from the source stays in Typesense."""
+
+    async def delete(self: TypesenseTarget, *arguments: Any, **options: Any) -> None:
+        return
+
+    TypesenseTarget.delete = delete  # type: ignore[method-assign]
+
+
+def ack_on_failure() -> None:
+    """A batch that could not be synced is acked: an outage skips what was on its way."""
+    original = sync.Sync.run
+
+    async def run(self: sync.Sync, batch: Any) -> Any:
+        try:
+            return await original(self, batch)
+        except SyncFailed:
+            return SyncResult()
+
+    sync.Sync.run = run  # type: ignore[method-assign]
+
+
+def no_claims() -> None:
+    """What a predecessor left pending is never looked at."""
+
+    async def claim(self: Lane, tier: Any, epoch: Any, partition: int) -> None:
+        self._owned[partition].claiming = False
+
+    Lane._claim = claim  # type: ignore[method-assign]
+
+
+CHANGES: dict[str, Change] = {
+    change.__name__: change
+    for change in (
+        freeze_before_write,
+        die_after_write,
+        freeze_before_append,
+        raise_before_append,
+        raise_before_ack,
+        position_after_append,
+        no_rechecks,
+        four_consumers,
+        forget_some,
+        never_delete,
+        ack_on_failure,
+        no_claims,
+    )
+}
+
+
+def main() -> None:
+    """Apply the changes, then be `faust`."""
+    for name in os.environ["TSYNC_TEST_CHANGES"].split(","):
+        CHANGES[name]()
+    from faust.cli.faust import cli  # as late as the real command does
+
+    sys.argv[0] = "faust"
+    cli()
+
+
+if __name__ == "__main__":
+    main()

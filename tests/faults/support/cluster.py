@@ -1,0 +1,140 @@
+"""Several replicas of one pipeline: started together, and found by what they do."""
+
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+
+from tests.faults.support.altered import pull
+from tests.support.comparison import wait_for
+from tests.support.stack import Names
+from tests.support.worker import Worker
+from tsync_stream.embedded import EmbeddedStack
+
+REPOSITORY = Path(__file__).parents[3]
+# Short, so that take-overs take seconds. A lease must outlive three requests; a frozen server costs one deadline.
+TIMES = {"TYPESENSE_CONNECTION_TIMEOUT": "1s", "LEASE_TTL": "3s"}
+LEASE_TTL_S = 3.0
+_TAKE_OVER_TIMEOUT_S = 60.0
+# One for all: to make a client takes longer than to ask. Nothing is kept open, since a frozen replica never closes.
+_http = httpx.Client(timeout=0.5, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+class Cluster:
+    """Replicas with the same settings but for what each is given of its own. `end` kills what is left of them."""
+
+    def __init__(self, stack: EmbeddedStack, names: Names, directory: Path, changed: Sequence[str] = ()) -> None:
+        self._stack = stack
+        self._names = names
+        self._directory = directory
+        # Names of changes in `altered.py` that every replica runs with.
+        self.changed = list(changed)
+        self.settings: dict[str, str] = dict(TIMES)
+        self.replicas: list[Worker] = []
+
+    def add(self, count: int = 1, *, changed: Sequence[str] = (), **settings: str) -> list[Worker]:
+        """New replicas, started together; `changed` names changes of `altered.py`, `settings` are their own."""
+        added = [self._make([*self.changed, *changed], settings) for _ in range(count)]
+        self.replicas += added
+        self.start(*added)
+        return added
+
+    def start(self, *replicas: Worker) -> None:
+        """Start replicas, all at once, and wait for all of them."""
+        for replica in replicas:
+            replica.launch()
+        for replica in replicas:
+            replica.wait_until_started()
+
+    def end(self) -> None:
+        """Kill every replica, frozen ones too."""
+        for replica in self.running:
+            replica.kill()
+
+    @property
+    def running(self) -> list[Worker]:
+        """The replicas whose process exists; frozen ones count."""
+        return [replica for replica in self.replicas if replica.running]
+
+    def capturing(self, *, among: Sequence[Worker] | None = None, timeout_s: float = _TAKE_OVER_TIMEOUT_S) -> Worker:
+        """The replica that captures, as soon as one of the running ones (or of `among`) does."""
+        found: list[Worker] = []
+
+        def somebody() -> bool:
+            found[:] = [replica for replica in among or self.running if metric(replica, "tsync_capturing") == 1]
+            return bool(found)
+
+        wait_for(somebody, timeout_s, "no replica captures")
+        return found[0]
+
+    def following(self) -> list[Worker]:
+        """The running replicas that do not capture."""
+        leader = self.capturing()
+        return [replica for replica in self.running if replica is not leader]
+
+    def wait_until_shared(self, *replicas: Worker) -> None:
+        """Wait until these (or all running) replicas own every partition among them, and one captures."""
+        chosen = replicas or tuple(self.running)
+        partitions = int(self.settings.get("PARTITIONS", "8"))
+        self.capturing(among=chosen)
+        least = partitions // len(chosen)
+
+        def shared() -> bool:
+            owned = [metric(replica, "tsync_partitions_owned") for replica in chosen]
+            return sum(owned) == partitions and min(owned) >= least
+
+        wait_for(shared, _TAKE_OVER_TIMEOUT_S, "the partitions are not shared out")
+
+    def take_over_s(self, since_s: float, *successors: Worker) -> float:
+        """Seconds from `since_s` (monotonic) until one of the successors captures."""
+        self.capturing(among=successors)
+        return time.monotonic() - since_s
+
+    def total(self, name: str) -> float:
+        """A metric summed over the running replicas that answer."""
+        return sum(metric(replica, name) for replica in self.running)
+
+    def backlog(self) -> float:
+        """Unacked entries, as the capturing replica counts them."""
+        figures = self.capturing().metrics()
+        return sum(value for name, value in figures.items() if name.startswith("tsync_backlog_entries"))
+
+    def freeze(self, replica: Worker) -> None:
+        """Stop a replica's process as it is (SIGSTOP)."""
+        replica.signal(signal.SIGSTOP)
+
+    def thaw(self, replica: Worker) -> None:
+        """Let a frozen replica go on (SIGCONT)."""
+        replica.signal(signal.SIGCONT)
+
+    def pull(self, name: str) -> Path:
+        """Let the first replica that comes to it do what a tool of `altered.py` does; the file is gone then."""
+        return pull(self._directory, name)
+
+    def log(self) -> str:
+        """The last lines of every replica's log."""
+        return "\n".join(
+            f"--- replica {number}: {replica.log()[-5000:]}" for number, replica in enumerate(self.replicas)
+        )
+
+    def _make(self, changed: Sequence[str], settings: dict[str, str]) -> Worker:
+        replica = Worker(self._stack, self._names, self._directory, **{**self.settings, **settings})
+        if changed:
+            replica.environment["PYTHONPATH"] = str(REPOSITORY)
+            replica.environment["TSYNC_TEST_CHANGES"] = ",".join(changed)
+            replica.command = [sys.executable, "-m", "tests.faults.support.altered"]
+        return replica
+
+
+def metric(replica: Worker, name: str) -> float:
+    """A replica's metric; -1 where it does not answer (dead, frozen, starting)."""
+    if not replica.running:
+        return -1
+    try:
+        text = _http.get(f"http://127.0.0.1:{replica.port}/metrics").text
+    except httpx.HTTPError:
+        return -1
+    return next((float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + " ")), -1)

@@ -1,0 +1,216 @@
+"""What can be done to servers behind everybody's back, for tests and for the soak."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tests.faults.support.trial import Trial
+from tests.support.comparison import wait_for
+from tests.support.stack import redis_client
+from tsync_stream.embedded import RedisServer
+
+GROUP = "tsync"
+
+
+@contextmanager
+def backlog(trial: Trial, entries: int = 300) -> Iterator[None]:
+    """In the block Typesense stands still and at least so many entries are captured and unsynced.
+
+    Without a backlog, what is lost with a queue would not be missed by anybody.
+    """
+    before = trial.cluster.total("tsync_entries_appended_total")
+    trial.stack.typesense.freeze()
+    try:
+        wait_for(
+            lambda: trial.cluster.total("tsync_entries_appended_total") >= before + entries, 60.0, "no backlog grows"
+        )
+        wait_for(lambda: waiting(trial) >= entries / 2, 20.0, "the backlog is not in the queue")
+        wait_until_captured(trial)
+        yield
+    finally:
+        trial.stack.typesense.thaw()
+
+
+def wait_until_captured(trial: Trial) -> None:
+    """Wait until the pipeline has stored how far it has captured, once more than it has now."""
+    before = trial.pipeline()["captured"]
+    wait_for(lambda: trial.pipeline()["captured"] != before, 30.0, "the captured position stands still")
+
+
+def streams(trial: Trial) -> list[str]:
+    """The names of the current epoch's streams on the primary Redis."""
+    pipeline = trial.pipeline()
+    part = f"{{{pipeline['deployment']}:{pipeline['epoch']}.{pipeline['nonce']}:"
+    with redis_client(trial.stack.primary_redis) as client:
+        names = client.scan_iter(match=f"{trial.names.primary_queue_key}:*", count=1000)
+        return sorted(name for name in names if part in name and name.endswith("}"))
+
+
+def waiting(trial: Trial) -> int:
+    """How many entries are in the current epoch's streams."""
+    with redis_client(trial.stack.primary_redis) as client:
+        return sum(int(client.xlen(name)) for name in streams(trial))
+
+
+def call(server: RedisServer, *command: str | bytes | int) -> Any:
+    """One Redis command."""
+    with redis_client(server) as client:
+        return client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+
+def flush(trial: Trial) -> None:
+    """FLUSHALL."""
+    call(trial.stack.primary_redis, "FLUSHALL")
+
+
+def trim(trial: Trial) -> None:
+    """Every stream loses its older half, read or not."""
+    for name in streams(trial):
+        length = call(trial.stack.primary_redis, "XLEN", name)
+        call(trial.stack.primary_redis, "XTRIM", name, "MAXLEN", length // 2)
+
+
+def destroy_groups(trial: Trial) -> None:
+    """Nobody remembers any more what was read."""
+    for name in streams(trial):
+        call(trial.stack.primary_redis, "XGROUP", "DESTROY", name, GROUP)
+
+
+def delete_one_stream(trial: Trial) -> None:
+    """As an eviction would."""
+    call(trial.stack.primary_redis, "DEL", streams(trial)[0])
+
+
+def restart_killed(server: RedisServer) -> None:
+    """kill -9 and start."""
+    server.kill()
+    server.start()
+
+
+def wipe(server: RedisServer) -> None:
+    """kill -9, a new disk, and start."""
+    server.kill()
+    server.wipe()
+    server.start()
+
+
+def cut_aof(server: RedisServer, share: float = 0.5) -> None:
+    """kill -9, and the newest part of what was written is not on the disk: what a power loss leaves."""
+    server.kill()
+    parts = [path for path in server.directory.rglob(f"{server.options.append_filename}*") if path.is_file()]
+    written = [path for path in parts if ".base." not in path.name and path.suffix != ".manifest"]
+    newest = max(written, key=_size)
+    with newest.open("r+b") as file:
+        file.truncate(int(_size(newest) * (1 - share)))
+    server.start()
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def fill_memory(server: RedisServer) -> None:
+    """Every write is refused: OOM."""
+    call(server, "CONFIG", "SET", "maxmemory", "1")
+
+
+def give_memory(server: RedisServer) -> None:
+    """Writes are taken again."""
+    call(server, "CONFIG", "SET", "maxmemory", "0")
+
+
+def make_read_only(server: RedisServer) -> None:
+    """It becomes a replica of a server that nobody can reach: READONLY."""
+    call(server, "REPLICAOF", "127.0.0.1", "1")
+
+
+def make_writable(server: RedisServer) -> None:
+    """It is a primary again."""
+    call(server, "REPLICAOF", "NO", "ONE")
+
+
+def break_snapshots(server: RedisServer) -> None:
+    """A snapshot fails, and from then on writes are refused: MISCONF."""
+    blocked = server.directory / server.options.rdb_filename
+    blocked.unlink(missing_ok=True)
+    (blocked / "in the way").mkdir(parents=True)
+    with redis_client(server) as client:
+        client.bgsave()
+
+        def failed() -> bool:
+            facts: Any = client.info("persistence")
+            return bool(facts["rdb_last_bgsave_status"] == "err")
+
+        wait_for(failed, 20.0, "the snapshot does not fail")
+
+
+def mend_snapshots(server: RedisServer) -> None:
+    """A snapshot succeeds, and writes are taken again."""
+    blocked = server.directory / server.options.rdb_filename
+    (blocked / "in the way").rmdir()
+    blocked.rmdir()
+    with redis_client(server) as client:
+        wait_for(lambda: _bgsave(client), 20.0, "a snapshot is still running")
+
+        def done() -> bool:
+            facts: Any = client.info("persistence")
+            return bool(facts["rdb_last_bgsave_status"] == "ok")
+
+        wait_for(done, 20.0, "the snapshot does not succeed")
+
+
+def _bgsave(client: redis.Redis) -> bool:
+    try:
+        return bool(client.bgsave())
+    except redis.ResponseError:
+        return False
+
+
+def change_password(server: RedisServer) -> None:
+    """Clients are cut off and refused: their password is not the server's any more."""
+    call(server, "CONFIG", "SET", "requirepass", "another")
+    with redis_client(server) as client:
+        client.connection_pool.connection_kwargs["password"] = "another"
+        client.client_kill_filter(_type="normal", skipme=True)
+
+
+def change_password_back(server: RedisServer) -> None:
+    """No password again."""
+    with redis_client(server) as client:
+        client.connection_pool.connection_kwargs["password"] = "another"
+        client.config_set("requirepass", server.options.password)
+
+
+@contextmanager
+def slow_loading(server: RedisServer, delay_us: int) -> Iterator[None]:
+    """kill -9 and a start that takes its time: LOADING. In the block it loads; at its end it is ready."""
+    arguments = ["--key-load-delay", str(delay_us), "--loading-process-events-interval-bytes", "1024"]
+    server.kill()
+    server.extra_arguments += arguments
+    try:
+        server.launch()
+        yield
+    finally:
+        del server.extra_arguments[-len(arguments) :]
+        server.start()
+
+
+def process_state(pid: int) -> str:
+    """What the kernel says of a process: T for stopped."""
+    answer = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()[:1]
+
+
+def wait_for_process_state(pid: int, state: str) -> None:
+    """Wait until a process is in this state."""
+    wait_for(lambda: process_state(pid) == state, 30.0, f"process {pid} does not get into state {state}")
+
+
+def wait_s(seconds: float) -> None:
+    """Let a fault last: the time is the fault itself, not a wait for something that could be seen."""
+    time.sleep(seconds)

@@ -1,0 +1,163 @@
+"""A trial: replicas under load, a fault, and at the end Z and M. What it came to becomes a row of the report.
+
+Z: all of Typesense equals all of MongoDB once writes have stopped. M: no document has ever stepped back.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.collection import Collection
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from tests.faults.support.cluster import Cluster
+from tests.faults.support.load import RATE, Load
+from tests.faults.support.report import Row
+from tests.faults.support.watch import HOT_IDS, Watcher
+from tests.support.comparison import wait_for, wait_until_equal
+from tests.support.stack import Names, mongo_client, typesense_client
+from tests.support.worker import Worker
+from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.source.keys import typesense_id
+
+Source = Collection[dict[str, Any]]
+Z_TIMEOUT_S = 90.0
+
+
+class Trial:
+    """One test's servers, replicas, load and watcher."""
+
+    def __init__(self, stack: EmbeddedStack, names: Names, directory: Path, *, changed: Sequence[str] = ()) -> None:
+        self.stack = stack
+        self.names = names
+        self.cluster = Cluster(stack, names, directory, changed)
+        self.row = Row("", 0)
+        self.steps_back_expected = ""
+        self.ignoring: frozenset[str] = frozenset()
+        self.letters_expected = False
+        self.load: Load
+        self.watcher: Watcher
+        self._client: MongoClient[dict[str, Any]]
+        self._fault_over_s: float | None = None
+
+    @property
+    def source(self) -> Source:
+        """The source collection."""
+        return self._client[self.names.database][self.names.collection]
+
+    @property
+    def state(self) -> Database[dict[str, Any]]:
+        """The pipeline's own database."""
+        return self._client[self.names.state_database]
+
+    @property
+    def admin(self) -> Database[dict[str, Any]]:
+        """MongoDB's commands."""
+        return self._client.admin
+
+    @contextmanager
+    def prepared(self, fault: str, seed: int, *, rate: float = RATE, keys: int = 1_500) -> Iterator["Trial"]:
+        """Clients, an empty source, the load and the watcher, none of them running; afterwards the row is full."""
+        self.row.fault, self.row.seed = fault, seed
+        with ExitStack() as resources:
+            self._client = resources.enter_context(mongo_client(self.stack))
+            resources.callback(self.cluster.end)
+            typesense = resources.enter_context(typesense_client(self.stack))
+            self._client[self.names.database].create_collection(self.names.collection)
+            self.load = Load(
+                self.stack.mongo.uri, self.names.database, self.names.collection, seed, rate=rate, keys=keys
+            )
+            resources.callback(self.load.close)
+            hot_ids = [typesense_id(key) for key in self.load.hot_keys(HOT_IDS)]
+            self.watcher = Watcher(typesense, self.names.typesense_collection, self.load.history, hot_ids)
+            try:
+                yield self
+            except BaseException:
+                print(self.cluster.log())
+                raise
+            finally:
+                self._note()
+
+    @contextmanager
+    def under_load(
+        self, fault: str, seed: int, *, replicas: int = 1, settings: Mapping[str, str] | None = None, **load: Any
+    ) -> Iterator["Trial"]:
+        """The block is the fault: replicas, load and watcher run. At its end writes stop, then Z and M must hold."""
+        with self.prepared(fault, seed, **load):
+            self.cluster.settings |= settings or {}
+            self.cluster.add(replicas)
+            self.cluster.wait_until_shared()
+            self.wait_until_reconciled()
+            with self.running():
+                yield self
+            self.check()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Load and watcher run as long as the block."""
+        self.watcher.start()
+        try:
+            with self.load.running():
+                yield
+                self.fault_is_over()
+        except BaseException:
+            self.watcher.stop()
+            raise
+
+    def fault_is_over(self) -> None:
+        """From now on everything is as it should be; the recovery is timed from here. The first call counts."""
+        if self._fault_over_s is None:
+            self._fault_over_s = time.monotonic()
+
+    def check(self, *, rechecked: bool = False) -> None:
+        """Z, and M. `rechecked`: wait until every doubtful write was checked again, and compare once more."""
+        self.wait_for_z()
+        self.row.recovery_s = time.monotonic() - (self._fault_over_s or time.monotonic())
+        if rechecked:
+            wait_for(lambda: not self.state.rechecks.count_documents({}), 60.0, "rechecks are left")
+            self.wait_for_z()
+        self.watcher.stop()
+        assert self.watcher.looks > 0, "M was never looked at"
+        if not self.steps_back_expected:
+            assert self.watcher.steps_back == [], "documents stepped back"
+        if not self.letters_expected:
+            assert self.state.dead_letters.count_documents({}) == 0, "dead letters"
+        self.row.result = "held"
+
+    def wait_for_z(self, timeout_s: float = Z_TIMEOUT_S) -> None:
+        """Wait until all of Typesense equals all of MongoDB."""
+        wait_until_equal(self.stack, self.names, timeout_s=timeout_s, ignoring=self.ignoring)
+
+    def wait_until_reconciled(self, timeout_s: float = 60.0) -> None:
+        """Wait until the pipeline has begun and no reconcile is open."""
+
+        def done() -> bool:
+            pipeline = self.pipeline()
+            return bool(pipeline) and pipeline["reconcile"] is None
+
+        wait_for(done, timeout_s, "the reconcile is not done")
+
+    def pipeline(self) -> dict[str, Any]:
+        """The epoch document; empty before the first start."""
+        return self.state.pipeline.find_one({"_id": "pipeline"}) or {}
+
+    def wait_for_next_epoch(self, after: int, timeout_s: float = 60.0) -> None:
+        """Wait until an epoch later than `after` is current."""
+        wait_for(lambda: self.pipeline().get("epoch", 0) > after, timeout_s, f"epoch {after} goes on")
+
+    def take_over(self, since_s: float, *successors: Worker) -> None:
+        """Wait until one of the successors captures, and note how long that took since `since_s` (monotonic)."""
+        self.row.take_over_s.append(self.cluster.take_over_s(since_s, *successors))
+
+    def _note(self) -> None:
+        row = self.row
+        row.replicas = len(self.cluster.replicas)
+        row.operations = self.load.operations
+        row.looks = self.watcher.looks
+        row.steps_back = len(self.watcher.steps_back)
+        with suppress(PyMongoError):
+            row.epochs = int(self.pipeline().get("epoch", 1)) - 1

@@ -1,0 +1,171 @@
+"""M: nothing goes backwards. Polls Typesense all along and notes every document that steps back.
+
+What counts as a step back, by the versions that the load gives to every write:
+
+- a version that is lower than one already seen for its id,
+- a document that comes back after it was seen deleted, with a version from before that delete,
+- a document that vanishes though MongoDB was not told to delete it.
+
+All documents are exported about once a second, the hottest are searched many times a second; each of the two has a
+memory of its own, since Typesense answers them from different places.
+
+Typesense's own log replay is excepted: a test that kills Typesense says so with `excused`.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import orjson
+
+from tests.faults.support.load import History
+from tests.support.comparison import wait_for
+
+_PAUSE_S = 0.05
+_EXPORT_INTERVAL_S = 1.0
+_TIMEOUT_S = 3.0
+# At most this share of the time is spent on looking: it takes a processor from those that are looked at.
+_SHARE = 0.3
+# A search for more ids would be longer than Typesense takes a URL's parameters to be.
+HOT_IDS = 100
+
+
+class _View:
+    """What was seen of each id on one way of asking: its newest version, and what it showed last (None: nothing)."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, int] = {}
+        self._last: dict[str, int | None] = {}
+
+    def compare(self, found: dict[str, int], history: History) -> list[str]:
+        """The steps back since the last look; one that lasts is one step."""
+        steps = []
+        for document_id, version in found.items():
+            newest, last = self._newest.get(document_id, 0), self._last.get(document_id, version)
+            if version < newest and version != last:
+                steps.append(
+                    f"{document_id} {'came back' if last is None else 'steps back'} as {version} after {newest}"
+                )
+            self._newest[document_id] = max(version, newest)
+            self._last[document_id] = version
+        for document_id in self._last.keys() - found.keys():
+            if self._last[document_id] is not None:
+                newest = self._newest[document_id]
+                deleted = history.first_delete_after(document_id, newest)
+                if deleted is None:
+                    steps.append(f"{document_id} vanished after {newest}")
+                self._newest[document_id] = newest if deleted is None else deleted
+                self._last[document_id] = None
+        return steps
+
+
+class Watcher:
+    """Looks from a thread of its own between `start` and `stop`; `steps_back` says what it saw."""
+
+    def __init__(self, client: httpx.Client, collection: str, history: History, hot_ids: Sequence[str]) -> None:
+        self._client = client
+        self._documents = f"/collections/{collection}/documents"
+        self._history = history
+        self._hot_ids = hot_ids[:HOT_IDS]
+        self._all = _View()
+        self._hot = _View()
+        self._exported_s = float("-inf")
+        self._lock = threading.Lock()
+        self._excused = 0
+        self._memory = 0  # counts up when everything seen is forgotten
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self._error: BaseException | None = None
+        self.looks = 0
+        self.steps_back: list[str] = []
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, after one last look; raises what looking failed with."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    @contextmanager
+    def excused(self) -> Iterator[None]:
+        """In the block Typesense is killed, and is ready again at its end; what was seen before still counts."""
+        with self._lock:
+            self._excused += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._excused -= 1
+                self._memory += 1  # an answer that is on its way was perhaps given while the log was replayed
+
+    def forget(self) -> None:
+        """Begin anew: somebody else has changed Typesense, or MongoDB, behind the load's back."""
+        with self._lock:
+            self._memory += 1
+            self._all, self._hot = _View(), _View()
+
+    def wait_for_looks(self, count: int) -> None:
+        """Wait until it has looked `count` more times."""
+        goal = self.looks + count
+        wait_for(lambda: self.looks >= goal or not self._thread.is_alive(), 60.0, "the watcher sees nothing")
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                began_s = time.monotonic()
+                self._look()
+                self._stopping.wait(max(_PAUSE_S, (time.monotonic() - began_s) * (1 - _SHARE) / _SHARE))
+            self._exported_s = float("-inf")
+            self._look()
+        except BaseException as error:  # noqa: BLE001 - raised again by `stop`
+            self._error = error
+
+    def _look(self) -> None:
+        with self._lock:
+            if self._excused:
+                return
+            memory = self._memory
+        try:
+            hot, everything = self._search(), self._export()
+        except (httpx.HTTPError, orjson.JSONDecodeError):
+            return  # it is down, frozen or starting, or the collection is missing: nothing was seen
+        with self._lock:
+            if self._excused or memory != self._memory:
+                return
+            self.steps_back += self._hot.compare(hot, self._history)
+            if everything is not None:
+                self.steps_back += self._all.compare(everything, self._history)
+            self.looks += 1
+
+    def _search(self) -> dict[str, int]:
+        parameters: dict[str, str | int] = {
+            "q": "*",
+            "filter_by": f"id:[{','.join(self._hot_ids)}]",
+            "include_fields": "id,version",
+            "per_page": 250,
+        }
+        answer = self._client.get(f"{self._documents}/search", params=parameters, timeout=_TIMEOUT_S)
+        return _versions(hit["document"] for hit in orjson.loads(answer.raise_for_status().content)["hits"])
+
+    def _export(self) -> dict[str, int] | None:
+        """All versions, if it is time."""
+        now_s = time.monotonic()
+        if now_s - self._exported_s < _EXPORT_INTERVAL_S:
+            return None
+        self._exported_s = now_s
+        answer = self._client.get(
+            f"{self._documents}/export", params={"include_fields": "id,version"}, timeout=_TIMEOUT_S
+        )
+        return _versions(orjson.loads(line) for line in answer.raise_for_status().content.splitlines() if line)
+
+
+def _versions(documents: Iterable[dict[str, Any]]) -> dict[str, int]:
+    return {document["id"]: document["version"] for document in documents if "version" in document}

@@ -1,0 +1,167 @@
+"""Promise 2: no document in Typesense gets older, and a deleted one never comes back, whatever overlapped."""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.support import altered, damage
+from tests.faults.support.cluster import LEASE_TTL_S
+from tests.faults.support.proxy import Proxy
+from tests.faults.support.trial import Trial
+from tests.support.comparison import actual_documents, wait_for
+from tests.support.worker import Worker
+from tsync_stream.source.keys import typesense_id
+
+pytestmark = pytest.mark.timeout(240)
+Seed = Callable[[int], int]
+
+
+def test_replicas_are_frozen_for_two_or_three_lease_times(trial: Trial, seed: Seed) -> None:
+    generator = random.Random(seed(206))
+    with trial.under_load("6 SIGSTOP of replicas", seed(206), replicas=3):
+        trial.load.wait_for_operations(300)
+        leader, other = trial.cluster.capturing(), trial.cluster.following()[0]
+        for victim in (leader, other):
+            successors = [replica for replica in trial.cluster.running if replica is not victim]
+            frozen_s = time.monotonic()
+            trial.cluster.freeze(victim)
+            if victim is leader:
+                trial.take_over(frozen_s, *successors)
+            trial.cluster.wait_until_shared(*successors)
+            lasting_s = generator.uniform(2, 3) * LEASE_TTL_S
+            wait_for(lambda until=frozen_s + lasting_s: time.monotonic() > until, 30.0, "")  # type: ignore[misc]
+            trial.cluster.thaw(victim)
+            trial.cluster.wait_until_shared()
+
+
+@pytest.mark.parametrize("tool", [altered.freeze_before_write, altered.die_after_write])
+def test_a_writer_freezes_between_its_check_and_its_write(trial: Trial, seed: Seed, tool: altered.Change) -> None:
+    """The old write then lands over newer data, and nothing can stop it; a recheck mends it."""
+    trial.steps_back_expected = "a write that was checked before the lease ran out lands after it"
+    trial.cluster.changed.append(tool.__name__)
+    trial.cluster.settings["TYPESENSE_CONNECTION_TIMEOUT"] = "500ms"  # the last recheck comes after 26 of these
+    with trial.prepared(f"7 {tool.__name__.replace('_', ' ')}", seed(207)):
+        victim, document_id = frozen_with_an_old_write(trial, tool.__name__)
+        trial.cluster.thaw(victim)
+        if tool is altered.die_after_write:
+            assert victim.wait(20.0) == -signal.SIGKILL
+        wait_for(lambda: trial.watcher.steps_back != [], 20.0, f"the old write of {document_id} was not sent")
+        trial.fault_is_over()
+        trial.check(rechecked=True)
+    assert all(step.startswith(f"{document_id} ") for step in trial.watcher.steps_back)
+
+
+def frozen_with_an_old_write(trial: Trial, tool: str) -> tuple[Worker, str]:
+    """A replica that is frozen with an update in hand, and a newer one that another replica has written since."""
+    trial.load.fill()
+    trial.cluster.add(2)
+    trial.cluster.wait_until_shared()
+    trial.wait_until_reconciled()
+    trial.wait_for_z()
+    trial.watcher.start()
+    trial.watcher.wait_for_looks(2)
+    key = trial.load.hot_keys(1)[0]
+
+    def update() -> int:
+        version = trial.load.next_version()
+        trial.source.update_one({"_id": key}, {"$set": {"version": version}})
+        return version
+
+    trigger = trial.cluster.pull(tool)
+    update()
+    wait_for(lambda: not trigger.exists(), 20.0, "no replica writes")
+    victim = next(replica for replica in trial.cluster.running if damage.process_state(replica.pid) == "T")
+    frozen_s = time.monotonic()
+    others = [replica for replica in trial.cluster.running if replica is not victim]
+    trial.take_over(frozen_s, *others)
+    newest = update()
+    document_id = typesense_id(key)
+
+    def shown() -> bool:
+        return bool(actual_documents(trial.stack, trial.names)[document_id]["version"] == newest)
+
+    wait_for(shown, 30.0, "the successor does not write")
+    trial.watcher.wait_for_looks(2)
+    return victim, document_id
+
+
+def test_a_capturing_replica_freezes_before_its_append_and_wakes_beside_its_successor(trial: Trial, seed: Seed) -> None:
+    trial.cluster.changed.append(altered.freeze_before_append.__name__)
+    with trial.under_load("28 two capturing replicas at once, primary", seed(228), replicas=2):
+        for _ in range(2):
+            trial.load.wait_for_operations(300)
+            leader = trial.cluster.capturing()
+            trigger = trial.cluster.pull(altered.freeze_before_append.__name__)
+            wait_for(lambda trigger=trigger: not trigger.exists(), 20.0, "nobody appends")  # type: ignore[misc]
+            damage.wait_for_process_state(leader.pid, "T")
+            frozen_s = time.monotonic()
+            trial.take_over(frozen_s, *(replica for replica in trial.cluster.running if replica is not leader))
+            trial.load.wait_for_operations(100)
+            trial.cluster.thaw(leader)
+            wait_for(lambda leader=leader: zombie_knows(leader), 30.0, "two replicas capture")  # type: ignore[misc]
+    assert trial.row.epochs == 0, "a fenced append does no harm to the tier"
+
+
+def zombie_knows(replica: Worker) -> bool:
+    """Whether a replica that was frozen has seen that it captures no more."""
+    return "leaving it to them" in replica.log() or "declared expired by others" in replica.log()
+
+
+def test_the_capturing_replica_loses_redis_and_nobody_else(trial: Trial, seed: Seed) -> None:
+    with Proxy(trial.stack.primary_redis.port) as proxy, trial.prepared("18 capture cut off Redis", seed(218)):
+        victim = trial.cluster.add(PRIMARY_REDIS_PORT=str(proxy.port))[0]
+        victim.wait_until_capturing()
+        others = trial.cluster.add(2)
+        trial.cluster.wait_until_shared()
+        with trial.running():
+            trial.load.wait_for_operations(300)
+            cut_s = time.monotonic()
+            proxy.cut()
+            trial.take_over(cut_s, *others)
+            wait_for(lambda: lag_s(trial) < 5.0, 60.0, "the others do not take its partitions")
+            trial.load.wait_for_operations(200)
+            proxy.restore()
+        trial.check()
+
+
+def test_a_worker_loses_mongodb_and_nobody_else(trial: Trial, seed: Seed) -> None:
+    with Proxy(trial.stack.mongo.port) as proxy, trial.prepared("18 a worker cut off MongoDB", seed(219)):
+        others = trial.cluster.add(2)
+        trial.cluster.capturing()
+        victim = trial.cluster.add(MONGODB_URI=f"mongodb://127.0.0.1:{proxy.port}/?directConnection=true")[0]
+        trial.cluster.wait_until_shared()
+        with trial.running():
+            trial.load.wait_for_operations(300)
+            proxy.black_hole()
+            trial.cluster.wait_until_shared(*others)
+            trial.load.wait_for_operations(300)
+            proxy.restore()
+            trial.cluster.wait_until_shared(victim, *others)
+        trial.check()
+
+
+def lag_s(trial: Trial) -> float:
+    """How far Typesense is behind, as the capturing replica says."""
+    return trial.cluster.capturing().metrics()["tsync_lag_seconds"]
+
+
+def test_redis_is_frozen(trial: Trial, seed: Seed) -> None:
+    with trial.under_load("14 SIGSTOP of Redis", seed(214), replicas=2):
+        trial.load.wait_for_operations(300)
+        trial.stack.primary_redis.freeze()
+        damage.wait_s(2 * LEASE_TTL_S)
+        trial.stack.primary_redis.thaw()
+        trial.load.wait_for_operations(200)
+
+
+def test_epochs_change_faster_than_barriers(trial: Trial, seed: Seed) -> None:
+    with trial.under_load("31 epochs faster than barriers", seed(231), replicas=2):
+        for _ in range(6):
+            epoch = trial.pipeline()["epoch"]
+            damage.flush(trial)
+            trial.wait_for_next_epoch(epoch)
+        trial.load.wait_for_operations(100)
+    assert trial.row.epochs >= 6

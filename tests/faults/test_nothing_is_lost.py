@@ -1,0 +1,159 @@
+"""Promise 1: after any crash, restart, fail-over or data loss, Typesense ends equal to MongoDB. Nobody acts."""
+
+import random
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.support import altered, damage
+from tests.faults.support.proxy import Proxy
+from tests.faults.support.trial import Trial
+from tests.support.comparison import wait_for
+from tests.support.listings import listings
+from tsync_stream.queue import redis_scripts
+
+pytestmark = pytest.mark.timeout(240)
+Seed = Callable[[int], int]
+
+
+def test_no_fault_at_all(trial: Trial, seed: Seed) -> None:
+    with trial.under_load("1 no fault", seed(101)):
+        trial.load.wait_for_operations(2_000)
+
+
+def test_the_first_load_while_others_write(trial: Trial, seed: Seed) -> None:
+    with trial.prepared("2 first load under writes", seed(102)):
+        trial.source.insert_many(
+            [{"_id": f"old {number}", **listing} for number, listing in enumerate(listings(6_000))]
+        )
+        trial.load.fill()
+        with trial.running():
+            trial.cluster.add(2)
+            trial.wait_until_reconciled()
+        trial.check()
+
+
+def test_a_burst(trial: Trial, seed: Seed) -> None:
+    """Sixty thousand in the soak; here as many as fit into seconds."""
+    with trial.under_load("3 a burst of 15,000", seed(103), replicas=2):
+        for first in range(0, 15_000, 5_000):
+            burst = listings(5_000, seed=first, first=first)
+            trial.source.insert_many([{"_id": f"burst {first + n}", **item} for n, item in enumerate(burst)])
+
+
+def test_kill_9_of_the_capturing_replica_again_and_again(trial: Trial, seed: Seed) -> None:
+    with trial.under_load("4 kill -9 of the capturing replica", seed(104), replicas=3):
+        for _ in range(3):
+            trial.load.wait_for_operations(300)
+            leader = trial.cluster.capturing()
+            others = trial.cluster.following()
+            leader.kill()
+            trial.take_over(time.monotonic(), *others)
+            leader.launch()
+
+
+def test_kill_9_of_random_replicas(trial: Trial, seed: Seed) -> None:
+    generator = random.Random(seed(105))
+    with trial.under_load("5 kill -9 of random replicas", seed(105), replicas=3):
+        for _ in range(5):
+            trial.load.wait_for_operations(generator.randint(50, 400))
+            victim = generator.choice(trial.cluster.running)
+            victim.kill()
+            victim.launch()
+
+
+def test_one_replica_to_four_and_back(trial: Trial, seed: Seed) -> None:
+    with trial.under_load("8 one replica to four and back", seed(108)):
+        first = trial.cluster.replicas[0]
+        added = trial.cluster.add(3)
+        trial.cluster.wait_until_shared()
+        trial.load.wait_for_operations(300)
+        for replica in (first, *added[:2]):
+            stopped_s = time.monotonic()
+            captured = replica is trial.cluster.capturing()
+            assert replica.stop() == 0
+            if captured:
+                trial.take_over(stopped_s, *trial.cluster.running)
+        trial.cluster.wait_until_shared()
+        trial.load.wait_for_operations(300)
+
+
+def test_the_primary_redis_is_killed_and_restarted(trial: Trial, seed: Seed) -> None:
+    with trial.under_load("9 primary Redis killed and restarted", seed(109), replicas=2):
+        for _ in range(3):
+            trial.load.wait_for_operations(400)
+            damage.restart_killed(trial.stack.primary_redis)
+
+
+def test_the_primary_redis_is_wiped_under_a_backlog(trial: Trial, seed: Seed) -> None:
+    with trial.under_load("10 primary wiped while Typesense stands still", seed(110), replicas=2):
+        with damage.backlog(trial):
+            epoch = trial.pipeline()["epoch"]
+            damage.wipe(trial.stack.primary_redis)
+            trial.wait_for_next_epoch(epoch)
+        trial.load.wait_for_operations(100)
+
+
+def test_the_tail_of_the_aof_is_cut(trial: Trial, seed: Seed) -> None:
+    with trial.under_load("11 AOF tail cut", seed(111), replicas=2):
+        with damage.backlog(trial):
+            epoch = trial.pipeline()["epoch"]
+            damage.cut_aof(trial.stack.primary_redis)
+            trial.wait_for_next_epoch(epoch)
+        trial.load.wait_for_operations(100)
+
+
+@pytest.mark.parametrize("act", [damage.flush, damage.trim, damage.destroy_groups, damage.delete_one_stream])
+def test_the_queue_is_damaged_under_a_backlog(trial: Trial, seed: Seed, act: Callable[[Trial], None]) -> None:
+    with trial.under_load(f"16 {act.__name__.replace('_', ' ')} under a backlog", seed(116)):
+        with damage.backlog(trial):
+            epoch = trial.pipeline()["epoch"]
+            act(trial)
+        trial.wait_for_next_epoch(epoch)
+        trial.load.wait_for_operations(100)
+
+
+def test_replies_of_appends_are_lost(trial: Trial, seed: Seed) -> None:
+    with Proxy(trial.stack.primary_redis.port) as proxy:
+        settings = {"PRIMARY_REDIS_PORT": str(proxy.port)}
+        with trial.under_load("17 replies of appends dropped", seed(117), settings=settings):
+            digest = redis_scripts.DIGESTS[redis_scripts.APPEND].encode()
+            for goal in range(3, 13, 3):
+                trial.load.wait_for_operations(200)
+                proxy.swallow_replies(digest, 3)
+                wait_for(lambda goal=goal: proxy.swallowed >= goal, 20.0, "no reply is swallowed")  # type: ignore[misc]
+    assert trial.row.epochs == 0, "an append whose reply was lost is repeated, not taken for a loss"
+
+
+def test_mongod_is_killed(trial: Trial, seed: Seed) -> None:
+    with trial.under_load("20 mongod kill -9", seed(120), replicas=2):
+        for _ in range(2):
+            trial.load.wait_for_operations(400)
+            trial.stack.mongo.kill()
+            trial.stack.mongo.start()
+        trial.load.wait_for_operations(200)
+
+
+def test_rolling_restarts(trial: Trial, seed: Seed) -> None:
+    patient = {"TYPESENSE_CONNECTION_TIMEOUT": "5s", "LEASE_TTL": "15s"}  # a time-out would be a doubt, too
+    with trial.under_load("26 SIGTERM rolling restarts", seed(126), replicas=3, settings=patient):
+        for replica in trial.cluster.replicas:
+            trial.load.wait_for_operations(200)
+            captured = replica is trial.cluster.capturing()
+            stopped_s = time.monotonic()
+            assert replica.stop() == 0
+            if captured:
+                trial.take_over(stopped_s, *trial.cluster.running)
+            replica.start()
+        assert trial.state.rechecks.count_documents({}) == 0, "a clean stop leaves nothing in doubt"
+
+
+@pytest.mark.parametrize("where", [altered.raise_before_append, altered.raise_before_ack])
+def test_an_agent_raises_with_a_batch_in_hand(trial: Trial, seed: Seed, where: altered.Change) -> None:
+    trial.cluster.changed.append(where.__name__)
+    with trial.under_load(f"27 an agent fails: {where.__name__.replace('_', ' ')}", seed(127)):
+        for _ in range(4):
+            trial.load.wait_for_operations(200)
+            trigger = trial.cluster.pull(where.__name__)
+            wait_for(lambda trigger=trigger: not trigger.exists(), 20.0, "no agent has failed")  # type: ignore[misc]
