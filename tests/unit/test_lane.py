@@ -299,6 +299,19 @@ async def test_a_loss_in_an_epoch_that_is_over_is_old_news(bench: Bench) -> None
     assert bench.positions.doubts == []
 
 
+async def test_what_is_left_of_an_old_epoch_is_not_acked(bench: Bench) -> None:
+    async def moves_on(batch: SyncBatch) -> None:
+        assert bench.positions.current is not None
+        bench.positions.current = replace(bench.positions.current, epoch=replace(EPOCH, epoch=5, nonce="newer"))
+        bench.tier.begin_again()
+        bench.sync = synced
+        await synced(batch)
+
+    bench.sync = moves_on
+    bench.tier.put(0, "a")
+    assert await bench.steps() == [("sync", ["a"])]
+
+
 # Doubts after a take-over
 
 

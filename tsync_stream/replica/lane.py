@@ -212,6 +212,9 @@ class Lane:
             self._landed.notify_all()
 
     async def _ack(self, tier: Tier, epoch: EpochRef, batch: PartitionEntries, fences: Mapping[int, int]) -> None:
+        current = self._tools.epochs.current
+        if current is not None and current.epoch != epoch:
+            return  # nobody needs these acks any more, and the tier may take long to say so
         acks = {partition: [item.entry_id for item in items] for partition, items in batch.items()}
         refused = await tier.ack(epoch, acks, fences)
         for partition in refused:
