@@ -264,10 +264,10 @@ class MongoTierServer:
         self.process.kill()
 
     def put_right(self) -> None:
-        for client in self._clients:
-            client.close()
         self.process.thaw()
         self.process.start()
+        for client in self._clients:  # only now: it says goodbye to the server
+            client.close()
         self.delete_everything()
 
     def _delete_entries(self, epoch: EpochRef, partition: int) -> None:
