@@ -266,9 +266,17 @@ class MongoTierServer:
     def put_right(self) -> None:
         self.process.thaw()
         self.process.start()
-        for client in self._clients:  # only now: it says goodbye to the server
-            client.close()
+        with mongo_client(self._stack) as client:
+            client.admin.command("configureFailPoint", "failCommand", mode="off")
+        for connected in self._clients:  # only now: they say goodbye to the server
+            connected.close()
         self.delete_everything()
+
+    def fail(self, command: str, **how: Any) -> None:
+        """Let the next `command` of a tier fail as `how` says."""
+        data = {"failCommands": [command], "appName": self._names.token, **how}
+        with mongo_client(self._stack) as client:
+            client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=data)
 
     def _delete_entries(self, epoch: EpochRef, partition: int) -> None:
         with self.collection() as queue:
