@@ -192,7 +192,7 @@ class _Finds(monitoring.CommandListener):
 class MongoTierServer:
     """The stack's MongoDB, with the fallback queue in a state database of the test's own."""
 
-    def __init__(self, name: str, stack: EmbeddedStack, names: Names, _directory: Path) -> None:
+    def __init__(self, name: str, stack: EmbeddedStack, names: Names) -> None:
         self.name = name
         self.process = stack.mongo
         self._stack = stack

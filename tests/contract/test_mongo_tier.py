@@ -1,9 +1,9 @@
 """What only MongoDB can do to a queue: fail between two steps of one call, and answer after it has given up."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import suppress
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +15,8 @@ from tsync_stream.errors import DependencyUnavailable, TierLost, TierUnavailable
 from tsync_stream.model import EpochRef, Head
 from tsync_stream.queue import mongo_fallback
 from tsync_stream.queue.base import Found, Tier
-from tsync_stream.queue.mongo_documents import between, document_id
+from tsync_stream.queue.mongo_documents import PartitionState, between, document_id
+from tsync_stream.queue.mongo_fallback import MongoFallback
 
 OWNER = 11
 # MaxTimeMSExpired: the driver does not try again by itself.
@@ -25,8 +26,8 @@ NOT_BY_THE_MAJORITY = {"writeConcernError": {"code": 64, "errmsg": "waiting for 
 
 
 @pytest.fixture
-def server(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Iterator[MongoTierServer]:
-    chosen = MongoTierServer("mongo", stack, names, tmp_path)
+def server(stack: EmbeddedStack, names: Names) -> Iterator[MongoTierServer]:
+    chosen = MongoTierServer("mongo", stack, names)
     yield chosen
     chosen.put_right()
 
@@ -105,6 +106,58 @@ async def test_two_writers_may_finish_one_append_at_once(
     await asyncio.gather(*(each.append(epoch, FENCE, {"_data": "8201"}, calls) for each in (tier, other) * 3))
     found = await read(tier, epoch)
     assert {partition: keys(items) for partition, items in found.items()} == {0: ["a", "b", "c", "d"], 1: ["x"]}
+
+
+# What others do between two steps of a call
+
+
+def after_the_first_look(monkeypatch: pytest.MonkeyPatch, tier: Tier, happens: Awaitable[object]) -> None:
+    """Let something happen when the tier's next call has looked at heads and owners, and at nothing else yet."""
+    assert isinstance(tier, MongoFallback)
+    look = tier._states
+
+    async def look_and_wait(*arguments: Any) -> list[PartitionState]:
+        monkeypatch.setattr(tier, "_states", look)
+        states = await look(*arguments)
+        await happens
+        return states
+
+    monkeypatch.setattr(tier, "_states", look_and_wait)
+
+
+async def test_a_reader_does_not_take_an_append_of_this_moment_for_damage(
+    monkeypatch: pytest.MonkeyPatch, tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    await writer.append({0: ["a"]})
+    await read(tier, epoch)
+    after_the_first_look(monkeypatch, other, writer.append({0: ["b", "c"]}))
+    assert claimed_keys(await other.claim(epoch, 0, "me", 10)) == ["a"]
+
+
+async def test_a_writer_does_not_take_an_ack_of_this_moment_for_damage(
+    monkeypatch: pytest.MonkeyPatch, tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    await writer.append({0: ["a"]})
+    await other.own(epoch, {0: OWNER})
+    acks = {0: ids((await read(other, epoch))[0])}
+    after_the_first_look(monkeypatch, tier, other.ack(epoch, acks, {0: OWNER}))
+    await writer.append({0: ["b"]})
+    assert keys((await read(other, epoch))[0]) == ["b"]
+
+
+async def test_a_reader_does_not_take_what_another_has_acked_this_moment_for_damage(
+    monkeypatch: pytest.MonkeyPatch, tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    await writer.append({0: ["a", "b"]})
+    await tier.own(epoch, {0: OWNER})
+
+    async def read_and_ack() -> None:
+        await tier.ack(epoch, {0: ids((await read(tier, epoch))[0])}, {0: OWNER})
+
+    after_the_first_look(monkeypatch, other, read_and_ack())
+    with pytest.raises(DependencyUnavailable, match="somebody else reads"):
+        await read(other, epoch)
+    assert await read(other, epoch) == {}
 
 
 # Reading and acking that is interrupted
