@@ -18,12 +18,8 @@ PARTITIONS = 3
 FENCE = 5
 TOKEN = {"_data": "8200"}
 
-TIERS = {
-    "primary Redis": ("primary", RedisTierServer),
-    "backup Redis": ("backup", RedisTierServer),
-    "mongo": ("mongo", MongoTierServer),
-}
 REDIS_6_2 = "Redis 6.2"  # the oldest that we support
+TIERS = ["primary Redis", "backup Redis", REDIS_6_2, "mongo"]
 
 
 @pytest.fixture(scope="session")
@@ -48,16 +44,24 @@ def names() -> Names:
     return Names.new()
 
 
-@pytest.fixture(params=[*TIERS, REDIS_6_2])
+def redis_server(
+    request: pytest.FixtureRequest, stack: EmbeddedStack, names: Names, directory: Path
+) -> RedisTierServer:
+    """The Redis server of the requested name."""
+    if request.param == REDIS_6_2:
+        redis_stack: EmbeddedStack = request.getfixturevalue("redis_6_2_stack")
+        return RedisTierServer("primary", stack, names, directory, redis_stack)
+    return RedisTierServer(request.param.removesuffix(" Redis"), stack, names, directory)
+
+
+@pytest.fixture(params=TIERS)
 def server(request: pytest.FixtureRequest, stack: EmbeddedStack, names: Names, tmp_path: Path) -> Iterator[TierServer]:
     """The tier's server, whole and with nothing of ours; so it is left, too."""
     chosen: TierServer
-    if request.param == REDIS_6_2:
-        redis_stack: EmbeddedStack = request.getfixturevalue("redis_6_2_stack")
-        chosen = RedisTierServer("primary", stack, names, tmp_path, redis_stack)
+    if request.param == "mongo":
+        chosen = MongoTierServer("mongo", stack, names)
     else:
-        name, kind = TIERS[request.param]
-        chosen = kind(name, stack, names, tmp_path)
+        chosen = redis_server(request, stack, names, tmp_path)
     yield chosen
     chosen.put_right()
 

@@ -192,7 +192,7 @@ class _Finds(monitoring.CommandListener):
 class MongoTierServer:
     """The stack's MongoDB, with the fallback queue in a state database of the test's own."""
 
-    def __init__(self, name: str, stack: EmbeddedStack, names: Names, _directory: Path) -> None:
+    def __init__(self, name: str, stack: EmbeddedStack, names: Names) -> None:
         self.name = name
         self.process = stack.mongo
         self._stack = stack
@@ -264,11 +264,19 @@ class MongoTierServer:
         self.process.kill()
 
     def put_right(self) -> None:
-        for client in self._clients:
-            client.close()
         self.process.thaw()
         self.process.start()
+        with mongo_client(self._stack) as client:
+            client.admin.command("configureFailPoint", "failCommand", mode="off")
+        for connected in self._clients:  # only now: they say goodbye to the server
+            connected.close()
         self.delete_everything()
+
+    def fail(self, command: str, **how: Any) -> None:
+        """Let the next `command` of a tier fail as `how` says."""
+        data = {"failCommands": [command], "appName": self._names.token, **how}
+        with mongo_client(self._stack) as client:
+            client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=data)
 
     def _delete_entries(self, epoch: EpochRef, partition: int) -> None:
         with self.collection() as queue:

@@ -7,7 +7,18 @@ import pytest
 from bson.objectid import ObjectId
 from redis.crc import key_slot
 
-from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_keys, ids, keys, read
+from tests.contract.conftest import (
+    FENCE,
+    PARTITIONS,
+    REDIS_6_2,
+    TOKEN,
+    Writer,
+    claimed_keys,
+    ids,
+    keys,
+    read,
+    redis_server,
+)
 from tests.contract.servers import RedisTierServer
 from tests.support.stack import Names
 from tsync_stream.embedded import EmbeddedStack
@@ -20,10 +31,12 @@ OWNER = 11
 PASSWORD = "correct horse"
 
 
-@pytest.fixture
-def server(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Iterator[RedisTierServer]:
-    """One server is enough for what is Redis's own."""
-    chosen = RedisTierServer("primary", stack, names, tmp_path)
+@pytest.fixture(params=["primary Redis", REDIS_6_2])
+def server(
+    request: pytest.FixtureRequest, stack: EmbeddedStack, names: Names, tmp_path: Path
+) -> Iterator[RedisTierServer]:
+    """The newest and the oldest that we know: what is Redis's own has changed between them."""
+    chosen = redis_server(request, stack, names, tmp_path)
     yield chosen
     chosen.put_right()
 

@@ -78,6 +78,66 @@ async def test_an_older_fence_that_tried_has_shut_nobody_out(tier: Tier, other: 
         await Writer(tier, epoch, FENCE).append({0: ["late"]})
 
 
+async def test_of_two_writers_at_once_the_older_one_is_fenced_and_nothing_is_torn(
+    tier: Tier, other: Tier, epoch: EpochRef
+) -> None:
+    last: dict[int, tuple[int, int]] = {}
+    for number in range(10):
+        older = Writer(tier, epoch, FENCE + number, last)
+        appended = 0
+
+        async def write_on(writer: Writer) -> None:
+            nonlocal appended
+            while True:
+                await writer.append({0: ["a", "b", "c"], 1: ["x"], 2: ["q", "r"]})
+                appended += 1
+
+        writing = asyncio.create_task(write_on(older))
+        while appended < number % 3 and not writing.done():
+            await asyncio.sleep(0)
+        heads = await other.take_over(epoch, PARTITIONS, FENCE + number + 1)
+        newer = Writer(
+            other, epoch, FENCE + number + 1, {p: (head.last_number, head.fence) for p, head in enumerate(heads)}
+        )
+        await newer.append({0: ["new"], 1: ["new"], 2: ["new"]})
+        with pytest.raises(Fenced):
+            await writing
+        confirmed = {partition: count for partition, (count, _) in older.last.items()}
+        for partition, each in {0: 3, 1: 1, 2: 2}.items():
+            in_doubt = heads[partition].last_number - confirmed.get(partition, 0)
+            assert in_doubt in (0, each), "what was confirmed is there, and of the last append all or nothing"
+        last = newer.last
+    found = await read(tier, epoch, limit=10_000)
+    for partition, (count, _) in last.items():
+        assert numbers(found[partition]) == list(range(1, count + 1))
+        fences = [int(entry_id.split(b"-")[1]) for entry_id in ids(found[partition])]
+        assert fences == sorted(fences)
+
+
+async def test_a_writer_and_a_reader_at_once_are_not_in_each_others_way(
+    tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    await other.own(epoch, dict.fromkeys(range(PARTITIONS), OWNER))
+    total = 60
+
+    async def write() -> None:
+        for number in range(total):
+            await writer.append({partition: [number] for partition in range(PARTITIONS)})
+
+    writing = asyncio.create_task(write())
+    taken: dict[int, list[int]] = {partition: [] for partition in range(PARTITIONS)}
+    while sum(map(len, taken.values())) < PARTITIONS * total:
+        found = await other.read(epoch, range(PARTITIONS), "me", 2, 0.5)
+        for partition, items in found.items():
+            taken[partition] += numbers(items)
+        assert await other.ack(epoch, {p: ids(items) for p, items in found.items()}, dict.fromkeys(found, OWNER)) == []
+        assert claimed_keys(await other.claim(epoch, 0, "me", 10)) == []
+        if writing.done():
+            await writing
+    await writing
+    assert taken == {partition: list(range(1, total + 1)) for partition in range(PARTITIONS)}
+
+
 # A tier that is not the one we remember
 
 DAMAGES: dict[str, Callable[[TierServer, EpochRef], None]] = {

@@ -8,7 +8,7 @@ Per partition, beside its entries, where `n` is text:
 
 ========  =============================================================================================
 "head"    who appends (`fence`), the id of the `last` entry, the `token` it ended with, and what is `pending`:
-          payloads that are appended, but have no documents of their own yet
+          payloads that are appended, but may have no documents of their own yet
 "owner"   who reads (`fence`), the numbers up to which all was `delivered`, and up to which all is `acked`
 ========  =============================================================================================
 """
@@ -62,6 +62,16 @@ def new_partition(epoch: EpochRef, partition: int, fence: int, token: Token) -> 
     yield {"_id": document_id(epoch, partition, OWNER), "fence": 0, "delivered": 0, "acked": 0}
 
 
+def new_entries(
+    epoch: EpochRef, partition: int, first: int, fence: int, payloads: Sequence[bytes]
+) -> list[dict[str, Any]]:
+    """The documents of entries, numbered from `first`."""
+    return [
+        {"_id": document_id(epoch, partition, number), "fence": fence, "payload": payload, "status": QUEUED}
+        for number, payload in enumerate(payloads, first)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class PartitionState:
     """A partition's head and owner as they were found."""
@@ -80,29 +90,25 @@ class PartitionState:
         """The head as a capture term goes on from it."""
         return Head(self.last_fence, self.last_number, self.token)
 
-    def fits(self, ends: Sequence[tuple[int, int]], now: "PartitionState") -> bool:
-        """Whether (number, fence) of the entries from our last one on are right, given the state after they were read.
+    @property
+    def stored_number(self) -> int:
+        """The number of the last entry that has a document of its own, for certain."""
+        return self.last_number - len(self.pending)
 
-        The last entry is there, or acked by now. None is beyond the last number of now: heads move before entries
-        follow. What is acked may be there too, or again: it is removed after it is acked, and a writer that was slow
-        may put it there once more. Nobody reads it.
+    def fits(self, numbers: Sequence[int], now: "PartitionState") -> bool:
+        """Whether the numbers of the entries from `stored_number` on are right, given the state after they were read.
+
+        The first is there, or acked by now. None is beyond the last number of now: heads move before entries follow.
+        What is acked may be there too, or again: it is removed after it is acked, and a writer that was slow may put
+        it there once more. Nobody reads it.
         """
-        if any(number > now.last_number for number, _ in ends):
+        if any(number > now.last_number for number in numbers):
             return False
-        return (self.last_number, self.last_fence) in ends or now.acked >= self.last_number
+        return self.stored_number in numbers or now.acked >= self.stored_number
 
     def pending_entries(self, epoch: EpochRef) -> list[dict[str, Any]]:
         """The documents of the entries that have none yet."""
-        first = self.last_number - len(self.pending) + 1
-        return [
-            {
-                "_id": document_id(epoch, self.partition, number),
-                "fence": self.last_fence,
-                "payload": payload,
-                "status": QUEUED,
-            }
-            for number, payload in enumerate(self.pending, first)
-        ]
+        return new_entries(epoch, self.partition, self.stored_number + 1, self.last_fence, self.pending)
 
 
 def partition_state(partition: int, found: Mapping[tuple[int, str], Document]) -> PartitionState:

@@ -5,13 +5,13 @@ Invariants:
 - No transactions: every step changes one document, or may be repeated. A transaction whose client dies keeps its
   locks until `transactionLifetimeLimitSeconds` (60 s) have passed, and with them whoever takes over.
 - An append is done when its partition's head, by one compare-and-set, has the new last id and the payloads
-  (`pending`). Their own documents follow from it, and whoever finds pending payloads finishes that work. Nobody reads
-  beyond the last id.
+  (`pending`). Documents of their own follow. A writer that dies before leaves that to the next one, who begins with
+  it; readers read only what has its documents.
 - What was delivered and what is acked are two numbers beside the owner's fence. An entry's `status` is for people; it
   is set before the number that covers it.
 - A call looks at several documents, one after the other, while others work. So a head is looked at before its entries,
   and again if they do not fit it.
-- Everything is written with w:majority. Within one call reads come after its writes, also after those that found
+- All but removals is written with w:majority. Within one call reads come after its writes, also after those that found
   nothing to change: a majority-acknowledged write that changes nothing waits for what made it so.
 """
 
@@ -25,6 +25,7 @@ import pymongo
 from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo import DeleteMany, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
+from pymongo.write_concern import WriteConcern
 
 from tsync_stream.errors import DependencyUnavailable, Fenced
 from tsync_stream.model import EpochRef, Head, PartitionEntries, QueuedEntry, Token
@@ -79,6 +80,7 @@ class MongoFallback:
             await self._queue.bulk_write(taken, ordered=False, session=session)
             states = await self._states(session, epoch, range(partitions))
             _check_fences(states, fence)
+            await self._finish_appends(session, epoch, states)
             await self._check_ends(session, epoch, states)
         return [state.head() for state in states]
 
@@ -94,12 +96,16 @@ class MongoFallback:
             outcome = await self._queue.bulk_write(
                 [_append_to_head(epoch, fence, token, append) for append in appends], ordered=False, session=session
             )
+            if outcome.matched_count == len(appends):
+                entries = [entry for append in appends for entry in _entries_of(epoch, fence, append)]
+                await self._store(session, epoch, entries, {call.partition: call.last_id(fence) for call in appends})
+                return
             states = await self._states(session, epoch, partitions)
-            if outcome.matched_count < len(appends):
-                _check_fences(states, fence)
-                for state, append in zip(states, appends, strict=True):
-                    if state.last != append.last_id(fence):
-                        raise lost(state.partition, "does not end where it was left")
+            _check_fences(states, fence)
+            await self._finish_appends(session, epoch, states)
+            for state, append in zip(states, appends, strict=True):
+                if state.last != append.last_id(fence):
+                    raise lost(state.partition, "does not end where it was left")
 
     async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, Found]:
         found = {}
@@ -165,7 +171,10 @@ class MongoFallback:
                 if partition not in refused
             ]
             if removals:
-                await self._queue.bulk_write(removals, ordered=False, session=session)
+                # No majority: what is acked for certain may come back, and is removed with the next ack.
+                await self._queue.with_options(write_concern=WriteConcern(1)).bulk_write(
+                    removals, ordered=False, session=session
+                )
         return refused
 
     async def backlog(self, epoch: EpochRef, partitions: int) -> Sequence[int]:
@@ -185,20 +194,19 @@ class MongoFallback:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[AsyncIOMotorClientSession]:
         """One call to this tier: in time, in causal order, and with our errors."""
-        async with translated():
-            with pymongo.timeout(REQUEST_TIMEOUT_S):
-                async with await self._database.client.start_session(causal_consistency=True) as session:
-                    yield session
+        async with _one_call(), await self._database.client.start_session(causal_consistency=True) as session:
+            yield session
 
     async def _read_once(self, epoch: EpochRef, partitions: Sequence[int], limit: int) -> PartitionEntries:
+        async with _one_call():  # most looks find nothing: they do without a session
+            states = await self._states(None, epoch, partitions)
+        waiting = [state for state in states if state.stored_number > state.delivered]
+        if not waiting:
+            return {}
         async with self._session() as session:
-            states = await self._states(session, epoch, partitions)
-            waiting = [state for state in states if state.last_number > state.delivered]
-            if not waiting:
-                return {}
             await self._check_ends(session, epoch, waiting)
             ranges = {
-                state.partition: (state.delivered + 1, min(state.delivered + limit, state.last_number))
+                state.partition: (state.delivered + 1, min(state.delivered + limit, state.stored_number))
                 for state in waiting
             }
             entries = await self._entries(session, epoch, ranges)
@@ -231,34 +239,42 @@ class MongoFallback:
             raise _read_by_another()
 
     async def _states(
-        self, session: AsyncIOMotorClientSession, epoch: EpochRef, partitions: Sequence[int]
+        self, session: AsyncIOMotorClientSession | None, epoch: EpochRef, partitions: Sequence[int]
     ) -> list[PartitionState]:
-        """The partitions' heads and owners, after what was pending has become entries. Raises `TierLost`."""
+        """The partitions' heads and owners. Raises `TierLost` where one is not as we write it."""
         found = await self._find(session, epoch, partitions)
-        states = [documents.partition_state(partition, found) for partition in partitions]
-        unfinished = [state for state in states if state.pending]
-        if unfinished:
-            await self._finish_appends(session, epoch, unfinished)
-        return states
+        return [documents.partition_state(partition, found) for partition in partitions]
 
     async def _finish_appends(
         self, session: AsyncIOMotorClientSession, epoch: EpochRef, states: Sequence[PartitionState]
     ) -> None:
-        """Make entries of what is pending. Several may do it at once, and repeat it: they write the same."""
+        """Give what is pending documents of its own."""
+        unfinished = [state for state in states if state.pending]
+        if unfinished:
+            entries = [entry for state in unfinished for entry in state.pending_entries(epoch)]
+            await self._store(session, epoch, entries, {state.partition: state.last for state in unfinished})
+
+    async def _store(
+        self,
+        session: AsyncIOMotorClientSession,
+        epoch: EpochRef,
+        entries: Sequence[Document],
+        last: Mapping[int, str],
+    ) -> None:
+        """Write entries that are pending in their heads, whose last ids are given; then they are so no more.
+
+        Two writers may do it at once, and each may repeat it: they write the same.
+        """
         try:
-            await self._queue.insert_many(
-                [entry for state in states for entry in state.pending_entries(epoch)], ordered=False, session=session
-            )
+            await self._queue.insert_many(entries, ordered=False, session=session)
         except BulkWriteError as error:
             if not _only_duplicates(error):
                 raise
-        done = [
-            UpdateOne(
-                {"_id": document_id(epoch, state.partition, HEAD), "last": state.last}, {"$unset": {"pending": ""}}
-            )
-            for state in states
+        stored = [
+            UpdateOne({"_id": document_id(epoch, partition, HEAD), "last": last_id}, {"$unset": {"pending": ""}})
+            for partition, last_id in last.items()
         ]
-        await self._queue.bulk_write(done, ordered=False, session=session)
+        await self._queue.bulk_write(stored, ordered=False, session=session)
 
     async def _check_ends(
         self, session: AsyncIOMotorClientSession, epoch: EpochRef, states: Sequence[PartitionState]
@@ -267,10 +283,10 @@ class MongoFallback:
 
         Others append and ack meanwhile. So what does not fit is compared with the state of afterwards as well.
         """
-        ends: dict[int, list[tuple[int, int]]] = {state.partition: [] for state in states}
-        query = {"$or": [documents.from_number(epoch, state.partition, state.last_number) for state in states]}
-        async for document in self._queue.find(query, {"fence": 1}, session=session):
-            ends[document["_id"]["p"]].append((document["_id"]["n"], document.get("fence")))
+        ends: dict[int, list[int]] = {state.partition: [] for state in states}
+        query = {"$or": [documents.from_number(epoch, state.partition, state.stored_number) for state in states]}
+        async for document in self._queue.find(query, {"_id": 1}, session=session):
+            ends[document["_id"]["p"]].append(document["_id"]["n"])
         unfit = [state for state in states if not state.fits(ends[state.partition], state)]
         if unfit:
             now = await self._states(session, epoch, [state.partition for state in unfit])
@@ -296,7 +312,7 @@ class MongoFallback:
         return entries
 
     async def _find(
-        self, session: AsyncIOMotorClientSession, epoch: EpochRef, partitions: Iterable[int]
+        self, session: AsyncIOMotorClientSession | None, epoch: EpochRef, partitions: Iterable[int]
     ) -> dict[tuple[int, str], Document]:
         """Heads and owners, by (partition, HEAD or OWNER)."""
         ids = [document_id(epoch, partition, which) for partition in partitions for which in (HEAD, OWNER)]
@@ -314,6 +330,17 @@ class MongoFallback:
                     return removed
                 step = {"_id": {"$gte": ids[0], "$lte": ids[-1]}}
                 removed += (await self._queue.delete_many(step, session=session)).deleted_count
+
+
+@asynccontextmanager
+async def _one_call() -> AsyncIterator[None]:
+    async with translated():
+        with pymongo.timeout(REQUEST_TIMEOUT_S):
+            yield
+
+
+def _entries_of(epoch: EpochRef, fence: int, append: Append) -> list[dict[str, Any]]:
+    return documents.new_entries(epoch, append.partition, append.after_number + 1, fence, append.payloads)
 
 
 def _append_to_head(epoch: EpochRef, fence: int, token: Token, append: Append) -> UpdateOne:
