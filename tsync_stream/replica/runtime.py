@@ -17,9 +17,11 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from tsync_stream import clock
 from tsync_stream.config import Settings
 from tsync_stream.coordination.identity import own_identity
+from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.positions import PositionStore
 from tsync_stream.coordination.term import CapturedChanges, EntryBatch
+from tsync_stream.dead_letter_records import DeadLetterRecords
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.errors import TsyncError
 from tsync_stream.model import Route
@@ -86,6 +88,8 @@ class Replica:
         database = state_database(self.client, settings.state_database)
         self.target = TypesenseTarget(settings.typesense)
         self.dead_letters = DeadLetters(database)
+        self._dead_letter_records = DeadLetterRecords(database)
+        self._jobs = JobStore(database)
         self.rechecks = Rechecks(database, settings.typesense.connection_timeout_s)
         self.positions = PositionStore(database)
         self._primary = RedisStreams(settings.primary_redis)
@@ -164,6 +168,7 @@ class Replica:
         await self._primary.start()
         await self.dead_letters.start()
         await self.rechecks.start()
+        await self._jobs.start()
         await self.leases.start()
 
     async def _until_it_works(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -239,6 +244,8 @@ class Replica:
             tiers=self.tiers,
             target=self.target,
             dead_letters=self.dead_letters,
+            dead_letter_records=self._dead_letter_records,
+            jobs=self._jobs,
             send_changes=channels.send_changes,
             send_entries=channels.send_entries,
             health=self.health,
