@@ -163,6 +163,8 @@ class RunningJobs:
 
     async def _finish(self, job: Job, *, queued: int) -> None:
         outcome = await self._tools.dead_letter_records.outcome(job.id)
+        # The cursor does not count again what was resolved before it was gone back to; a later replay takes marks over.
+        queued = max(queued, outcome.resolved + outcome.pending + outcome.failed_again)
         await self._tools.jobs.end(job.id, "done", {"queued": queued, **outcome.to_bson()})
         # In one step: a job that is filed and has no cursor would look like one whose batch was lost.
         self._no_longer_filed(job.id)
