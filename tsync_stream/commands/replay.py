@@ -61,21 +61,22 @@ async def run_replay(
     if everything == bool(choice):
         raise click.UsageError(CHOOSE)
     settings = reachable_settings(settings)
-    async with StatusReader(settings) as reader, opened(settings) as our:
+    async with StatusReader(settings) as reader:
         seen = await reader.read()  # it tells best if MongoDB is away
-        selection = await selection_of(choice, our.records)
-        counts = await our.records.count_by_reason(selection, "open")
-        queueable = await our.records.count_queueable(selection, settings.mongo.collection)
-        print(what_is_chosen(counts, queueable))
-        if dry_run:
-            await _show_first(our, selection)
-            print("Nothing was changed: this was a dry run.")
-            return 0
-        if not queueable:
-            return EXIT_WRONG if counts else 0
-        job = await our.jobs.file(REPLAY, {"selection": selection.to_bson(), "chosen": queueable})
-        print(what_was_filed(job, live=len(seen.live)), flush=True)
-        return await _wait(our, reader, job) if wait else 0
+        async with opened(settings) as our:
+            selection = await selection_of(choice, our.records)
+            counts = await our.records.count_by_reason(selection, "open")
+            queueable = await our.records.count_queueable(selection, settings.mongo.collection)
+            print(what_is_chosen(counts, queueable))
+            if dry_run:
+                await _show_first(our, selection)
+                print("Nothing was changed: this was a dry run.")
+                return 0
+            if not queueable:
+                return EXIT_WRONG if counts else 0
+            job = await our.jobs.file(REPLAY, {"selection": selection.to_bson(), "chosen": queueable})
+            print(what_was_filed(job, live=len(seen.live)), flush=True)
+            return await _wait(our, reader, job) if wait else 0
 
 
 async def _cancel(our: Opened, job: str) -> int:

@@ -212,16 +212,19 @@ class RunningJobs:
     async def _persevere(self, check: str, job: Running) -> None:
         """Run it to its end. An outage is the job's own: it goes on from its cursor, and capture never stops for it."""
         health = self._tools.health
-        while True:
-            try:
-                await job.run()
-            except (DependencyUnavailable, ConfigurationError) as error:
-                person = isinstance(error, ConfigurationError)
-                health.red(check, f"{error}; it goes on where it is when that is mended", needs_person=person)
-                await asyncio.sleep(JOB_RETRY_S)
-            else:
-                health.green(check)
-                return
+        try:
+            while True:
+                try:
+                    await job.run()
+                except (DependencyUnavailable, ConfigurationError) as error:
+                    person = isinstance(error, ConfigurationError)
+                    health.red(check, f"{error}; it goes on where it is when that is mended", needs_person=person)
+                    await asyncio.sleep(JOB_RETRY_S)
+                else:
+                    return
+        finally:
+            # Also when the term ends under it: it may be another replica's then.
+            health.green(check)
 
     async def _until_synced(self, job: Running, ended: Callable[[], bool]) -> None:
         """All is queued when the last batch is; `look` sees when it is synced. Raises `BatchLost` if it is not."""
