@@ -107,16 +107,19 @@ def nothing_found(choice: Choice, which: Status) -> str:
 def records_table(records: Sequence[Record], now: datetime) -> Table:
     """The list: what failed, when, why, and what mends it where that is short to say (pure)."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("id", no_wrap=True)
-    for heading in ("failed", "tries", "key", "reason and error", "what to do"):
+    for heading in ("id", "failed", "tries"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("key", "why", "what to do"):
         table.add_column(heading, overflow="fold")
+    several_routes = len({record.route for record in records}) > 1
     for record in records:
         known = hint(record.reason, record.error)
+        key = show_key(record.key, LONGEST_KEY)
         table.add_row(
             Text(show_id(record)),
             Text(f"{show_age(max(0.0, (now - record.last_seen).total_seconds()))} ago"),
             Text(str(record.attempts)),
-            Text(f"{record.route} {show_key(record.key, LONGEST_KEY)}"),
+            Text(f"{printable(record.route)} {key}" if several_routes else key),
             Text(shorten(printable(f"{record.reason}: {record.error}"), LONGEST_ERROR)),
             Text(what_now(record) if known is None or record.status != "open" else printable(known.short)),
         )

@@ -89,7 +89,8 @@ async def _cancel(our: Opened, job: str) -> int:
 
 async def _show_first(our: Opened, selection: Selection) -> None:
     for record in await our.records.newest(selection, "open", FEW):
-        print(f"  {show_id(record)}  {record.route} {show_key(record.key, LONGEST_KEY)}: {printable(record.reason)}")
+        document = f"{printable(record.route)} {show_key(record.key, LONGEST_KEY)}"
+        print(f"  {show_id(record)}  {document}: {printable(record.reason)}")
 
 
 def what_is_chosen(counts: Sequence[ReasonCount], queueable: int) -> str:
@@ -131,14 +132,14 @@ async def _wait(our: Opened, reader: StatusReader, name: str) -> int:
         seen = await reader.read()
         outcome = await our.records.outcome(name)
         job = await our.jobs.load(name)
-        if job is None:
+        if job is None or job.status != "open":
             return True
         show(show_job(job, live=bool(seen.live)), outcome.resolved + outcome.failed_again, chosen(job))
         if problem_lines(seen) != complaints:
             complaints = problem_lines(seen)
             say("\n".join(complaints) or "That is mended.")
         rest_s = max(LOOK_INTERVAL_S, REST_FACTOR * (time.monotonic() - began_s))
-        return job.status != "open"
+        return False
 
     try:
         with _progress() as show:
