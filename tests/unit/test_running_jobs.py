@@ -80,13 +80,17 @@ class MemoryJobs:
     jobs: list[Job] = field(default_factory=list)
     ended: dict[str, tuple[str, Any]] = field(default_factory=dict)
     progress: dict[str, Any] = field(default_factory=dict)
+    slow: asyncio.Event | None = None  # an answer about open jobs is held back until it is set
 
     def file(self, name: str, kind: str = REPLAY, **arguments: Any) -> None:
         chosen = arguments or {"selection": {}, "chosen": 0}
         self.jobs.append(Job(name, kind, chosen, "open", NOW, {}, None))
 
     async def open(self) -> list[Job]:
-        return [job for job in self.jobs if job.id not in self.ended]
+        found = [job for job in self.jobs if job.id not in self.ended]
+        if self.slow is not None:
+            await self.slow.wait()
+        return found
 
     async def end(self, job: str, ending: str, result: Mapping[str, Any] | None = None) -> bool:
         self.ended.setdefault(job, (ending, result))
@@ -178,6 +182,7 @@ async def test_a_replay_queues_every_chosen_key_and_is_done_when_they_are_synced
         assert world.jobs.ended == {}, "queued is not synced"
         assert world.jobs.progress["one"] == {"phase": DONE, "queued": 10}
         await world.look(all_synced=True)
+        await eventually(lambda: "one" in world.jobs.ended and not world.term.appended.cursors)
     ending, result = world.jobs.ended["one"]
     assert ending == "done"
     assert (result["queued"], result["resolved"]) == (10, 10)
@@ -210,7 +215,8 @@ async def test_a_replay_that_was_synced_in_an_older_term_is_ended_without_being_
     world.jobs.file("one")
     async with world.at_work():
         await world.look()
-        assert world.jobs.ended["one"][0] == "done"
+        await eventually(lambda: world.jobs.ended.get("one", ("",))[0] == "done")
+        await eventually(lambda: world.running._running is None)
     assert world.queued() == []
     assert world.term.appended.cursors == {}
 
@@ -235,7 +241,26 @@ async def test_jobs_are_done_one_after_the_other_oldest_first() -> None:
         await world.look(all_synced=True)
         await eventually(lambda: world.term.appended.cursors.get("two", {}).get("phase") == DONE)
         await world.look(all_synced=True)
-    assert list(world.jobs.ended) == ["one", "two"]
+        await eventually(lambda: list(world.jobs.ended) == ["one", "two"])
+
+
+async def test_a_job_that_is_ended_while_one_looks_does_not_begin_again() -> None:
+    world = World(records=10)
+    world.jobs.file("one")
+    async with world.at_work() as task:
+        await world.look()
+        await eventually(lambda: world.term.appended.cursors.get("one", {}).get("phase") == DONE)
+        world.jobs.slow = asyncio.Event()
+        looking = asyncio.create_task(world.look(all_synced=True))
+        await eventually(lambda: "one" in world.jobs.ended and world.running._running is None)
+        world.jobs.slow.set()
+        await looking
+        await asyncio.sleep(0.02)  # time enough to begin again, if it did
+        world.jobs.file("two")
+        await world.look()
+        await eventually(lambda: world.running._running == "two")
+        assert not task.done()
+    assert len(world.records.marked["one"]) == 10
 
 
 async def test_a_batch_that_never_arrives_ends_the_term() -> None:

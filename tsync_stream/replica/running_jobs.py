@@ -7,15 +7,16 @@ and only then its cursor is dropped; a job that loses a batch ends the term, and
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from tsync_stream.coordination.jobs import REPLAY, Job
 from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.term import BatchLost, CaptureTerm
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable
-from tsync_stream.jobs import reconcile, replay
+from tsync_stream.jobs import reconcile
 from tsync_stream.jobs.reconcile import MAX_WAITING_BATCHES, Reconcile, ReconcileTools
 from tsync_stream.jobs.replay import Replay, ReplayTools
 from tsync_stream.model import Position
@@ -45,7 +46,9 @@ class RunningJobs:
     def __init__(self, tools: CaptureTools, term: CaptureTerm) -> None:
         self._tools = tools
         self._term = term
+        self._synced = term.pipeline.began
         self._filed: list[Job] = []  # open, as last looked
+        self._ended: set[str] = set()  # by this term: their cursors are dropped, they must not begin again
         self._running: str | None = None
         self._landing: dict[str, Running] = {}  # ran in this term; a batch of one that was cancelled may be on its way
 
@@ -57,20 +60,15 @@ class RunningJobs:
         return work
 
     async def look(self, stored: Pipeline) -> None:
-        """Once a second: end what is synced, note what is filed, drop the cursors of what has ended."""
+        """Once a second: note what is synced and what is filed, drop the cursors of what has ended."""
         tools = self._tools
-        synced = await tools.positions.synced(stored)
-        await self._finish_reconcile(stored, synced)
-        filed = []
-        for job in await tools.jobs.open():
-            cursor = synced.cursors.get(job.id)
-            if cursor is not None and cursor["phase"] == replay.DONE:
-                await self._finish(job, queued=cursor["queued"])
-            else:
-                filed.append(job)
-                await self._save_progress(job)
-        self._filed = filed
+        self._synced = await tools.positions.synced(stored)
+        await self._finish_reconcile(stored, self._synced)
+        # One may have been ended while we read.
+        self._filed = [job for job in await tools.jobs.open() if job.id not in self._ended]
         self._drop_cursors()
+        for job in self._filed:
+            await self._save_progress(job)
 
     # ---- the reconcile ----
 
@@ -108,7 +106,7 @@ class RunningJobs:
         log.info("reconcile: began (%s)", need.reason)
         job = Reconcile(need.job, term, job_tools)
         try:
-            await self._persevere("reconcile", job)
+            await self._persevere("reconcile", job.run)
         finally:
             await source.close()
         await self._until_synced(job, lambda: term.pipeline.reconcile is None)
@@ -133,8 +131,10 @@ class RunningJobs:
         log.info("%s %s: began", job.kind, job.id)
         self._running = job.id
         try:
-            await self._persevere(job.kind, running)
-            await self._until_synced(running, lambda: not self._is_filed(job.id))
+            await self._persevere(job.kind, running.run)
+            await self._until_synced(running, lambda: self._is_synced(running) or not self._is_filed(job.id))
+            if self._is_filed(job.id):
+                await self._persevere(job.kind, partial(self._finish, job, running))
         finally:
             self._landing[job.id] = running
             self._running = None
@@ -161,12 +161,14 @@ class RunningJobs:
         await self._tools.jobs.end(job.id, "failed", {"error": reason})
         self._no_longer_filed(job.id)
 
-    async def _finish(self, job: Job, *, queued: int) -> None:
+    def _is_synced(self, running: Running) -> bool:
+        return bool(self._synced.cursors.get(running.name) == running.cursor)
+
+    async def _finish(self, job: Job, running: Running) -> None:
         outcome = await self._tools.dead_letter_records.outcome(job.id)
         # The cursor does not count again what was resolved before it was gone back to; a later replay takes marks over.
-        queued = max(queued, outcome.resolved + outcome.pending + outcome.failed_again)
+        queued = max(running.cursor["queued"], outcome.resolved + outcome.pending + outcome.failed_again)
         await self._tools.jobs.end(job.id, "done", {"queued": queued, **outcome.to_bson()})
-        # In one step: a job that is filed and has no cursor would look like one whose batch was lost.
         self._no_longer_filed(job.id)
         self._term.forget_job(job.id)
         log.info(
@@ -198,6 +200,7 @@ class RunningJobs:
         return any(job.id == name for job in self._filed)
 
     def _no_longer_filed(self, name: str) -> None:
+        self._ended.add(name)
         self._filed = [job for job in self._filed if job.id != name]
 
     # ---- what they share ----
@@ -209,13 +212,13 @@ class RunningJobs:
         while sum(await term.tier.backlog(term.pipeline.epoch, term.partitions)) + term.in_flight > most:
             await asyncio.sleep(ROOM_INTERVAL_S)
 
-    async def _persevere(self, check: str, job: Running) -> None:
-        """Run it to its end. An outage is the job's own: it goes on from its cursor, and capture never stops for it."""
+    async def _persevere(self, check: str, step: Callable[[], Awaitable[None]]) -> None:
+        """Do a step of a job to its end. An outage is the job's own: it is waited out, and capture goes on."""
         health = self._tools.health
         try:
             while True:
                 try:
-                    await job.run()
+                    await step()
                 except (DependencyUnavailable, ConfigurationError) as error:
                     person = isinstance(error, ConfigurationError)
                     health.red(check, f"{error}; it goes on where it is when that is mended", needs_person=person)
