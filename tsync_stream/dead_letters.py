@@ -1,13 +1,14 @@
 """Dead letters: one open record per key that could not be synced, with the reason.
 
 Invariants: a record is majority-written before its entry is acked; it is closed only by a later success of the
-same key; it holds the key and the server's words, never the document; there is no key that cannot be stored.
+same key; it holds the key and the server's words, never the document; there is no key that cannot be stored. Its
+`_id` is the hash of route and key, and its times are MongoDB's: whoever chooses records by age needs one clock.
 """
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -19,12 +20,13 @@ from pymongo import UpdateOne
 
 from tsync_stream.errors import DocumentRejected
 from tsync_stream.model import Key
-from tsync_stream.source.keys import BSON_OPTIONS, canonical_key
+from tsync_stream.source.keys import BSON_OPTIONS, canonical_key, typesense_id
 from tsync_stream.state import DEAD_LETTERS, translated
 
 MAX_ERROR_CHARACTERS = 500
-# MongoDB sets an `_id` no limit but the document's, and a record holds it twice. Of a longer one it has the hash.
-MAX_KEY_BYTES = 1_000_000
+# MongoDB sets an `_id` no limit but the document's; of a longer one the record has the hash. Lists stay small.
+MAX_KEY_BYTES = 16_384
+KEPT_RESOLVED = timedelta(days=30)
 OPEN_CHECK_INTERVAL_S = 1.0
 
 
@@ -48,26 +50,33 @@ class DeadLetters:
         self._adds = 0
 
     async def start(self) -> None:
-        """Make the indexes that lists and counts use."""
+        """Make the indexes that lists, counts and replays use; records that were resolved long ago go by themselves."""
         async with translated():
             await self._collection.create_index([("status", 1), ("route", 1), ("reason", 1)])
+            await self._collection.create_index([("status", 1), ("last_seen", -1)])
+            await self._collection.create_index([("status", 1), ("queueable", 1), ("_id", 1)])
+            await self._collection.create_index([("replayed_by", 1)], sparse=True)
+            # An open record has no such time, and stays.
+            await self._collection.create_index(
+                [("resolved_at", 1)], expireAfterSeconds=int(KEPT_RESOLVED.total_seconds())
+            )
 
     async def add(self, letters: Sequence[DeadLetter]) -> None:
         """Open a record for each key, or count another attempt on the open one."""
-        now = datetime.now(UTC)
         updates = [
             UpdateOne(
-                {"_id": _record_id(letter.route, letter.key)},
+                {"_id": record_id(letter.route, letter.key)},
                 [
                     {
                         "$set": {
                             "route": {"$literal": letter.route},
                             "key": {"$literal": _storable(letter.key)},
+                            "queueable": can_be_queued(letter.key),
                             "reason": {"$literal": letter.reason},
                             "error": {"$literal": _valid_text(letter.error)[:MAX_ERROR_CHARACTERS]},
                             "attempts": {"$cond": [_IS_OPEN, {"$add": ["$attempts", 1]}, 1]},
-                            "first_seen": {"$cond": [_IS_OPEN, "$first_seen", now]},
-                            "last_seen": now,
+                            "first_seen": {"$cond": [_IS_OPEN, "$first_seen", "$$NOW"]},
+                            "last_seen": "$$NOW",
                             "resolved_at": None,
                             "status": "open",
                         }
@@ -92,10 +101,12 @@ class DeadLetters:
         Costs nothing while none is open: that is looked up once a second, and whoever owns a key's partition
         writes its records, so that a fresh record of ours is always seen.
         """
-        if not await self._any_open():
-            return 0
-        ids = [_record_id(route, key) for key in keys]
-        change = {"$set": {"status": "resolved", "resolved_at": datetime.now(UTC)}}
+        return await self.close(route, keys) if await self._any_open() else 0
+
+    async def close(self, route: str, keys: Iterable[Key]) -> int:
+        """The same without looking whether any is open: for keys whose records another replica may have written."""
+        ids = [record_id(route, key) for key in keys]
+        change = [{"$set": {"status": "resolved", "resolved_at": "$$NOW"}}]
         async with translated():
             result = await self._collection.update_many({"_id": {"$in": ids}, "status": "open"}, change)
         return result.modified_count
@@ -119,9 +130,19 @@ class DeadLetters:
 _IS_OPEN = {"$eq": ["$status", "open"]}
 
 
-def _record_id(route: str, key: Key) -> dict[str, Any]:
-    # The canonical bytes: 12 and 12.0 are one key for MongoDB, but not as a value inside a document.
-    return {"route": route, "key": Binary(_key_bytes(key))}
+def record_id(route: str, key: Key) -> str:
+    """The `_id` of a key's record: 64 hexadecimal digits. Any unique beginning of them names it to people."""
+    # Of the canonical bytes: 12 and 12.0 are one key for MongoDB. A BSON string says where the route ends.
+    return sha256(bson.encode({"": _valid_text(route)}) + _key_bytes(key)).hexdigest()
+
+
+def can_be_queued(key: Key) -> bool:
+    """Whether a replay can help: the key has a Typesense id, and so is short and valid enough to be kept whole."""
+    try:
+        typesense_id(key)
+    except (DocumentRejected, RecursionError):
+        return False
+    return True
 
 
 def _key_bytes(key: Key) -> bytes:

@@ -32,6 +32,7 @@ class Reason:
     CHANGE = "change"
     RECONCILE = "reconcile"
     RECHECK = "recheck"
+    REPLAY = "replay"
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,3 +135,4 @@ def test_an_id_that_is_not_text_becomes_a_dead_letter_and_stops_nothing(
     wait_for_reconcile(names, source, worker)
     source.delete_many({"title": "x"})
     equal()
+    wait_for(lambda: letters.count_documents({"status": "open"}) == 0, 20.0, "its deletion does not close it")

@@ -1,8 +1,6 @@
 """Clients of the real MongoDB inside the tests' event loop, our state database, and faults on command."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, TypeAlias
 from uuid import uuid4
 
@@ -10,6 +8,7 @@ import pytest
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 
 from tests.support.stack import Names, remove, repair
+from tests.support.waiting import eventually as eventually
 from tsync_stream import clock
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.model import Route
@@ -90,11 +89,3 @@ def boot_clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     chosen = Clock()
     monkeypatch.setattr(clock, "now_s", lambda: chosen.now_s)
     return chosen
-
-
-async def eventually(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait until the condition holds; fails after `timeout_s`."""
-    deadline_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it did not come true"
-        await asyncio.sleep(0.02)

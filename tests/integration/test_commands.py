@@ -100,8 +100,9 @@ def assert_for_people(result: subprocess.CompletedProcess[str]) -> None:
 def test_our_commands_are_listed_with_a_line_of_help_each(worker: Worker) -> None:
     result = worker.run_command("--help")
     commands = dict(line.strip().split(maxsplit=1) for line in result.stdout.partition("Commands:")[2].splitlines()[1:])
-    assert {"check", "status", "reconcile", "worker"} <= commands.keys()
-    assert not any(commands[name].endswith("...") for name in ("check", "status", "reconcile"))
+    ours = {"check", "status", "reconcile", "dead-letters", "replay"}
+    assert {*ours, "worker"} <= commands.keys()
+    assert not any(commands[name].endswith("...") for name in ours)
 
 
 def test_before_anything_ran_there_is_nothing_to_show_or_to_reconcile(worker: Worker) -> None:

@@ -108,13 +108,22 @@ async def test_keys_that_share_a_typesense_id_share_a_partition() -> None:
 
 
 async def test_a_key_that_cannot_be_an_id_is_a_dead_letter_and_the_others_go_on() -> None:
-    entries = await capture([event("a"), event("x" * 1025), event("", "delete"), event("b")])
+    entries = await capture([event("a"), event("x" * 1025), event(""), event("b")])
     assert sorted(entry.key for _, entry in entries_in(entries)) == ["a", "b"]
     assert entries.count == 2
     assert [(letter.route, letter.key, letter.reason) for letter in entries.rejected] == [
         ("listings", "x" * 1025, "unusable id"),
         ("listings", "", "unusable id"),
     ]
+
+
+async def test_the_last_event_of_a_key_that_cannot_be_an_id_decides() -> None:
+    entries = await capture([event(""), event("x" * 1025), event("", "delete")])
+    assert [letter.key for letter in entries.rejected] == ["x" * 1025]
+    assert entries.gone == [""], "nothing is left to be synced"
+    entries = await capture([event("", "delete"), event("", "insert")])
+    assert [letter.key for letter in entries.rejected] == [""]
+    assert entries.gone == []
 
 
 async def test_a_batch_without_events_is_a_batch() -> None:
@@ -151,7 +160,8 @@ def test_no_key_is_lost_between_entries_and_dead_letters(keys: list[Any]) -> Non
     entries.add_keys(keys, Reason.RECONCILE)
     queued = [canonical_key(entry.key) for _, entry in entries_in(entries)]
     rejected = [canonical_key(letter.key) for letter in entries.rejected]
-    assert sorted(queued + rejected) == sorted(canonical_key(key) for key in keys)
+    assert sorted(queued) == sorted(canonical_key(key) for key in keys if key != "")
+    assert rejected == ([canonical_key("")] if "" in keys else []), "one dead letter for a key, however often it comes"
 
 
 def test_partitions_are_shared_out_evenly_and_stay_the_same() -> None:

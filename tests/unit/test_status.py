@@ -11,7 +11,7 @@ import pytest
 from bson.timestamp import Timestamp
 from rich.console import Console
 
-from tsync_stream.commands import what_was_asked
+from tsync_stream.commands.reconcile import what_was_asked
 from tsync_stream.coordination.lease_board import LeaseBoard, ReplicaView
 from tsync_stream.coordination.positions import BarrierRecord, Doubt, Pipeline, ReconcileNeed
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease

@@ -1,10 +1,14 @@
-"""Sorting entries into partitions, for everything that produces them: capture and the jobs."""
+"""Sorting entries into partitions, for everything that produces them: capture and the jobs.
+
+Invariant: of a key that can never be an entry, the last event decides: its document is there, which is a dead letter,
+or it is gone, and then nothing is left to be synced.
+"""
 
 from collections.abc import Iterable
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.dead_letters import DeadLetter
+from tsync_stream.dead_letters import DeadLetter, record_id
 from tsync_stream.errors import DocumentRejected
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Operation, Route, partition_of
 from tsync_stream.queue.format import encode_entry
@@ -12,21 +16,32 @@ from tsync_stream.source.keys import typesense_id
 
 
 class Entries:
-    """Collects encoded entries by partition; keys that cannot be a Typesense id go to `rejected`."""
+    """Collects encoded entries by partition; keys that cannot be a Typesense id go to `rejected`, or to `gone`."""
 
     def __init__(self, route: Route, partitions: int) -> None:
         self._route = route
         self._partitions = partitions
         self.payloads: dict[int, list[bytes]] = {}
-        self.rejected: list[DeadLetter] = []
         self.count = 0
+        self._rejected: dict[str, DeadLetter] = {}
+        self._gone: dict[str, Key] = {}
+
+    @property
+    def rejected(self) -> list[DeadLetter]:
+        """A dead letter for each key that has a document and can never have a Typesense id."""
+        return list(self._rejected.values())
+
+    @property
+    def gone(self) -> list[Key]:
+        """Keys that could never have a Typesense id, and whose documents were deleted."""
+        return list(self._gone.values())
 
     def add(self, entry: Entry) -> None:
         """Add one entry behind the others of its partition."""
         try:
             document_id = typesense_id(entry.key)
         except DocumentRejected as error:
-            self.rejected.append(DeadLetter(self._route.name, entry.key, error.reason, error.detail))
+            self._reject(entry, error)
             return
         partition = partition_of(self._route.target, document_id, self._partitions)
         self.payloads.setdefault(partition, []).append(encode_entry(entry))
@@ -36,3 +51,12 @@ class Entries:
         """Add keys that a job wants looked at, as they were at `cluster_time` or later."""
         for key in keys:
             self.add(Entry(self._route.name, key, Operation.CHECK, cluster_time, reason))
+
+    def _reject(self, entry: Entry, error: DocumentRejected) -> None:
+        record = record_id(self._route.name, entry.key)
+        if entry.operation == Operation.DELETE:
+            self._rejected.pop(record, None)
+            self._gone[record] = entry.key
+        else:
+            self._gone.pop(record, None)
+            self._rejected[record] = DeadLetter(self._route.name, entry.key, error.reason, error.detail)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from tsync_stream.coordination.jobs import Job
 from tsync_stream.coordination.lease_board import LeaseBoard
 from tsync_stream.coordination.positions import BarrierRecord, Pipeline, synced_position
 from tsync_stream.jobs.reconcile import DONE, SCAN
@@ -34,6 +35,7 @@ class Facts:
     dead_letters: int = 0
     rechecks: int = 0
     unseen: Sequence[str] = ()
+    jobs: Sequence[Job] = ()
 
 
 # ---- what it means ----
@@ -97,6 +99,7 @@ class Status:
     dead_letters: int
     rechecks: int
     unseen: Sequence[str]
+    jobs: Sequence[Job]
 
     @property
     def live(self) -> Sequence[ReplicaStatus]:
@@ -143,6 +146,7 @@ def judge(facts: Facts, lease_ttl_s: float) -> Status:
         dead_letters=facts.dead_letters,
         rechecks=facts.rechecks,
         unseen=facts.unseen,
+        jobs=facts.jobs,
     )
 
 
@@ -232,12 +236,23 @@ def as_json(status: Status) -> dict[str, Any]:
             "phase": status.reconcile.phase,
             "mass_delete_allowed": status.reconcile.mass_delete_allowed,
         },
+        "jobs": [_job_json(job) for job in status.jobs],
         "unseen": list(status.unseen),
     }
 
 
 def _reached_json(reached: Reached | None) -> dict[str, Any] | None:
     return None if reached is None else {"time": reached.time, "age_s": round(reached.age_s, 1)}
+
+
+def _job_json(job: Job) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "kind": job.kind,
+        "filed_at": job.filed_at,
+        "queued": job.progress.get("queued", 0),
+        "chosen": job.arguments.get("chosen"),
+    }
 
 
 def _replica_json(replica: ReplicaStatus) -> dict[str, Any]:

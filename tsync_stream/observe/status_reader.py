@@ -11,6 +11,7 @@ from typing import Any, Self
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from tsync_stream.config import RedisSettings, Settings
+from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.lease_board import read_lease_board
 from tsync_stream.coordination.positions import Pipeline, PositionStore
 from tsync_stream.dead_letters import DeadLetters
@@ -45,6 +46,7 @@ class StatusReader:
         self._database = database
         self.positions = PositionStore(database)
         self._dead_letters = DeadLetters(database)
+        self._jobs = JobStore(database)
         self._rechecks = Rechecks(database, settings.typesense.connection_timeout_s)
         # One try each: a person waits, and can ask again.
         self._queues: dict[str, RedisSettings] = {
@@ -71,15 +73,13 @@ class StatusReader:
         return judge(facts, self._settings.lease_ttl_s)
 
     async def _read_mongo(self) -> Facts:
-        now, pipeline, records, board, dead_letters, rechecks = await asyncio.gather(
-            self._now(),
-            self.positions.load(),
-            self.positions.records(),
-            read_lease_board(self._database),
-            self._dead_letters.count_open(),
-            self._rechecks.count(),
+        (now, pipeline, records, board), (dead_letters, rechecks, jobs) = await asyncio.gather(
+            asyncio.gather(
+                self._now(), self.positions.load(), self.positions.records(), read_lease_board(self._database)
+            ),
+            asyncio.gather(self._dead_letters.count_open(), self._rechecks.count(), self._jobs.open()),
         )
-        return Facts(now, pipeline, records, board, None, dead_letters, rechecks)
+        return Facts(now, pipeline, records, board, None, dead_letters, rechecks, jobs=jobs)
 
     async def _now(self) -> datetime:
         async with translated():

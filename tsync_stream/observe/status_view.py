@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tsync_stream.coordination.jobs import Job
 from tsync_stream.observe.status import ReconcileStatus, ReplicaStatus, Status
 
 NOT_STARTED = "no pipeline yet: start a worker (`faust -A tsync_stream worker`), and it syncs every document"
@@ -79,8 +80,25 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
     yield "dead letters", Text(f"{status.dead_letters} open", "red" if status.dead_letters else "")
     yield "rechecks", Text(f"{status.rechecks} waiting")
     yield "reconcile", _reconcile(status.reconcile)
+    for number, job in enumerate(status.jobs):
+        # The others wait for the first one.
+        yield "jobs" if number == 0 else "", Text(show_job(job, live=bool(status.live)), "yellow")
     if status.capturing is None:
         yield "capture", Text("nobody captures now: changes wait in MongoDB's oplog", "red")
+
+
+def show_job(job: Job, *, live: bool) -> str:
+    """How far a job is, in one line."""
+    chosen = job.arguments.get("chosen")
+    of = "" if chosen is None else f" of {max(chosen, job.progress.get('queued', 0))}"
+    match job.progress.get("phase"):
+        case None:
+            phase = "waiting for its turn" if live else "waiting for a replica to do it"
+        case "done":
+            phase = f"all {job.progress['queued']} are queued; the last ones are being synced"
+        case _:
+            phase = f"{job.progress['queued']}{of} are queued"
+    return f"{job.kind} {job.id}: {phase}"
 
 
 def _reconcile(reconcile: ReconcileStatus | None) -> Text:

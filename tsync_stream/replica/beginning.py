@@ -15,6 +15,7 @@ from typing import Any
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from tsync_stream.config import Settings
+from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.positions import (
     Pipeline,
@@ -25,6 +26,7 @@ from tsync_stream.coordination.positions import (
 )
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.coordination.term import CapturedChanges, CaptureTerm, EntryBatch
+from tsync_stream.dead_letter_records import DeadLetterRecords
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.errors import ConfigurationError, Fenced, TierLost, TsyncError
 from tsync_stream.model import EpochRef, Head, Position, Route, Token
@@ -73,6 +75,8 @@ class CaptureTools:
     tiers: Mapping[str, Tier]
     target: TypesenseTarget
     dead_letters: DeadLetters
+    dead_letter_records: DeadLetterRecords
+    jobs: JobStore
     send_changes: Callable[[CapturedChanges], Awaitable[object]]
     send_entries: Callable[[EntryBatch], Awaitable[object]]
     health: Health

@@ -1,4 +1,4 @@
-"""Capturing: what the one replica with the capture lease does: feed the change stream, watch, run the reconcile.
+"""Capturing: what the one replica with the capture lease does: feed the change stream, watch, run the jobs.
 
 Invariants: whatever goes wrong ends the term, and the next one begins from what MongoDB says (`beginning.py`), so there
 is one way to start and to recover; an outage of Typesense or of a job never ends a term.
@@ -11,15 +11,11 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
-from tsync_stream.coordination.positions import (
-    Pipeline,
-    ReconcileNeed,
-)
+from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.sharing import CAPTURE
-from tsync_stream.coordination.term import BatchLost, CapturedChanges, CaptureTerm
+from tsync_stream.coordination.term import CapturedChanges, CaptureTerm
 from tsync_stream.errors import (
     ConfigurationError,
-    DependencyUnavailable,
     Fenced,
     PositionLost,
     TierLost,
@@ -27,13 +23,12 @@ from tsync_stream.errors import (
     TierUnavailable,
     TsyncError,
 )
-from tsync_stream.jobs.reconcile import DONE, MAX_WAITING_BATCHES, Reconcile, ReconcileTools
 from tsync_stream.model import Token
 from tsync_stream.replica.beginning import Beginning, CaptureTools, Trouble, open_stream
 from tsync_stream.replica.measuring import Measuring
+from tsync_stream.replica.running_jobs import RunningJobs
 from tsync_stream.replica.tier_watch import BetterTier, TierWatch
 from tsync_stream.source.change_stream import ChangeBatch
-from tsync_stream.source.documents import DocumentReader
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +36,6 @@ MONITOR_INTERVAL_S = 1.0
 PAUSE_AFTER_FAULT_S = 1.0
 LASTING_TERM_S = 10.0
 MOST_SHORT_TERMS = 5
-JOB_RETRY_S = 2.0
 FINGERPRINT_INTERVAL_S = 5.0
 # How long a stop waits for batches that are between capture and persist.
 DRAIN_S = 5.0
@@ -125,12 +119,10 @@ class Capturing:
         for check in ("capture", "position"):
             tools.health.green(check)
         await tools.epochs.refresh()
-        tiers = TierWatch(tools, term)
-        work = [self._feed(term), self._monitor(term), tiers.go_back(), tiers.clean_up(), term.broken()]
-        if term.pipeline.reconcile is not None:
-            work.append(self._reconcile(term, term.pipeline.reconcile))
+        jobs, tiers = RunningJobs(tools, term), TierWatch(tools, term)
+        work = [self._feed(term), self._monitor(term, jobs), tiers.go_back(), tiers.clean_up(), term.broken()]
         try:
-            await _first_to_end(work)
+            await _first_to_end([*work, *jobs.work()])
         finally:
             if self._stopping:
                 await self._drain(term)
@@ -157,8 +149,8 @@ class Capturing:
         finally:
             await stream.close()
 
-    async def _monitor(self, term: CaptureTerm) -> None:
-        """Once a second: is it still ours, is the tier in doubt, how far are we, is the reconcile done?"""
+    async def _monitor(self, term: CaptureTerm, jobs: RunningJobs) -> None:
+        """Once a second: is it still ours, is the tier in doubt, how far are we, how far are the jobs?"""
         tools = self._tools
         looks = 0
         while True:
@@ -174,23 +166,11 @@ class Capturing:
             if (stored.reconcile and stored.reconcile.job) != (term.pipeline.reconcile and term.pipeline.reconcile.job):
                 raise TermOver("a reconcile was asked for")
             await tools.positions.save_captured(stored, term.appended)
-            await self._finish_reconcile(term, stored)
+            await jobs.look(stored)
             await self._measuring.measure(term, stored)
             looks += 1
             if looks % int(FINGERPRINT_INTERVAL_S / MONITOR_INTERVAL_S) == 0:
                 await self._check_fingerprint(stored)
-
-    async def _finish_reconcile(self, term: CaptureTerm, stored: Pipeline) -> None:
-        """The need is met when a barrier behind the job's last entry is synced."""
-        if stored.reconcile is None:
-            return
-        job = stored.reconcile.job
-        cursor = (await self._tools.positions.synced(stored)).cursors.get(job)
-        if cursor is not None and cursor["phase"] == DONE:
-            await self._tools.positions.clear_reconcile(stored, job)
-            term.pipeline = replace(term.pipeline, reconcile=None)
-            term.forget_job(job)
-            log.info("reconcile: done, Typesense shows what MongoDB holds (%s)", stored.reconcile.reason)
 
     async def _check_fingerprint(self, stored: Pipeline) -> None:
         tools = self._tools
@@ -200,61 +180,6 @@ class Capturing:
             return  # sync is the one to say so; capture goes on without Typesense
         if live is None or live["created_at"] != stored.fingerprint["target_created_at"]:
             raise TermOver("the Typesense collection is not the one we filled")
-
-    async def _reconcile(self, term: CaptureTerm, need: ReconcileNeed) -> None:
-        tools, settings = self._tools, self._tools.settings
-
-        async def mass_delete_allowed() -> bool:
-            stored = await tools.positions.load()
-            return stored is not None and stored.reconcile is not None and stored.reconcile.allow_mass_delete
-
-        async def wait_for_room() -> None:
-            most = MAX_WAITING_BATCHES * settings.buffer.batch_size * term.partitions
-            while sum(await term.tier.backlog(term.pipeline.epoch, term.partitions)) + term.in_flight > most:
-                await asyncio.sleep(0.05)
-
-        source = DocumentReader(tools.client, settings.lease_ttl_s)
-        job_tools = ReconcileTools(
-            source=source,
-            target=tools.target,
-            dead_letters=tools.dead_letters,
-            health=tools.health,
-            send=tools.send_entries,
-            wait_for_room=wait_for_room,
-            mass_delete_allowed=mass_delete_allowed,
-            mass_delete_share=settings.mass_delete_share,
-            batch_size=settings.buffer.max_buffer_size,
-        )
-        log.info("reconcile: began (%s)", need.reason)
-        job = Reconcile(need.job, term, job_tools)
-        try:
-            await self._run_job(job)
-        finally:
-            await source.close()
-        await self._until_persisted(term, job)
-
-    async def _run_job(self, job: Reconcile) -> None:
-        """Run it to its end. An outage is the job's own: it goes on from its cursor, and capture never stops for it."""
-        health = self._tools.health
-        while True:
-            try:
-                await job.run()
-            except (DependencyUnavailable, ConfigurationError) as error:
-                person = isinstance(error, ConfigurationError)
-                health.red("reconcile", f"{error}; it goes on where it is when that is mended", needs_person=person)
-                await asyncio.sleep(JOB_RETRY_S)
-            else:
-                health.green("reconcile")
-                return
-
-    async def _until_persisted(self, term: CaptureTerm, job: Reconcile) -> None:
-        """All is queued when the last batch is; the monitor sees when it is synced. Raises `BatchLost` if it is not."""
-        while term.pipeline.reconcile is not None:
-            await asyncio.sleep(MONITOR_INTERVAL_S)
-            arrived = term.pipeline.reconcile is None or term.appended.cursors.get(job.name) == job.cursor
-            if term.in_flight == 0 and not arrived:
-                raise BatchLost("the last batch of a reconcile was lost before it was persisted")
-        await asyncio.Event().wait()  # the term ends by other means
 
     async def _drain(self, term: CaptureTerm) -> None:
         """What was read from the stream is appended before we go; if not, it is read again later."""

@@ -17,9 +17,11 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from tsync_stream import clock
 from tsync_stream.config import Settings
 from tsync_stream.coordination.identity import own_identity
+from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.positions import PositionStore
 from tsync_stream.coordination.term import CapturedChanges, EntryBatch
+from tsync_stream.dead_letter_records import DeadLetterRecords
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.errors import TsyncError
 from tsync_stream.model import Route
@@ -90,6 +92,8 @@ class Replica:
         database = state_database(self.client, settings.state_database)
         self.target = TypesenseTarget(settings.typesense)
         self.dead_letters = DeadLetters(database)
+        self._dead_letter_records = DeadLetterRecords(database)
+        self._jobs = JobStore(database)
         self.rechecks = Rechecks(database, settings.typesense.connection_timeout_s)
         self.positions = PositionStore(database)
         redis = (RedisStreams(settings.primary_redis), RedisStreams(settings.backup_redis))
@@ -172,6 +176,7 @@ class Replica:
     async def _prepare(self) -> None:
         await self.dead_letters.start()
         await self.rechecks.start()
+        await self._jobs.start()
         await asyncio.gather(*map(self._start_tier, self.tiers.values()))
         await self.leases.start()
 
@@ -256,6 +261,8 @@ class Replica:
             tiers=self.tiers,
             target=self.target,
             dead_letters=self.dead_letters,
+            dead_letter_records=self._dead_letter_records,
+            jobs=self._jobs,
             send_changes=channels.send_changes,
             send_entries=channels.send_entries,
             health=self.health,

@@ -1,7 +1,7 @@
 """The capture agent: turns raw change events into entries, each with the partition of its Typesense document.
 
-Invariants: every event becomes an entry or, if its `_id` can never be one, a dead letter; the order of events is
-kept within a partition; entries hold keys, never documents.
+Invariants: every event becomes an entry or, if its `_id` can never be one, a dead letter (a delete ends one); the
+order of events is kept within a partition; entries hold keys, never documents.
 """
 
 import logging
@@ -39,6 +39,8 @@ def capture_agent(
                 entries = entries_of(changes)
                 if entries.rejected:
                     await dead_letters().add(entries.rejected)
+                if entries.gone:
+                    await dead_letters().close(term.route.name, entries.gone)
             except TsyncError as error:
                 term.fail(error)
             except Exception as error:  # noqa: BLE001 - it is told, and the batch is not lost

@@ -1,0 +1,342 @@
+"""Jobs under a capture term, with everything around them in memory: order, cursors, endings, outages; no server."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from bson.timestamp import Timestamp
+
+from tests.support.waiting import eventually
+from tsync_stream.coordination.jobs import REPLAY, Job
+from tsync_stream.coordination.positions import Pipeline
+from tsync_stream.coordination.term import BatchLost, CaptureTerm, EntryBatch
+from tsync_stream.dead_letter_records import Outcome, Page, Selection
+from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.jobs.replay import DONE
+from tsync_stream.model import EpochRef, Head, Position, Reason, Route
+from tsync_stream.observe.health import Health
+from tsync_stream.queue.base import Append, Tier
+from tsync_stream.queue.format import decode_item
+from tsync_stream.replica import running_jobs
+from tsync_stream.replica.beginning import CaptureTools
+from tsync_stream.replica.running_jobs import RunningJobs
+from tsync_stream.stages.persist import append_batch
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+AS_OF = Timestamp(77, 1)
+ROUTE = Route("listings", "shop", "listings", "listings")
+PARTITIONS = 2
+PAGE = 3
+
+
+@dataclass
+class MemoryTier:
+    """The writer's side of a tier."""
+
+    waiting: int = 0
+    looks: int = 0
+    appended: list[Append] = field(default_factory=list)
+
+    async def append(self, epoch: EpochRef, fence: int, token: Any, appends: Sequence[Append]) -> None:
+        self.appended += appends
+
+    async def backlog(self, epoch: EpochRef, partitions: int) -> list[int]:
+        self.looks += 1
+        return [self.waiting, 0]
+
+
+@dataclass
+class MemoryRecords:
+    """Open dead letters with the ids `00`, `01`, … and the same numbers as keys."""
+
+    count: int
+    marked: dict[str, list[str]] = field(default_factory=dict)
+    outages: int = 0
+
+    async def page(self, selection: Selection, route: str, after: str, limit: int) -> Page:
+        if self.outages:
+            self.outages -= 1
+            raise DependencyUnavailable("MongoDB: AutoReconnect")
+        first = 0 if after == "" else int(after) + 1
+        numbers = range(first, min(first + limit, self.count))
+        return Page([f"{number:02}" for number in numbers], list(numbers), AS_OF)
+
+    async def mark(self, job: str, ids: Sequence[str]) -> None:
+        self.marked.setdefault(job, []).extend(ids)
+
+    async def outcome(self, job: str) -> Outcome:
+        return Outcome(resolved=len(self.marked.get(job, ())))
+
+
+@dataclass
+class MemoryJobs:
+    """The collection of jobs."""
+
+    jobs: list[Job] = field(default_factory=list)
+    ended: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    progress: dict[str, Any] = field(default_factory=dict)
+    slow: asyncio.Event | None = None  # an answer about open jobs is held back until it is set
+
+    def file(self, name: str, kind: str = REPLAY, **arguments: Any) -> None:
+        chosen = arguments or {"selection": {}, "chosen": 0}
+        self.jobs.append(Job(name, kind, chosen, "open", NOW, {}, None))
+
+    async def open(self) -> list[Job]:
+        found = [job for job in self.jobs if job.id not in self.ended]
+        if self.slow is not None:
+            await self.slow.wait()
+        return found
+
+    async def end(self, job: str, ending: str, result: Mapping[str, Any] | None = None) -> bool:
+        self.ended.setdefault(job, (ending, result))
+        return True
+
+    async def save_progress(self, job: str, progress: Mapping[str, Any]) -> None:
+        self.progress[job] = progress
+
+
+class World:
+    """A term, its jobs, and what happens to their batches."""
+
+    MOST_HELD = 2
+
+    def __init__(self, records: int = 10, cursors: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        start = Position({"_data": "00"}, Timestamp(1, 0), cursors or {})
+        self.pipeline = Pipeline(EpochRef("d", 1, "n", "memory"), 9, PARTITIONS, start, start, {})
+        self.tier = MemoryTier()
+        heads = [Head(0, 0, start.token)] * PARTITIONS
+        self.term = CaptureTerm(self.pipeline, cast("Tier", self.tier), ROUTE, heads, start)
+        self.records, self.jobs, self.health = MemoryRecords(records), MemoryJobs(), Health()
+        self.synced = start
+        self.held: list[EntryBatch] | None = None  # instead of being appended, while it is a list
+        self.go_on = asyncio.Event()
+        self.lose = False
+        buffer = SimpleNamespace(batch_size=5, max_buffer_size=PAGE)
+        tools = SimpleNamespace(
+            settings=SimpleNamespace(buffer=buffer),
+            positions=SimpleNamespace(synced=self._synced),
+            dead_letter_records=self.records,
+            jobs=self.jobs,
+            health=self.health,
+            send_entries=self._send,
+        )
+        self.running = RunningJobs(cast("CaptureTools", tools), self.term)
+
+    async def _synced(self, _stored: Pipeline) -> Position:
+        return self.synced
+
+    async def _send(self, batch: EntryBatch) -> None:
+        if self.held is not None:
+            self.held.append(batch)
+            if len(self.held) == self.MOST_HELD:
+                await self.go_on.wait()
+        else:
+            await self.arrive(batch)
+
+    async def arrive(self, batch: EntryBatch) -> None:
+        """What the persist agent does with a batch."""
+        if not self.lose:
+            await append_batch(batch)
+        self.term.in_flight -= 1
+
+    async def look(self, *, all_synced: bool = False) -> None:
+        if all_synced:
+            self.synced = self.term.appended
+        await self.running.look(self.pipeline)
+
+    def queued(self) -> list[Any]:
+        items = [decode_item(payload) for append in self.tier.appended for payload in append.payloads]
+        return sorted(cast("Any", item).key for item in items if hasattr(item, "key"))
+
+    @asynccontextmanager
+    async def at_work(self) -> AsyncIterator[asyncio.Task[None]]:
+        (coroutine,) = self.running.work()
+        task = asyncio.create_task(coroutine)
+        try:
+            yield task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOOK_INTERVAL_S", "JOB_RETRY_S", "ROOM_INTERVAL_S"):
+        monkeypatch.setattr(running_jobs, name, 0.001)
+
+
+async def test_a_replay_queues_every_chosen_key_and_is_done_when_they_are_synced() -> None:
+    world = World(records=10)
+    world.jobs.file("one")
+    async with world.at_work():
+        await world.look()
+        await eventually(lambda: world.term.appended.cursors.get("one", {}).get("phase") == DONE)
+        assert world.queued() == list(range(10))
+        assert world.records.marked["one"] == [f"{number:02}" for number in range(10)]
+        await world.look()
+        assert world.jobs.ended == {}, "queued is not synced"
+        assert world.jobs.progress["one"] == {"phase": DONE, "queued": 10}
+        await world.look(all_synced=True)
+        await eventually(lambda: "one" in world.jobs.ended and not world.term.appended.cursors)
+    ending, result = world.jobs.ended["one"]
+    assert ending == "done"
+    assert (result["queued"], result["resolved"]) == (10, 10)
+    assert world.term.appended.cursors == {}, "its cursor travels no further"
+
+
+async def test_its_entries_say_why_and_since_when() -> None:
+    world = World(records=1)
+    world.jobs.file("one")
+    async with world.at_work():
+        await world.look()
+        await eventually(lambda: world.queued() == [0])
+    entries = [decode_item(payload) for append in world.tier.appended for payload in append.payloads]
+    (entry,) = [cast("Any", entry) for entry in entries if hasattr(entry, "key")]
+    assert (entry.reason, entry.cluster_time, entry.route) == (Reason.REPLAY, AS_OF, "listings")
+
+
+async def test_a_replay_goes_on_from_the_cursor_that_is_synced() -> None:
+    world = World(records=10, cursors={"one": {"phase": "queueing", "after": "05", "queued": 6}})
+    world.jobs.file("one")
+    async with world.at_work():
+        await world.look()
+        await eventually(lambda: world.term.appended.cursors["one"]["phase"] == DONE)
+    assert world.queued() == [6, 7, 8, 9]
+    assert world.term.appended.cursors["one"]["queued"] == 10
+
+
+async def test_a_replay_that_was_synced_in_an_older_term_is_ended_without_being_run() -> None:
+    world = World(records=10, cursors={"one": {"phase": DONE, "after": "09", "queued": 10}})
+    world.jobs.file("one")
+    async with world.at_work():
+        await world.look()
+        await eventually(lambda: world.jobs.ended.get("one", ("",))[0] == "done")
+        await eventually(lambda: world.running._running is None)
+    assert world.queued() == []
+    assert world.term.appended.cursors == {}
+
+
+async def test_the_cursor_of_a_job_that_is_not_open_is_dropped() -> None:
+    world = World(cursors={"gone": {"phase": "queueing", "after": "01", "queued": 2}})
+    await world.look()
+    assert world.term.appended.cursors == {}
+
+
+async def test_jobs_are_done_one_after_the_other_oldest_first() -> None:
+    world = World(records=2)
+    world.jobs.file("one")
+    world.jobs.file("two")
+    async with world.at_work():
+        await world.look()
+        await eventually(lambda: world.term.appended.cursors.get("one", {}).get("phase") == DONE)
+        for _ in range(50):
+            await world.look()
+            await asyncio.sleep(0)
+        assert "two" not in world.records.marked
+        await world.look(all_synced=True)
+        await eventually(lambda: world.term.appended.cursors.get("two", {}).get("phase") == DONE)
+        await world.look(all_synced=True)
+        await eventually(lambda: list(world.jobs.ended) == ["one", "two"])
+
+
+async def test_a_job_that_is_ended_while_one_looks_does_not_begin_again() -> None:
+    world = World(records=10)
+    world.jobs.file("one")
+    async with world.at_work() as task:
+        await world.look()
+        await eventually(lambda: world.term.appended.cursors.get("one", {}).get("phase") == DONE)
+        world.jobs.slow = asyncio.Event()
+        looking = asyncio.create_task(world.look(all_synced=True))
+        await eventually(lambda: "one" in world.jobs.ended and world.running._running is None)
+        world.jobs.slow.set()
+        await looking
+        await asyncio.sleep(0.02)  # time enough to begin again, if it did
+        world.jobs.file("two")
+        await world.look()
+        await eventually(lambda: world.running._running == "two")
+        assert not task.done()
+    assert len(world.records.marked["one"]) == 10
+
+
+async def test_a_batch_that_never_arrives_ends_the_term() -> None:
+    world = World(records=0)
+    world.jobs.file("one")
+    world.lose = True
+    async with world.at_work() as task:
+        await world.look()
+        with pytest.raises(BatchLost):
+            await asyncio.wait_for(asyncio.shield(task), 5)
+
+
+async def test_a_cancelled_replay_stops_and_its_cursor_goes_when_its_last_batch_has_arrived() -> None:
+    world = World(records=100)
+    world.jobs.file("one")
+    world.held = []
+    async with world.at_work() as task:
+        await world.look()
+        await eventually(lambda: len(world.held or ()) == World.MOST_HELD)
+        await world.arrive(world.held[0])
+        await world.jobs.end("one", "cancelled")
+        await world.look()
+        world.go_on.set()
+        await eventually(lambda: world.running._running is None)
+        await world.look()
+        assert world.term.appended.cursors != {}, "its last batch is still on its way, and begins there"
+        await world.arrive(world.held[1])
+        await world.look()
+        assert not task.done()
+    assert len(world.held) == World.MOST_HELD
+    assert world.term.appended.cursors == {}
+
+
+@pytest.mark.parametrize("arguments", [{"kind": "verify"}, {"other": 1}, {"selection": {"colour": "red"}, "chosen": 1}])
+async def test_a_job_that_is_not_understood_is_given_up_and_holds_up_nobody(arguments: dict[str, Any]) -> None:
+    world = World(records=1)
+    world.jobs.file("odd", **arguments)
+    world.jobs.file("next")
+    async with world.at_work():
+        await world.look()
+        await eventually(lambda: "next" in world.records.marked)
+    ending, result = world.jobs.ended["odd"]
+    assert ending == "failed"
+    assert "file it again" in result["error"]
+
+
+async def test_an_outage_is_waited_out_and_shown() -> None:
+    world = World(records=10)
+    world.jobs.file("one")
+    world.records.outages = 1_000_000
+    async with world.at_work() as task:
+        await world.look()
+        await eventually(lambda: REPLAY in world.health.problems)
+        world.records.outages = 0
+        await eventually(lambda: world.queued() == list(range(10)))
+        assert not task.done()
+        await eventually(lambda: not world.health.problems)
+
+
+async def test_the_complaint_of_a_job_ends_with_the_term() -> None:
+    world = World()
+    world.jobs.file("one")
+    world.records.outages = 1_000_000
+    async with world.at_work():
+        await world.look()
+        await eventually(lambda: REPLAY in world.health.problems)
+    assert not world.health.problems, "it may be another replica's to capture now"
+
+
+async def test_a_replay_waits_while_the_queue_is_full() -> None:
+    world = World(records=10)
+    world.jobs.file("one")
+    world.tier.waiting = 1_000
+    async with world.at_work():
+        await world.look()
+        await eventually(lambda: world.tier.looks > 5)
+        assert world.queued() == []
+        world.tier.waiting = 0
+        await eventually(lambda: world.queued() == list(range(10)))

@@ -1,0 +1,129 @@
+"""The command line: `faust -A tsync_stream check | status | reconcile | dead-letters | replay`.
+
+What they do is in the modules beside this one. Exit codes: 0 well, 1 something is wrong or could not be seen,
+2 bad settings or usage, 130 interrupted.
+
+What only a command needs is imported by that command: a worker's start must not pay for it.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import click
+from faust.cli import AppCommand, argument, option
+
+from tsync_stream.commands.shared import OurCommand
+from tsync_stream.setting_forms import parse_duration
+
+if TYPE_CHECKING:
+    from tsync_stream.app import TsyncApp
+
+Handler: TypeAlias = Callable[..., Awaitable[int]]
+
+
+class Age(click.ParamType):
+    """An age such as `90s`, `15m`, `1h` or `7d`, in seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it. Raises `click.BadParameter` with the form that it needs."""
+        text = str(value).strip()
+        try:
+            return 24 * parse_duration(f"{text[:-1]}h") if text.endswith("d") else parse_duration(text)
+        except ValueError:
+            self.fail(f"{text!r} is no age such as 90s, 15m, 1h or 7d", param, ctx)
+
+
+AS_JSON = option("--json", "as_json", is_flag=True, help="Print JSON.")
+WATCH = option(
+    "--watch",
+    "watch_s",
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    help="Look again every SECONDS, until interrupted.",
+)
+ALLOW_MASS_DELETE = option(
+    "--allow-mass-delete",
+    is_flag=True,
+    help="Let it delete from Typesense whatever the source no longer has, however much that is.",
+)
+WAIT = option("--wait", is_flag=True, help="Show its progress until it is done.")
+WHAT = argument("what", type=click.Choice(["list", "show", "count"]), default="list")
+ONE_ID = argument("record", metavar="[ID]", required=False)
+IDS = argument("ids", metavar="[ID]...", nargs=-1)
+WHICH = option(
+    "--status", "which", type=click.Choice(["open", "resolved", "all"]), default="open", help="Default: open."
+)
+LIMIT = option(
+    "--limit", type=click.IntRange(1, 1000), default=20, help="List at most so many, the newest. Default: 20."
+)
+CHOICE = (
+    option("--route", metavar="NAME", help="Only those of this source collection."),
+    option("--reason", metavar="TEXT", help="Only those with this reason, as `dead-letters count` spells it."),
+    option("--older-than", "older_than_s", type=Age(), help="Only those that failed last before so long (1h, 7d)."),
+    option("--newer-than", "newer_than_s", type=Age(), help="Only those that failed last within so long (15m, 2d)."),
+)
+ALL = option("--all", "everything", is_flag=True, help="Every open dead letter.")
+DRY_RUN = option("--dry-run", is_flag=True, help="Only tell what would be queued.")
+CANCEL = option("--cancel", metavar="JOB", help="Give up a replay; what it has queued already is still synced.")
+
+
+def add_commands(app: "TsyncApp") -> None:
+    """Add our commands to Faust's."""
+
+    def command(*options: Any) -> Callable[[Handler], type[AppCommand]]:
+        return app.command(*options, base=OurCommand)
+
+    @command(AS_JSON)
+    async def check(self: AppCommand, as_json: bool) -> int:
+        """Tell what is wrong and how to mend it.
+
+        Looks at the settings and at every server; changes nothing. Exits with 1 if anything is wrong.
+        """
+        from tsync_stream.commands.look import run_check
+
+        return await run_check(app.settings, as_json=as_json or self.json)
+
+    @command(AS_JSON, WATCH)
+    async def status(self: AppCommand, as_json: bool, watch_s: float | None) -> int:
+        """Show how far it is, and what waits.
+
+        Positions, lag, queue, replicas, dead letters, jobs. Exits with 1 if something could not be seen.
+        """
+        from tsync_stream.commands.look import run_status
+
+        return await run_status(app.settings, as_json=as_json or self.json, watch_s=watch_s)
+
+    @command(ALLOW_MASS_DELETE, WAIT)
+    async def reconcile(self: AppCommand, allow_mass_delete: bool, wait: bool) -> int:
+        """Have every document synced once more.
+
+        Queues every key of the source, then every id in Typesense that the source no longer has. It needs a worker.
+        """
+        from tsync_stream.commands.reconcile import run_reconcile
+
+        return await run_reconcile(app.settings, allow_mass_delete=allow_mass_delete, wait=wait)
+
+    @command(WHAT, ONE_ID, AS_JSON, WHICH, LIMIT, *CHOICE)
+    async def dead_letters(self: AppCommand, **asked: Any) -> int:
+        """Show the documents that failed.
+
+        `dead-letters` lists the newest, `dead-letters show ID` tells all about one and what mends it,
+        `dead-letters count` counts them by route and reason. Changes nothing.
+        """
+        from tsync_stream.commands.dead_letters import run_dead_letters
+
+        asked["as_json"] = asked["as_json"] or self.json
+        return await run_dead_letters(app.settings, **asked)
+
+    @command(IDS, ALL, DRY_RUN, WAIT, CANCEL, *CHOICE)
+    async def replay(self: AppCommand, **asked: Any) -> int:
+        """Try failed documents once more.
+
+        Queues the keys of the open dead letters that are chosen, by id or by options; what is synced is resolved.
+        It is safe at any time, as documents are read anew, and needs a worker.
+        """
+        from tsync_stream.commands.replay import run_replay
+
+        return await run_replay(app.settings, **asked)

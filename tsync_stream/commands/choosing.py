@@ -1,0 +1,146 @@
+"""From what a person typed to the dead letters that are meant, and how these are shown on a terminal.
+
+Invariants: an id that names none, or more than one, is told and never guessed. Ages are measured on MongoDB's clock,
+which the records carry. What is shown of a key or of a server's words cannot steer the terminal.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from string import hexdigits
+from typing import Any
+
+import click
+import orjson
+from bson import json_util
+from bson.objectid import ObjectId
+from motor.motor_asyncio import AsyncIOMotorClient
+
+from tsync_stream.config import Settings
+from tsync_stream.coordination.jobs import JobStore
+from tsync_stream.dead_letter_records import FEWEST_DIGITS, SHOWN_DIGITS, DeadLetterRecords, Record, Selection
+from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.model import Key
+from tsync_stream.observe.check_mongo import describe_mongo_error
+from tsync_stream.setting_forms import redacted_uri
+from tsync_stream.state import state_database
+
+CONNECT_MS = 3_000
+# A count over a great many records takes its time.
+ANSWER_MS = 60_000
+MOST_IDS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was typed."""
+
+    route: str | None = None
+    reason: str | None = None
+    older_than_s: float | None = None
+    newer_than_s: float | None = None
+    ids: Sequence[str] = ()
+
+    def __bool__(self) -> bool:
+        return self != Choice()
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the commands about dead letters work with."""
+
+    records: DeadLetterRecords
+    jobs: JobStore
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Opened]:
+    """Connected for as long as the block; MongoDB's troubles are told with its address."""
+    client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
+        settings.mongo.uri,
+        serverSelectionTimeoutMS=CONNECT_MS,
+        connectTimeoutMS=CONNECT_MS,
+        socketTimeoutMS=ANSWER_MS,
+    )
+    database = state_database(client, settings.state_database)
+    try:
+        yield Opened(DeadLetterRecords(database), JobStore(database))
+    except DependencyUnavailable as error:
+        place = redacted_uri(settings.mongo.uri)
+        raise DependencyUnavailable(
+            f"MongoDB cannot be asked at {place} (MONGODB_URI): {describe_mongo_error(error)}"
+        ) from error
+    finally:
+        client.close()
+
+
+async def selection_of(choice: Choice, records: DeadLetterRecords) -> Selection:
+    """The records that are meant. Raises `click.UsageError` for an id that names none or several."""
+    seen_before = seen_after = None
+    if choice.older_than_s is not None or choice.newer_than_s is not None:
+        now = await records.now()
+        try:
+            if choice.older_than_s is not None:
+                seen_before = now - timedelta(seconds=choice.older_than_s)
+            if choice.newer_than_s is not None:
+                seen_after = now - timedelta(seconds=choice.newer_than_s)
+        except OverflowError:
+            raise click.UsageError("That age goes back beyond the beginning of the calendar.") from None
+    if len(choice.ids) > MOST_IDS:
+        raise click.UsageError(f"{len(choice.ids)} ids are too many at once: give at most {MOST_IDS}, or a filter.")
+    ids = [(await named(beginning, records)).id for beginning in choice.ids]
+    return Selection(choice.route, choice.reason, seen_before, seen_after, ids or None)
+
+
+async def named(beginning: str, records: DeadLetterRecords) -> Record:
+    """The one record whose id begins like this. Raises `click.UsageError` if it is none or several."""
+    wanted = beginning.strip().lower()
+    if len(wanted) < FEWEST_DIGITS or not set(wanted) <= set(hexdigits):
+        raise click.UsageError(
+            f"{printable(beginning)} is no id: ids are hexadecimal, and at least {FEWEST_DIGITS} digits are needed. "
+            "`faust -A tsync_stream dead-letters` lists them."
+        )
+    found = await records.find(wanted)
+    if not found:
+        raise click.UsageError(
+            f"No dead letter has an id that begins with {wanted}; `faust -A tsync_stream dead-letters --status all` "
+            "lists them."
+        )
+    if len(found) > 1:
+        # Longer than usual, if need be: until they differ.
+        digits = next(n for n in range(SHOWN_DIGITS, 65) if len({record.id[:n] for record in found}) == len(found))
+        several = ", ".join(record.id[:digits] for record in found)
+        raise click.UsageError(
+            f"Several dead letters have an id that begins with {wanted}: {several}. Give more digits."
+        )
+    return found[0]
+
+
+def show_id(record: Record) -> str:
+    """As many digits as tell records apart in practice."""
+    return record.id[:SHOWN_DIGITS]
+
+
+def show_key(key: Key, longest: int) -> str:
+    """A key as a person would write it in a query, nearly (pure)."""
+    if isinstance(key, ObjectId):
+        return f'ObjectId("{key}")'
+    return shorten(
+        printable(json_util.dumps(key, json_options=json_util.RELAXED_JSON_OPTIONS, ensure_ascii=False)), longest
+    )
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that a terminal could take for an order (pure)."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
+def shorten(text: str, longest: int) -> str:
+    """The text, or its beginning and an ellipsis (pure)."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def key_as_json(key: Key) -> Any:
+    """A key in relaxed extended JSON."""
+    return orjson.loads(json_util.dumps(key, json_options=json_util.RELAXED_JSON_OPTIONS))

@@ -1,0 +1,91 @@
+"""`reconcile`: files the need of one, and shows its progress."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tsync_stream.commands.shared import (
+    EXIT_WRONG,
+    LOOK_INTERVAL_S,
+    PROGRESS_INTERVAL_S,
+    patiently,
+    reachable_settings,
+    say,
+)
+from tsync_stream.config import Settings
+
+if TYPE_CHECKING:
+    from tsync_stream.jobs.ask_reconcile import Asked
+    from tsync_stream.observe.status_reader import StatusReader
+
+
+async def run_reconcile(settings: Settings, *, allow_mass_delete: bool, wait: bool) -> int:
+    """File the need, say what happens next, and see it through if asked to."""
+    from tsync_stream.jobs.ask_reconcile import ask_reconcile
+    from tsync_stream.observe.status_reader import StatusReader
+
+    async with StatusReader(reachable_settings(settings)) as reader:
+        seen = await reader.read()  # it tells best if MongoDB is away
+        asked = await ask_reconcile(reader.positions, allow_mass_delete=allow_mass_delete)
+        print(what_was_asked(asked, allow_mass_delete=allow_mass_delete, live=len(seen.live)))
+        if asked.need is None:
+            return EXIT_WRONG
+        if wait:
+            sys.stdout.flush()
+            await wait_for_reconcile(reader)
+    return 0
+
+
+def what_was_asked(asked: "Asked", *, allow_mass_delete: bool, live: int) -> str:
+    """What came of it and what happens next, for people (pure)."""
+    if asked.need is None:
+        return (
+            "Nothing has run yet, so there is nothing to reconcile: the first start of a worker syncs every document "
+            "(`faust -A tsync_stream worker`)."
+        )
+    lines = {
+        "filed": "A reconcile is filed.",
+        "open": f"A reconcile is open already ({asked.need.reason}); it serves for this one too.",
+    }
+    parts = [lines[asked.outcome]]
+    if allow_mass_delete:
+        parts.append("It may delete from Typesense whatever the source no longer has, however much that is.")
+    if live:
+        parts.append(
+            "The replica that captures queues every key of the source, and then every id in Typesense that the source "
+            "no longer has; live changes go on meanwhile. `faust -A tsync_stream status` shows how far it is."
+        )
+    else:
+        parts.append("No replica is live: it begins when a worker is started (`faust -A tsync_stream worker`).")
+    return "\n".join(parts)
+
+
+async def wait_for_reconcile(reader: "StatusReader") -> None:
+    """Print its progress, and what stands in its way, until no reconcile is open."""
+    from tsync_stream.observe.status_view import problem_lines, progress_line
+
+    said: Sequence[str] = ()
+    said_at_s = 0.0
+
+    async def look() -> bool:
+        nonlocal said, said_at_s
+        seen = await reader.read()
+        if seen.reconcile is None:
+            return True
+        # News at once; numbers that grow, now and then.
+        news = [seen.reconcile.phase, *problem_lines(seen), *seen.unseen]
+        now_s = time.monotonic()
+        if news != said or now_s - said_at_s >= PROGRESS_INTERVAL_S:
+            print("\n".join([progress_line(seen, seen.reconcile), *news[1:]]), flush=True)
+            said, said_at_s = news, now_s
+        return False
+
+    try:
+        while not await patiently(look):
+            await asyncio.sleep(LOOK_INTERVAL_S)
+    except asyncio.CancelledError:
+        say("It goes on without us: `faust -A tsync_stream status` shows how far it is.")
+        raise
+    print("Done: Typesense shows what MongoDB holds.")

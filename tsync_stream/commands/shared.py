@@ -1,0 +1,98 @@
+"""What the commands share: how they end, where they print, and how they find the servers.
+
+Invariants: results go to stdout, everything else to stderr, so that `--json` prints JSON alone. A server that does not
+answer is told in a sentence, never by a stack trace.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+
+import click
+import orjson
+from faust.cli import AppCommand
+
+from tsync_stream.config import Settings, load_settings
+from tsync_stream.errors import TsyncError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXIT_WRONG = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+LOOK_INTERVAL_S = 1.0
+PROGRESS_INTERVAL_S = 5.0
+# Without a terminal nobody knows the width; a report in a log should not be narrower than this.
+PIPED_WIDTH = 120
+
+
+class OurCommand(AppCommand):
+    """A command whose `run` returns the exit code.
+
+    Faust would run it inside a worker, which takes a second to end, sets up logging, and knows no exit codes.
+    """
+
+    abstract: ClassVar[bool] = True  # faust registers a subclass as a command unless it says this
+
+    def run_using_worker(self, *args: Any, **kwargs: Any) -> NoReturn:
+        try:
+            code = asyncio.run(self.run(*self.args, *args, **{**self.kwargs, **kwargs}))
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)
+        except click.UsageError as error:
+            say(error.format_message())
+            sys.exit(EXIT_USAGE)
+        except BrokenPipeError:
+            # Whoever read our output has gone; the interpreter's own flush at its end must not fail over that.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(EXIT_WRONG)
+        except TsyncError as error:
+            say(f"{error}\n`faust -A tsync_stream check` tells what is wrong and how to mend it.")
+            sys.exit(EXIT_WRONG)
+        sys.exit(code)
+
+
+def reachable_settings(settings: Settings) -> Settings:
+    """The settings themselves, or those that lead to the embedded stack. Ends the command if none runs."""
+    if not settings.embedded:
+        return settings
+    from tsync_stream.embedded_settings import running_stack_environment
+
+    environment = running_stack_environment(settings)
+    if environment is None:
+        say(
+            f"TSYNC_EMBEDDED is true, and no embedded stack runs in {settings.embedded_dir}: its servers live as long "
+            "as a worker does. Start one in another terminal: `faust -A tsync_stream worker`."
+        )
+        sys.exit(EXIT_WRONG)
+    return load_settings(environ={**os.environ, **environment})
+
+
+def console() -> "Console":
+    """Where people read; colours only if it is a terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPED_WIDTH)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One line, so that repeated looks are JSON lines."""
+    print(orjson.dumps(value).decode(), flush=True)
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal something that is no result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+async def patiently(look: Callable[[], Awaitable[bool]]) -> bool:
+    """False, and a line about it, while MongoDB cannot be read: that passes, and the reconcile is not lost."""
+    try:
+        return await look()
+    except TsyncError as error:
+        say(str(error))
+        return False

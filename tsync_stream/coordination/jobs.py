@@ -1,0 +1,113 @@
+"""Jobs that people file: a command writes one down, the replica that captures does it, oldest first.
+
+Invariants: a job is open until everything that it queued is synced, and is ended once; how far it is travels with
+the barriers (`Position.cursors`), so nothing here has to be exact but the ending. Open jobs are few, and ended ones
+go by themselves.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from motor.motor_asyncio import AsyncIOMotorDatabase
+
+from tsync_stream.coordination.positions import new_nonce
+from tsync_stream.errors import TsyncError
+from tsync_stream.state import JOBS, translated
+
+REPLAY = "replay"
+
+MOST_OPEN = 100
+KEPT_ENDED = timedelta(days=30)
+
+Ending = Literal["done", "failed", "cancelled"]
+
+
+class TooManyJobs(TsyncError):
+    """So many jobs are open that another one is not taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as it is stored. `progress` may be a second old; `result` is there once it is done or failed."""
+
+    id: str
+    kind: str
+    arguments: Mapping[str, Any]
+    status: str
+    filed_at: datetime
+    progress: Mapping[str, Any]
+    result: Mapping[str, Any] | None
+
+
+class JobStore:
+    """The `jobs` collection. Every call raises the errors of `errors.from_mongo`."""
+
+    def __init__(self, database: AsyncIOMotorDatabase[Any]) -> None:
+        self._collection = database[JOBS]
+
+    async def start(self) -> None:
+        """Make the indexes: open ones by age, and ended ones that are forgotten after a while."""
+        async with translated():
+            await self._collection.create_index([("status", 1), ("filed_at", 1)])
+            await self._collection.create_index([("ended_at", 1)], expireAfterSeconds=int(KEPT_ENDED.total_seconds()))
+
+    async def file(self, kind: str, arguments: Mapping[str, Any]) -> str:
+        """File a job; returns its id. Raises `TooManyJobs` while `MOST_OPEN` are open."""
+        job = new_nonce()
+        fields = {
+            "kind": {"$literal": kind},
+            "arguments": {"$literal": dict(arguments)},
+            "status": "open",
+            "filed_at": "$$NOW",
+            "ended_at": None,
+            "progress": {"$literal": {}},
+            "result": None,
+        }
+        async with translated():
+            if await self._collection.count_documents({"status": "open"}, limit=MOST_OPEN) >= MOST_OPEN:
+                raise TooManyJobs(f"{MOST_OPEN} jobs are open already: wait until some are done, or cancel some")
+            # Not an insert: only an update knows MongoDB's time, and one that is tried again finds its own work.
+            await self._collection.update_one({"_id": job}, [{"$set": fields}], upsert=True)
+        return job
+
+    async def open(self) -> list[Job]:
+        """All open jobs, oldest first."""
+        async with translated():
+            cursor = self._collection.find({"status": "open"}).sort([("filed_at", 1), ("_id", 1)])
+            return [_job(document) async for document in cursor.limit(MOST_OPEN)]
+
+    async def load(self, job: str) -> Job | None:
+        """One job, or None if there is none of this id."""
+        async with translated():
+            document = await self._collection.find_one({"_id": job})
+        return None if document is None else _job(document)
+
+    async def save_progress(self, job: str, progress: Mapping[str, Any]) -> None:
+        """Note how far an open job is, for those who look."""
+        async with translated():
+            await self._collection.update_one({"_id": job, "status": "open"}, {"$set": {"progress": dict(progress)}})
+
+    async def end(self, job: str, ending: Ending, result: Mapping[str, Any] | None = None) -> bool:
+        """End an open job; False if it is not open (any more)."""
+        fields = {
+            "status": ending,
+            "ended_at": "$$NOW",
+            "result": {"$literal": None if result is None else dict(result)},
+        }
+        async with translated():
+            ended = await self._collection.update_one({"_id": job, "status": "open"}, [{"$set": fields}])
+        return bool(ended.modified_count)
+
+
+def _job(document: Mapping[str, Any]) -> Job:
+    return Job(
+        id=document["_id"],
+        kind=document["kind"],
+        arguments=document["arguments"],
+        status=document["status"],
+        filed_at=document["filed_at"],
+        progress=document["progress"],
+        result=document["result"],
+    )

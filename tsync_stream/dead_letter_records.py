@@ -1,0 +1,209 @@
+"""Dead letters as people and replays choose them: by id, route, reason, age; and what became of those replayed.
+
+Invariants: nothing here opens or closes a record, only a sync of its key does (`dead_letters.py`). All times are
+MongoDB's. Pages and lists hold keys of bounded length, never a document.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+from bson.timestamp import Timestamp
+from motor.motor_asyncio import AsyncIOMotorDatabase
+
+from tsync_stream.model import BEGINNING_OF_TIME, Key
+from tsync_stream.state import DEAD_LETTERS, translated
+
+# Of the 64 digits of an id, as many as people see; any beginning that is unique, and not shorter than this, will do.
+SHOWN_DIGITS = 12
+FEWEST_DIGITS = 4
+# How many records of one beginning are told apart for a person.
+MOST_FOUND = 10
+
+Status: TypeAlias = Literal["open", "resolved", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One dead letter. `queueable`: its key can be an entry again; otherwise a replay cannot help it."""
+
+    id: str
+    route: str
+    key: Key
+    reason: str
+    error: str
+    attempts: int
+    first_seen: datetime
+    last_seen: datetime
+    status: str
+    resolved_at: datetime | None
+    queueable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records are meant; None asks nothing of them. "Seen" is when a record's key failed last."""
+
+    route: str | None = None
+    reason: str | None = None
+    seen_before: datetime | None = None
+    seen_after: datetime | None = None
+    ids: Sequence[str] | None = None
+
+    def condition(self, status: Status) -> dict[str, Any]:
+        """As a query (pure)."""
+        found: dict[str, Any] = {} if status == "all" else {"status": status}
+        found |= {name: value for name in ("route", "reason") if (value := getattr(self, name)) is not None}
+        seen = {"$lt": self.seen_before, "$gte": self.seen_after}
+        if seen := {operator: time for operator, time in seen.items() if time is not None}:
+            found["last_seen"] = seen
+        if self.ids is not None:
+            found["_id"] = {"$in": list(self.ids)}
+        return found
+
+    def to_bson(self) -> dict[str, Any]:
+        """As a job keeps it."""
+        names = ("route", "reason", "seen_before", "seen_after")
+        ids = None if self.ids is None else list(self.ids)
+        return {**{name: getattr(self, name) for name in names}, "ids": ids}
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
+    """How many records have this route and reason."""
+
+    route: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The next records to queue, in the order of their ids, as they were at `operation_time`."""
+
+    ids: Sequence[str]
+    keys: Sequence[Key]
+    operation_time: Timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a replay's records: resolved, failed again and why, or neither yet.
+
+    A record that a later replay has taken up is counted there.
+    """
+
+    resolved: int = 0
+    pending: int = 0
+    failed: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def failed_again(self) -> int:
+        """How many failed again, for whatever reason."""
+        return sum(self.failed.values())
+
+    def to_bson(self) -> dict[str, Any]:
+        """As a job keeps it. Reasons are values: as names of fields their dots would mean something."""
+        failed = [{"reason": reason, "count": count} for reason, count in self.failed.items()]
+        return {"resolved": self.resolved, "pending": self.pending, "failed": failed}
+
+
+def outcome_from_bson(document: Mapping[str, Any]) -> Outcome:
+    """The inverse of `Outcome.to_bson`."""
+    failed = {item["reason"]: item["count"] for item in document["failed"]}
+    return Outcome(document["resolved"], document["pending"], failed)
+
+
+class DeadLetterRecords:
+    """The `dead_letters` collection, for choosing. Every call raises the errors of `errors.from_mongo`."""
+
+    def __init__(self, database: AsyncIOMotorDatabase[Any]) -> None:
+        self._database = database
+        self._collection = database[DEAD_LETTERS]
+
+    async def newest(self, selection: Selection, status: Status, limit: int) -> list[Record]:
+        """The records that failed last, newest first."""
+        async with translated():
+            cursor = self._collection.find(selection.condition(status)).sort([("last_seen", -1), ("_id", 1)])
+            return [_record(document) async for document in cursor.limit(limit)]
+
+    async def count(self, selection: Selection, status: Status) -> int:
+        """How many there are."""
+        async with translated():
+            return await self._collection.count_documents(selection.condition(status))
+
+    async def count_queueable(self, selection: Selection, route: str) -> int:
+        """How many open ones a replay of this route can queue."""
+        condition = {"$and": [selection.condition("open"), {"queueable": True, "route": route}]}
+        async with translated():
+            return await self._collection.count_documents(condition)
+
+    async def count_by_reason(self, selection: Selection, status: Status) -> list[ReasonCount]:
+        """How many there are of each route and reason, the most first."""
+        stages: list[dict[str, Any]] = [
+            {"$match": selection.condition(status)},
+            {"$group": {"_id": {"route": "$route", "reason": "$reason"}, "count": {"$sum": 1}}},
+            {"$sort": {"count": -1, "_id": 1}},
+        ]
+        async with translated():
+            return [
+                ReasonCount(group["_id"]["route"], group["_id"]["reason"], group["count"])
+                async for group in self._collection.aggregate(stages)
+            ]
+
+    async def find(self, beginning: str) -> list[Record]:
+        """The records, at most `MOST_FOUND`, whose id begins like this."""
+        async with translated():
+            cursor = self._collection.find({"_id": {"$regex": f"^{re.escape(beginning)}"}}).sort("_id", 1)
+            return [_record(document) async for document in cursor.limit(MOST_FOUND)]
+
+    async def page(self, selection: Selection, route: str, after: str, limit: int) -> Page:
+        """The next open records, behind the id `after` ("" is before all), whose keys can be queued."""
+        more = {"queueable": True, "route": route, "_id": {"$gt": after}}
+        condition = {"$and": [selection.condition("open"), more]}
+        async with translated(), await self._database.client.start_session(causal_consistency=True) as session:
+            cursor = self._collection.find(condition, {"key": 1}, session=session).sort("_id", 1)
+            found = [(document["_id"], document["key"]) async for document in cursor.limit(limit)]
+            time: Timestamp | None = session.delegate.operation_time
+        ids, keys = [record for record, _ in found], [key for _, key in found]
+        return Page(ids, keys, BEGINNING_OF_TIME if time is None else time)
+
+    async def mark(self, job: str, ids: Sequence[str]) -> None:
+        """Note that this replay queues them now: what fails from here on has failed again."""
+        change = [{"$set": {"replayed_by": {"$literal": job}, "replayed_at": "$$NOW"}}]
+        async with translated():
+            await self._collection.update_many({"_id": {"$in": list(ids)}}, change)
+
+    async def outcome(self, job: str) -> Outcome:
+        """What became so far of the records that this replay has marked."""
+        again = {"$gte": ["$last_seen", "$replayed_at"]}
+        stages: list[dict[str, Any]] = [
+            {"$match": {"replayed_by": job}},
+            {"$group": {"_id": {"status": "$status", "again": again, "reason": "$reason"}, "count": {"$sum": 1}}},
+        ]
+        resolved = pending = 0
+        failed: dict[str, int] = {}
+        async with translated():
+            async for group in self._collection.aggregate(stages):
+                what, count = group["_id"], group["count"]
+                if what["status"] == "resolved":
+                    resolved += count
+                elif what["again"]:
+                    failed[what["reason"]] = failed.get(what["reason"], 0) + count
+                else:
+                    pending += count
+        return Outcome(resolved, pending, failed)
+
+    async def now(self) -> datetime:
+        """MongoDB's time, which records carry."""
+        async with translated():
+            hello = await self._database.command("hello", codec_options=self._database.codec_options)
+        found: datetime = hello["localTime"]
+        return found
+
+
+def _record(document: Mapping[str, Any]) -> Record:
+    names = ("route", "key", "reason", "error", "attempts", "first_seen", "last_seen", "status", "resolved_at")
+    return Record(id=document["_id"], queueable=document["queueable"], **{name: document[name] for name in names})

@@ -1,0 +1,238 @@
+"""The jobs of one capture term: the reconcile that the epoch document asks for, and what people filed, oldest first.
+
+Capturing runs `work` beside the change feed, and calls `look` once a second. Invariants: an outage is a job's own, it
+goes on from its cursor and capture never stops for it; a job is ended when a barrier behind its last entry is synced,
+and only then its cursor is dropped; a job that loses a batch ends the term, and goes on in the next.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
+
+from tsync_stream.coordination.jobs import REPLAY, Job
+from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
+from tsync_stream.coordination.term import BatchLost, CaptureTerm
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable
+from tsync_stream.jobs import reconcile
+from tsync_stream.jobs.reconcile import MAX_WAITING_BATCHES, Reconcile, ReconcileTools
+from tsync_stream.jobs.replay import Replay, ReplayTools
+from tsync_stream.model import Position
+from tsync_stream.replica.beginning import CaptureTools
+from tsync_stream.source.documents import DocumentReader
+
+log = logging.getLogger(__name__)
+
+LOOK_INTERVAL_S = 1.0
+JOB_RETRY_S = 2.0
+ROOM_INTERVAL_S = 0.05
+
+
+class Running(Protocol):
+    """A job under a term: `cursor` is where its last batch ends, which may still be on its way to the queue."""
+
+    name: str
+    cursor: Any
+
+    async def run(self) -> None:
+        """Queue everything, from the cursor on."""
+
+
+class RunningJobs:
+    """See the module's first lines. One for each term."""
+
+    def __init__(self, tools: CaptureTools, term: CaptureTerm) -> None:
+        self._tools = tools
+        self._term = term
+        self._synced = term.pipeline.began
+        self._filed: list[Job] = []  # open, as last looked
+        self._ended: set[str] = set()  # by this term: their cursors are dropped, they must not begin again
+        self._running: str | None = None
+        self._landing: dict[str, Running] = {}  # ran in this term; a batch of one that was cancelled may be on its way
+
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        """What is to run while the term lasts; whatever one of them raises ends it."""
+        work = [self._run_filed()]
+        if self._term.pipeline.reconcile is not None:
+            work.append(self._reconcile(self._term.pipeline.reconcile))
+        return work
+
+    async def look(self, stored: Pipeline) -> None:
+        """Once a second: note what is synced and what is filed, drop the cursors of what has ended."""
+        tools = self._tools
+        self._synced = await tools.positions.synced(stored)
+        await self._finish_reconcile(stored, self._synced)
+        # One may have been ended while we read.
+        self._filed = [job for job in await tools.jobs.open() if job.id not in self._ended]
+        self._drop_cursors()
+        for job in self._filed:
+            await self._save_progress(job)
+
+    # ---- the reconcile ----
+
+    async def _finish_reconcile(self, stored: Pipeline, synced: Position) -> None:
+        """The need is met when a barrier behind the job's last entry is synced."""
+        if stored.reconcile is None:
+            return
+        job, term = stored.reconcile.job, self._term
+        cursor = synced.cursors.get(job)
+        if cursor is not None and cursor["phase"] == reconcile.DONE:
+            await self._tools.positions.clear_reconcile(stored, job)
+            term.pipeline = replace(term.pipeline, reconcile=None)
+            term.forget_job(job)
+            log.info("reconcile: done, Typesense shows what MongoDB holds (%s)", stored.reconcile.reason)
+
+    async def _reconcile(self, need: ReconcileNeed) -> None:
+        tools, settings, term = self._tools, self._tools.settings, self._term
+
+        async def mass_delete_allowed() -> bool:
+            stored = await tools.positions.load()
+            return stored is not None and stored.reconcile is not None and stored.reconcile.allow_mass_delete
+
+        source = DocumentReader(tools.client, settings.lease_ttl_s)
+        job_tools = ReconcileTools(
+            source=source,
+            target=tools.target,
+            dead_letters=tools.dead_letters,
+            health=tools.health,
+            send=tools.send_entries,
+            wait_for_room=self._wait_for_room,
+            mass_delete_allowed=mass_delete_allowed,
+            mass_delete_share=settings.mass_delete_share,
+            batch_size=settings.buffer.max_buffer_size,
+        )
+        log.info("reconcile: began (%s)", need.reason)
+        job = Reconcile(need.job, term, job_tools)
+        try:
+            await self._persevere("reconcile", job.run)
+        finally:
+            await source.close()
+        await self._until_synced(job, lambda: term.pipeline.reconcile is None)
+        await asyncio.Event().wait()  # the term ends by other means
+
+    # ---- what people filed ----
+
+    async def _run_filed(self) -> None:
+        """One after the other; a job that was filed meanwhile is seen by the next look."""
+        while True:
+            if not self._filed:
+                await asyncio.sleep(LOOK_INTERVAL_S)
+                continue
+            job = self._filed[0]
+            running = self._running_replay(job)
+            if running is None:
+                await self._refuse(job)
+                continue
+            await self._run_one(job, running)
+
+    async def _run_one(self, job: Job, running: Running) -> None:
+        log.info("%s %s: began", job.kind, job.id)
+        self._running = job.id
+        try:
+            await self._persevere(job.kind, running.run)
+            await self._until_synced(running, lambda: self._is_synced(running) or not self._is_filed(job.id))
+            if self._is_filed(job.id):
+                await self._persevere(job.kind, partial(self._finish, job, running))
+        finally:
+            self._landing[job.id] = running
+            self._running = None
+
+    def _running_replay(self, job: Job) -> Replay | None:
+        if job.kind != REPLAY:
+            return None
+        tools = ReplayTools(
+            records=self._tools.dead_letter_records,
+            send=self._tools.send_entries,
+            wait_for_room=self._wait_for_room,
+            wanted=lambda: self._is_filed(job.id),
+            batch_size=self._tools.settings.buffer.max_buffer_size,
+        )
+        try:
+            return Replay(job, self._term, tools)
+        except (LookupError, TypeError):
+            return None
+
+    async def _refuse(self, job: Job) -> None:
+        """Another version of ours filed it."""
+        log.warning("job %s: this version does not understand it; it is given up", job.id)
+        reason = "the version that captures does not understand this job; file it again with the same version"
+        await self._tools.jobs.end(job.id, "failed", {"error": reason})
+        self._no_longer_filed(job.id)
+
+    def _is_synced(self, running: Running) -> bool:
+        return bool(self._synced.cursors.get(running.name) == running.cursor)
+
+    async def _finish(self, job: Job, running: Running) -> None:
+        outcome = await self._tools.dead_letter_records.outcome(job.id)
+        # The cursor does not count again what was resolved before it was gone back to; a later replay takes marks over.
+        queued = max(running.cursor["queued"], outcome.resolved + outcome.pending + outcome.failed_again)
+        await self._tools.jobs.end(job.id, "done", {"queued": queued, **outcome.to_bson()})
+        self._no_longer_filed(job.id)
+        self._term.forget_job(job.id)
+        log.info(
+            "%s %s: done, %d queued, %d resolved, %d failed again",
+            job.kind,
+            job.id,
+            queued,
+            outcome.resolved,
+            outcome.failed_again,
+        )
+
+    async def _save_progress(self, job: Job) -> None:
+        cursor = self._term.appended.cursors.get(job.id)
+        progress = {} if cursor is None else {"phase": cursor["phase"], "queued": cursor["queued"]}
+        if progress != job.progress:
+            await self._tools.jobs.save_progress(job.id, progress)
+
+    def _drop_cursors(self) -> None:
+        """Of jobs that were cancelled, or ended by a term that could not go on to drop them."""
+        need = self._term.pipeline.reconcile
+        kept = {job.id for job in self._filed} | {self._running, need and need.job}
+        for job, cursor in list(self._term.appended.cursors.items()):
+            landing = self._landing.get(job)
+            # A batch that is still on its way begins at the cursor, and must find it.
+            if job not in kept and (landing is None or landing.cursor == cursor):
+                self._term.forget_job(job)
+
+    def _is_filed(self, name: str) -> bool:
+        return any(job.id == name for job in self._filed)
+
+    def _no_longer_filed(self, name: str) -> None:
+        self._ended.add(name)
+        self._filed = [job for job in self._filed if job.id != name]
+
+    # ---- what they share ----
+
+    async def _wait_for_room(self) -> None:
+        """Live changes queue behind a job's entries: there are never many of them."""
+        term = self._term
+        most = MAX_WAITING_BATCHES * self._tools.settings.buffer.batch_size * term.partitions
+        while sum(await term.tier.backlog(term.pipeline.epoch, term.partitions)) + term.in_flight > most:
+            await asyncio.sleep(ROOM_INTERVAL_S)
+
+    async def _persevere(self, check: str, step: Callable[[], Awaitable[None]]) -> None:
+        """Do a step of a job to its end. An outage is the job's own: it is waited out, and capture goes on."""
+        health = self._tools.health
+        try:
+            while True:
+                try:
+                    await step()
+                except (DependencyUnavailable, ConfigurationError) as error:
+                    person = isinstance(error, ConfigurationError)
+                    health.red(check, f"{error}; it goes on where it is when that is mended", needs_person=person)
+                    await asyncio.sleep(JOB_RETRY_S)
+                else:
+                    return
+        finally:
+            # Also when the term ends under it: it may be another replica's then.
+            health.green(check)
+
+    async def _until_synced(self, job: Running, ended: Callable[[], bool]) -> None:
+        """All is queued when the last batch is; `look` sees when it is synced. Raises `BatchLost` if it is not."""
+        while not ended():
+            arrived = self._term.appended.cursors.get(job.name) == job.cursor
+            if self._term.in_flight == 0 and not arrived:
+                raise BatchLost(f"the last batch of a {type(job).__name__.lower()} was lost before it was persisted")
+            await asyncio.sleep(LOOK_INTERVAL_S)
