@@ -138,7 +138,12 @@ async def test_a_writer_does_not_take_an_ack_of_this_moment_for_damage(
     await writer.append({0: ["a"]})
     await other.own(epoch, {0: OWNER})
     acks = {0: ids((await read(other, epoch))[0])}
-    after_the_next_look(monkeypatch, other.ack(epoch, acks, {0: OWNER}))
+
+    async def ack() -> None:
+        await other.ack(epoch, acks, {0: OWNER})
+        await other.probe()  # which the majority confirms: by now the entries are gone for all
+
+    after_the_next_look(monkeypatch, ack())
     await writer.append({0: ["b"]})
     assert keys((await read(other, epoch))[0]) == ["b"]
 
@@ -151,6 +156,7 @@ async def test_a_reader_does_not_take_what_another_has_acked_this_moment_for_dam
 
     async def read_and_ack() -> None:
         await tier.ack(epoch, {0: ids((await read(tier, epoch))[0])}, {0: OWNER})
+        await tier.probe()  # which the majority confirms: by now the entries are gone for all
 
     after_the_next_look(monkeypatch, read_and_ack())
     with pytest.raises(DependencyUnavailable, match="somebody else reads"):
