@@ -1,9 +1,8 @@
 """What only MongoDB can do to a queue: fail between two steps of one call, and answer after it has given up."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from tsync_stream.model import EpochRef, Head
 from tsync_stream.queue import mongo_fallback
 from tsync_stream.queue.base import Found, Tier
 from tsync_stream.queue.mongo_documents import PartitionState, between, document_id
-from tsync_stream.queue.mongo_fallback import MongoFallback
+from tsync_stream.queue.mongo_partitions import Partitions
 
 OWNER = 11
 # MaxTimeMSExpired: the driver does not try again by itself.
@@ -111,18 +110,17 @@ async def test_two_writers_may_finish_one_append_at_once(
 # What others do between two steps of a call
 
 
-def after_the_first_look(monkeypatch: pytest.MonkeyPatch, tier: Tier, happens: Awaitable[object]) -> None:
-    """Let something happen when the tier's next call has looked at heads and owners, and at nothing else yet."""
-    assert isinstance(tier, MongoFallback)
-    look = tier._states
+def after_the_next_look(monkeypatch: pytest.MonkeyPatch, happens: Awaitable[object]) -> None:
+    """Let something happen when the next call has looked at heads and owners, and at nothing else yet."""
+    look = Partitions.states
 
-    async def look_and_wait(*arguments: Any) -> list[PartitionState]:
-        monkeypatch.setattr(tier, "_states", look)
-        states = await look(*arguments)
+    async def look_and_wait(at: Partitions, partitions: Sequence[int]) -> list[PartitionState]:
+        monkeypatch.setattr(Partitions, "states", look)
+        states = await look(at, partitions)
         await happens
         return states
 
-    monkeypatch.setattr(tier, "_states", look_and_wait)
+    monkeypatch.setattr(Partitions, "states", look_and_wait)
 
 
 async def test_a_reader_does_not_take_an_append_of_this_moment_for_damage(
@@ -130,7 +128,7 @@ async def test_a_reader_does_not_take_an_append_of_this_moment_for_damage(
 ) -> None:
     await writer.append({0: ["a"]})
     await read(tier, epoch)
-    after_the_first_look(monkeypatch, other, writer.append({0: ["b", "c"]}))
+    after_the_next_look(monkeypatch, writer.append({0: ["b", "c"]}))
     assert claimed_keys(await other.claim(epoch, 0, "me", 10)) == ["a"]
 
 
@@ -140,7 +138,12 @@ async def test_a_writer_does_not_take_an_ack_of_this_moment_for_damage(
     await writer.append({0: ["a"]})
     await other.own(epoch, {0: OWNER})
     acks = {0: ids((await read(other, epoch))[0])}
-    after_the_first_look(monkeypatch, tier, other.ack(epoch, acks, {0: OWNER}))
+
+    async def ack() -> None:
+        await other.ack(epoch, acks, {0: OWNER})
+        await other.probe()  # which the majority confirms: by now the entries are gone for all
+
+    after_the_next_look(monkeypatch, ack())
     await writer.append({0: ["b"]})
     assert keys((await read(other, epoch))[0]) == ["b"]
 
@@ -153,8 +156,9 @@ async def test_a_reader_does_not_take_what_another_has_acked_this_moment_for_dam
 
     async def read_and_ack() -> None:
         await tier.ack(epoch, {0: ids((await read(tier, epoch))[0])}, {0: OWNER})
+        await tier.probe()  # which the majority confirms: by now the entries are gone for all
 
-    after_the_first_look(monkeypatch, other, read_and_ack())
+    after_the_next_look(monkeypatch, read_and_ack())
     with pytest.raises(DependencyUnavailable, match="somebody else reads"):
         await read(other, epoch)
     assert await read(other, epoch) == {}

@@ -9,29 +9,26 @@ Invariants:
   it; readers read only what has its documents.
 - What was delivered and what is acked are two numbers beside the owner's fence. An entry's `status` is for people; it
   is set before the number that covers it.
-- A call looks at several documents, one after the other, while others work. So a head is looked at before its entries,
-  and again if they do not fit it.
 - All but removals is written with w:majority. Within one call reads come after its writes, also after those that found
   nothing to change: a majority-acknowledged write that changes nothing waits for what made it so.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pymongo
-from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
+from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import DeleteMany, ReplaceOne, UpdateMany, UpdateOne
-from pymongo.errors import BulkWriteError
-from pymongo.write_concern import WriteConcern
 
 from tsync_stream.errors import DependencyUnavailable, Fenced
-from tsync_stream.model import EpochRef, Head, PartitionEntries, QueuedEntry, Token
+from tsync_stream.model import EpochRef, Head, PartitionEntries, Token
 from tsync_stream.queue import mongo_documents as documents
 from tsync_stream.queue.base import Append, Claimed, Found
 from tsync_stream.queue.mongo_documents import DELIVERED, HEAD, OWNER, Document, PartitionState, document_id, lost
+from tsync_stream.queue.mongo_partitions import Partitions
 from tsync_stream.state import FALLBACK_QUEUE, translated
 
 # Everything that one call asks of MongoDB has to be answered within this.
@@ -40,8 +37,6 @@ REQUEST_TIMEOUT_S = 5.0
 LOOK_INTERVAL_S = 0.05
 # A clean-up removes so many documents at a time, which is done well within REQUEST_TIMEOUT_S.
 REMOVE_AT_ONCE = 5_000
-# https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml: DuplicateKey
-_DUPLICATE_KEY = 11000
 _PROBE_ID = "probe"
 
 
@@ -58,9 +53,9 @@ class MongoFallback:
 
     async def probe(self, entries: int = 0) -> None:
         """`entries` says nothing here: a MongoDB without disk space ends, and with it the source."""
-        async with self._session() as session:
-            await self._queue.update_one({"_id": _PROBE_ID}, {"$inc": {"probes": 1}}, upsert=True, session=session)
-            await self._queue.delete_one({"_id": _PROBE_ID}, session=session)
+        async with _one_call():
+            await self._queue.update_one({"_id": _PROBE_ID}, {"$inc": {"probes": 1}}, upsert=True)
+            await self._queue.delete_one({"_id": _PROBE_ID})
 
     async def create(self, epoch: EpochRef, partitions: int, fence: int, token: Token) -> None:
         made = [
@@ -68,20 +63,20 @@ class MongoFallback:
             for partition in range(partitions)
             for document in documents.new_partition(epoch, partition, fence, token)
         ]
-        async with self._session() as session:
-            await self._queue.bulk_write(made, session=session)
+        async with self._at(epoch) as at:
+            await at.write(made)
 
     async def take_over(self, epoch: EpochRef, partitions: int, fence: int) -> Sequence[Head]:
         taken = [
             UpdateOne({"_id": document_id(epoch, partition, HEAD), "fence": {"$lt": fence}}, {"$set": {"fence": fence}})
             for partition in range(partitions)
         ]
-        async with self._session() as session:
-            await self._queue.bulk_write(taken, ordered=False, session=session)
-            states = await self._states(session, epoch, range(partitions))
+        async with self._at(epoch) as at:
+            await at.write(taken)
+            states = await at.states(range(partitions))
             _check_fences(states, fence)
-            await self._finish_appends(session, epoch, states)
-            await self._check_ends(session, epoch, states)
+            await at.finish_appends(states)
+            await at.check_ends(states)
         return [state.head() for state in states]
 
     async def append(self, epoch: EpochRef, fence: int, token: Token, appends: Sequence[Append]) -> None:
@@ -90,46 +85,36 @@ class MongoFallback:
         So is a head's `pending`, which must stay under MongoDB's 16 MB for a document: an entry is less than half of
         its change event, and a job's batch is at most 10,000 keys of up to 1 KB.
         """
-        async with self._session() as session:
+        async with self._at(epoch) as at:
             partitions = [append.partition for append in appends]
-            await self._check_ends(session, epoch, await self._states(session, epoch, partitions))
-            outcome = await self._queue.bulk_write(
-                [_append_to_head(epoch, fence, token, append) for append in appends], ordered=False, session=session
-            )
+            await at.check_ends(await at.states(partitions))
+            outcome = await at.write([_append_to_head(epoch, fence, token, append) for append in appends])
             if outcome.matched_count == len(appends):
                 entries = [entry for append in appends for entry in _entries_of(epoch, fence, append)]
-                await self._store(session, epoch, entries, {call.partition: call.last_id(fence) for call in appends})
+                await at.store(entries, {call.partition: call.last_id(fence) for call in appends})
                 return
-            states = await self._states(session, epoch, partitions)
+            states = await at.states(partitions)
             _check_fences(states, fence)
-            await self._finish_appends(session, epoch, states)
+            await at.finish_appends(states)
             for state, append in zip(states, appends, strict=True):
                 if state.last != append.last_id(fence):
                     raise lost(state.partition, "does not end where it was left")
 
     async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, Found]:
         found = {}
-        async with self._session() as session:
+        async with self._at(epoch) as at:
             for partition, fence in fences.items():
-                owner = {"_id": document_id(epoch, partition, OWNER)}
-                # The document as it was before, or None if it is gone or has this fence, or a newer one, already.
-                before: Document | None = await self._queue.find_one_and_update(
-                    {**owner, "fence": {"$lt": fence}}, {"$set": {"fence": fence}}, session=session
-                )
-                before = before or await self._queue.find_one(owner, session=session)
-                if before is None:
-                    raise lost(partition, "has no owner's document")
-                found[partition] = Found(before["fence"], before["acked"])
+                found[partition] = await at.take(partition, fence)
         return found
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
         """Who consumes is not noted: an owner's fence, not a name, decides who may ack."""
-        async with self._session() as session:
-            states = await self._states(session, epoch, [partition])
-            await self._check_ends(session, epoch, states)
+        async with self._at(epoch) as at:
+            states = await at.states([partition])
+            await at.check_ends(states)
             (state,) = states
             pending = {partition: (state.acked + 1, state.delivered)}
-            entries = (await self._entries(session, epoch, pending, limit + 1))[partition]
+            entries = (await at.entries(pending, limit + 1))[partition]
         return Claimed({partition: entries[:limit]}, state.delivered, complete=len(entries) <= limit)
 
     async def read(
@@ -149,8 +134,8 @@ class MongoFallback:
     ) -> Collection[int]:
         """First the number, then the entries that it covers: what is left after a fault goes with the next ack."""
         last = {partition: max(map(documents.entry_number, ids)) for partition, ids in acks.items()}
-        async with self._session() as session:
-            outcome = await self._queue.bulk_write(
+        async with self._at(epoch) as at:
+            outcome = await at.write(
                 [
                     UpdateOne(
                         {"_id": document_id(epoch, partition, OWNER), "fence": fences[partition]},
@@ -158,12 +143,10 @@ class MongoFallback:
                     )
                     for partition in acks
                 ],
-                ordered=False,
-                session=session,
             )
             refused = []
             if outcome.matched_count < len(acks):
-                found = await self._find(session, epoch, acks)
+                found = await at.find(acks)
                 refused = [p for p in acks if found.get((p, OWNER), {}).get("fence") != fences[p]]
             removals = [
                 DeleteMany(documents.between(epoch, partition, 0, last[partition]))
@@ -172,14 +155,12 @@ class MongoFallback:
             ]
             if removals:
                 # No majority: what is acked for certain may come back, and is removed with the next ack.
-                await self._queue.with_options(write_concern=WriteConcern(1)).bulk_write(
-                    removals, ordered=False, session=session
-                )
+                await at.write(removals, majority=False)
         return refused
 
     async def backlog(self, epoch: EpochRef, partitions: int) -> Sequence[int]:
-        async with self._session() as session:
-            found = await self._find(session, epoch, range(partitions))
+        async with self._at(epoch) as at:
+            found = await at.find(range(partitions))
         return [_unacked(partition, found) for partition in range(partitions)]
 
     async def remove_older(self, epoch: EpochRef) -> int:
@@ -192,144 +173,44 @@ class MongoFallback:
         """The connections belong to whoever made the client."""
 
     @asynccontextmanager
-    async def _session(self) -> AsyncIterator[AsyncIOMotorClientSession]:
+    async def _at(self, epoch: EpochRef) -> AsyncIterator[Partitions]:
         """One call to this tier: in time, in causal order, and with our errors."""
         async with _one_call(), await self._database.client.start_session(causal_consistency=True) as session:
-            yield session
+            yield Partitions(self._queue, epoch, session)
 
     async def _read_once(self, epoch: EpochRef, partitions: Sequence[int], limit: int) -> PartitionEntries:
         async with _one_call():  # most looks find nothing: they do without a session
-            states = await self._states(None, epoch, partitions)
+            states = await Partitions(self._queue, epoch, None).states(partitions)
         waiting = [state for state in states if state.stored_number > state.delivered]
         if not waiting:
             return {}
-        async with self._session() as session:
-            await self._check_ends(session, epoch, waiting)
+        async with self._at(epoch) as at:
+            await at.check_ends(waiting)
             ranges = {
                 state.partition: (state.delivered + 1, min(state.delivered + limit, state.stored_number))
                 for state in waiting
             }
-            entries = await self._entries(session, epoch, ranges)
+            entries = await at.entries(ranges)
             empty = [state for state in waiting if not entries[state.partition]]
             if empty:
-                now = await self._states(session, epoch, [state.partition for state in empty])
+                now = await at.states([state.partition for state in empty])
                 if all(before.delivered == after.delivered for before, after in zip(empty, now, strict=True)):
                     raise lost(empty[0].partition, f"lacks the entries after {empty[0].delivered}")
                 raise _read_by_another()
-            await self._deliver(session, epoch, waiting, entries)
+            await _deliver(at, epoch, waiting, entries)
         return entries
-
-    async def _deliver(
-        self,
-        session: AsyncIOMotorClientSession,
-        epoch: EpochRef,
-        states: Sequence[PartitionState],
-        entries: PartitionEntries,
-    ) -> None:
-        """Note what is given out now. Raises `DependencyUnavailable` if somebody else has read meanwhile."""
-        marks: list[UpdateMany | UpdateOne] = []
-        for state in states:
-            last = entries[state.partition][-1].number
-            given = documents.between(epoch, state.partition, state.delivered + 1, last)
-            marks.append(UpdateMany(given, {"$set": {"status": DELIVERED}}))
-            owner = {"_id": document_id(epoch, state.partition, OWNER), "delivered": state.delivered}
-            marks.append(UpdateOne(owner, {"$set": {"delivered": last}}))
-        outcome = await self._queue.bulk_write(marks, session=session)
-        if outcome.matched_count < len(states) + sum(map(len, entries.values())):
-            raise _read_by_another()
-
-    async def _states(
-        self, session: AsyncIOMotorClientSession | None, epoch: EpochRef, partitions: Sequence[int]
-    ) -> list[PartitionState]:
-        """The partitions' heads and owners. Raises `TierLost` where one is not as we write it."""
-        found = await self._find(session, epoch, partitions)
-        return [documents.partition_state(partition, found) for partition in partitions]
-
-    async def _finish_appends(
-        self, session: AsyncIOMotorClientSession, epoch: EpochRef, states: Sequence[PartitionState]
-    ) -> None:
-        """Give what is pending documents of its own."""
-        unfinished = [state for state in states if state.pending]
-        if unfinished:
-            entries = [entry for state in unfinished for entry in state.pending_entries(epoch)]
-            await self._store(session, epoch, entries, {state.partition: state.last for state in unfinished})
-
-    async def _store(
-        self,
-        session: AsyncIOMotorClientSession,
-        epoch: EpochRef,
-        entries: Sequence[Document],
-        last: Mapping[int, str],
-    ) -> None:
-        """Write entries that are pending in their heads, whose last ids are given; then they are so no more.
-
-        Two writers may do it at once, and each may repeat it: they write the same.
-        """
-        try:
-            await self._queue.insert_many(entries, ordered=False, session=session)
-        except BulkWriteError as error:
-            if not _only_duplicates(error):
-                raise
-        stored = [
-            UpdateOne({"_id": document_id(epoch, partition, HEAD), "last": last_id}, {"$unset": {"pending": ""}})
-            for partition, last_id in last.items()
-        ]
-        await self._queue.bulk_write(stored, ordered=False, session=session)
-
-    async def _check_ends(
-        self, session: AsyncIOMotorClientSession, epoch: EpochRef, states: Sequence[PartitionState]
-    ) -> None:
-        """Raise `TierLost` unless each partition's entries end where its head says.
-
-        Others append and ack meanwhile. So what does not fit is compared with the state of afterwards as well.
-        """
-        ends: dict[int, list[int]] = {state.partition: [] for state in states}
-        query = {"$or": [documents.from_number(epoch, state.partition, state.stored_number) for state in states]}
-        async for document in self._queue.find(query, {"_id": 1}, session=session):
-            ends[document["_id"]["p"]].append(document["_id"]["n"])
-        unfit = [state for state in states if not state.fits(ends[state.partition], state)]
-        if unfit:
-            now = await self._states(session, epoch, [state.partition for state in unfit])
-            for before, after in zip(unfit, now, strict=True):
-                if not before.fits(ends[before.partition], after):
-                    raise lost(before.partition, f"does not end with entry {before.last}, as its head says")
-
-    async def _entries(
-        self,
-        session: AsyncIOMotorClientSession,
-        epoch: EpochRef,
-        ranges: Mapping[int, tuple[int, int]],
-        limit: int = 0,
-    ) -> dict[int, list[QueuedEntry]]:
-        """The entries of these ranges of numbers that are there, in order; of every partition a list.
-
-        `limit` bounds all of them together; without it the ranges are the bound.
-        """
-        entries: dict[int, list[QueuedEntry]] = {partition: [] for partition in ranges}
-        query = {"$or": [documents.between(epoch, partition, *numbers) for partition, numbers in ranges.items()]}
-        async for document in self._queue.find(query, sort=[("_id", 1)], limit=limit, session=session):
-            entries[document["_id"]["p"]].append(documents.queued_entry(document))
-        return entries
-
-    async def _find(
-        self, session: AsyncIOMotorClientSession | None, epoch: EpochRef, partitions: Iterable[int]
-    ) -> dict[tuple[int, str], Document]:
-        """Heads and owners, by (partition, HEAD or OWNER)."""
-        ids = [document_id(epoch, partition, which) for partition in partitions for which in (HEAD, OWNER)]
-        cursor = self._queue.find({"_id": {"$in": ids}}, session=session)
-        return {(found["_id"]["p"], found["_id"]["n"]): found async for found in cursor}
 
     async def _remove(self, query: Mapping[str, Any]) -> int:
         """Delete in bounded steps, so that a step that fails for lack of time has not been in vain."""
         removed = 0
         while True:
-            async with self._session() as session:
-                cursor = self._queue.find(query, {"_id": 1}, sort=[("_id", 1)], limit=REMOVE_AT_ONCE, session=session)
+            async with _one_call():
+                cursor = self._queue.find(query, {"_id": 1}, sort=[("_id", 1)], limit=REMOVE_AT_ONCE)
                 ids = [document["_id"] async for document in cursor]
                 if not ids:
                     return removed
                 step = {"_id": {"$gte": ids[0], "$lte": ids[-1]}}
-                removed += (await self._queue.delete_many(step, session=session)).deleted_count
+                removed += (await self._queue.delete_many(step)).deleted_count
 
 
 @asynccontextmanager
@@ -337,6 +218,25 @@ async def _one_call() -> AsyncIterator[None]:
     async with translated():
         with pymongo.timeout(REQUEST_TIMEOUT_S):
             yield
+
+
+async def _deliver(
+    at: Partitions,
+    epoch: EpochRef,
+    states: Sequence[PartitionState],
+    entries: PartitionEntries,
+) -> None:
+    """Note what is given out now. Raises `DependencyUnavailable` if somebody else has read meanwhile."""
+    marks: list[UpdateMany | UpdateOne] = []
+    for state in states:
+        last = entries[state.partition][-1].number
+        given = documents.between(epoch, state.partition, state.delivered + 1, last)
+        marks.append(UpdateMany(given, {"$set": {"status": DELIVERED}}))
+        owner = {"_id": document_id(epoch, state.partition, OWNER), "delivered": state.delivered}
+        marks.append(UpdateOne(owner, {"$set": {"delivered": last}}))
+    outcome = await at.write(marks)
+    if outcome.matched_count < len(states) + sum(map(len, entries.values())):
+        raise _read_by_another()
 
 
 def _entries_of(epoch: EpochRef, fence: int, append: Append) -> list[dict[str, Any]]:
@@ -373,10 +273,3 @@ def _unacked(partition: int, found: Mapping[tuple[int, str], Document]) -> int:
     state = documents.partition_state(partition, found)
     # The two documents may be of two moments.
     return max(0, state.last_number - state.acked)
-
-
-def _only_duplicates(error: BulkWriteError) -> bool:
-    details: Mapping[str, Any] = error.details or {}
-    return not details["writeConcernErrors"] and all(
-        write_error["code"] == _DUPLICATE_KEY for write_error in details["writeErrors"]
-    )

@@ -1,0 +1,130 @@
+"""What the fallback tier's calls do with the documents of an epoch: look at them, compare them, complete them.
+
+Invariant: others work meanwhile, and looking at several documents is no single moment. So a head is looked at before
+its entries, and once more if they do not fit it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
+from pymongo import DeleteMany, ReplaceOne, UpdateMany, UpdateOne
+from pymongo.errors import BulkWriteError
+from pymongo.results import BulkWriteResult
+from pymongo.write_concern import WriteConcern
+
+from tsync_stream.model import EpochRef, QueuedEntry
+from tsync_stream.queue import mongo_documents as documents
+from tsync_stream.queue.base import Found
+from tsync_stream.queue.mongo_documents import HEAD, OWNER, Document, PartitionState, document_id, lost
+
+Write: TypeAlias = UpdateOne | UpdateMany | ReplaceOne[Any] | DeleteMany
+
+# https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml: DuplicateKey
+_DUPLICATE_KEY = 11000
+
+
+class Partitions:
+    """The partitions of one epoch, for one call."""
+
+    def __init__(
+        self, queue: AsyncIOMotorCollection[Any], epoch: EpochRef, session: AsyncIOMotorClientSession | None
+    ) -> None:
+        self._queue = queue
+        self._epoch = epoch
+        self._session = session
+
+    async def write(self, operations: Sequence[Write], *, majority: bool = True) -> BulkWriteResult:
+        """Write in one go, in this order."""
+        queue = self._queue if majority else self._queue.with_options(write_concern=WriteConcern(1))
+        result: BulkWriteResult = await queue.bulk_write(operations, session=self._session)
+        return result
+
+    async def take(self, partition: int, fence: int) -> Found:
+        """Set an owner's fence unless a newer one is there; returns what was there before."""
+        owner = {"_id": document_id(self._epoch, partition, OWNER)}
+        # The document as it was before, or None if it is gone or has this fence, or a newer one, already.
+        before: Document | None = await self._queue.find_one_and_update(
+            {**owner, "fence": {"$lt": fence}}, {"$set": {"fence": fence}}, session=self._session
+        )
+        before = before or await self._queue.find_one(owner, session=self._session)
+        try:
+            return Found(before["fence"], before["acked"])  # type: ignore[index]  # None is a TypeError
+        except (LookupError, TypeError) as error:
+            raise lost(partition, "has no owner as we write it") from error
+
+    async def states(self, partitions: Sequence[int]) -> list[PartitionState]:
+        """The partitions' heads and owners. Raises `TierLost` where one is not as we write it."""
+        found = await self.find(partitions)
+        return [documents.partition_state(partition, found) for partition in partitions]
+
+    async def finish_appends(self, states: Sequence[PartitionState]) -> None:
+        """Give what is pending documents of its own."""
+        unfinished = [state for state in states if state.pending]
+        if unfinished:
+            entries = [entry for state in unfinished for entry in state.pending_entries(self._epoch)]
+            await self.store(entries, {state.partition: state.last for state in unfinished})
+
+    async def store(
+        self,
+        entries: Sequence[Document],
+        last: Mapping[int, str],
+    ) -> None:
+        """Write entries that are pending in their heads, whose last ids are given; then they are so no more.
+
+        Two writers may do it at once, and each may repeat it: they write the same.
+        """
+        try:
+            await self._queue.insert_many(entries, ordered=False, session=self._session)
+        except BulkWriteError as error:
+            if not _only_duplicates(error):
+                raise
+        stored = [
+            UpdateOne({"_id": document_id(self._epoch, partition, HEAD), "last": last_id}, {"$unset": {"pending": ""}})
+            for partition, last_id in last.items()
+        ]
+        await self.write(stored)
+
+    async def check_ends(self, states: Sequence[PartitionState]) -> None:
+        """Raise `TierLost` unless each partition's entries end where its head says.
+
+        Others append and ack meanwhile. So what does not fit is compared with the state of afterwards as well.
+        """
+        ends: dict[int, list[int]] = {state.partition: [] for state in states}
+        query = {"$or": [documents.from_number(self._epoch, state.partition, state.stored_number) for state in states]}
+        async for document in self._queue.find(query, {"_id": 1}, session=self._session):
+            ends[document["_id"]["p"]].append(document["_id"]["n"])
+        unfit = [state for state in states if not state.fits(ends[state.partition], state)]
+        if unfit:
+            now = await self.states([state.partition for state in unfit])
+            for before, after in zip(unfit, now, strict=True):
+                if not before.fits(ends[before.partition], after):
+                    raise lost(before.partition, f"does not end with entry {before.last}, as its head says")
+
+    async def entries(
+        self,
+        ranges: Mapping[int, tuple[int, int]],
+        limit: int = 0,
+    ) -> dict[int, list[QueuedEntry]]:
+        """The entries of these ranges of numbers that are there, in order; of every partition a list.
+
+        `limit` bounds all of them together; without it the ranges are the bound.
+        """
+        entries: dict[int, list[QueuedEntry]] = {partition: [] for partition in ranges}
+        query = {"$or": [documents.between(self._epoch, partition, *numbers) for partition, numbers in ranges.items()]}
+        async for document in self._queue.find(query, sort=[("_id", 1)], limit=limit, session=self._session):
+            entries[document["_id"]["p"]].append(documents.queued_entry(document))
+        return entries
+
+    async def find(self, partitions: Iterable[int]) -> dict[tuple[int, str], Document]:
+        """Heads and owners, by (partition, HEAD or OWNER)."""
+        ids = [document_id(self._epoch, partition, which) for partition in partitions for which in (HEAD, OWNER)]
+        cursor = self._queue.find({"_id": {"$in": ids}}, session=self._session)
+        return {(found["_id"]["p"], found["_id"]["n"]): found async for found in cursor}
+
+
+def _only_duplicates(error: BulkWriteError) -> bool:
+    details: Mapping[str, Any] = error.details or {}
+    return not details["writeConcernErrors"] and all(
+        write_error["code"] == _DUPLICATE_KEY for write_error in details["writeErrors"]
+    )
