@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -193,14 +194,39 @@ def test_replays_while_their_keys_change_do_no_harm(
     worker.environment |= {"BATCH_SIZE": "10", "MAX_BUFFER_SIZE": "100"}
     poison(source, state, worker, 1000)
     mend_schema(stack, names)
-    with changing(source, [f"poison {number}" for number in range(1000)]):
+    assert worker.stop() == 0
+    for _ in range(2):
         assert worker.run_command("replay", "--all").returncode == 0
-        assert worker.run_command("replay", "--all").returncode == 0
-        assert worker.run_command("replay", "--all", "--wait", timeout_s=60.0).returncode == 0
-    wait_for(lambda: state.jobs.count_documents({"status": "open"}) == 0, 60.0, "the replays do not end")
+    # Half of the keys change all the time; the others only a replay can bring.
+    with changing(source, [f"poison {number}" for number in range(500)]):
+        worker.start()
+        wait_for(lambda: state.jobs.count_documents({"status": "done"}) == 2, 90.0, "the replays do not end")
     equal(timeout_s=60)
     state.wait_for_letters(0)
-    assert state.letters.count_documents({"replayed_by": {"$exists": True}}) > 0, "nothing was replayed"
+    assert state.letters.count_documents({"replayed_by": {"$exists": True}}) >= 500
+
+
+@pytest.mark.timeout(180)
+def test_another_replica_finishes_a_replay_and_a_reconcile_beside_it(
+    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, state: State, equal: Equal, tmp_path: Path
+) -> None:
+    small = {"BATCH_SIZE": "10", "MAX_BUFFER_SIZE": "200", "LEASE_TTL": "15s"}
+    worker.environment |= small
+    poison(source, state, worker, 3000)
+    mend_schema(stack, names)
+    with Worker(stack, names, tmp_path, **small) as other:
+        assert worker.run_command("replay", "--all").returncode == 0
+        name = state.only_job()["_id"]
+        wait_for(lambda: state.letters.count_documents({"replayed_by": name}) >= 400, 60.0, "the replay does not begin")
+        assert worker.metrics()["tsync_capturing"] == 1
+        worker.kill()
+        assert state.only_job()["status"] == "open"
+        # It asks for another term while the replay runs, or waits to.
+        assert other.run_command("reconcile", "--wait", timeout_s=90.0).returncode == 0
+        result = state.wait_until_done()
+        assert (result["resolved"], result["pending"], result["failed"]) == (3000, 0, [])
+        equal(timeout_s=60)
+        assert other.metrics()["tsync_capturing"] == 1
 
 
 def test_a_dry_run_changes_nothing(source: Source, worker: Worker, state: State) -> None:
