@@ -16,7 +16,7 @@ from tsync_stream.coordination.jobs import REPLAY, Job
 from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.term import BatchLost, CaptureTerm
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable
-from tsync_stream.jobs import reconcile
+from tsync_stream.jobs import reconcile, replay
 from tsync_stream.jobs.reconcile import MAX_WAITING_BATCHES, Reconcile, ReconcileTools
 from tsync_stream.jobs.replay import Replay, ReplayTools
 from tsync_stream.model import Position
@@ -162,7 +162,8 @@ class RunningJobs:
         self._no_longer_filed(job.id)
 
     def _is_synced(self, running: Running) -> bool:
-        return bool(self._synced.cursors.get(running.name) == running.cursor)
+        cursor = self._synced.cursors.get(running.name)
+        return cursor is not None and cursor["phase"] == replay.DONE
 
     async def _finish(self, job: Job, running: Running) -> None:
         outcome = await self._tools.dead_letter_records.outcome(job.id)

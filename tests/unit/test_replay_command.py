@@ -1,0 +1,96 @@
+"""What `replay` and `status` tell people about a replay, from facts alone."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import pytest
+from bson.objectid import ObjectId
+
+from tsync_stream.commands import Age
+from tsync_stream.commands.choosing import printable, show_key
+from tsync_stream.commands.replay import chosen, how_it_ended, what_is_chosen
+from tsync_stream.coordination.jobs import Job
+from tsync_stream.dead_letter_records import ReasonCount
+from tsync_stream.observe.status_view import show_job
+
+JOB = Job("ab12", "replay", {"chosen": 30}, "open", datetime(2026, 1, 1, tzinfo=UTC), {}, None)
+
+
+@pytest.mark.parametrize(
+    ("progress", "live", "line"),
+    [
+        ({}, True, "replay ab12: waiting for its turn"),
+        ({}, False, "replay ab12: waiting for a replica to do it"),
+        ({"phase": "queueing", "queued": 10}, True, "replay ab12: 10 of 30 are queued"),
+        ({"phase": "queueing", "queued": 40}, True, "replay ab12: 40 of 40 are queued"),
+        ({"phase": "done", "queued": 40}, True, "replay ab12: all 40 are queued; the last ones are being synced"),
+    ],
+)
+def test_an_open_job_says_how_far_it_is(progress: dict[str, Any], live: bool, line: str) -> None:
+    assert show_job(replace(JOB, progress=progress), live=live) == line
+
+
+def test_more_may_fail_after_a_replay_was_filed() -> None:
+    assert chosen(JOB) == 30
+    assert chosen(replace(JOB, progress={"phase": "queueing", "queued": 40})) == 40
+
+
+def test_what_is_chosen_is_told_by_reason_and_what_cannot_be_helped_too() -> None:
+    counts = [ReasonCount("listings", "id collision", 2), ReasonCount("listings", "unusable id", 1)]
+    text = what_is_chosen(counts, 2)
+    assert text.startswith("3 open dead letters are chosen:\n  2  listings: id collision\n  1  listings: unusable id\n")
+    assert "1 of them cannot be queued" in text
+    assert "cannot be queued" not in what_is_chosen(counts, 3)
+    assert "nothing to replay" in what_is_chosen([], 0)
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "words", "well"),
+    [
+        ("done", {"queued": 3, "resolved": 3, "pending": 0, "failed": []}, "3 resolved, 0 failed again", True),
+        (
+            "done",
+            {"queued": 5, "resolved": 2, "pending": 0, "failed": [{"reason": "id collision", "count": 1}]},
+            "1 failed again.\n  1  id collision\n2 were taken up by a later replay",
+            False,
+        ),
+        ("cancelled", None, "was cancelled", False),
+        ("failed", {"error": "no such kind"}, "given up: no such kind", False),
+    ],
+)
+def test_the_end_says_what_came_of_it(status: str, result: Any, words: str, well: bool) -> None:
+    text, is_well = how_it_ended(replace(JOB, status=status, result=result))
+    assert words in text
+    assert is_well is well
+
+
+def test_a_job_that_nobody_remembers_is_not_well() -> None:
+    assert how_it_ended(None)[1] is False
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("15m", 900), ("1h", 3600), ("7d", 604_800), ("1.5d", 129_600)]
+)
+def test_an_age_has_a_unit(text: str, seconds: float) -> None:
+    assert Age().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "d", "-1h", "1h30m", "1w", ""])
+def test_what_is_no_age_is_told(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="90s, 15m, 1h or 7d"):
+        Age().convert(text, None, None)
+
+
+def test_keys_are_shown_nearly_as_in_a_query() -> None:
+    assert show_key("a", 40) == '"a"'
+    assert show_key(12, 40) == "12"
+    assert show_key({"a": 1}, 40) == '{"a": 1}'
+    key = ObjectId("65a000000000000000000001")
+    assert show_key(key, 40) == 'ObjectId("65a000000000000000000001")'
+    assert show_key("x" * 100, 10) == '"xxxxxxxx…'
+
+
+def test_what_steers_a_terminal_is_escaped() -> None:
+    assert printable("a\x1b[2J\x9bé☃\n") == "a\\x1b[2J\\x9bé☃\\n"
