@@ -111,7 +111,7 @@ def test_redis_takes_its_time_to_load(trial: Trial, seed: Seed) -> None:
     server = trial.stack.primary_redis
     with trial.under_load("15 Redis refuses: LOADING", seed(416), replicas=2):
         trial.load.wait_for_operations(600)
-        with damage.slow_loading(server, delay_us=2_000):
+        with damage.slow_loading(server, delay_us=30_000):
             red(trial, "LOADING")
         green(trial)
         trial.load.wait_for_operations(100)

@@ -186,10 +186,23 @@ def change_password_back(server: RedisServer) -> None:
         client.config_set("requirepass", server.options.password)
 
 
+def rewrite_aof(server: RedisServer) -> None:
+    """Let it write down what it holds instead of how it came to it."""
+    with redis_client(server) as client:
+        client.bgrewriteaof()
+
+        def done() -> bool:
+            facts: Any = client.info("persistence")
+            return not facts["aof_rewrite_in_progress"] and not facts["aof_rewrite_scheduled"]
+
+        wait_for(done, 30.0, "the AOF is not rewritten")
+
+
 @contextmanager
 def slow_loading(server: RedisServer, delay_us: int) -> Iterator[None]:
     """kill -9 and a start that takes its time: LOADING. In the block it loads; at its end it is ready."""
     arguments = ["--key-load-delay", str(delay_us), "--loading-process-events-interval-bytes", "1024"]
+    rewrite_aof(server)  # the delay is one per command of it, and it has those of all tests
     server.kill()
     server.extra_arguments += arguments
     try:
