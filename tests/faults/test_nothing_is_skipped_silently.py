@@ -95,12 +95,11 @@ def test_the_source_is_replaced_under_load(trial: Trial, seed: Seed, act: Callab
     with trial.under_load(name, seed(522), replicas=2, settings=SWEEPING):
         trial.load.wait_for_operations(400)
         before = reconciles(trial)
-        trial.watcher.forget()  # whole lives end here, of which the load knows nothing
         act(trial)
+        trial.load.history.everything_went(trial.load.next_version())
         trial.load.wait_for_operations(300)
         wait_for(lambda: reconciles(trial) > before, 30.0, "no reconcile begins")
         trial.wait_until_reconciled()
-        trial.watcher.forget()
 
 
 def delete_collection(trial: Trial) -> None:

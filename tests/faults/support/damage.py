@@ -57,6 +57,21 @@ def waiting(trial: Trial) -> int:
         return sum(int(client.xlen(name)) for name in streams(trial))
 
 
+def wait_for_barriers(trial: Trial) -> None:
+    """Wait until every partition's owner has recorded one more barrier: what came before is synced."""
+
+    def records() -> dict[str, Any]:
+        return {record["_id"]: record["order"] for record in trial.state.pipeline.find({"order": {"$exists": True}})}
+
+    before = records()
+
+    def passed() -> bool:
+        now = records()
+        return bool(now) and all(now[name] != before.get(name) for name in now)
+
+    wait_for(passed, 60.0, "the barriers stand still")
+
+
 def call(server: RedisServer, *command: str | bytes | int) -> Any:
     """One Redis command."""
     with redis_client(server) as client:
