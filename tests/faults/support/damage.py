@@ -12,7 +12,7 @@ import redis
 from tests.faults.support.trial import Trial
 from tests.support.comparison import wait_for
 from tests.support.stack import redis_client
-from tsync_stream.embedded import RedisServer
+from tsync_stream.embedded import RedisServer, Server
 
 GROUP = "tsync"
 
@@ -101,13 +101,13 @@ def delete_one_stream(trial: Trial) -> None:
     call(trial.stack.primary_redis, "DEL", streams(trial)[0])
 
 
-def restart_killed(server: RedisServer) -> None:
+def restart_killed(server: Server) -> None:
     """kill -9 and start."""
     server.kill()
     server.start()
 
 
-def wipe(server: RedisServer) -> None:
+def wipe(server: Server) -> None:
     """kill -9, a new disk, and start."""
     server.kill()
     server.wipe()
@@ -211,6 +211,18 @@ def rewrite_aof(server: RedisServer) -> None:
             return not facts["aof_rewrite_in_progress"] and not facts["aof_rewrite_scheduled"]
 
         wait_for(done, 30.0, "the AOF is not rewritten")
+
+
+def mend(server: RedisServer) -> None:
+    """Whatever was done to it: it runs, takes the password of its settings, has memory, and takes writes."""
+    try:
+        call(server, "PING")
+    except redis.AuthenticationError:
+        change_password_back(server)
+    give_memory(server)
+    make_writable(server)
+    if (server.directory / server.options.rdb_filename).is_dir():
+        mend_snapshots(server)
 
 
 @contextmanager
