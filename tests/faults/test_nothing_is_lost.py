@@ -3,14 +3,17 @@
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.faults.support import altered, damage
+from tests.faults.support.mongo_set import step_down, three_nodes
 from tests.faults.support.proxy import Proxy
 from tests.faults.support.trial import Trial
 from tests.support.comparison import wait_for
 from tests.support.listings import listings
+from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue import redis_scripts
 
 pytestmark = pytest.mark.timeout(240)
@@ -133,6 +136,21 @@ def test_mongod_is_killed(trial: Trial, seed: Seed) -> None:
             trial.stack.mongo.kill()
             trial.stack.mongo.start()
         trial.load.wait_for_operations(200)
+
+
+def test_the_primary_of_three_mongods_steps_down(
+    stack: EmbeddedStack, tmp_path: Path, trial: Trial, seed: Seed
+) -> None:
+    with three_nodes(stack, tmp_path) as (three, nodes):
+        trial.use(three)
+        with trial.under_load("19 stepDown on three nodes", seed(119), replicas=2):
+            trial.load.wait_for_operations(300)
+            step_down(nodes)
+            trial.load.wait_for_operations(200)
+            trial.stack.typesense.freeze()
+            step_down(nodes)
+            trial.load.wait_for_operations(200)
+            trial.stack.typesense.thaw()
 
 
 def test_rolling_restarts(trial: Trial, seed: Seed) -> None:
