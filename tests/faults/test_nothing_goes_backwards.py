@@ -141,3 +141,17 @@ def test_twenty_hot_documents_and_a_slow_typesense(trial: Trial, seed: Seed) -> 
             proxy.delay(0.1)
             trial.load.wait_for_operations(1_500)
             proxy.restore()
+
+
+def test_primary_to_backup_and_back_on_twenty_hot_documents(trial: Trial, seed: Seed) -> None:
+    server = trial.stack.primary_redis
+    with trial.under_load("12 primary to backup to primary, hot", seed(212), replicas=3, keys=20):
+        trial.load.wait_for_operations(300)
+        dead_s = time.monotonic()
+        server.kill()
+        wait_for(lambda: trial.pipeline()["tier"] == "backup", 60.0, "the backup does not become the queue")
+        trial.row.take_over_s.append(time.monotonic() - dead_s)
+        trial.load.wait_for_operations(500)
+        server.start()
+        wait_for(lambda: trial.pipeline()["tier"] == "primary", 120.0, "the primary does not become the queue again")
+        trial.load.wait_for_operations(300)

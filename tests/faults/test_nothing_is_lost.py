@@ -175,3 +175,27 @@ def test_an_agent_raises_with_a_batch_in_hand(trial: Trial, seed: Seed, where: a
             trial.load.wait_for_operations(200)
             trigger = trial.cluster.pull(where.__name__)
             wait_for(lambda trigger=trigger: not trigger.exists(), 20.0, "no agent has failed")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_both_redis_are_dead_for_a_while(trial: Trial, seed: Seed, lost: bool) -> None:
+    """Until they are back MongoDB is the queue, so that Typesense does not stand still."""
+    servers = [trial.stack.primary_redis, trial.stack.backup_redis]
+    fault = f"13 both Redis dead, back {'empty' if lost else 'as they were'}"
+    with trial.under_load(fault, seed(113), replicas=2):
+        trial.load.wait_for_operations(300)
+        dead_s = time.monotonic()
+        for server in servers:
+            server.kill()
+            if lost:
+                server.wipe()
+        wait_for(lambda: trial.pipeline()["tier"] == "mongo", 60.0, "MongoDB does not become the queue")
+        trial.row.take_over_s.append(time.monotonic() - dead_s)
+        written = trial.cluster.total("tsync_entries_acked_total")
+        trial.load.wait_for_operations(300)
+        wait_for(
+            lambda: trial.cluster.total("tsync_entries_acked_total") > written + 200, 30.0, "Typesense stands still"
+        )
+        for server in servers:
+            server.start()
+        trial.load.wait_for_operations(300)
