@@ -16,13 +16,16 @@ PYTHON ?= python3.13 python3.12 python3.11 python3
 # They are run, not looked up: a version manager's command may exist and only say that it does not.
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
+SOAK_SECONDS ?= 1800
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test lint unit format install lock clean always
+.PHONY: help demo test soak lint unit format install lock clean always
 
 help:
 	@echo "make demo     set up, then run the whole pipeline with live sample listings, until Ctrl-C (DEMO_SECONDS=20: for so long)"
 	@echo "make test     set up, then run every check and every test"
+	@echo "make soak     set up, then real faults in random order under load, for SOAK_SECONDS=1800 (SOAK_FLAGS='--seed 7')"
 	@echo "make lint     ruff, mypy and import-linter alone"
 	@echo "make unit     the fast tests alone: no servers"
 	@echo "make format   put the code into its form"
@@ -35,6 +38,9 @@ demo: install
 test: lint
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+soak: install
+	@$(BIN)/python -m tests.faults.soak --seconds $(SOAK_SECONDS) $(SOAK_FLAGS)
 
 unit: install
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_FLAGS)

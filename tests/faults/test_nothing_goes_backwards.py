@@ -10,10 +10,10 @@ import pytest
 from tests.faults.support import altered, damage
 from tests.faults.support.cluster import LEASE_TTL_S
 from tests.faults.support.proxy import Proxy
+from tests.faults.support.scenarios import HOT, frozen_with_an_old_write
 from tests.faults.support.trial import Trial
-from tests.support.comparison import actual_documents, wait_for
+from tests.support.comparison import wait_for
 from tests.support.worker import Worker
-from tsync_stream.source.keys import typesense_id
 
 pytestmark = pytest.mark.timeout(240)
 Seed = Callable[[int], int]
@@ -52,40 +52,6 @@ def test_a_writer_freezes_between_its_check_and_its_write(trial: Trial, seed: Se
         trial.fault_is_over()
         trial.check(rechecked=True)
     assert all(step.startswith(f"{document_id} ") for step in trial.watcher.steps_back)
-
-
-def frozen_with_an_old_write(trial: Trial, tool: str) -> tuple[Worker, str]:
-    """A replica that is frozen with an update in hand, and a newer one that another replica has written since."""
-    trial.load.fill()
-    trial.cluster.add(2)
-    trial.cluster.wait_until_shared()
-    trial.wait_until_reconciled()
-    trial.wait_for_z()
-    trial.watcher.start()
-    trial.watcher.wait_for_looks(2)
-    key = trial.load.hot_keys(1)[0]
-
-    def update() -> int:
-        version = trial.load.next_version()
-        trial.source.update_one({"_id": key}, {"$set": {"version": version}})
-        return version
-
-    trigger = trial.cluster.pull(tool)
-    update()
-    wait_for(lambda: not trigger.exists(), 20.0, "no replica writes")
-    victim = next(replica for replica in trial.cluster.running if damage.process_state(replica.pid) == "T")
-    frozen_s = time.monotonic()
-    others = [replica for replica in trial.cluster.running if replica is not victim]
-    trial.take_over(frozen_s, *others)
-    newest = update()
-    document_id = typesense_id(key)
-
-    def shown() -> bool:
-        return bool(actual_documents(trial.stack, trial.names)[document_id]["version"] == newest)
-
-    wait_for(shown, 30.0, "the successor does not write")
-    trial.watcher.wait_for_looks(2)
-    return victim, document_id
 
 
 def test_a_capturing_replica_freezes_before_its_append_and_wakes_beside_its_successor(trial: Trial, seed: Seed) -> None:
@@ -165,3 +131,27 @@ def test_epochs_change_faster_than_barriers(trial: Trial, seed: Seed) -> None:
             trial.wait_for_next_epoch(epoch)
         trial.load.wait_for_operations(100)
     assert trial.row.epochs >= 6
+
+
+def test_twenty_hot_documents_and_a_slow_typesense(trial: Trial, seed: Seed) -> None:
+    """Requests of different lanes overtake each other; those of one document never do."""
+    with Proxy(trial.stack.typesense.port, seed(230)) as proxy:
+        settings = {"TYPESENSE_PORT": str(proxy.port), **HOT}
+        with trial.under_load("twenty hot documents, slow Typesense", seed(230), keys=20, settings=settings):
+            proxy.delay(0.1)
+            trial.load.wait_for_operations(1_500)
+            proxy.restore()
+
+
+def test_primary_to_backup_and_back_on_twenty_hot_documents(trial: Trial, seed: Seed) -> None:
+    server = trial.stack.primary_redis
+    with trial.under_load("12 primary to backup to primary, hot", seed(212), replicas=3, keys=20):
+        trial.load.wait_for_operations(300)
+        dead_s = time.monotonic()
+        server.kill()
+        wait_for(lambda: trial.pipeline()["tier"] == "backup", 60.0, "the backup does not become the queue")
+        trial.row.take_over_s.append(time.monotonic() - dead_s)
+        trial.load.wait_for_operations(500)
+        server.start()
+        wait_for(lambda: trial.pipeline()["tier"] == "primary", 120.0, "the primary does not become the queue again")
+        trial.load.wait_for_operations(300)

@@ -3,14 +3,17 @@
 import random
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.faults.support import altered, damage
+from tests.faults.support.mongo_set import step_down, three_nodes
 from tests.faults.support.proxy import Proxy
 from tests.faults.support.trial import Trial
 from tests.support.comparison import wait_for
 from tests.support.listings import listings
+from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue import redis_scripts
 
 pytestmark = pytest.mark.timeout(240)
@@ -135,6 +138,21 @@ def test_mongod_is_killed(trial: Trial, seed: Seed) -> None:
         trial.load.wait_for_operations(200)
 
 
+def test_the_primary_of_three_mongods_steps_down(
+    stack: EmbeddedStack, tmp_path: Path, trial: Trial, seed: Seed
+) -> None:
+    with three_nodes(stack, tmp_path) as (three, nodes):
+        trial.use(three)
+        with trial.under_load("19 stepDown on three nodes", seed(119), replicas=2):
+            trial.load.wait_for_operations(300)
+            step_down(nodes)
+            trial.load.wait_for_operations(200)
+            trial.stack.typesense.freeze()
+            step_down(nodes)
+            trial.load.wait_for_operations(200)
+            trial.stack.typesense.thaw()
+
+
 def test_rolling_restarts(trial: Trial, seed: Seed) -> None:
     patient = {"TYPESENSE_CONNECTION_TIMEOUT": "5s", "LEASE_TTL": "15s"}  # a time-out would be a doubt, too
     with trial.under_load("26 SIGTERM rolling restarts", seed(126), replicas=3, settings=patient):
@@ -157,3 +175,27 @@ def test_an_agent_raises_with_a_batch_in_hand(trial: Trial, seed: Seed, where: a
             trial.load.wait_for_operations(200)
             trigger = trial.cluster.pull(where.__name__)
             wait_for(lambda trigger=trigger: not trigger.exists(), 20.0, "no agent has failed")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_both_redis_are_dead_for_a_while(trial: Trial, seed: Seed, lost: bool) -> None:
+    """Until they are back MongoDB is the queue, so that Typesense does not stand still."""
+    servers = [trial.stack.primary_redis, trial.stack.backup_redis]
+    fault = f"13 both Redis dead, back {'empty' if lost else 'as they were'}"
+    with trial.under_load(fault, seed(113), replicas=2):
+        trial.load.wait_for_operations(300)
+        dead_s = time.monotonic()
+        for server in servers:
+            server.kill()
+            if lost:
+                server.wipe()
+        wait_for(lambda: trial.pipeline()["tier"] == "mongo", 60.0, "MongoDB does not become the queue")
+        trial.row.take_over_s.append(time.monotonic() - dead_s)
+        written = trial.cluster.total("tsync_entries_acked_total")
+        trial.load.wait_for_operations(300)
+        wait_for(
+            lambda: trial.cluster.total("tsync_entries_acked_total") > written + 200, 30.0, "Typesense stands still"
+        )
+        for server in servers:
+            server.start()
+        trial.load.wait_for_operations(300)

@@ -79,7 +79,8 @@ def title(key: Any) -> str:
 
 
 def test_large_documents_large_transactions_and_short_lives(trial: Trial, seed: Seed) -> None:
-    with trial.under_load("23 9 MB $set, transaction of 150, update then delete", seed(323), replicas=2):
+    patient = {"TYPESENSE_CONNECTION_TIMEOUT": "10s", "LEASE_TTL": "30s"}
+    with trial.under_load("23 9 MB $set, transaction, update then delete", seed(323), replicas=2, settings=patient):
         trial.source.insert_one({"_id": "big", "version": trial.load.next_version()})
         trial.source.update_one({"_id": "big"}, {"$set": {"parts": ["x" * 1_000_000] * 9}})
         trial.source.insert_many([{"_id": f"t{number}", "turn": 0} for number in range(150)])

@@ -27,7 +27,7 @@ class Cluster:
     """Replicas with the same settings but for what each is given of its own. `end` kills what is left of them."""
 
     def __init__(self, stack: EmbeddedStack, names: Names, directory: Path, changed: Sequence[str] = ()) -> None:
-        self._stack = stack
+        self.stack = stack
         self._names = names
         self._directory = directory
         # Names of changes in `altered.py` that every replica runs with.
@@ -121,7 +121,7 @@ class Cluster:
         )
 
     def _make(self, changed: Sequence[str], settings: dict[str, str]) -> Worker:
-        replica = Worker(self._stack, self._names, self._directory, **{**self.settings, **settings})
+        replica = Worker(self.stack, self._names, self._directory, **{**self.settings, **settings})
         if changed:
             replica.environment["PYTHONPATH"] = str(REPOSITORY)
             replica.environment["TSYNC_TEST_CHANGES"] = ",".join(changed)

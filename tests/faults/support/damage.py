@@ -12,7 +12,7 @@ import redis
 from tests.faults.support.trial import Trial
 from tests.support.comparison import wait_for
 from tests.support.stack import redis_client
-from tsync_stream.embedded import RedisServer
+from tsync_stream.embedded import RedisServer, Server
 
 GROUP = "tsync"
 
@@ -57,6 +57,21 @@ def waiting(trial: Trial) -> int:
         return sum(int(client.xlen(name)) for name in streams(trial))
 
 
+def wait_for_barriers(trial: Trial) -> None:
+    """Wait until every partition's owner has recorded one more barrier: what came before is synced."""
+
+    def records() -> dict[str, Any]:
+        return {record["_id"]: record["order"] for record in trial.state.pipeline.find({"order": {"$exists": True}})}
+
+    before = records()
+
+    def passed() -> bool:
+        now = records()
+        return bool(now) and all(now[name] != before.get(name) for name in now)
+
+    wait_for(passed, 60.0, "the barriers stand still")
+
+
 def call(server: RedisServer, *command: str | bytes | int) -> Any:
     """One Redis command."""
     with redis_client(server) as client:
@@ -86,13 +101,13 @@ def delete_one_stream(trial: Trial) -> None:
     call(trial.stack.primary_redis, "DEL", streams(trial)[0])
 
 
-def restart_killed(server: RedisServer) -> None:
+def restart_killed(server: Server) -> None:
     """kill -9 and start."""
     server.kill()
     server.start()
 
 
-def wipe(server: RedisServer) -> None:
+def wipe(server: Server) -> None:
     """kill -9, a new disk, and start."""
     server.kill()
     server.wipe()
@@ -186,10 +201,35 @@ def change_password_back(server: RedisServer) -> None:
         client.config_set("requirepass", server.options.password)
 
 
+def rewrite_aof(server: RedisServer) -> None:
+    """Let it write down what it holds instead of how it came to it."""
+    with redis_client(server) as client:
+        client.bgrewriteaof()
+
+        def done() -> bool:
+            facts: Any = client.info("persistence")
+            return not facts["aof_rewrite_in_progress"] and not facts["aof_rewrite_scheduled"]
+
+        wait_for(done, 30.0, "the AOF is not rewritten")
+
+
+def mend(server: RedisServer) -> None:
+    """Whatever was done to it: it runs, takes the password of its settings, has memory, and takes writes."""
+    try:
+        call(server, "PING")
+    except redis.AuthenticationError:
+        change_password_back(server)
+    give_memory(server)
+    make_writable(server)
+    if (server.directory / server.options.rdb_filename).is_dir():
+        mend_snapshots(server)
+
+
 @contextmanager
 def slow_loading(server: RedisServer, delay_us: int) -> Iterator[None]:
     """kill -9 and a start that takes its time: LOADING. In the block it loads; at its end it is ready."""
     arguments = ["--key-load-delay", str(delay_us), "--loading-process-events-interval-bytes", "1024"]
+    rewrite_aof(server)  # the delay is one per command of it, and it has those of all tests
     server.kill()
     server.extra_arguments += arguments
     try:

@@ -39,6 +39,11 @@ class History:
 
     def __init__(self) -> None:
         self._deletes: dict[str, list[int]] = {}
+        self._ends: list[int] = []
+
+    def everything_went(self, version: int) -> None:
+        """The collection was dropped or replaced just before this version."""
+        self._ends.append(version)
 
     def may_delete(self, document_id: str, version: int) -> None:
         """Called before the delete is sent: Typesense may show it before we have the reply."""
@@ -50,7 +55,8 @@ class History:
 
     def first_delete_after(self, document_id: str, version: int) -> int | None:
         """The version of the first delete that may have come after `version`."""
-        return min((delete for delete in self._deletes.get(document_id, ()) if delete > version), default=None)
+        deletes = [*self._deletes.get(document_id, ()), *self._ends]
+        return min((delete for delete in deletes if delete > version), default=None)
 
 
 def make_key(number: int) -> Any:

@@ -44,6 +44,11 @@ class Trial:
         self._client: MongoClient[dict[str, Any]]
         self._fault_over_s: float | None = None
 
+    def use(self, stack: EmbeddedStack) -> None:
+        """Other servers than the fixture's; before the replicas are made."""
+        self.stack = stack
+        self.cluster.stack = stack
+
     @property
     def source(self) -> Source:
         """The source collection."""

@@ -1,0 +1,46 @@
+"""Scenarios that a right design survives and a wrong one does not, for the fault tests and the negative controls."""
+
+import time
+
+from tests.faults.support import damage
+from tests.faults.support.trial import Trial
+from tests.support.comparison import actual_documents, wait_for
+from tests.support.worker import Worker
+from tsync_stream.source.keys import typesense_id
+
+# Small batches of few partitions, on four lanes: many requests are on their way at once.
+HOT = {"PARTITIONS": "4", "SYNC_LANES": "4", "BATCH_SIZE": "10"}
+
+
+def frozen_with_an_old_write(trial: Trial, tool: str) -> tuple[Worker, str]:
+    """A replica that is frozen with an update in hand, and a newer one that another replica has written since."""
+    trial.load.fill()
+    trial.cluster.add(2)
+    trial.cluster.wait_until_shared()
+    trial.wait_until_reconciled()
+    trial.wait_for_z()
+    trial.watcher.start()
+    trial.watcher.wait_for_looks(2)
+    key = trial.load.hot_keys(1)[0]
+
+    def update() -> int:
+        version = trial.load.next_version()
+        trial.source.update_one({"_id": key}, {"$set": {"version": version}})
+        return version
+
+    trigger = trial.cluster.pull(tool)
+    update()
+    wait_for(lambda: not trigger.exists(), 20.0, "no replica writes")
+    victim = next(replica for replica in trial.cluster.running if damage.process_state(replica.pid) == "T")
+    frozen_s = time.monotonic()
+    others = [replica for replica in trial.cluster.running if replica is not victim]
+    trial.take_over(frozen_s, *others)
+    newest = update()
+    document_id = typesense_id(key)
+
+    def shown() -> bool:
+        return bool(actual_documents(trial.stack, trial.names)[document_id]["version"] == newest)
+
+    wait_for(shown, 30.0, "the successor does not write")
+    trial.watcher.wait_for_looks(2)
+    return victim, document_id

@@ -1,0 +1,71 @@
+"""The suite can fail: with each of three wrong designs, the fault that it does not survive makes Z or M say so.
+
+The wrong designs are made in `support/altered.py`, in the test's own workers; the right one passes the same scenarios
+in the other files.
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.support import altered, damage
+from tests.faults.support.proxy import Proxy
+from tests.faults.support.scenarios import HOT, frozen_with_an_old_write
+from tests.faults.support.trial import Trial
+from tests.support.comparison import Difference, difference, wait_for
+
+pytestmark = pytest.mark.timeout(240)
+Seed = Callable[[int], int]
+
+
+def lasting_difference(trial: Trial) -> Difference:
+    """What differs once writes have stopped and the queue is empty: nothing is on its way that could still mend it."""
+    wait_for(lambda: damage.waiting(trial) == 0, 60.0, "the queue does not empty")
+    damage.wait_for_barriers(trial)
+    return difference(trial.stack, trial.names)
+
+
+def test_z_fails_if_the_position_is_saved_straight_after_the_append(trial: Trial, seed: Seed) -> None:
+    """As test_the_queue_is_damaged_under_a_backlog[flush]: what is captured and not synced is lost with the queue."""
+    trial.cluster.changed.append(altered.position_after_append.__name__)
+    with trial.prepared("control: position saved after the append", seed(901)):
+        trial.cluster.add()
+        trial.wait_until_reconciled()
+        with trial.running():
+            with damage.backlog(trial):
+                epoch = trial.pipeline()["epoch"]
+                damage.flush(trial)
+                trial.wait_for_next_epoch(epoch)
+            trial.load.wait_for_operations(100)
+        found = lasting_difference(trial)
+        trial.watcher.stop()
+        assert found.missing or found.different, "Z does not see that changes were lost"
+        trial.row.result = "failed, as it must"
+
+
+def test_z_fails_without_rechecks(trial: Trial, seed: Seed) -> None:
+    """As test_a_writer_freezes_between_its_check_and_its_write: the old write stays."""
+    trial.cluster.changed += [altered.no_rechecks.__name__, altered.freeze_before_write.__name__]
+    trial.cluster.settings["TYPESENSE_CONNECTION_TIMEOUT"] = "500ms"
+    with trial.prepared("control: no rechecks", seed(902)):
+        victim, document_id = frozen_with_an_old_write(trial, altered.freeze_before_write.__name__)
+        trial.cluster.thaw(victim)
+        wait_for(lambda: trial.watcher.steps_back != [], 20.0, "M does not see the step back")
+        found = lasting_difference(trial)
+        trial.watcher.stop()
+        assert found.different == [document_id], "Z does not see the old write"
+        trial.row.result = "failed, as it must"
+
+
+def test_m_fails_with_four_consumers_of_one_stream(trial: Trial, seed: Seed) -> None:
+    """As test_twenty_hot_documents_and_a_slow_typesense: requests for one document overtake each other."""
+    trial.cluster.changed.append(altered.four_consumers.__name__)
+    with Proxy(trial.stack.typesense.port, seed(903)) as proxy, trial.prepared("control: four consumers", 903, keys=20):
+        trial.cluster.settings |= {"TYPESENSE_PORT": str(proxy.port), **HOT}
+        trial.cluster.add()
+        trial.wait_until_reconciled()
+        with trial.running():
+            proxy.delay(0.1)
+            wait_for(lambda: trial.watcher.steps_back != [], 60.0, "M does not see that requests overtake each other")
+        trial.row.result = "failed, as it must"
+        trial.watcher.stop()

@@ -1,0 +1,146 @@
+"""Promise 5: nothing is skipped silently. What cannot be gone on from ends in a repair, or in a red health check."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from pymongo.errors import PyMongoError
+
+from tests.faults.support.trial import Trial
+from tests.support.comparison import wait_for
+from tests.support.listings import listings
+from tests.support.stack import typesense_client
+from tsync_stream.embedded import EmbeddedStack
+
+pytestmark = pytest.mark.timeout(240)
+Seed = Callable[[int], int]
+
+# Everything may go, and everything may be swept: the guard against that has tests of its own.
+SWEEPING = {"MASS_DELETE_SHARE": "1"}
+FILLER_MB = 16
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+    """Servers whose oplog rolls over after some 80 MB: it is cut only behind a checkpoint, so there is one a second."""
+    arguments = ["--setParameter", "enableTestCommands=1", "--oplogSize", "32", "--syncdelay", "1"]
+    with EmbeddedStack(tmp_path_factory.mktemp("skipped"), mongod_arguments=arguments) as servers:
+        yield servers
+
+
+def roll_the_oplog_over(trial: Trial) -> None:
+    """Write until the oplog has lost what is there now."""
+    with trial.source.watch() as stream:
+        trial.source.update_one({}, {"$inc": {"number": 1}})
+        stream.next()
+        token = stream.resume_token
+    trial.source.update_one({}, {"$inc": {"number": 1}})
+    filler = trial.source.database["filler"]
+
+    def rolled_over() -> bool:
+        filler.insert_many([{"text": "x" * 1_000_000} for _ in range(FILLER_MB)])
+        try:
+            with trial.source.watch(resume_after=token) as stream:
+                stream.try_next()
+        except PyMongoError as error:
+            return getattr(error, "code", None) == 286
+        return False
+
+    wait_for(rolled_over, 60.0, "the oplog does not roll over")
+    filler.drop()
+
+
+def reconciles(trial: Trial) -> int:
+    """How many reconciles this test's replicas have begun."""
+    return sum(replica.log().count("reconcile: began") for replica in trial.cluster.replicas)
+
+
+def test_the_oplog_rolls_over_during_a_stop(trial: Trial, seed: Seed) -> None:
+    with trial.under_load("21 oplog rollover during a stop", seed(521)):
+        trial.load.wait_for_operations(300)
+        replica = trial.cluster.replicas[0]
+        assert replica.stop() == 0
+        trial.load.wait_for_operations(300)
+        roll_the_oplog_over(trial)
+        replica.start()
+        trial.load.wait_for_operations(100)
+        wait_for(lambda: reconciles(trial) == 2, 30.0, "a position that is lost leads to no reconcile")
+        trial.wait_until_reconciled()
+
+
+def drop(trial: Trial) -> None:
+    """The collection is dropped; the load makes it anew."""
+    trial.source.drop()
+
+
+def drop_database(trial: Trial) -> None:
+    """Its database is dropped; the load makes it anew."""
+    trial.source.database.client.drop_database(trial.names.database)
+
+
+def rename_away(trial: Trial) -> None:
+    """The collection goes away with all of its documents; the load makes it anew."""
+    trial.source.rename("elsewhere")
+
+
+def rename_in(trial: Trial) -> None:
+    """Another collection takes its name: its documents never appear as inserts."""
+    other = trial.source.database["other"]
+    other.insert_many([{"_id": f"other {number}", **document} for number, document in enumerate(listings(500))])
+    other.rename(trial.names.collection, dropTarget=True)
+
+
+@pytest.mark.parametrize("act", [drop, drop_database, rename_away, rename_in])
+def test_the_source_is_replaced_under_load(trial: Trial, seed: Seed, act: Callable[[Trial], None]) -> None:
+    name = f"22 {act.__name__.replace('_', ' ')} under load"
+    with trial.under_load(name, seed(522), replicas=2, settings=SWEEPING):
+        trial.load.wait_for_operations(400)
+        before = reconciles(trial)
+        act(trial)
+        trial.load.history.everything_went(trial.load.next_version())
+        trial.load.wait_for_operations(300)
+        wait_for(lambda: reconciles(trial) > before, 30.0, "no reconcile begins")
+        trial.wait_until_reconciled()
+
+
+def delete_collection(trial: Trial) -> None:
+    """Somebody deletes the Typesense collection."""
+    with typesense_client(trial.stack) as typesense:
+        typesense.delete(f"/collections/{trial.names.typesense_collection}").raise_for_status()
+
+
+def recreate_collection(trial: Trial) -> None:
+    """Somebody deletes the Typesense collection and makes it anew, empty."""
+    with typesense_client(trial.stack) as typesense:
+        old = typesense.get(f"/collections/{trial.names.typesense_collection}").raise_for_status().json()
+        before = old["created_at"]
+        delete_collection(trial)
+        schema = {"name": old["name"], "fields": old["fields"], "enable_nested_fields": True}
+
+        def made_later() -> bool:
+            # It is told by the second of its creation, which must not be the same.
+            typesense.delete(f"/collections/{old['name']}")
+            answer = typesense.post("/collections", json=schema)
+            return answer.status_code == 201 and answer.json()["created_at"] > before
+
+        wait_for(made_later, 20.0, "the collection is not made anew")
+
+
+def lose_the_disk(trial: Trial) -> None:
+    """Typesense loses all of its data."""
+    trial.stack.typesense.kill()
+    trial.stack.typesense.wipe()
+    trial.stack.typesense.start()
+
+
+@pytest.mark.parametrize("act", [delete_collection, recreate_collection, lose_the_disk])
+def test_typesense_is_emptied_behind_our_back(trial: Trial, seed: Seed, act: Callable[[Trial], None]) -> None:
+    name = f"30 Typesense: {act.__name__.replace('_', ' ')}"
+    with trial.under_load(name, seed(530), replicas=2):
+        trial.load.wait_for_operations(400)
+        before = reconciles(trial)
+        with trial.watcher.excused():
+            act(trial)
+            trial.watcher.forget()
+        trial.load.wait_for_operations(100)
+        wait_for(lambda: reconciles(trial) > before, 30.0, "no reconcile begins")
+        trial.wait_until_reconciled()
