@@ -331,7 +331,8 @@ def test_ctrl_c_in_a_terminal_leaves_the_end_to_the_parent(tmp_path: Path) -> No
         stack.start()
         try:
             print("ready", flush=True)
-            time.sleep(600)
+            while True:  # a signal just before a long sleep would be noticed at its end only
+                time.sleep(0.05)
         except KeyboardInterrupt:
             print("alive" if stack.primary_redis.alive else "dead", flush=True)
             stack.stop()
