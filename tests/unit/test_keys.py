@@ -303,7 +303,7 @@ def test_keys_are_ordered_as_in_mongodb() -> None:
         ["secret"],
         Regex("secret"),
         2**63,
-        object(),
+        NotImplemented,
         {"a": {1, 2}},
     ],
     ids=repr,

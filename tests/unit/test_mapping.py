@@ -33,7 +33,7 @@ MILLISECONDS = MappingOptions(date_unit="ms")
 HEX = "65a1b2c3d4e5f60718293a4b"
 A_UUID = UUID("12345678-9abc-4def-8123-456789abcdef")
 A_DATE = datetime(2024, 5, 6, 7, 8, 9, 999_000, tzinfo=UTC)
-LEFT_OUT: Any = object()
+LEFT_OUT: Any = Ellipsis
 
 
 def point(*coordinates: Any) -> dict[str, Any]:

@@ -62,7 +62,7 @@ UNSTORABLE: list[Any] = [
     {"a": ["\udcff"]},
     2**70,
     {"a\0": 1},
-    object(),
+    NotImplemented,
 ]
 
 
