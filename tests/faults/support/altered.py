@@ -8,10 +8,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tsync_stream.coordination import positions
+from tsync_stream.coordination.term import ChangeProgress
+from tsync_stream.dead_letters import DeadLetter
 from tsync_stream.queue.batches import SyncFailed, SyncResult
 from tsync_stream.rechecks import Rechecks
 from tsync_stream.replica import beginning
@@ -196,6 +199,40 @@ def no_claims() -> None:
     Lane._claim = claim  # type: ignore[method-assign]
 
 
+def jump_over_lost_batches() -> None:
+    """A batch is appended wherever the last one ended."""
+
+    def advance(self: ChangeProgress, position: Any) -> Any:
+        return replace(position, token=self.token, cluster_time=self.cluster_time)
+
+    ChangeProgress.advance = advance  # type: ignore[method-assign]
+
+
+def carry_on_from_now() -> None:
+    """What a position that is lost stood for is not looked for: a new epoch never needs a reconcile."""
+    original = positions.Pipeline.next_epoch
+
+    def next_epoch(self: Any, fence: int, tier: str, began: Any, reconcile: Any) -> Any:
+        return original(self, fence, tier, began, None)
+
+    positions.Pipeline.next_epoch = next_epoch  # type: ignore[method-assign]
+
+
+def letters_for_outages() -> None:
+    """What cannot be written now becomes a dead letter."""
+    original = sync.Sync.run
+
+    async def run(self: sync.Sync, batch: Any) -> Any:
+        try:
+            return await original(self, batch)
+        except SyncFailed as error:
+            letters = [DeadLetter(entry.route, entry.key, "outage", str(error)) for entry in batch.entries]
+            await self._dead_letters.add(letters)
+            return SyncResult(dead_letters=len(letters))
+
+    sync.Sync.run = run  # type: ignore[method-assign]
+
+
 CHANGES: dict[str, Change] = {
     change.__name__: change
     for change in (
@@ -211,6 +248,9 @@ CHANGES: dict[str, Change] = {
         never_delete,
         ack_on_failure,
         no_claims,
+        jump_over_lost_batches,
+        carry_on_from_now,
+        letters_for_outages,
     )
 }
 
