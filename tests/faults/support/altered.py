@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tsync_stream.coordination import positions
-from tsync_stream.coordination.term import ChangeProgress
+from tsync_stream.coordination.term import BatchLost, CaptureTerm, ChangeProgress
 from tsync_stream.dead_letters import DeadLetter
 from tsync_stream.queue.batches import SyncFailed, SyncResult
 from tsync_stream.rechecks import Rechecks
@@ -191,16 +191,25 @@ def ack_on_failure() -> None:
 
 
 def no_claims() -> None:
-    """What a predecessor left pending is never looked at."""
+    """What a predecessor left pending is never synced: the new owner goes on with what is new."""
 
     async def claim(self: Lane, tier: Any, epoch: Any, partition: int) -> None:
+        claimed = await tier.claim(epoch, partition, self._tools.leases.replica, 1)
+        self._owned[partition].next_number = claimed.delivered_number + 1
         self._owned[partition].claiming = False
 
     Lane._claim = claim  # type: ignore[method-assign]
 
 
 def jump_over_lost_batches() -> None:
-    """A batch is appended wherever the last one ended."""
+    """A batch is appended wherever the last one ended, and an agent that failed is not noticed."""
+    original = CaptureTerm.fail
+
+    def fail(self: CaptureTerm, error: Any) -> None:
+        if not isinstance(error, BatchLost):
+            original(self, error)
+
+    CaptureTerm.fail = fail  # type: ignore[method-assign]
 
     def advance(self: ChangeProgress, position: Any) -> Any:
         return replace(position, token=self.token, cluster_time=self.cluster_time)
