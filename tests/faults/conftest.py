@@ -10,6 +10,8 @@ from tests.faults.support.trial import Trial
 from tests.support.stack import Names
 from tsync_stream.embedded import EmbeddedStack
 
+# Whoever alters the product expects a failure, and need not wait for it as long.
+ALTERED_Z_TIMEOUT_S = 15.0
 _ROWS = pytest.StashKey[list[Row]]()
 
 
@@ -33,6 +35,8 @@ def trial(stack: EmbeddedStack, names: Names, tmp_path: Path, request: pytest.Fi
     """What a fault test works with; its row is in the report, and its seed is printed with a failure."""
     changed = [name for name in request.config.getoption("--fault-altered").split(",") if name]
     made = Trial(stack, names, tmp_path, changed=changed)
+    if changed:
+        made.z_timeout_s = ALTERED_Z_TIMEOUT_S
     yield made
     request.config.stash.setdefault(_ROWS, []).append(made.row)
     if made.row.result == "failed":

@@ -1,6 +1,7 @@
 """Promise 4: an outage is waited out, not dead-lettered. It grows the queue, never the dead letters."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -70,8 +71,9 @@ def test_typesense_is_frozen_and_requests_time_out(trial: Trial, seed: Seed) -> 
         green(trial)
 
 
-def test_typesense_is_killed_under_load(trial: Trial, seed: Seed) -> None:
+def test_typesense_is_killed_under_load(trial: Trial, seed: Seed, tmp_path: Path) -> None:
     with trial.under_load("24 Typesense kill -9", seed(426), replicas=2):
+        damage.snapshot_typesense(trial, tmp_path)
         for _ in range(2):
             trial.load.wait_for_operations(300)
             with trial.watcher.excused():
@@ -79,6 +81,7 @@ def test_typesense_is_killed_under_load(trial: Trial, seed: Seed) -> None:
                 trial.load.wait_for_operations(200)
                 trial.stack.typesense.start()
         green(trial)
+        assert trial.pipeline()["epoch"] == 1, "a reconcile would hide what was lost"
 
 
 Act = Callable[[RedisServer], None]

@@ -8,10 +8,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tsync_stream.coordination import positions
+from tsync_stream.coordination.term import BatchLost, CaptureTerm, ChangeProgress
+from tsync_stream.dead_letters import DeadLetter
 from tsync_stream.queue.batches import SyncFailed, SyncResult
 from tsync_stream.rechecks import Rechecks
 from tsync_stream.replica import beginning
@@ -188,12 +191,55 @@ def ack_on_failure() -> None:
 
 
 def no_claims() -> None:
-    """What a predecessor left pending is never looked at."""
+    """What a predecessor left pending is never synced: the new owner goes on with what is new."""
 
     async def claim(self: Lane, tier: Any, epoch: Any, partition: int) -> None:
+        claimed = await tier.claim(epoch, partition, self._tools.leases.replica, 1)
+        self._owned[partition].next_number = claimed.delivered_number + 1
         self._owned[partition].claiming = False
 
     Lane._claim = claim  # type: ignore[method-assign]
+
+
+def jump_over_lost_batches() -> None:
+    """A batch is appended wherever the last one ended, and an agent that failed is not noticed."""
+    original = CaptureTerm.fail
+
+    def fail(self: CaptureTerm, error: Any) -> None:
+        if not isinstance(error, BatchLost):
+            original(self, error)
+
+    CaptureTerm.fail = fail  # type: ignore[method-assign]
+
+    def advance(self: ChangeProgress, position: Any) -> Any:
+        return replace(position, token=self.token, cluster_time=self.cluster_time)
+
+    ChangeProgress.advance = advance  # type: ignore[method-assign]
+
+
+def carry_on_from_now() -> None:
+    """What a position that is lost stood for is not looked for: a new epoch never needs a reconcile."""
+    original = positions.Pipeline.next_epoch
+
+    def next_epoch(self: Any, fence: int, tier: str, began: Any, reconcile: Any) -> Any:
+        return original(self, fence, tier, began, None)
+
+    positions.Pipeline.next_epoch = next_epoch  # type: ignore[method-assign]
+
+
+def letters_for_outages() -> None:
+    """What cannot be written now becomes a dead letter."""
+    original = sync.Sync.run
+
+    async def run(self: sync.Sync, batch: Any) -> Any:
+        try:
+            return await original(self, batch)
+        except SyncFailed as error:
+            letters = [DeadLetter(entry.route, entry.key, "outage", str(error)) for entry in batch.entries]
+            await self._dead_letters.add(letters)
+            return SyncResult(dead_letters=len(letters))
+
+    sync.Sync.run = run  # type: ignore[method-assign]
 
 
 CHANGES: dict[str, Change] = {
@@ -211,6 +257,9 @@ CHANGES: dict[str, Change] = {
         never_delete,
         ack_on_failure,
         no_claims,
+        jump_over_lost_batches,
+        carry_on_from_now,
+        letters_for_outages,
     )
 }
 

@@ -11,7 +11,7 @@ import redis
 
 from tests.faults.support.trial import Trial
 from tests.support.comparison import wait_for
-from tests.support.stack import redis_client
+from tests.support.stack import redis_client, typesense_client
 from tsync_stream.embedded import RedisServer, Server
 
 GROUP = "tsync"
@@ -147,6 +147,16 @@ def make_read_only(server: RedisServer) -> None:
 def make_writable(server: RedisServer) -> None:
     """It is a primary again."""
     call(server, "REPLICAOF", "NO", "ONE")
+
+
+def snapshot_typesense(trial: Trial, directory: Path) -> None:
+    """Let it write down what it holds: else a restart makes the collection anew from the log, with another age.
+
+    That would be taken for another collection, and the reconcile that follows would hide what the restart lost.
+    """
+    with typesense_client(trial.stack) as typesense:
+        path = str(directory / "snapshot")
+        typesense.post("/operations/snapshot", params={"snapshot_path": path}, timeout=30.0).raise_for_status()
 
 
 def break_snapshots(server: RedisServer) -> None:

@@ -39,6 +39,7 @@ class Trial:
         self.steps_back_expected = ""
         self.ignoring: frozenset[str] = frozenset()
         self.letters_expected = False
+        self.z_timeout_s = Z_TIMEOUT_S
         self.load: Load
         self.watcher: Watcher
         self._client: MongoClient[dict[str, Any]]
@@ -133,9 +134,9 @@ class Trial:
             assert self.state.dead_letters.count_documents({}) == 0, "dead letters"
         self.row.result = "held"
 
-    def wait_for_z(self, timeout_s: float = Z_TIMEOUT_S) -> None:
+    def wait_for_z(self, timeout_s: float | None = None) -> None:
         """Wait until all of Typesense equals all of MongoDB."""
-        wait_until_equal(self.stack, self.names, timeout_s=timeout_s, ignoring=self.ignoring)
+        wait_until_equal(self.stack, self.names, timeout_s=timeout_s or self.z_timeout_s, ignoring=self.ignoring)
 
     def wait_until_reconciled(self, timeout_s: float = 60.0) -> None:
         """Wait until the pipeline has begun and no reconcile is open."""
