@@ -1,7 +1,9 @@
 """Fixtures of the fault suite, and the table at the end of a run. Its options are in `tests/conftest.py`."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from tsync_stream.embedded import EmbeddedStack
 
 # Whoever alters the product expects a failure, and need not wait for it as long.
 ALTERED_Z_TIMEOUT_S = 15.0
-_ROWS = pytest.StashKey[list[Row]]()
+_ROW = "fault"
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,8 @@ def trial(stack: EmbeddedStack, names: Names, tmp_path: Path, request: pytest.Fi
     if changed:
         made.z_timeout_s = ALTERED_Z_TIMEOUT_S
     yield made
-    request.config.stash.setdefault(_ROWS, []).append(made.row)
+    # With the report of the test's end, which comes to the terminal from whichever process ran it.
+    request.node.user_properties.append((_ROW, asdict(made.row)))
     if made.row.result == "failed":
         print(
             f"seed {made.row.seed}; to repeat it: .venv/bin/python -m pytest '{request.node.nodeid}' "
@@ -48,7 +51,10 @@ def trial(stack: EmbeddedStack, names: Names, tmp_path: Path, request: pytest.Fi
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the table, and write it where that was asked for."""
-    rows = config.stash.get(_ROWS, [])
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    ends = [report for report in reports if isinstance(report, pytest.TestReport) and report.when == "teardown"]
+    values: list[Any] = [value for report in ends for name, value in report.user_properties if name == _ROW]
+    rows = [Row(**value) for value in values]
     if not rows:
         return
     terminalreporter.section("faults")
