@@ -18,6 +18,9 @@ FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2
 
 SOAK_SECONDS ?= 1800
 
+# Tests wait for servers more than they work: three at a time. One at a time: make test PARALLEL=
+PARALLEL := -n 3 --dist worksteal
+
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test soak lint unit format install lock clean always
@@ -37,7 +40,7 @@ demo: install
 
 test: lint
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS)
 
 soak: install
 	@$(BIN)/python -m tests.faults.soak --seconds $(SOAK_SECONDS) $(SOAK_FLAGS)
