@@ -225,10 +225,17 @@ def rewrite_aof(server: RedisServer) -> None:
 
 def mend(server: RedisServer) -> None:
     """Whatever was done to it: it runs, takes the password of its settings, has memory, and takes writes."""
-    try:
-        call(server, "PING")
-    except redis.AuthenticationError:
-        change_password_back(server)
+
+    def answers() -> bool:
+        try:
+            return bool(call(server, "PING"))
+        except redis.AuthenticationError:
+            change_password_back(server)
+        except redis.BusyLoadingError:
+            pass
+        return False
+
+    wait_for(answers, 60.0, f"{server.title} does not answer")
     give_memory(server)
     make_writable(server)
     if (server.directory / server.options.rdb_filename).is_dir():
