@@ -371,6 +371,35 @@ async def test_a_new_epoch_is_begun_from_its_own_beginning(bench: Bench) -> None
     assert await bench.steps() == [("sync", ["b", "c"]), ("ack", 0, [1, 2])]
 
 
+async def test_a_batch_that_times_out_is_synced_in_smaller_pieces(bench: Bench) -> None:
+    async def times_out_on_more_than_two(batch: SyncBatch) -> None:
+        if len(batch.entries) > 2:
+            batch.result.set_exception(SyncFailed(DependencyUnavailable("slow"), doubtful=True))
+        else:
+            await synced(batch)
+
+    bench.sync = times_out_on_more_than_two
+    bench.tier.put(0, *"abcdef")
+    events = await bench.steps()
+    assert [len(keys) for kind, *rest in events if kind == "sync" for keys in rest] == [6, 3, 1, 2, 3, 1, 2]
+    assert events[-2:] == [("doubt", list("abcdef")), ("ack", 0, [1, 2, 3, 4, 5, 6])]
+
+
+async def test_a_batch_stays_whole_while_nothing_answers(bench: Bench) -> None:
+    failures = iter([DependencyUnavailable("refused")] * 3)
+
+    async def refused(batch: SyncBatch) -> None:
+        cause = next(failures, None)
+        if cause is None:
+            await synced(batch)
+        else:
+            batch.result.set_exception(SyncFailed(cause, doubtful=False))
+
+    bench.sync = refused
+    bench.tier.put(0, *"abcdef")
+    assert await bench.steps() == [("sync", list("abcdef"))] * 4 + [("ack", 0, [1, 2, 3, 4, 5, 6])]
+
+
 # An agent that is lost
 
 

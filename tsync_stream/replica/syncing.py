@@ -45,29 +45,39 @@ class Syncing:
 
         Raises `DependencyUnavailable` when the batch has to be given up.
         """
-        doubtful = False
-        while True:
+        doubtful, done, size = False, 0, len(entries)
+        while done < len(entries):
+            piece = entries[done : done + size]
             try:
-                result = await self._sync_once([entry for _, entry in entries], fences)
+                result = await self._sync_once([entry for _, entry in piece], fences)
             except SyncFailed as error:
                 doubtful = doubtful or error.doubtful
                 if error.doubtful:
                     self._doubts.add(fences)
+                    # Too much for the deadlines, perhaps: less at once comes further before the next one passes.
+                    size = max(1, len(piece) // 2)
                 self._show_failure(error.cause)
                 self._tools.metrics.batches_retried.inc()
+                await self._give_up_or_pause(entries, fences, doubtful=doubtful)
             else:
-                self._backoff.reset()
-                self._tools.health.green(self._check)
-                lost = {partition for partition in fences if not self._still_owned(partition, fences[partition])}
-                if doubtful or result.doubtful:
-                    self._doubts.add(fences)
-                    return list(entries)
-                return [item for item in entries if item[0] in lost]
-            if not self._may_go_on(fences):
-                if doubtful:
-                    await self._tools.rechecks.add(entries)
-                raise DependencyUnavailable("a batch is left in the queue for its next owner")
+                self._show_success()
+                doubtful = doubtful or result.doubtful
+                done, size = done + size, size * 2
+        if doubtful:
+            self._doubts.add(fences)
+            return list(entries)
+        lost = {partition for partition in fences if not self._still_owned(partition, fences[partition])}
+        return [item for item in entries if item[0] in lost]
+
+    async def _give_up_or_pause(
+        self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int], *, doubtful: bool
+    ) -> None:
+        if self._may_go_on(fences):
             await self._backoff.pause()
+            return
+        if doubtful:
+            await self._tools.rechecks.add(entries)
+        raise DependencyUnavailable("a batch is left in the queue for its next owner")
 
     async def _sync_once(self, entries: Sequence[Entry], fences: Mapping[int, int]) -> SyncResult:
         result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
@@ -98,6 +108,10 @@ class Syncing:
 
     def _still_owned(self, partition: int, fence: int) -> bool:
         return self._tools.leases.still_ours(partition_lease(partition), fence)
+
+    def _show_success(self) -> None:
+        self._backoff.reset()
+        self._tools.health.green(self._check)
 
     def _show_failure(self, cause: TsyncError) -> None:
         person = isinstance(cause, ConfigurationError)
