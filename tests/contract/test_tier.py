@@ -158,7 +158,7 @@ async def test_a_read_waits_for_entries_and_returns_without_any(tier: Tier, epoc
 async def test_a_read_returns_as_soon_as_an_entry_arrives(
     server: TierServer, other: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
-    reading = asyncio.create_task(other.read(epoch, [0, 1], "me", 10, 4.0))
+    reading = asyncio.create_task(other.read(epoch, [0, 1], "me", 10, 1.9))
     await asyncio.to_thread(server.wait_for_reader)
     began_s = time.monotonic()
     await writer.append({1: ["x"]})

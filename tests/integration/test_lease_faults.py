@@ -88,7 +88,8 @@ async def test_who_lacks_what_others_reach_gives_everything_back_until_it_reache
     make: Make, boot_clock: Clock
 ) -> None:
     lacks: list[str] = []
-    a, b = await make("a", lacks=lambda: lacks), await make("b")
+    a = await make("a", reach=lambda: {"lacks": lacks, "vouches": []})
+    b = await make("b", reach=lambda: {"lacks": [], "vouches": ["typesense"]})
     for _ in range(3):
         await step(a, b)
     assert shares(a, b) == [4, 4]

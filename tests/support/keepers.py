@@ -1,6 +1,6 @@
 """Lease keepers for tests: a pipeline of eight partitions, and replicas that take one step when they are told."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from motor.motor_asyncio import AsyncIOMotorDatabase
@@ -32,10 +32,10 @@ def maker(state: AsyncIOMotorDatabase[Any]) -> Make:
         before_giving_back: Callable[[str], Awaitable[bool]] = _clean,
         ttl_s: float = TTL_S,
         wake: Wake | None = None,
-        lacks: Callable[[], Sequence[str]] = tuple,
+        reach: Callable[[], Mapping[str, Sequence[str]]] = dict,
     ) -> LeaseKeeper:
         who = identity or Identity(name, f"kernel of {name}", 1, "1")
-        keeper = LeaseKeeper(state, who, PARTITIONS, ttl_s, before_giving_back, wake or Wake(), lacks=lacks)
+        keeper = LeaseKeeper(state, who, PARTITIONS, ttl_s, before_giving_back, wake or Wake(), reach=reach)
         await keeper.start()
         return keeper
 

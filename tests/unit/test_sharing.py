@@ -86,31 +86,40 @@ def test_the_others_share_what_one_who_stands_aside_gives_back_and_no_sooner() -
     assert len(taken(decide("b", {"a", "b"}, given_back, able={"b"}))) == 3
 
 
+def report(lacks: str = "", vouches: str = "") -> dict[str, list[str]]:
+    """What one replica says: `p` is the primary Redis, `t` is Typesense."""
+    return {"lacks": list(lacks), "vouches": list(vouches)}
+
+
 @pytest.mark.parametrize(
-    ("lacks", "able"),
+    ("reach", "able"),
     [
-        ({"a": [], "b": []}, "ab"),
-        ({"a": ["primary"], "b": []}, "b"),
-        ({"a": ["primary"], "b": ["primary"]}, "ab"),
-        ({"a": ["primary", "typesense"], "b": ["primary"]}, "b"),
-        ({"a": ["primary"], "b": ["typesense"]}, "ab"),
-        ({"a": ["primary"], "b": ["typesense"], "c": []}, "c"),
-        ({"a": ["typesense"]}, "a"),
+        ({"a": report("", "pt"), "b": report("", "pt")}, "ab"),
+        ({"a": report("p", "t"), "b": report("", "pt")}, "b"),
+        ({"a": report("p", "t"), "b": report("p", "t")}, "ab"),
+        ({"a": report("p", "t"), "b": report("", "t")}, "ab"),
+        ({"a": report("pt"), "b": report("p", "t")}, "b"),
+        ({"a": report("p", "t"), "b": report("t", "p")}, "ab"),
+        ({"a": report("p", "t"), "b": report("t", "p"), "c": report("", "pt")}, "c"),
+        ({"a": report("t", "p")}, "a"),
+        ({"a": {}, "b": report("", "pt")}, "ab"),
         ({}, ""),
     ],
     ids=[
         "all is well",
         "one is cut off",
         "an outage for all",
+        "an outage that not all have noticed yet, or that is over for one",
         "an outage, and one is cut off besides",
         "each is cut off from something else",
         "two are, and one is not",
         "there is nobody else",
+        "one of another version says nothing",
         "there is nobody",
     ],
 )
-def test_who_lacks_what_others_reach_is_not_able(lacks: dict[str, list[str]], able: str) -> None:
-    assert able_replicas(lacks) == set(able)
+def test_who_lacks_what_another_vouches_for_is_not_able(reach: dict[str, dict[str, list[str]]], able: str) -> None:
+    assert able_replicas(reach) == set(able)
 
 
 # A quiet replica

@@ -65,7 +65,7 @@ class LeaseKeeper:
 
     `before_giving_back(name)` is awaited before a lease is given back: it returns when nothing uses it any more, and
     says whether it can be given back clean, with no write of it in doubt.
-    `lacks()` names what this replica cannot reach, and has not for a while.
+    `reach()` names what this replica `lacks`, and what it `vouches` for: see `replica.reach`.
     `statistics()` is what the replica says of its work with every renewal, for people who ask.
     """
 
@@ -78,7 +78,7 @@ class LeaseKeeper:
         before_giving_back: Callable[[str], Awaitable[bool]],
         wake: Wake,
         statistics: Callable[[], Mapping[str, Any]] = dict,
-        lacks: Callable[[], Sequence[str]] = tuple,
+        reach: Callable[[], Mapping[str, Sequence[str]]] = dict,
     ) -> None:
         self._client = database.client
         self._collection = database[LEASES]
@@ -88,7 +88,7 @@ class LeaseKeeper:
         self._before_giving_back = before_giving_back
         self._generation = 0
         self._sightings = Sightings()
-        self._lacks = lacks
+        self._reach = reach
         self._believed_until_s = 0.0
         self._leaving: dict[str, Held] = {}
         self.held: dict[str, Held] = {}
@@ -188,7 +188,7 @@ class LeaseKeeper:
                 "beat": 0,
                 "expired": False,
                 "identity": self._identity.to_bson(),
-                "lacks": list(self._lacks()),
+                "reach": dict(self._reach()),
             }
         )
         self._generation += 1
@@ -201,7 +201,7 @@ class LeaseKeeper:
                 {"_id": f"replica:{self.replica}", "expired": False},
                 {
                     "$inc": {"beat": 1},
-                    "$set": {"statistics": dict(self._statistics()), "lacks": list(self._lacks())},
+                    "$set": {"statistics": dict(self._statistics()), "reach": dict(self._reach())},
                     # MongoDB's clock, for people who ask how it is; nothing is decided by it.
                     "$currentDate": {"renewed_at": True},
                 },
@@ -243,7 +243,7 @@ class LeaseKeeper:
             live = {name: document for name, document in replicas.items() if not document["expired"]}
             self.live_replicas = len(live)
             self._correct(me, leases)
-            able = able_replicas({name: document.get("lacks", ()) for name, document in live.items()})
+            able = able_replicas({name: document.get("reach", {}) for name, document in live.items()})
             quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
             decision = decide(me, live, leases, able=able, quiet=quiet)
             for lease in decision.take:

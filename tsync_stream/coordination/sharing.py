@@ -34,14 +34,14 @@ class Decision:
     give_back: Sequence[str]
 
 
-def able_replicas(lacks: Mapping[str, Collection[str]]) -> set[str]:
-    """Of the live replicas, by what each of them lacks, those that should hold leases.
+def able_replicas(reach: Mapping[str, Mapping[str, Collection[str]]]) -> set[str]:
+    """Of the live replicas, by what each of them `lacks` and `vouches` for, those that should hold leases.
 
-    They reach everything that any replica reaches. What nobody reaches is an outage, and no reason to stand aside; if
-    each lacks something that another reaches, all go on as well as they can.
+    Whoever lacks what another vouches for is not able. What nobody vouches for is an outage, and no reason to stand
+    aside; if each lacks something that another has, all go on as well as they can.
     """
-    lacked_by_all = frozenset.intersection(*map(frozenset, lacks.values())) if lacks else frozenset()
-    return {name for name, missing in lacks.items() if lacked_by_all.issuperset(missing)} or set(lacks)
+    vouched = {server for report in reach.values() for server in report.get("vouches", ())}
+    return {name for name, report in reach.items() if vouched.isdisjoint(report.get("lacks", ()))} or set(reach)
 
 
 def decide(

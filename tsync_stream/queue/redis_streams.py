@@ -8,6 +8,7 @@ entries go away when they are acked.
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import redis.exceptions
@@ -41,6 +42,8 @@ class RedisStreams:
         self._settings = settings
         # redis-py's annotations cover sync and async at once; its answers are what RESP2 sends.
         self._client: Any = connect(settings)
+        # Who looks whether the server answers tries once, and is told why it does not.
+        self._prober: Any = connect(replace(settings, max_retries=0))
         # As RESP2 sends them: the library's own parsing makes a dict of every entry's one field.
         for command in ("XREADGROUP", "XAUTOCLAIM"):
             self._client.response_callbacks.pop(command)
@@ -55,12 +58,12 @@ class RedisStreams:
     async def ping(self) -> None:
         """Return if the server answers at all."""
         with self._translated():
-            await self._client.ping()
+            await self._prober.ping()
 
     async def probe(self, entries: int = 0) -> None:
         key = f"{self._settings.queue_key}:probe"
         with self._translated():
-            async with self._client.pipeline(transaction=False) as pipeline:
+            async with self._prober.pipeline(transaction=False) as pipeline:
                 # Refused for whatever reason an append would be: OOM, READONLY, MISCONF, NOREPLICAS.
                 pipeline.set(key, "1", ex=60)
                 pipeline.unlink(key)
@@ -169,8 +172,9 @@ class RedisStreams:
             await self._remove(epoch, partitions, f"{epoch.epoch}.{epoch.nonce}.{partitions}".encode())
 
     async def close(self) -> None:
-        await self._client.aclose()
-        await self._client.connection_pool.disconnect()
+        for client in (self._client, self._prober):
+            await client.aclose()
+            await client.connection_pool.disconnect()
 
     async def _remove(self, epoch: EpochRef, partitions: int, member: bytes) -> int:
         removed = 0

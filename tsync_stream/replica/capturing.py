@@ -71,7 +71,7 @@ class Capturing:
                 # older term sent late must not be taken for the present one's.
                 held = await tools.leases.raise_fence(CAPTURE)
                 if held is None:
-                    self._trouble = Trouble()  # it is somebody else's to deal with now
+                    self._forget_all()
                 else:
                     await self._run_term(held.fence)
             except TsyncError as error:
@@ -83,6 +83,12 @@ class Capturing:
             self._short_terms = 0 if lasted else min(self._short_terms + 1, MOST_SHORT_TERMS) if held else 1
             if not at_once:
                 await self._pause()
+
+    def _forget_all(self) -> None:
+        """It is somebody else's to deal with now."""
+        self._trouble = Trouble()
+        for check in ("capture", "position", "tier", "backlog", "oplog"):
+            self._tools.health.green(check)
 
     def _note(self, error: TsyncError) -> bool:
         """Say why a term ended and what happens next; the next beginning does it. True: at once."""

@@ -1,7 +1,8 @@
 """Which servers this replica reaches, looked at once a second, whether it needs them now or not.
 
-What it has not reached for one LEASE_TTL it *lacks*, and tells the others with its lease renewals: a replica that lacks
-what others reach stands aside until it reaches it again. Invariant: one answer ends a lack, and a look ends.
+What it has not reached for one LEASE_TTL it *lacks*; for what it has reached all along for one LEASE_TTL it *vouches*.
+Both travel with its lease renewals: a replica that lacks what another vouches for stands aside until it reaches it
+again. Between the two lies the time in which not everybody has noticed yet that an outage begins, or is over.
 """
 
 import asyncio
@@ -21,11 +22,15 @@ class Reach:
         self._looks = looks
         self._patience_s = patience_s
         self._answered_s = dict.fromkeys(looks, clock.now_s())
+        self._failed_s = dict.fromkeys(looks, clock.now_s())
 
-    def lacks(self) -> list[str]:
-        """The servers that have not answered for the whole patience."""
+    def report(self) -> dict[str, list[str]]:
+        """The names of the servers that this replica `lacks`, and of those that it `vouches` for."""
+        return {"lacks": self._longer_ago(self._answered_s), "vouches": self._longer_ago(self._failed_s)}
+
+    def _longer_ago(self, times_s: Mapping[str, float]) -> list[str]:
         now_s = clock.now_s()
-        return sorted(name for name, answered_s in self._answered_s.items() if now_s - answered_s > self._patience_s)
+        return sorted(name for name, then_s in times_s.items() if now_s - then_s > self._patience_s)
 
     async def run(self) -> None:
         """Look once a second, until cancelled."""
@@ -38,5 +43,6 @@ class Reach:
             async with asyncio.timeout(LOOK_DEADLINE_S):
                 await look()
         except (TsyncError, TimeoutError):
-            return
-        self._answered_s[name] = clock.now_s()
+            self._failed_s[name] = clock.now_s()
+        else:
+            self._answered_s[name] = clock.now_s()

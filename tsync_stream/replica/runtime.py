@@ -111,7 +111,7 @@ class Replica:
             self._before_giving_back,
             self._wake,
             self._statistics,
-            self._reach.lacks,
+            self._reach.report,
         )
         tools = self._lane_tools(channels, metrics)
         self._reader = Reader(tools, [self._lane(tools, lane) for lane in range(settings.sync_lanes)])

@@ -16,7 +16,7 @@ from tsync_stream.embedded import EmbeddedStack
 
 REPOSITORY = Path(__file__).parents[3]
 # Short, so that take-overs take seconds. A lease must outlive three requests; a frozen server costs one deadline.
-TIMES = {"TYPESENSE_CONNECTION_TIMEOUT": "1s", "LEASE_TTL": "3s"}
+TIMES = {"TYPESENSE_CONNECTION_TIMEOUT": "1s", "LEASE_TTL": "3s", "FAIL_BACK_AFTER": "2s"}
 LEASE_TTL_S = 3.0
 _TAKE_OVER_TIMEOUT_S = 60.0
 # One for all: to make a client takes longer than to ask. Nothing is kept open, since a frozen replica never closes.
