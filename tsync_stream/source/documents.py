@@ -2,7 +2,8 @@
 
 Invariants: reads are majority reads from the primary, whatever the URI says, and never older than the cluster
 time they are asked for (`afterClusterTime`, by a causally consistent session). A read is streamed: at most one
-server reply (16 MB) is in memory at a time. No query is longer than a command may be, however long the keys are.
+server reply (16 MB) is in memory at a time, and once documents are known to be large, only some MB of them. No query is
+longer than a command may be, however long the keys are.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ from tsync_stream.source.keys import BSON_OPTIONS, canonical_key, typesense_id
 DECODE_INLINE_BYTES = 1_000_000
 # The keys of one `$in`. A command may have 16 MB; a fourth of it keeps the server's own copies small, too.
 MAX_QUERY_KEY_BYTES = 4_000_000
+# About so much of documents is asked for at once, going by the size of those that were read last.
+READ_BYTES = 4_000_000
 # What an array adds to an item: its type is counted already, its name is its number in decimal.
 _ITEM_OVERHEAD_BYTES = 8
 
@@ -36,6 +39,7 @@ class DocumentReader:
         self._client = client
         self._deadline_s = deadline_s
         self._session: AsyncIOMotorClientSession | None = None
+        self._document_bytes = 1  # on average, in the last reply
 
     @property
     def operation_time(self) -> Timestamp:
@@ -52,13 +56,27 @@ class DocumentReader:
         """
         session = await self._session_after(not_before)
         collection = source_collection(self._client, route)
-        for keys in query_chunks(key_groups):
-            # The `_id` index is in this order, so nothing is sorted.
-            cursor = collection.find_raw_batches(
-                {"_id": {"$in": keys}}, sort=[("_id", 1)], session=session, batch_size=batch_size
-            )
-            while (raw := await self._next_reply(cursor)) is not None:
-                yield await _decode(raw)
+        done = 0
+        while done < len(key_groups):
+            some = key_groups[done : done + max(1, READ_BYTES // self._document_bytes)]
+            done += len(some)
+            for keys in query_chunks(some):
+                # The `_id` index is in this order, so nothing is sorted.
+                cursor = collection.find_raw_batches(
+                    {"_id": {"$in": keys}}, sort=[("_id", 1)], session=session, batch_size=batch_size
+                )
+                while documents := await self._next_documents(cursor):
+                    yield documents
+                    del documents  # not one reply in memory while the next one comes
+
+    async def _next_documents(self, cursor: AsyncIterator[bytes]) -> list[dict[str, Any]]:
+        """The documents of the next reply that has any; none at the end."""
+        while (raw := await self._next_reply(cursor)) is not None:
+            documents = await _decode(raw)
+            if documents:
+                self._document_bytes = max(1, len(raw) // len(documents))
+                return documents
+        return []
 
     async def _next_reply(self, cursor: AsyncIterator[bytes]) -> bytes | None:
         try:

@@ -116,15 +116,8 @@ class Sync:
         groups = list(plan.keys_by_id.values())
         async with aclosing(batch.reader.read(self._route, groups, plan.not_before, len(groups))) as reading:
             async for documents in reading:
-                for document in documents:
-                    document_id = typesense_id(document["_id"])
-                    if document_id not in plan.keys_by_id:
-                        continue  # a collation finds others' keys too
-                    line = self._line(document_id, document, found, write)
-                    if line is not None:
-                        if write.is_full_for(line):
-                            await write.flush()
-                        write.add(document["_id"], line)
+                await self._write(documents, plan, found, write)
+                del documents  # not one reply in memory while the next one comes
         await write.flush()
         gone = [document_id for document_id in plan.keys_by_id if document_id not in found]
         await write.delete(gone)
@@ -133,6 +126,19 @@ class Sync:
         await self._resolve(plan, write.letters[len(plan.rejected) :])
         self._count(write, gone)
         return SyncResult(write.written, len(gone), len(write.letters))
+
+    async def _write(
+        self, documents: Sequence[Mapping[str, Any]], plan: _Wanted, found: dict[str, Key], write: "_Write"
+    ) -> None:
+        for document in documents:
+            document_id = typesense_id(document["_id"])
+            if document_id not in plan.keys_by_id:
+                continue  # a collation finds others' keys too
+            line = self._line(document_id, document, found, write)
+            if line is not None:
+                if write.is_full_for(line):
+                    await write.flush()
+                write.add(document["_id"], line)
 
     def _line(
         self, document_id: str, document: Mapping[str, Any], found: dict[str, Key], write: "_Write"

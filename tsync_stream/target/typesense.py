@@ -5,6 +5,7 @@ again); every line of an import's answer is looked at, since an import answers 2
 """
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -30,6 +31,8 @@ _SUCCESS = '{"success":true}'
 _IMPORT_PARAMETERS: DocumentImportParameters = {"action": "upsert", "dirty_values": "reject"}
 # A delete's filter travels in the request line.
 MAX_FILTER_BYTES = 16_000
+# Bodies of requests that wait for the garbage collector, which counts objects, not bytes.
+MAX_UNFREED_BYTES = 16_000_000
 BREAKER_FAILURES = 5
 BREAKER_PAUSE_S = 2
 
@@ -66,6 +69,7 @@ class TypesenseTarget:
             expected_exception=DependencyUnavailable,
         )
         self._stats_refused = False
+        self._unfreed_bytes = 0
         self._key_header = {"X-TYPESENSE-API-KEY": settings.api_key}
         self._http = httpx.AsyncClient(
             timeout=settings.connection_timeout_s,
@@ -136,12 +140,18 @@ class TypesenseTarget:
 
         Raises `DependencyUnavailable` (doubtful) too if a line failed for the server's reasons.
         """
+        body = b"\n".join(lines)
         async with self._deadline():
-            answer = await self._client.collections[collection].documents.import_(
-                b"\n".join(lines),
-                _IMPORT_PARAMETERS,
-            )
+            answer = await self._client.collections[collection].documents.import_(body, _IMPORT_PARAMETERS)
+        self._free_bodies(len(body))
         return read_import_answer(answer, len(lines))
+
+    def _free_bodies(self, sent_bytes: int) -> None:
+        """httpx leaves each request, with its body, in a cycle of references; they must not pile up until some day."""
+        self._unfreed_bytes += sent_bytes
+        if self._unfreed_bytes >= MAX_UNFREED_BYTES:
+            self._unfreed_bytes = 0
+            gc.collect(1)
 
     async def delete(self, collection: str, ids: Sequence[str], before_each: Callable[[], None] = lambda: None) -> None:
         """Delete documents by id; ids that are not there are no error. `before_each` is called before each request."""
