@@ -9,7 +9,6 @@ What stands before and behind the channels (the change feed, the reader, leases)
 """
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -27,6 +26,7 @@ from faust.app.base import BootStrategy
 from faust.web import Request, Response, View
 from faust.worker import Worker as FaustWorker
 
+from tsync_stream import process_memory
 from tsync_stream.commands import add_commands
 from tsync_stream.config import Settings, lines_for_exit, load_settings
 from tsync_stream.coordination.sharing import CAPTURE
@@ -94,13 +94,6 @@ def _on_command_line(option: str) -> bool:
     return False
 
 
-def _calm_garbage_collector() -> None:
-    """Batches are thousands of young containers without cycles: looking for cycles among them only costs time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-
-
 class TsyncApp(faust.App):
     """The Faust app of one replica. `replica` exists while the worker runs."""
 
@@ -156,7 +149,7 @@ class TsyncApp(faust.App):
     async def on_started(self) -> None:
         """The agents run: start feeding them. Without Kafka nobody else lets the channels flow."""
         self.flow_control.resume()
-        _calm_garbage_collector()
+        process_memory.tune()
         replica = Replica(self.settings, self._channels, self.health, self.metrics)
         self._replica = replica
         self._sync = Sync(replica.route, replica.target, replica.dead_letters, self.metrics, self.settings)
