@@ -71,7 +71,7 @@ class RedisStreams:
                 _, _, memory = await _answers(pipeline)
         left = memory["maxmemory"] - memory["used_memory"]
         if memory["maxmemory"] and left < entries * ENTRY_BYTES:
-            raise TierLost(f"{self.name} Redis: maxmemory leaves no room for the {entries} entries that wait")
+            raise TierLost(f"{self.name} Redis: maxmemory leaves no room for what waits")
 
     async def create(self, epoch: EpochRef, partitions: int, fence: int, token: Token) -> None:
         with self._translated():
