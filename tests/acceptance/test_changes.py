@@ -131,7 +131,7 @@ def test_nested_documents_change_without_leaving_anything_behind(source: Source,
     equal()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_mixed_load_ends_equal(source: Source, worker: Worker, equal: Equal) -> None:
     generator = random.Random(7)
     worker.start()

@@ -83,7 +83,7 @@ def test_a_stop_and_a_start_in_the_middle_lose_nothing(source: Source, worker: W
     equal()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_clean_stop_leaves_nothing_half_done(source: Source, worker: Worker, equal: Equal) -> None:
     worker.start()
     source.insert_many(listings(5000))
@@ -95,7 +95,7 @@ def test_a_clean_stop_leaves_nothing_half_done(source: Source, worker: Worker, e
     assert worker.metrics()["tsync_rechecks_synced_total"] == 0
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [21, 22, 23])
 def test_kill_9_at_any_moment_of_a_burst_loses_nothing(source: Source, worker: Worker, equal: Equal, seed: int) -> None:
     generator = random.Random(seed)
@@ -110,7 +110,7 @@ def test_kill_9_at_any_moment_of_a_burst_loses_nothing(source: Source, worker: W
     equal(timeout_s=90)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_kill_9_during_the_first_load_loses_nothing(source: Source, worker: Worker, equal: Equal) -> None:
     source.insert_many(listings(20_000))
     worker.start()
@@ -122,7 +122,7 @@ def test_kill_9_during_the_first_load_loses_nothing(source: Source, worker: Work
     equal(timeout_s=90)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_an_outage_of_typesense_is_waited_out(
     stack: EmbeddedStack, source: Source, worker: Worker, equal: Equal
 ) -> None:

@@ -149,7 +149,7 @@ def test_only_what_was_chosen_is_replayed(
     equal()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_replay_that_kill_9_interrupts_is_picked_up_and_finished(
     stack: EmbeddedStack, names: Names, source: Source, worker: Worker, state: State, equal: Equal
 ) -> None:
@@ -174,7 +174,7 @@ def test_a_replay_that_kill_9_interrupts_is_picked_up_and_finished(
     equal(timeout_s=60)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_replay_survives_the_loss_of_the_queue(
     stack: EmbeddedStack, names: Names, source: Source, worker: Worker, state: State, equal: Equal
 ) -> None:
@@ -193,7 +193,7 @@ def test_a_replay_survives_the_loss_of_the_queue(
     equal(timeout_s=60)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_replays_while_their_keys_change_do_no_harm(
     stack: EmbeddedStack, names: Names, source: Source, worker: Worker, state: State, equal: Equal
 ) -> None:
@@ -212,7 +212,7 @@ def test_replays_while_their_keys_change_do_no_harm(
     assert state.letters.count_documents({"replayed_by": {"$exists": True}}) >= 500
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_another_replica_finishes_a_replay_and_a_reconcile_beside_it(
     stack: EmbeddedStack, names: Names, source: Source, worker: Worker, state: State, equal: Equal, tmp_path: Path
 ) -> None:

@@ -230,8 +230,6 @@ FAULTS: list[Fault] = [
     kill_typesense,
     burst,
 ]
-# After these an old write may land over a newer one, until it is checked again.
-DOUBTFUL: list[Fault] = [freeze_a_replica, freeze_typesense, kill_typesense]
 
 
 def in_random_order(generator: random.Random) -> Iterator[Fault]:
@@ -257,8 +255,8 @@ def go_through(soak: Soak, fault: Fault, seed: int) -> Row:
         trial.wait_for_z(Z_TIMEOUT_S)
         row.recovery_s = time.monotonic() - over_s
         row.epochs = trial.pipeline()["epoch"] - epoch
-        stepped_back = trial.watcher.steps_back[steps:]
-        row.result = "held" if not stepped_back or fault in DOUBTFUL else f"M: {stepped_back[0]}"
+        unexcused = trial.unexcused_steps_back(steps)
+        row.result = f"M: {unexcused[0]}" if unexcused else "held"
     except Exception as error:  # noqa: BLE001 - the table is printed whatever happened
         traceback.print_exc()
         row.result = f"failed: {str(error)[:100]}"

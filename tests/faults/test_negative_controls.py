@@ -14,7 +14,7 @@ from tests.faults.support.scenarios import HOT, frozen_with_an_old_write
 from tests.faults.support.trial import Trial
 from tests.support.comparison import Difference, difference, wait_for
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
 
 

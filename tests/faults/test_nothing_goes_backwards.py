@@ -15,7 +15,7 @@ from tests.faults.support.trial import Trial
 from tests.support.comparison import wait_for
 from tests.support.worker import Worker
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
 
 
@@ -40,7 +40,6 @@ def test_replicas_are_frozen_for_two_or_three_lease_times(trial: Trial, seed: Se
 @pytest.mark.parametrize("tool", [altered.freeze_before_write, altered.die_after_write])
 def test_a_writer_freezes_between_its_check_and_its_write(trial: Trial, seed: Seed, tool: altered.Change) -> None:
     """The old write then lands over newer data, and nothing can stop it; a recheck mends it."""
-    trial.steps_back_expected = "a write that was checked before the lease ran out lands after it"
     trial.cluster.changed.append(tool.__name__)
     trial.cluster.settings["TYPESENSE_CONNECTION_TIMEOUT"] = "500ms"  # the last recheck comes after 26 of these
     with trial.prepared(f"7 {tool.__name__.replace('_', ' ')}", seed(207)):
@@ -51,7 +50,7 @@ def test_a_writer_freezes_between_its_check_and_its_write(trial: Trial, seed: Se
         wait_for(lambda: trial.watcher.steps_back != [], 20.0, f"the old write of {document_id} was not sent")
         trial.fault_is_over()
         trial.check(rechecked=True)
-    assert all(step.startswith(f"{document_id} ") for step in trial.watcher.steps_back)
+    assert {step.document_id for step in trial.watcher.steps_back} == {document_id}
 
 
 def test_a_capturing_replica_freezes_before_its_append_and_wakes_beside_its_successor(trial: Trial, seed: Seed) -> None:

@@ -16,7 +16,7 @@ from tests.support.listings import listings
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue import redis_scripts
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
 
 
@@ -58,7 +58,6 @@ def test_kill_9_of_the_capturing_replica_again_and_again(trial: Trial, seed: See
 
 def test_kill_9_of_random_replicas(trial: Trial, seed: Seed) -> None:
     """Typesense is slow, so that whoever dies has batches in hand: they have to be claimed."""
-    trial.steps_back_expected = "the request of a replica that died may land after its successor's"
     generator = random.Random(seed(105))
     with Proxy(trial.stack.typesense.port, seed(105)) as proxy:
         settings = {"TYPESENSE_PORT": str(proxy.port)}

@@ -11,7 +11,7 @@ from tests.support.listings import listings
 from tests.support.stack import typesense_client
 from tsync_stream.embedded import EmbeddedStack
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
 
 # Everything may go, and everything may be swept: the guard against that has tests of its own.

@@ -10,7 +10,7 @@ from tests.faults.support.trial import Trial
 from tests.support.comparison import actual_documents, wait_for
 from tests.support.listings import listings
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
 
 

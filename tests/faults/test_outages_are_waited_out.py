@@ -11,7 +11,7 @@ from tests.faults.support.trial import Trial
 from tests.support.comparison import wait_for
 from tsync_stream.embedded import RedisServer
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
 
 ANSWERS = {
@@ -60,7 +60,6 @@ def test_typesense_answers_with_an_error(trial: Trial, seed: Seed, status: str) 
 
 def test_typesense_is_frozen_and_requests_time_out(trial: Trial, seed: Seed) -> None:
     """What was sent before the time-out is carried out later, perhaps over newer data; the retry then mends it."""
-    trial.steps_back_expected = "a request that timed out may be carried out after its successor"
     with trial.under_load("24 Typesense times out", seed(425), replicas=2):
         for _ in range(2):
             trial.load.wait_for_operations(300)
@@ -115,7 +114,7 @@ def test_redis_takes_its_time_to_load(trial: Trial, seed: Seed) -> None:
     server = trial.stack.primary_redis
     with trial.under_load("15 Redis refuses: LOADING", seed(416), replicas=2):
         trial.load.wait_for_operations(600)
-        with damage.slow_loading(server, delay_us=30_000):
+        with damage.slow_loading(server):
             red(trial, "LOADING")
         green(trial)
         trial.load.wait_for_operations(100)

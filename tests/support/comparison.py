@@ -16,6 +16,9 @@ from tsync_stream.source.keys import BSON_OPTIONS, typesense_id
 from tsync_stream.target.mapping import MappingOptions, encode_line, map_document
 
 _EXPORT_TIMEOUT_S = 60.0
+_LOOK_INTERVAL_S = 0.05
+# A machine that runs several tests at once, on few processors, takes longer for everything.
+PATIENCE = 3.0
 
 
 @dataclass
@@ -85,9 +88,16 @@ def wait_until_equal(
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float, otherwise: Callable[[], str] | str) -> None:
-    """Look until the condition holds. Fails with `otherwise` after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
+    """Look until the condition holds. Fails with `otherwise` when it does not on a machine that is fast enough to do
+    in `timeout_s` what takes so long; who promises a time measures it.
+    """
+    deadline = time.monotonic() + PATIENCE * timeout_s
+    while True:
+        began_s = time.monotonic()
+        if condition():
+            return
+        now_s = time.monotonic()
+        if now_s > deadline:
             raise AssertionError(otherwise() if callable(otherwise) else otherwise)
-        time.sleep(0.05)
+        # To look takes a processor from what is looked at: at most half of the time.
+        time.sleep(max(_LOOK_INTERVAL_S, now_s - began_s))

@@ -242,19 +242,37 @@ def mend(server: RedisServer) -> None:
         mend_snapshots(server)
 
 
+# What a server that loads slowly has to load: a twentieth of a second each, which is longer than anybody looks away.
+_LOADING_KEYS = 600
+_KEY_LOAD_DELAY_US = 50_000
+
+
 @contextmanager
-def slow_loading(server: RedisServer, delay_us: int) -> Iterator[None]:
-    """kill -9 and a start that takes its time: LOADING. In the block it loads; at its end it is ready."""
-    arguments = ["--key-load-delay", str(delay_us), "--loading-process-events-interval-bytes", "1024"]
-    rewrite_aof(server)  # the delay is one per command of it, and it has those of all tests
+def slow_loading(server: RedisServer) -> Iterator[None]:
+    """kill -9 and a start that takes half a minute, but no longer than the block: LOADING. At its end it is ready."""
+    filler = [f"filler:{number}" for number in range(_LOADING_KEYS)]
+    with redis_client(server) as client:
+        client.mset(dict.fromkeys(filler, "x" * 1_024))  # it answers in between after so many bytes
+    rewrite_aof(server)  # else every command of all tests before would be delayed
     server.kill()
-    server.extra_arguments += arguments
+    delay = ["--key-load-delay", str(_KEY_LOAD_DELAY_US), "--loading-process-events-interval-bytes", "1024"]
+    server.extra_arguments += delay
     try:
         server.launch()
         yield
     finally:
-        del server.extra_arguments[-len(arguments) :]
+        del server.extra_arguments[-len(delay) :]
+        wait_for(lambda: _hurries(server), 60.0, f"{server.title} cannot be told to load faster")
         server.start()
+    with redis_client(server) as client:
+        client.unlink(*filler)
+
+
+def _hurries(server: RedisServer) -> bool:
+    try:
+        return bool(call(server, "CONFIG", "SET", "key-load-delay", 0))
+    except redis.ConnectionError:
+        return False
 
 
 def process_state(pid: int) -> str:

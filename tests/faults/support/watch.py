@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import orjson
@@ -33,6 +33,16 @@ _SHARE = 0.3
 HOT_IDS = 100
 
 
+class StepBack(NamedTuple):
+    """A document that stepped back, and how."""
+
+    document_id: str
+    how: str
+
+    def __str__(self) -> str:
+        return f"{self.document_id} {self.how}"
+
+
 class _View:
     """What was seen of each id on one way of asking: its newest version, and what it showed last (None: nothing)."""
 
@@ -40,15 +50,14 @@ class _View:
         self._newest: dict[str, int] = {}
         self._last: dict[str, int | None] = {}
 
-    def compare(self, found: dict[str, int], history: History) -> list[str]:
+    def compare(self, found: dict[str, int], history: History) -> list[StepBack]:
         """The steps back since the last look; one that lasts is one step."""
         steps = []
         for document_id, version in found.items():
             newest, last = self._newest.get(document_id, 0), self._last.get(document_id, version)
             if version < newest and version != last:
-                steps.append(
-                    f"{document_id} {'came back' if last is None else 'steps back'} as {version} after {newest}"
-                )
+                what = "came back" if last is None else "steps back"
+                steps.append(StepBack(document_id, f"{what} as {version} after {newest}"))
             self._newest[document_id] = max(version, newest)
             self._last[document_id] = version
         for document_id in self._last.keys() - found.keys():
@@ -56,7 +65,7 @@ class _View:
                 newest = self._newest[document_id]
                 deleted = history.first_delete_after(document_id, newest)
                 if deleted is None:
-                    steps.append(f"{document_id} vanished after {newest}")
+                    steps.append(StepBack(document_id, f"vanished after {newest}"))
                 self._newest[document_id] = newest if deleted is None else deleted
                 self._last[document_id] = None
         return steps
@@ -80,7 +89,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
         self._error: BaseException | None = None
         self.looks = 0
-        self.steps_back: list[str] = []
+        self.steps_back: list[StepBack] = []
 
     def start(self) -> None:
         """Begin to look."""
@@ -161,9 +170,9 @@ class Watcher:
         if now_s - self._exported_s < _EXPORT_INTERVAL_S:
             return None
         self._exported_s = now_s
-        answer = self._client.get(
-            f"{self._documents}/export", params={"include_fields": "id,version"}, timeout=_TIMEOUT_S
-        )
+        # Documents of others, which have no version, may be large.
+        parameters = {"include_fields": "id,version", "filter_by": "version:>0"}
+        answer = self._client.get(f"{self._documents}/export", params=parameters, timeout=_TIMEOUT_S)
         return _versions(orjson.loads(line) for line in answer.raise_for_status().content.splitlines() if line)
 
 
