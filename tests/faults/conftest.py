@@ -37,6 +37,7 @@ def trial(stack: EmbeddedStack, names: Names, tmp_path: Path, request: pytest.Fi
     """What a fault test works with; its row is in the report, and its seed is printed with a failure."""
     changed = [name for name in request.config.getoption("--fault-altered").split(",") if name]
     made = Trial(stack, names, tmp_path, changed=changed)
+    made.least_replicas = request.config.getoption("--fault-replicas")
     if changed:
         made.z_timeout_s = ALTERED_Z_TIMEOUT_S
     yield made

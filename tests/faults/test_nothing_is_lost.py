@@ -72,6 +72,7 @@ def test_kill_9_of_random_replicas(trial: Trial, seed: Seed) -> None:
 
 
 def test_one_replica_to_four_and_back(trial: Trial, seed: Seed) -> None:
+    trial.least_replicas = 1
     with trial.under_load("8 one replica to four and back", seed(108)):
         first = trial.cluster.replicas[0]
         added = trial.cluster.add(3)

@@ -57,11 +57,11 @@ def reconciles(trial: Trial) -> int:
 def test_the_oplog_rolls_over_during_a_stop(trial: Trial, seed: Seed) -> None:
     with trial.under_load("21 oplog rollover during a stop", seed(521)):
         trial.load.wait_for_operations(300)
-        replica = trial.cluster.replicas[0]
-        assert replica.stop() == 0
+        for replica in trial.cluster.replicas:
+            assert replica.stop() == 0
         trial.load.wait_for_operations(300)
         roll_the_oplog_over(trial)
-        replica.start()
+        trial.cluster.start(*trial.cluster.replicas)
         trial.load.wait_for_operations(100)
         wait_for(lambda: reconciles(trial) == 2, 30.0, "a position that is lost leads to no reconcile")
         trial.wait_until_reconciled()
@@ -95,8 +95,8 @@ def test_the_source_is_replaced_under_load(trial: Trial, seed: Seed, act: Callab
     with trial.under_load(name, seed(522), replicas=2, settings=SWEEPING):
         trial.load.wait_for_operations(400)
         before = reconciles(trial)
-        act(trial)
-        trial.load.history.everything_went(trial.load.next_version())
+        with trial.load.history.everything_goes(trial.load.next_version):
+            act(trial)
         trial.load.wait_for_operations(300)
         wait_for(lambda: reconciles(trial) > before, 30.0, "no reconcile begins")
         trial.wait_until_reconciled()

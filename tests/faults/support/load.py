@@ -8,10 +8,11 @@ Invariants:
 - A write whose outcome is unknown can not turn the source's own history around: it only replaces lower versions.
 """
 
+import itertools
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -40,10 +41,17 @@ class History:
     def __init__(self) -> None:
         self._deletes: dict[str, list[int]] = {}
         self._ends: list[int] = []
+        self._is_going = False
 
-    def everything_went(self, version: int) -> None:
-        """The collection was dropped or replaced just before this version."""
-        self._ends.append(version)
+    @contextmanager
+    def everything_goes(self, next_version: Callable[[], int]) -> Iterator[None]:
+        """In the block the collection is dropped or replaced, nobody knows when exactly."""
+        self._is_going = True
+        try:
+            yield
+        finally:
+            self._ends.append(next_version())
+            self._is_going = False
 
     def may_delete(self, document_id: str, version: int) -> None:
         """Called before the delete is sent: Typesense may show it before we have the reply."""
@@ -54,7 +62,9 @@ class History:
         self._deletes[document_id].remove(version)
 
     def first_delete_after(self, document_id: str, version: int) -> int | None:
-        """The version of the first delete that may have come after `version`."""
+        """The version of the first delete that may have come after `version`; `version` itself if one is going on."""
+        if self._is_going:
+            return version
         deletes = [*self._deletes.get(document_id, ()), *self._ends]
         return min((delete for delete in deletes if delete > version), default=None)
 
@@ -82,7 +92,7 @@ class Load:
         self._interval_s = 1 / rate
         self._keys = [make_key(number) for number in range(keys)]
         self._alive: set[int] = set()
-        self._version = 0
+        self._versions = itertools.count(1)
         self._stopping = threading.Event()
         self._going = threading.Event()
         self._resting = threading.Event()
@@ -151,9 +161,8 @@ class Load:
         self._alive.update(numbers)
 
     def next_version(self) -> int:
-        """A version that nobody else uses."""
-        self._version += 1
-        return self._version
+        """A version that nobody else uses, whichever thread asks."""
+        return next(self._versions)
 
     def _run(self) -> None:
         due_s = time.monotonic()

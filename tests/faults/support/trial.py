@@ -40,6 +40,7 @@ class Trial:
         self.row = Row("", 0)
         self.ignoring: frozenset[str] = frozenset()
         self.letters_expected = False
+        self.least_replicas = 1
         self.z_timeout_s = Z_TIMEOUT_S
         self.load: Load
         self.watcher: Watcher
@@ -93,10 +94,13 @@ class Trial:
     def under_load(
         self, fault: str, seed: int, *, replicas: int = 1, settings: Mapping[str, str] | None = None, **load: Any
     ) -> Iterator["Trial"]:
-        """The block is the fault: replicas, load and watcher run. At its end writes stop, then Z and M must hold."""
+        """The block is the fault: replicas, load and watcher run. At its end writes stop, then Z and M must hold.
+
+        `replicas` are enough for the fault; there are more if the command line asks for more.
+        """
         with self.prepared(fault, seed, **load):
             self.cluster.settings |= settings or {}
-            self.cluster.add(replicas)
+            self.cluster.add(max(replicas, self.least_replicas))
             self.cluster.wait_until_shared()
             self.wait_until_reconciled()
             with self.running():
