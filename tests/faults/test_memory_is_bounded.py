@@ -76,3 +76,24 @@ def test_large_documents_are_not_held_all_at_once(trial: Trial, seed: Seed) -> N
             trial.load.pause()
             trial.wait_for_z()
         assert memory.most - before < 150 * MB, f"{(memory.most - before) // MB} MB more"
+
+
+def test_a_full_queue_makes_capture_wait_and_health_says_so(trial: Trial, seed: Seed) -> None:
+    """More than MAX_BACKLOG entries are not queued: the oplog holds the rest."""
+    with trial.under_load("memory: MAX_BACKLOG", seed(603), settings={"MAX_BACKLOG": "1000"}):
+        trial.stack.typesense.freeze()
+        wait_for(lambda: "MAX_BACKLOG" in str(trial.cluster.capturing().health()), 30.0, "health does not say so")
+        wait_for(lambda: appended_during(trial, 50) == 0, 10.0, "capture does not wait")
+        trial.source.insert_many([{"_id": f"more {number}"} for number in range(2_000)])
+        assert appended_during(trial, 300) == 0, "capture does not wait"
+        assert "the oplog holds what is not synced for" in str(trial.cluster.capturing().health())
+        trial.stack.typesense.thaw()
+        wait_for(lambda: appended_during(trial, 50) > 0, 30.0, "capture does not go on")
+        assert trial.pipeline()["epoch"] == 1, "the queue was lost meanwhile, or taken for lost"
+
+
+def appended_during(trial: Trial, operations: int) -> float:
+    """How many entries are queued while so many operations are done."""
+    before = trial.cluster.total("tsync_entries_appended_total")
+    trial.load.wait_for_operations(operations)
+    return trial.cluster.total("tsync_entries_appended_total") - before
