@@ -41,10 +41,14 @@ class ConfigurationError(TsyncError):
 
 
 class DependencyUnavailable(TsyncError):
-    """A server is down, slow or busy. `doubtful`: a write to a queue or to Typesense may have been done."""
+    """A server is down, slow or busy. `doubtful`: a write to a queue or to Typesense may have been done.
 
-    def __init__(self, message: str, *, doubtful: bool = False) -> None:
+    `timed_out`: the server took the request, and may be at work on it still.
+    """
+
+    def __init__(self, message: str, *, doubtful: bool = False, timed_out: bool = False) -> None:
         self.doubtful = doubtful
+        self.timed_out = timed_out
         super().__init__(message)
 
 
@@ -152,7 +156,8 @@ def from_typesense(error: Exception) -> TsyncError:
     name = type(error).__name__
     if isinstance(error, TimeoutError | httpx.TransportError):
         refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-        return DependencyUnavailable(f"Typesense: {name}", doubtful=not refused)
+        timed_out = isinstance(error, TimeoutError | httpx.TimeoutException) and not refused
+        return DependencyUnavailable(f"Typesense: {name}", doubtful=not refused, timed_out=timed_out)
     if isinstance(error, typesense.exceptions.RequestUnauthorized | typesense.exceptions.RequestForbidden):
         return ConfigurationError(f"TYPESENSE_API_KEY: Typesense refuses it ({name})")
     if isinstance(error, typesense.exceptions.ObjectNotFound):

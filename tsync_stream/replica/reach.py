@@ -10,17 +10,19 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from tsync_stream import clock
 from tsync_stream.errors import TsyncError
+from tsync_stream.wake import Wake
 
 LOOK_INTERVAL_S = 1.0
 LOOK_DEADLINE_S = 1.0
 
 
 class Reach:
-    """`looks` are calls that return if a server answers, by the server's name."""
+    """`looks` are calls that return if a server answers, by the server's name. `wake` rings when one does so again."""
 
-    def __init__(self, looks: Mapping[str, Callable[[], Awaitable[object]]], patience_s: float) -> None:
+    def __init__(self, looks: Mapping[str, Callable[[], Awaitable[object]]], patience_s: float, wake: Wake) -> None:
         self._looks = looks
         self._patience_s = patience_s
+        self._wake = wake
         self._answered_s = dict.fromkeys(looks, clock.now_s())
         self._failed_s = dict.fromkeys(looks, clock.now_s())
 
@@ -45,4 +47,6 @@ class Reach:
         except (TsyncError, TimeoutError):
             self._failed_s[name] = clock.now_s()
         else:
+            if self._failed_s[name] > self._answered_s[name]:
+                self._wake.ring()
             self._answered_s[name] = clock.now_s()

@@ -98,10 +98,9 @@ class Replica:
         self.positions = PositionStore(database)
         redis = (RedisStreams(settings.primary_redis), RedisStreams(settings.backup_redis))
         self.tiers: dict[str, Tier] = {tier.name: tier for tier in (*redis, MongoFallback(database))}
-        self._reach = Reach(
-            {"typesense": self.target.ping, **{tier.name: tier.ping for tier in redis}}, settings.lease_ttl_s
-        )
         self._wake = Wake()
+        looks = {"typesense": self.target.ping, **{tier.name: tier.ping for tier in redis}}
+        self._reach = Reach(looks, settings.lease_ttl_s, self._wake)
         self._epochs = EpochWatch(self.positions, self._wake)
         self.leases = LeaseKeeper(
             database,

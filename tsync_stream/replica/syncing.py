@@ -38,7 +38,7 @@ class Syncing:
         self._reader = reader
         self._doubts = doubts
         self._may_go_on = may_go_on
-        self._backoff = Backoff(tools.backoff_s, tools.wake)
+        self._backoff = Backoff(tools.backoff_s, tools.wake, busy_s=tools.deadline_s)
 
     async def sync(self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int]) -> list[tuple[int, Entry]]:
         """Have the entries synced; returns those whose write is doubtful.
@@ -58,7 +58,7 @@ class Syncing:
                     size = max(1, len(piece) // 2)
                 self._show_failure(error.cause)
                 self._tools.metrics.batches_retried.inc()
-                await self._give_up_or_pause(entries, fences, doubtful=doubtful)
+                await self._give_up_or_pause(entries, fences, doubtful=doubtful, cause=error.cause)
             else:
                 self._show_success()
                 doubtful = doubtful or result.doubtful
@@ -70,10 +70,10 @@ class Syncing:
         return [item for item in entries if item[0] in lost]
 
     async def _give_up_or_pause(
-        self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int], *, doubtful: bool
+        self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int], *, doubtful: bool, cause: TsyncError
     ) -> None:
         if self._may_go_on(fences):
-            await self._backoff.pause()
+            await self._backoff.pause(busy=isinstance(cause, DependencyUnavailable) and cause.timed_out)
             return
         if doubtful:
             await self._tools.rechecks.add(entries)

@@ -210,8 +210,9 @@ class _Write:
         """Send what is there."""
         if not self._lines:
             return
-        self._check_lease()
-        rejections = await self._target.import_lines(self._route.target, self._lines)
+        async with self._target.turns.one():
+            self._check_lease()
+            rejections = await self._target.import_lines(self._route.target, self._lines)
         for rejection in rejections:
             self.reject(self._keys[rejection.line], f"rejected by Typesense ({rejection.code})", rejection.error)
         self.written += len(self._lines) - len(rejections)
@@ -219,7 +220,9 @@ class _Write:
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Delete what the source no longer has."""
-        await self._target.delete(self._route.target, ids, before_each=self._check_lease)
+        if ids:
+            async with self._target.turns.one():
+                await self._target.delete(self._route.target, ids, before_each=self._check_lease)
 
 
 def sync_agent(sync: Callable[[], Sync]) -> Callable[[StreamT[SyncBatch]], Awaitable[None]]:

@@ -24,6 +24,7 @@ from typesense.types.document import DocumentImportParameters
 
 from tsync_stream.config import TypesenseSettings
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, DocumentRejected, from_typesense
+from tsync_stream.target.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class TypesenseTarget:
             recovery_timeout=BREAKER_PAUSE_S,
             expected_exception=DependencyUnavailable,
         )
+        self.turns = Turns(2 * settings.connection_timeout_s)
         self._stats_refused = False
         self._unfreed_bytes = 0
         self._key_header = {"X-TYPESENSE-API-KEY": settings.api_key}
