@@ -17,6 +17,7 @@ PYTHON ?= python3.13 python3.12 python3.11 python3
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 SOAK_SECONDS ?= 1800
+FAULT_SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 
 # Tests wait for servers more than they work: three at a time. One at a time: make test PARALLEL=
 PARALLEL := -n 3 --dist worksteal
@@ -25,11 +26,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start hundreds of workers: with bytecode that is kept, each start takes a second; without it, five.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test soak lint unit format install lock clean always
+.PHONY: help demo test faults soak lint unit format install lock clean always
 
 help:
 	@echo "make demo     set up, then run the whole pipeline with live sample listings, until Ctrl-C (DEMO_SECONDS=20: for so long)"
 	@echo "make test     set up, then run every check and every test"
+	@echo "make faults   set up, then the fault suite with three replicas, once for each of FAULT_SEEDS='1 2 3 4 5 6 7 8 9 10'"
 	@echo "make soak     set up, then real faults in random order under load, for SOAK_SECONDS=1800 (SOAK_FLAGS='--seed 7')"
 	@echo "make lint     ruff, mypy and import-linter alone"
 	@echo "make unit     the fast tests alone: no servers"
@@ -43,6 +45,12 @@ demo: install
 test: lint
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS)
+
+faults: install
+	@for seed in $(FAULT_SEEDS); do \
+		echo "==> seed $$seed"; \
+		$(BIN)/python -m pytest tests/faults $(PARALLEL) --fault-replicas 3 --fault-seed $$seed $(PYTEST_FLAGS) || exit 1; \
+	done
 
 soak: install
 	@$(BIN)/python -m tests.faults.soak --seconds $(SOAK_SECONDS) $(SOAK_FLAGS)
