@@ -159,7 +159,7 @@ async def synced(batch: SyncBatch) -> None:
 class Bench:
     """A lane for partitions 0 and 1 and all that it uses. `sync` is what the agent does with a batch."""
 
-    def __init__(self, batch_size: int = 10) -> None:
+    def __init__(self, batch_size: int = 10, deadline_s: float = DEADLINE_S) -> None:
         self.events: list[tuple[Any, ...]] = []
         self.tier = MemoryTier(self.events)
         self.leases = MemoryLeases()
@@ -180,7 +180,7 @@ class Bench:
             batch_size=batch_size,
             buffer_size=1000,
             wait_s=0.0,
-            deadline_s=DEADLINE_S,
+            deadline_s=deadline_s,
             backoff_s=0.0001,
         )
         self.lane = Lane("lane 0", tools, [0, 1], cast("Any", None))

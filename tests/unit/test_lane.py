@@ -24,13 +24,18 @@ def numbered(*numbers: int) -> list[QueuedEntry]:
     return [QueuedEntry(f"{number}-1".encode(), number, entry(number)) for number in numbers]
 
 
-@pytest.fixture
-def bench() -> Bench:
+def owning(deadline_s: float = DEADLINE_S) -> Bench:
     """A lane whose replica took both partitions over from one that stopped cleanly."""
-    chosen = Bench()
+    chosen = Bench(deadline_s=deadline_s)
     for partition in (0, 1):
         chosen.leases.give(partition, 7)
     return chosen
+
+
+@pytest.fixture
+def bench() -> Bench:
+    """The same, with the usual deadline."""
+    return owning()
 
 
 # Contiguous numbers
@@ -404,9 +409,10 @@ async def test_a_batch_stays_whole_while_nothing_answers(bench: Bench) -> None:
 
 
 async def test_an_agent_without_a_sign_of_life_loses_its_batch_and_sends_nothing_more(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(syncing, "SILENCE_S", 0.05)
+    bench = owning(deadline_s=0.001)
     lost: list[SyncBatch] = []
 
     async def silent_once(batch: SyncBatch) -> None:
@@ -420,13 +426,27 @@ async def test_an_agent_without_a_sign_of_life_loses_its_batch_and_sends_nothing
     assert lost[0].result.cancelled()
 
 
-async def test_an_agent_that_gives_signs_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_agent_that_gives_signs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(syncing, "SILENCE_S", 0.05)
+    bench = owning(deadline_s=0.001)
 
     async def slow(batch: SyncBatch) -> None:
         for _ in range(20):
             assert batch.lease_left_s() > 0
             await asyncio.sleep(0.01)
+        await synced(batch)
+
+    bench.sync = slow
+    bench.tier.put(0, "a")
+    assert await bench.steps() == [("sync", ["a"]), ("ack", 0, [1])]
+
+
+async def test_an_agent_may_be_silent_as_long_as_a_request_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syncing, "SILENCE_S", 0.01)
+    bench = owning(deadline_s=1.0)
+
+    async def slow(batch: SyncBatch) -> None:
+        await asyncio.sleep(0.1)
         await synced(batch)
 
     bench.sync = slow

@@ -18,8 +18,10 @@ from tsync_stream.replica.doubts import Doubts
 from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.source.documents import DocumentReader
 
-# An agent gives a sign before every request. A request ends by its deadline, and reading the documents soon.
+# An agent gives a sign before every request, when its turn has come. A request ends by its deadline, a wait for a turn
+# by twice that, and reading the documents soon.
 SILENCE_S = 60.0
+SILENCE_IN_DEADLINES = 4
 
 
 class Syncing:
@@ -38,6 +40,7 @@ class Syncing:
         self._reader = reader
         self._doubts = doubts
         self._may_go_on = may_go_on
+        self._silence_s = max(SILENCE_S, SILENCE_IN_DEADLINES * tools.deadline_s)
         self._backoff = Backoff(tools.backoff_s, tools.wake, busy_s=tools.deadline_s)
 
     async def sync(self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int]) -> list[tuple[int, Entry]]:
@@ -93,15 +96,15 @@ class Syncing:
 
         batch = SyncBatch(self._reader, entries, leases.operation_time, lease_left_s, result)
         try:
-            async with asyncio.timeout(SILENCE_S):
+            async with asyncio.timeout(self._silence_s):
                 await self._tools.send(batch)
         except TimeoutError:
             raise SyncFailed(DependencyUnavailable("no sync agent takes a batch"), doubtful=False) from None
         while True:
-            done, _ = await asyncio.wait({result}, timeout=SILENCE_S)
+            done, _ = await asyncio.wait({result}, timeout=self._silence_s)
             if done:
                 return result.result()
-            if clock.now_s() - sign_s >= SILENCE_S:
+            if clock.now_s() - sign_s >= self._silence_s:
                 given_up = True
                 result.cancel()
                 raise SyncFailed(DependencyUnavailable("the sync agent gives no sign of life"), doubtful=True)
