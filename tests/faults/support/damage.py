@@ -233,6 +233,10 @@ def mend(server: RedisServer) -> None:
             change_password_back(server)
         except redis.BusyLoadingError:
             pass
+        except redis.ResponseError as error:
+            if not str(error).startswith("MISCONF"):  # said to a PING, too
+                raise
+            return True
         return False
 
     wait_for(answers, 60.0, f"{server.title} does not answer")
