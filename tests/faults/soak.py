@@ -128,10 +128,12 @@ def cut_the_aof(soak: Soak) -> None:
 
 
 def damage_the_queue(soak: Soak) -> None:
-    """FLUSHALL, XTRIM, a group or a stream gone, under a backlog."""
-    acts = [damage.flush, damage.trim, damage.destroy_groups, damage.delete_one_stream]
+    """FLUSHALL, XTRIM, a group or a stream gone, under a backlog; of the queue in MongoDB all entries."""
+    act = soak.generator.choice([damage.flush, damage.trim, damage.destroy_groups, damage.delete_one_stream])
     with damage.backlog(soak.trial):
-        soak.generator.choice(acts)(soak.trial)
+        if damage.queue_server(soak.trial) is None:
+            act = damage.flush
+        act(soak.trial)
 
 
 def freeze_redis(soak: Soak) -> None:

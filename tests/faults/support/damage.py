@@ -13,6 +13,7 @@ from tests.faults.support.trial import Trial
 from tests.support.comparison import wait_for
 from tests.support.stack import redis_client, typesense_client
 from tsync_stream.embedded import RedisServer, Server
+from tsync_stream.state import FALLBACK_QUEUE
 
 GROUP = "tsync"
 
@@ -29,7 +30,7 @@ def backlog(trial: Trial, entries: int = 300) -> Iterator[None]:
         wait_for(
             lambda: trial.cluster.total("tsync_entries_appended_total") >= before + entries, 60.0, "no backlog grows"
         )
-        wait_for(lambda: waiting(trial) >= entries / 2, 20.0, "the backlog is not in the queue")
+        wait_for(lambda: trial.cluster.backlog() >= entries / 2, 20.0, "the backlog is not in the queue")
         wait_until_captured(trial)
         yield
     finally:
@@ -42,17 +43,25 @@ def wait_until_captured(trial: Trial) -> None:
     wait_for(lambda: trial.pipeline()["captured"] != before, 30.0, "the captured position stands still")
 
 
+def queue_server(trial: Trial) -> RedisServer | None:
+    """The Redis that is the queue now; None while MongoDB is."""
+    redis_servers = {"primary": trial.stack.primary_redis, "backup": trial.stack.backup_redis}
+    return redis_servers.get(trial.pipeline()["tier"])
+
+
 def streams(trial: Trial) -> list[str]:
-    """The names of the current epoch's streams on the primary Redis."""
-    pipeline = trial.pipeline()
+    """The names of the current epoch's streams; none while MongoDB is the queue."""
+    server, pipeline = queue_server(trial), trial.pipeline()
+    if server is None:
+        return []
     part = f"{{{pipeline['deployment']}:{pipeline['epoch']}.{pipeline['nonce']}:"
-    with redis_client(trial.stack.primary_redis) as client:
-        names = client.scan_iter(match=f"{trial.names.primary_queue_key}:*", count=1000)
+    with redis_client(server) as client:
+        names = client.scan_iter(match=f"{trial.names.token}*", count=1000)
         return sorted(name for name in names if part in name and name.endswith("}"))
 
 
 def waiting(trial: Trial) -> int:
-    """How many entries are in the current epoch's streams."""
+    """How many entries are in the current epoch's streams, which are on the primary Redis."""
     with redis_client(trial.stack.primary_redis) as client:
         return sum(int(client.xlen(name)) for name in streams(trial))
 
@@ -78,27 +87,37 @@ def call(server: RedisServer, *command: str | bytes | int) -> Any:
         return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
 
+def command_queue(trial: Trial, *command: str | bytes | int) -> Any:
+    """One command of the Redis that is the queue now."""
+    server = queue_server(trial)
+    assert server is not None, "MongoDB is the queue"
+    return call(server, *command)
+
+
 def flush(trial: Trial) -> None:
-    """FLUSHALL."""
-    call(trial.stack.primary_redis, "FLUSHALL")
+    """FLUSHALL; of the queue in MongoDB every entry."""
+    if queue_server(trial) is None:
+        trial.state[FALLBACK_QUEUE].delete_many({})
+    else:
+        command_queue(trial, "FLUSHALL")
 
 
 def trim(trial: Trial) -> None:
     """Every stream loses its older half, read or not."""
     for name in streams(trial):
-        length = call(trial.stack.primary_redis, "XLEN", name)
-        call(trial.stack.primary_redis, "XTRIM", name, "MAXLEN", length // 2)
+        length = command_queue(trial, "XLEN", name)
+        command_queue(trial, "XTRIM", name, "MAXLEN", length // 2)
 
 
 def destroy_groups(trial: Trial) -> None:
     """Nobody remembers any more what was read."""
     for name in streams(trial):
-        call(trial.stack.primary_redis, "XGROUP", "DESTROY", name, GROUP)
+        command_queue(trial, "XGROUP", "DESTROY", name, GROUP)
 
 
 def delete_one_stream(trial: Trial) -> None:
     """As an eviction would."""
-    call(trial.stack.primary_redis, "DEL", streams(trial)[0])
+    command_queue(trial, "DEL", streams(trial)[0])
 
 
 def restart_killed(server: Server) -> None:
