@@ -1,0 +1,131 @@
+"""The side-by-side benchmark: every scenario with every contender, in turn, each on fresh servers of its own.
+
+    python -m bench [--quick] [--only SCENARIO ...] [--contender NAME ...] [--backlog DOCUMENTS] [--report DIRECTORY]
+
+Invariants: an interruption ends every process that was started, and what was measured so far is still reported; a
+contender that fails stops no other. The exit code is 0 if nothing went wrong with tsync-stream; whether it is as fast
+as it should be is printed, and changes nothing about it.
+"""
+
+import argparse
+import os
+import platform
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from bench import report
+from bench.contenders import CONTENDERS, Tsync
+from bench.goals import verdicts
+from bench.results import Result, Results
+from bench.running import Scenario, Sizes, execute
+from bench.scenarios import SCENARIOS
+from tsync_stream.setting_table import BUFFER, PIPELINE
+
+EXIT_WRONG = 1
+EXIT_INTERRUPTED = 130
+_REPORT = Path("build/bench")
+_GIGABYTE = 1 << 30
+
+
+def main() -> int:
+    """Measure, then report. Returns the exit code."""
+    options = _options()
+    sizes = Sizes.quick() if options.quick else Sizes()
+    if options.backlog:
+        sizes = replace(sizes, backlog=options.backlog)
+    results: list[Result] = []
+    began_s, interrupted = time.monotonic(), False
+    try:
+        with _signals_interrupt():
+            for scenario, contender in _pairs(options.only, options.contender):
+                results.append(execute(scenario, contender, sizes))
+                print(report.progress_line(results[-1]), flush=True)
+    except KeyboardInterrupt:
+        interrupted = True
+        print("==> Interrupted; every process has ended", flush=True)
+    facts = _facts(results, time.monotonic() - began_s)
+    if options.quick:
+        facts["sizes"] = "tiny, so the figures mean nothing"
+    if interrupted:
+        facts["the run"] = "was interrupted"
+    _report(options.report, facts, Results(results))
+    if interrupted:
+        return EXIT_INTERRUPTED
+    return 0 if all(result.good for result in results if result.contender == Tsync.name) else EXIT_WRONG
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it work? The figures mean nothing then")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}; latency: all of these"
+    )
+    parser.add_argument("--contender", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="NAME")
+    parser.add_argument("--backlog", type=int, metavar="DOCUMENTS", help="so many in the backlog, not 100,000")
+    parser.add_argument("--report", type=Path, default=_REPORT, metavar="DIRECTORY", help=f"default: {_REPORT}")
+    options = parser.parse_args()
+    unknown = [name for name in options.only if not any(_is_meant(scenario, [name]) for scenario in SCENARIOS)]
+    if unknown:
+        parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    return options
+
+
+def _is_meant(scenario: str, chosen: Sequence[str]) -> bool:
+    return not chosen or any(scenario == name or scenario.startswith(f"{name}-") for name in chosen)
+
+
+def _pairs(only: Sequence[str], contenders: Sequence[str]) -> Iterator[tuple[Scenario, str]]:
+    for name, scenario in SCENARIOS.items():
+        if _is_meant(name, only):
+            yield from ((scenario, contender) for contender in scenario.contenders if contender in contenders)
+
+
+def _facts(results: Sequence[Result], seconds: float) -> dict[str, Any]:
+    """What has to be known about a run to compare it with another one."""
+    changed = {each.name: os.environ[each.name] for each in (*BUFFER, *PIPELINE) if each.name in os.environ}
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "system": f"{platform.system()} {platform.machine()}",
+        "Python": platform.python_version(),
+        "processors": os.cpu_count(),
+        "memory GB": round(psutil.virtual_memory().total / _GIGABYTE),
+        "servers": next((each.servers for each in results if each.servers), ""),
+        "minutes": round(seconds / 60, 1),
+        "settings other than the default": ", ".join(f"{name}={value}" for name, value in changed.items()) or "none",
+    }
+
+
+def _report(directory: Path, facts: dict[str, Any], results: Results) -> None:
+    found = verdicts(results)
+    report.write(directory, facts, results, found)
+    print("\n" + "\n".join(line for table in report.tables(results, found) for line in table.plain()))
+    print(f"{', '.join(f'{name}: {value}' for name, value in facts.items())}")
+    print(f"Written to {directory}: results.json, results.md and the plots")
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """The first signal interrupts what is going on; further ones leave the stopping alone, which is bounded."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in numbers:
+        signal.signal(each, interrupt)
+    yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

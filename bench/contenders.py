@@ -1,0 +1,204 @@
+"""Who is measured: the ceiling, two scripts, and tsync-stream. Each one runs in a process of its own.
+
+Invariant: what was launched is gone after `end`, also if it never came to work.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import httpx
+
+from bench.measuring import wait_until
+from bench.process import EndedError, Process
+from bench.surroundings import Surroundings
+from tests.support.stack import mongo_client
+from tests.support.worker import Worker
+
+_FOLLOW_S = 90.0
+_LOG_TAIL = 5_000
+
+
+class Contender(ABC):
+    """One of those who bring documents to Typesense, in surroundings of its own."""
+
+    name: ClassVar[str]
+    # It shows what MongoDB holds, so both sides are compared in the end.
+    follows: ClassVar[bool] = True
+    # It is so slow that a smaller share of the changes is enough to measure it.
+    share: ClassVar[float] = 1.0
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+
+    def start(self) -> None:
+        """Start it, and wait until it follows the changes."""
+        self.launch()
+        self.wait_until_following()
+
+    @property
+    @abstractmethod
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Start it and return at once; a second time, too, after `stop`."""
+
+    @abstractmethod
+    def wait_until_following(self) -> None:
+        """Wait until what is written from now on is seen by it."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise `EndedError` if it has ended by itself."""
+
+    @abstractmethod
+    def log_tail(self) -> str:
+        """The last lines of what it has logged."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop it as one should: it can go on where it was."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """End it at once, whatever it does."""
+
+
+class Peer(Contender):
+    """A script of `bench/peers`; its Typesense collection is made for it."""
+
+    module: ClassVar[str]
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings)
+        surroundings.create_collection()
+        self._process = Process(self.module, self._arguments(), surroundings.environment, surroundings.directory)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._process.pid
+
+    def launch(self) -> None:
+        """Start it and return at once."""
+        self._process.launch()
+
+    def wait_until_following(self) -> None:
+        """Wait until it says so."""
+        self._process.wait_until_ready()
+
+    def check(self) -> None:
+        """Raise `EndedError` if it has ended by itself."""
+        self._process.running_pid()
+
+    def log_tail(self) -> str:
+        """The last lines of what it has logged."""
+        return self._process.log_tail()
+
+    def stop(self) -> None:
+        """As a script is stopped: it is killed, and goes on from the position that it saved last, if any."""
+        self._process.end()
+
+    def end(self) -> None:
+        """End it at once."""
+        self._process.end()
+
+    def _arguments(self) -> list[str]:
+        return []
+
+
+class Raw(Peer):
+    """The ceiling. It does not follow: `prepare` documents, then `go`."""
+
+    name = "raw"
+    follows = False
+    module = "bench.peers.raw"
+
+    def prepare(self, count: int, size_bytes: int) -> None:
+        """Have it make its documents, and return when they are made."""
+        arguments = [str(count), str(size_bytes)]
+        surroundings = self._surroundings
+        self._process = Process(self.module, arguments, surroundings.environment, surroundings.directory)
+        self.start()
+
+    def go(self) -> None:
+        """Let it import; returns at once."""
+        self._process.go()
+
+
+class Guide(Peer):
+    """One request a change."""
+
+    name = "guide"
+    module = "bench.peers.guide"
+    share = 0.1
+
+
+class Batching(Peer):
+    """Batches of 1,000 changes, a position in a file."""
+
+    name = "batching"
+    module = "bench.peers.batching"
+
+    def _arguments(self) -> list[str]:
+        return [str(self._surroundings.directory / "token.json")]
+
+
+class Tsync(Contender):
+    """tsync-stream itself: the worker that a user starts, with its default settings."""
+
+    name = "tsync"
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        super().__init__(surroundings)
+        self._worker = Worker(surroundings.stack, surroundings.names, surroundings.directory)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        return self._worker.pid if self._worker.running else None
+
+    def launch(self) -> None:
+        """Start it and return at once."""
+        self._worker.launch()
+
+    def wait_until_following(self) -> None:
+        """Wait until it captures, and the reconcile of its first start is done."""
+        self._worker.wait_until_started()
+        self._worker.wait_until_capturing()
+        wait_until(self._reconciled, _FOLLOW_S, "the reconcile of the first start is not done", check=self.check)
+
+    def check(self) -> None:
+        """Raise `EndedError` if it has ended by itself."""
+        if not self._worker.running:
+            raise EndedError("the worker has ended")
+
+    def log_tail(self) -> str:
+        """The last lines of what it has logged."""
+        return self._worker.log()[-_LOG_TAIL:] if self._worker.log_path.exists() else ""
+
+    def stop(self) -> None:
+        """SIGTERM, and wait for the end."""
+        self._worker.stop()
+
+    def end(self) -> None:
+        """SIGKILL."""
+        if self._worker.running:
+            self._worker.kill()
+
+    def metric(self, name: str) -> float:
+        """A metric, summed over its labels; 0 while the worker does not answer."""
+        try:
+            metrics = self._worker.metrics()
+        except httpx.HTTPError:
+            return 0.0
+        return sum(value for key, value in metrics.items() if key.partition("{")[0] == name)
+
+    def _reconciled(self) -> bool:
+        with mongo_client(self._surroundings.stack) as client:
+            pipeline = client[self._surroundings.names.state_database]["pipeline"].find_one({"_id": "pipeline"})
+        return pipeline is not None and pipeline["reconcile"] is None
+
+
+CONTENDERS: dict[str, type[Contender]] = {kind.name: kind for kind in (Raw, Guide, Batching, Tsync)}

@@ -1,0 +1,88 @@
+"""What a run costs: CPU time of every process, and the most memory of one; and waiting as exactly as it needs to be."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+import psutil
+
+_MEMORY_INTERVAL_S = 0.1
+# Rarely enough to cost Typesense little, often enough to be one percent of a run of seconds.
+LOOK_INTERVAL_S = 0.025
+
+
+class TookTooLongError(Exception):
+    """What was waited for did not come."""
+
+
+def wait_until(
+    condition: Callable[[], bool],
+    timeout_s: float,
+    otherwise: str,
+    *,
+    check: Callable[[], None] = lambda: None,
+    interval_s: float = LOOK_INTERVAL_S,
+) -> None:
+    """Look until the condition holds; raises `TookTooLongError`, or what `check` raises at one of the looks."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        check()
+        if time.monotonic() > deadline_s:
+            raise TookTooLongError(f"{otherwise} within {timeout_s:.0f} s")
+        time.sleep(interval_s)
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far, its own and the system's for it."""
+    used = psutil.Process(pid).cpu_times()
+    return used.user + used.system
+
+
+class CpuMeter:
+    """CPU time of processes, by their names, since the meter was made. `writer` is this one, unless it is given."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._pids = {"writer": os.getpid(), **pids}
+        self._before = {name: cpu_s(pid) for name, pid in self._pids.items()}
+        self._began_s = time.monotonic()
+
+    def per_change_us(self, changes: int) -> dict[str, float]:
+        """Microseconds a change, of each process."""
+        return {name: used_s / max(1, changes) * 1e6 for name, used_s in self._used_s().items()}
+
+    def shares_percent(self) -> dict[str, float]:
+        """Percent of one processor, of each process."""
+        passed_s = time.monotonic() - self._began_s
+        return {name: used_s / passed_s * 100 for name, used_s in self._used_s().items()}
+
+    def _used_s(self) -> dict[str, float]:
+        return {name: cpu_s(pid) - self._before[name] for name, pid in self._pids.items()}
+
+
+class PeakMemory:
+    """The most resident memory of a process, looked at ten times a second. `pid` may name another one after a while."""
+
+    def __init__(self, pid: Callable[[], int | None]) -> None:
+        self._pid = pid
+        self._stopping = threading.Event()
+        self.peak_bytes = 0
+
+    @contextmanager
+    def watched(self) -> Iterator["PeakMemory"]:
+        """Look as long as the block runs."""
+        thread = threading.Thread(target=self._run, name="memory", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stopping.set()
+            thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(_MEMORY_INTERVAL_S):
+            pid = self._pid()
+            if pid is not None:
+                with suppress(psutil.NoSuchProcess):  # it ended between the question and the look
+                    self.peak_bytes = max(self.peak_bytes, psutil.Process(pid).memory_info().rss)

@@ -1,0 +1,93 @@
+"""What a calm load shows: latency at a fixed rate, the cost of being idle, and the pause that a dead Redis makes."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from bench.latency import Eye, Watch, percentiles_ms
+from bench.pacing import MOST_COMMANDS_PER_S
+from bench.process import Process
+from bench.results import Result
+from bench.running import Run
+
+# The names of figures.
+RECOVERY = "s from the kill until changes arrive again"
+SLOWEST = "s of the slowest change"
+
+_SAMPLES_PER_S = 12.5
+# For writes that come late because the machine has too much to do, and for changes that do.
+_LATE_S = 60.0
+# After a start there is some work that is done once only.
+_SETTLE_S = 3.0
+_FAIL_OVER_RATE_PER_S = 50
+_FAIL_OVER_LOAD_S = 15.0
+_KILL_AFTER_S = 3.0
+
+
+def latency(run: Run, rate_per_s: int) -> Result:
+    """Some of the documents of a steady load are timed. The CPU time of all processes is that of the same seconds."""
+    run.begin()
+    seconds = run.sizes.latency_s
+    sample_every = max(1, round(min(rate_per_s, MOST_COMMANDS_PER_S) / _SAMPLES_PER_S))
+    with _paced(run, rate_per_s, seconds, sample_every) as (process, watch):
+        meter = run.meter(writer=process.running_pid())
+        process.go()
+        written = watch.until_written(seconds + _LATE_S)
+        cpu_us, cpu_percent = meter.per_change_us(written.documents), meter.shares_percent()
+        unseen = watch.until_seen(_LATE_S)
+    run.contender.check()
+    figures = {"written, a second": written.documents / written.seconds, "samples": float(len(watch.sightings))}
+    if unseen:
+        figures["samples never seen"] = unseen
+    return Result(latency_ms=percentiles_ms(watch.sightings), cpu_us=cpu_us, cpu_percent=cpu_percent, figures=figures)
+
+
+def idle(run: Run) -> Result:
+    """Nothing changes."""
+    run.begin()
+    time.sleep(_SETTLE_S)
+    meter = run.meter()
+    time.sleep(run.sizes.idle_s)
+    return Result(cpu_percent=meter.shares_percent())
+
+
+def fail_over(run: Run) -> Result:
+    """The primary Redis is killed under a light load: until the first change from after it is visible."""
+    run.begin()
+    killed_s: list[float] = []
+
+    def kill() -> None:
+        killed_s.append(time.monotonic())
+        run.surroundings.stack.primary_redis.kill()
+
+    killing = threading.Timer(_KILL_AFTER_S, kill)
+    with _paced(run, _FAIL_OVER_RATE_PER_S, _FAIL_OVER_LOAD_S, sample_every=1) as (process, watch):
+        process.go()
+        killing.start()
+        try:
+            watch.until_written(_FAIL_OVER_LOAD_S + _LATE_S)
+            unseen = watch.until_seen(_LATE_S)
+        finally:
+            killing.cancel()
+            killing.join()
+    if unseen:
+        raise TimeoutError(f"{unseen} changes were not seen within {_LATE_S:.0f} s")
+    first_seen_s = min(each.seen_s for each in watch.sightings if each.sent_s > killed_s[0])
+    slowest_s = max(each.latency_ms for each in watch.sightings) / 1_000
+    return Result(figures={RECOVERY: first_seen_s - killed_s[0], SLOWEST: slowest_s})
+
+
+@contextmanager
+def _paced(run: Run, rate_per_s: float, seconds: float, sample_every: int) -> Iterator[tuple[Process, Watch]]:
+    """A process that is ready to write at this rate, and the watch on what it writes."""
+    surroundings = run.surroundings
+    arguments = [str(rate_per_s), str(seconds), str(sample_every)]
+    process = Process("bench.pacing", arguments, surroundings.environment, surroundings.directory)
+    try:
+        process.launch()
+        process.wait_until_ready()
+        with closing(Eye(surroundings.stack.typesense, surroundings.names)) as eye:
+            yield process, Watch(process.output, eye.sees)
+    finally:
+        process.end()

@@ -1,0 +1,110 @@
+"""How fast changes arrive that wait already: in the queue, in the oplog, or as documents that nobody has synced yet.
+
+The rate is counted from the first document that is seen to the last one, so that what a server or a process takes to
+start does not count; that is a figure of its own.
+"""
+
+import time
+
+from bench.contenders import Raw, Tsync
+from bench.documents import KILOBYTE, batches
+from bench.measuring import wait_until
+from bench.results import Result
+from bench.running import Run
+from bench.scenarios.throughput import insert
+
+SMALL_BYTES = 200
+_CAPTURE_S = 600.0
+_METRIC_INTERVAL_S = 0.1
+_APPENDED = "tsync_entries_appended_total"
+
+
+def backlog(run: Run) -> Result:
+    """Typesense is stopped, and tsync-stream queues. A script has no queue: it is stopped itself, and goes on later."""
+    count, contender = run.sizes.backlog, run.contender
+    if isinstance(contender, Raw):
+        return insert(run, count, KILOBYTE)
+    run.begin()
+    if not isinstance(contender, Tsync):
+        contender.stop()
+        _insert(run, count, KILOBYTE)
+        contender.launch()
+        return _drain(run, count)
+    stack = run.surroundings.stack
+    before_bytes, appended = run.surroundings.redis_data_bytes(), contender.metric(_APPENDED)
+    stack.typesense.stop()
+    _insert(run, count, KILOBYTE)
+    wait_until(
+        lambda: contender.metric(_APPENDED) >= appended + count,
+        _CAPTURE_S,
+        "the backlog is not captured",
+        check=contender.check,
+        interval_s=_METRIC_INTERVAL_S,
+    )
+    queued_bytes = run.surroundings.redis_data_bytes() - before_bytes
+    stack.typesense.launch()
+    result = _drain(run, count)
+    result.figures["bytes of Redis memory an entry"] = queued_bytes / count
+    return result
+
+
+def first_load(run: Run) -> Result:
+    """The documents are there before the contender is started for the first time."""
+    count = run.sizes.first_load
+    if isinstance(run.contender, Raw):
+        return insert(run, count, KILOBYTE)
+    _insert(run, count, KILOBYTE)
+    run.contender.launch()
+    return _drain(run, count)
+
+
+def capture_alone(run: Run) -> Result:
+    """From the oplog into the queue, while Typesense is frozen so that nothing leaves it."""
+    count, contender = run.sizes.capture, run.contender
+    assert isinstance(contender, Tsync)
+    run.begin()
+    contender.stop()
+    _insert(run, count, SMALL_BYTES)
+    run.surroundings.stack.typesense.freeze()
+    contender.launch()
+
+    def appended() -> float:
+        return contender.metric(_APPENDED)
+
+    def wait_until_appended(least: int) -> None:
+        wait_until(
+            lambda: appended() >= least,
+            _CAPTURE_S,
+            f"{least} changes are not captured",
+            check=contender.check,
+            interval_s=_METRIC_INTERVAL_S,
+        )
+
+    wait_until_appended(1)
+    meter, first, started_s = run.meter(), appended(), time.monotonic()
+    wait_until_appended(count)
+    passed_s = time.monotonic() - started_s
+    captured = count - int(first)
+    result = Result(rate_per_s=captured / passed_s if captured else None, cpu_us=meter.per_change_us(captured))
+    run.surroundings.stack.typesense.thaw()
+    run.wait_until_shown(count)
+    return result
+
+
+def _insert(run: Run, count: int, size_bytes: int) -> None:
+    for batch in batches(count, size_bytes):
+        run.surroundings.source.insert_many(batch)
+
+
+def _drain(run: Run, count: int) -> Result:
+    started_s = time.monotonic()
+    run.wait_until_shown(1)
+    meter, first, first_s = run.meter(), run.surroundings.shown(), time.monotonic()
+    run.wait_until_shown(count)
+    ended_s = time.monotonic()
+    drained = count - first
+    return Result(
+        rate_per_s=drained / (ended_s - first_s) if drained else None,
+        cpu_us=meter.per_change_us(drained),
+        figures={"s from the start to the first document": first_s - started_s, "s to all": ended_s - started_s},
+    )

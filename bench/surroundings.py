@@ -1,0 +1,99 @@
+"""Fresh servers for one contender in one scenario, and the eyes on them: what MongoDB holds, what Typesense shows."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pymongo.collection import Collection
+
+from bench.documents import Document, document
+from bench.measuring import wait_until
+from tests.support.stack import Names, mongo_client, redis_client, typesense_client
+from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.target.schema import default_schema
+
+_WARM_UP_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Servers that nobody else uses, with an empty source collection. `fresh` makes them."""
+
+    stack: EmbeddedStack
+    names: Names
+    directory: Path
+    source: Collection[Document]
+    typesense: httpx.Client
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings that lead to these servers and names."""
+        return {**self.stack.environment(), **self.names.environment()}
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The processes whose CPU time counts, by name."""
+        servers = {"mongod": self.stack.mongo, "redis": self.stack.primary_redis, "typesense": self.stack.typesense}
+        return {name: server.pid for name, server in servers.items() if server.pid is not None}
+
+    @property
+    def versions(self) -> str:
+        """What the servers are, in words."""
+        stack = self.stack
+        return ", ".join(f"{each.title} {each.version}" for each in (stack.mongo, stack.primary_redis, stack.typesense))
+
+    def create_collection(self) -> None:
+        """Make the Typesense collection as tsync-stream makes it, for those who do not make it themselves."""
+        schema = default_schema(self.names.typesense_collection)
+        self.typesense.post("/collections", json=schema).raise_for_status()
+
+    def shown(self) -> int:
+        """How many documents Typesense shows; 0 while it does not answer."""
+        return int(self._ask(f"/collections/{self.names.typesense_collection}").get("num_documents", 0))
+
+    def settled(self) -> int:
+        """How many of them carry the last write of a load."""
+        path = f"/collections/{self.names.typesense_collection}/documents/search"
+        return int(self._ask(path, q="*", filter_by="settled:=true", per_page="0").get("found", 0))
+
+    def shows_all_of(self, stay: int) -> bool:
+        """Whether Typesense shows the end of a load; the cheaper question first."""
+        return self.shown() == stay and self.settled() == stay
+
+    def redis_data_bytes(self) -> int:
+        """What the primary Redis holds in memory for its data."""
+        with redis_client(self.stack.primary_redis) as client:
+            return int(client.info("memory")["used_memory_dataset"])
+
+    def warm_up(self) -> None:
+        """See one insert and one delete through: everything is connected then, and the fields have their types."""
+        key = self.source.insert_one(document(0)).inserted_id
+        wait_until(lambda: self.shown() == 1, _WARM_UP_S, "the first document does not arrive")
+        self.source.delete_one({"_id": key})
+        wait_until(lambda: self.shown() == 0, _WARM_UP_S, "the first document does not go")
+
+    def _ask(self, path: str, **parameters: str) -> dict[str, Any]:
+        try:
+            answer = self.typesense.get(path, params=parameters)
+        except httpx.TransportError:  # it is stopped, frozen, or has too much to do: the next look tells
+            return {}
+        found: dict[str, Any] = answer.json() if answer.is_success else {}
+        return found
+
+
+@contextmanager
+def fresh() -> Iterator[Surroundings]:
+    """Servers in a temporary directory; afterwards both are gone."""
+    names = Names.new()
+    with (
+        tempfile.TemporaryDirectory(prefix="tsync-bench-") as directory,
+        EmbeddedStack(Path(directory) / "stack") as stack,
+        mongo_client(stack) as client,
+        typesense_client(stack) as typesense,
+    ):
+        source = client[names.database].create_collection(names.collection)
+        yield Surroundings(stack, names, Path(directory), source, typesense)
