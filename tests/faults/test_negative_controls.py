@@ -26,7 +26,7 @@ def lasting_difference(trial: Trial) -> Difference:
 
 
 def test_z_fails_if_the_position_is_saved_straight_after_the_append(trial: Trial, seed: Seed) -> None:
-    """As test_the_queue_is_damaged_under_a_backlog[flush]: what is captured and not synced is lost with the queue."""
+    """As test_the_queue_is_damaged_under_a_backlog: what is captured and not synced is lost with the queue."""
     trial.cluster.changed.append(altered.position_after_append.__name__)
     with trial.prepared("control: position saved after the append", seed(901)):
         trial.cluster.add()

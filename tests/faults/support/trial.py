@@ -157,6 +157,12 @@ class Trial:
         """Wait until all of Typesense equals all of MongoDB."""
         wait_until_equal(self.stack, self.names, timeout_s=timeout_s or self.z_timeout_s, ignoring=self.ignoring)
 
+    def check_in_between(self) -> None:
+        """Z while the load rests for a moment: what comes later could hide what was lost."""
+        self.load.pause()
+        self.wait_for_z()
+        self.load.go_on()
+
     def wait_until_reconciled(self, timeout_s: float = 60.0) -> None:
         """Wait until the pipeline has begun and no reconcile is open."""
 
