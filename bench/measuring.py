@@ -1,14 +1,11 @@
-"""What a run costs: CPU time of every process, and the most memory of one; and waiting as exactly as it needs to be."""
+"""What a run costs: CPU time of every process; and waiting as exactly as it needs to be."""
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 
 import psutil
 
-_MEMORY_INTERVAL_S = 0.1
 # Rarely enough to cost Typesense little, often enough to be one percent of a run of seconds.
 LOOK_INTERVAL_S = 0.025
 
@@ -59,30 +56,3 @@ class CpuMeter:
 
     def _used_s(self) -> dict[str, float]:
         return {name: cpu_s(pid) - self._before[name] for name, pid in self._pids.items()}
-
-
-class PeakMemory:
-    """The most resident memory of a process, looked at ten times a second. `pid` may name another one after a while."""
-
-    def __init__(self, pid: Callable[[], int | None]) -> None:
-        self._pid = pid
-        self._stopping = threading.Event()
-        self.peak_bytes = 0
-
-    @contextmanager
-    def watched(self) -> Iterator["PeakMemory"]:
-        """Look as long as the block runs."""
-        thread = threading.Thread(target=self._run, name="memory", daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._stopping.set()
-            thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.wait(_MEMORY_INTERVAL_S):
-            pid = self._pid()
-            if pid is not None:
-                with suppress(psutil.NoSuchProcess):  # it ended between the question and the look
-                    self.peak_bytes = max(self.peak_bytes, psutil.Process(pid).memory_info().rss)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from bench.contenders import CONTENDERS, Contender
 from bench.documents import Load
-from bench.measuring import CpuMeter, PeakMemory, wait_until
+from bench.measuring import CpuMeter, wait_until
 from bench.results import EQUAL, Result
 from bench.surroundings import Surroundings, fresh
 from tests.support.comparison import difference
+from tests.support.memory import PeakMemory
 
 _MEGABYTE = 1 << 20
 # The slowest of those who are not stuck.
@@ -113,7 +114,7 @@ def _execute(scenario: Scenario, name: str, sizes: Sizes) -> Result:
         surroundings = resources.enter_context(fresh())
         contender = CONTENDERS[name](surroundings)
         resources.callback(contender.end)
-        memory = resources.enter_context(PeakMemory(lambda: contender.pid).watched())
+        memory = resources.enter_context(PeakMemory(lambda: [contender.pid]).watched())
         try:
             result = scenario.measure(Run(surroundings, contender, sizes))
         except Exception:

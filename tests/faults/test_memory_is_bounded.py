@@ -1,57 +1,30 @@
 """Promise 6: memory is bounded, whatever the backlog."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-import psutil
 import pytest
 
 from tests.faults.support.trial import Trial
 from tests.support.comparison import wait_for
 from tests.support.listings import listings
+from tests.support.memory import PeakMemory, resident_bytes
 
 pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
 
 MB = 1 << 20
-_SAMPLE_INTERVAL_S = 0.05
 
 
-class Memory:
-    """The most memory that any replica of a trial has held while it was `watched`."""
-
-    def __init__(self, trial: Trial) -> None:
-        self._trial = trial
-        self._stopping = threading.Event()
-        self.most = 0
-
-    @contextmanager
-    def watched(self) -> Iterator["Memory"]:
-        """Look all the time in the block."""
-        thread = threading.Thread(target=self._run, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self._stopping.set()
-            thread.join()
-
-    def now(self) -> int:
-        """Bytes that the largest replica holds."""
-        return max(psutil.Process(replica.pid).memory_info().rss for replica in self._trial.cluster.running)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(_SAMPLE_INTERVAL_S):
-            self.most = max(self.most, self.now())
+def pids(trial: Trial) -> list[int]:
+    """The running replicas' processes."""
+    return [replica.pid for replica in trial.cluster.running]
 
 
 def test_a_backlog_takes_no_memory(trial: Trial, seed: Seed) -> None:
     """Fifty times as many changes as may be in memory wait while Typesense stands still, and are then worked off."""
     with trial.under_load("memory: a backlog of 50,000", seed(601), rate=100):
-        memory = Memory(trial)
-        before = memory.now()
-        with memory.watched():
+        before = resident_bytes(pids(trial))
+        with PeakMemory(lambda: pids(trial)).watched() as memory:
             trial.stack.typesense.freeze()
             for first in range(0, 50_000, 5_000):
                 burst = [{"_id": f"b{first + number}", "n": number} for number in range(5_000)]
@@ -59,17 +32,16 @@ def test_a_backlog_takes_no_memory(trial: Trial, seed: Seed) -> None:
             wait_for(lambda: trial.cluster.total("tsync_entries_appended_total") >= 50_000, 60.0, "not captured")
             trial.stack.typesense.thaw()
             wait_for(lambda: trial.cluster.total("tsync_entries_acked_total") >= 50_000, 90.0, "not synced")
-        assert memory.most - before < 100 * MB, f"{(memory.most - before) // MB} MB more"
+        assert memory.peak_bytes - before < 100 * MB, f"{(memory.peak_bytes - before) // MB} MB more"
 
 
 def test_large_documents_are_not_held_all_at_once(trial: Trial, seed: Seed) -> None:
     """Forty documents of 2 MB fit into one batch; together they are 80 MB, as often as they are copied."""
     patient = {"TYPESENSE_CONNECTION_TIMEOUT": "10s", "LEASE_TTL": "30s"}
     with trial.under_load("memory: 40 documents of 2 MB", seed(602), rate=50, settings=patient):
-        memory = Memory(trial)
-        before = memory.now()
+        before = resident_bytes(pids(trial))
         document = listings(1)[0]
-        with memory.watched():
+        with PeakMemory(lambda: pids(trial)).watched() as memory:
             trial.stack.typesense.freeze()  # else they would come one by one
             written = trial.cluster.total("tsync_documents_written_total")
             appended = trial.cluster.total("tsync_entries_appended_total")
@@ -80,7 +52,7 @@ def test_large_documents_are_not_held_all_at_once(trial: Trial, seed: Seed) -> N
             wait_for(lambda: trial.cluster.total("tsync_documents_written_total") >= written + 40, 90.0, "not written")
             trial.load.pause()
             trial.wait_for_z()
-        assert memory.most - before < 170 * MB, f"{(memory.most - before) // MB} MB more"
+        assert memory.peak_bytes - before < 170 * MB, f"{(memory.peak_bytes - before) // MB} MB more"
 
 
 def test_a_full_queue_makes_capture_wait_and_health_says_so(trial: Trial, seed: Seed) -> None:
