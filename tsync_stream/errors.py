@@ -19,6 +19,7 @@ Invariant: messages carry names, codes and counts, never a document's content, a
 import traceback
 from pathlib import PurePath
 
+import aiohttp
 import httpx
 import pymongo.errors
 import redis.exceptions
@@ -149,24 +150,35 @@ def redis_code(error: Exception) -> str:
     return word if word.isupper() and word.isalpha() else ""
 
 
+# There was no connection to send a request on.
+_NOTHING_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ConnectionTimeoutError,
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+)
+
+
 def from_typesense(error: Exception) -> TsyncError:
     """What a failed Typesense request means (a line inside an import's answer is `target.typesense`'s matter)."""
     if isinstance(error, TsyncError):
         return error
     name = type(error).__name__
-    if isinstance(error, TimeoutError | httpx.TransportError):
-        refused = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-        timed_out = isinstance(error, TimeoutError | httpx.TimeoutException) and not refused
-        return DependencyUnavailable(f"Typesense: {name}", doubtful=not refused, timed_out=timed_out)
+    if isinstance(error, _NOTHING_SENT):
+        return DependencyUnavailable(f"Typesense: {name}")
+    if isinstance(error, TimeoutError | httpx.TimeoutException):
+        return DependencyUnavailable(f"Typesense: {name}", doubtful=True, timed_out=True)
     if isinstance(error, typesense.exceptions.RequestUnauthorized | typesense.exceptions.RequestForbidden):
         return ConfigurationError(f"TYPESENSE_API_KEY: Typesense refuses it ({name})")
     if isinstance(error, typesense.exceptions.ObjectNotFound):
         return ConfigurationError("TYPESENSE_COLLECTION_NAME: Typesense has no such collection (404)")
     if isinstance(error, typesense.exceptions.RequestMalformed):
         return ConfigurationError("TYPESENSE_SCHEMA_FILE: Typesense finds the request malformed (400)")
-    if isinstance(error, httpx.InvalidURL):
+    if isinstance(error, httpx.InvalidURL | aiohttp.InvalidURL):
         return ConfigurationError("TYPESENSE_HOST: it makes no URL with what was to be asked")
-    # 422 for a whole request is a full disk or memory; 408, 429 and 5xx pass by themselves.
+    # A connection that broke; or a status: 422 for a whole request is a full disk, 408, 429 and 5xx pass by themselves.
     return DependencyUnavailable(f"Typesense: {name}", doubtful=True)
 
 

@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import aiohttp
 import httpx
 import pytest
 
@@ -42,6 +43,9 @@ async def test_pauses_grow_to_their_bound_and_begin_anew(busy: bool, first_s: fl
         (httpx.ConnectTimeout(""), False),
         (httpx.PoolTimeout(""), False),
         (httpx.ConnectError(""), False),
+        (aiohttp.SocketTimeoutError(""), True),
+        (aiohttp.ConnectionTimeoutError(""), False),
+        (aiohttp.ServerDisconnectedError(""), False),
         (httpx.ReadError(""), False),
     ],
 )

@@ -1,12 +1,15 @@
 """Every fault that a server can answer with, and what it means: wait, ask a person, reconcile, or the next epoch."""
 
+import ssl
 from typing import Any
 
+import aiohttp
 import httpx
 import pymongo.errors
 import pytest
 import redis.exceptions
 import typesense.exceptions
+from aiohttp.client_reqrep import ConnectionKey
 from redis._parsers.base import BaseParser
 from typesense.request_handler import RequestHandler
 
@@ -25,6 +28,8 @@ from tsync_stream.errors import (
     from_redis,
     from_typesense,
 )
+from tsync_stream.target.answers import check_status
+from tsync_stream.target.http import ConnectionBroken
 
 # What servers say may hold anything: it must not come out again.
 SECRET = "mongodb://ada:hunter2@db and a document's text"
@@ -173,6 +178,7 @@ TYPESENSE_STATUS: dict[int, type[TsyncError]] = {
     418: DependencyUnavailable,
     599: DependencyUnavailable,
 }
+CONNECTION_KEY = ConnectionKey("127.0.0.1", 8108, False, True, None, None, None)
 TYPESENSE_TRANSPORT: list[tuple[Exception, bool]] = [
     (httpx.ConnectError(SECRET), CERTAIN),
     (httpx.ConnectTimeout(SECRET), CERTAIN),
@@ -187,6 +193,15 @@ TYPESENSE_TRANSPORT: list[tuple[Exception, bool]] = [
     (httpx.DecodingError(SECRET), DOUBTFUL),
     (httpx.TooManyRedirects(SECRET), DOUBTFUL),
     (TimeoutError(SECRET), DOUBTFUL),
+    (aiohttp.ClientConnectorError(CONNECTION_KEY, OSError(SECRET)), CERTAIN),
+    (aiohttp.ClientConnectorDNSError(CONNECTION_KEY, OSError(SECRET)), CERTAIN),
+    (aiohttp.ClientConnectorCertificateError(CONNECTION_KEY, ssl.CertificateError(SECRET)), CERTAIN),
+    (aiohttp.ConnectionTimeoutError(SECRET), CERTAIN),
+    (aiohttp.SocketTimeoutError(SECRET), DOUBTFUL),
+    (aiohttp.ServerDisconnectedError(SECRET), DOUBTFUL),
+    (aiohttp.ClientOSError(SECRET), DOUBTFUL),
+    (aiohttp.ClientPayloadError(SECRET), DOUBTFUL),
+    (ConnectionBroken(SECRET), DOUBTFUL),
     (typesense.exceptions.HTTPStatus0Error(SECRET), DOUBTFUL),
     (typesense.exceptions.Timeout(SECRET), DOUBTFUL),
     (typesense.exceptions.TypesenseClientError(SECRET), DOUBTFUL),
@@ -201,6 +216,17 @@ def test_what_a_status_of_typesense_means(status: int, kind: type[TsyncError]) -
     assert_silent(translated, error)
     if isinstance(translated, DependencyUnavailable):
         assert translated.doubtful
+
+
+@pytest.mark.parametrize("status", TYPESENSE_STATUS)
+def test_a_status_means_the_same_whoever_sent_the_request(status: int) -> None:
+    by_package = from_typesense(typesense_answers(status))
+    with pytest.raises(type(by_package)) as caught:
+        check_status(status, "an import", doubtful=True)
+    for kind in (ConfigurationError, DependencyUnavailable):
+        assert isinstance(caught.value, kind) == isinstance(by_package, kind)
+    assert getattr(caught.value, "doubtful", None) == getattr(by_package, "doubtful", None)
+    assert str(caught.value).partition(":")[0] == str(by_package).partition(":")[0]
 
 
 @pytest.mark.parametrize(

@@ -1,30 +1,24 @@
 """What a review found: keys, lines and answers that are stranger than the usual ones, without a server."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import bson
-import httpx
 import pymongo.errors
 import pytest
 from bson.binary import Binary
 from bson.timestamp import Timestamp
 
 from tsync_stream import dead_letters
-from tsync_stream.config import TypesenseSettings
 from tsync_stream.dead_letters import DeadLetters
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, DocumentRejected, PositionLost, from_mongo
+from tsync_stream.errors import DependencyUnavailable, PositionLost, from_mongo
 from tsync_stream.model import Entry
 from tsync_stream.queue.format import encode_entry
 from tsync_stream.queue.redis_streams import _NOT_OURS, _entry
 from tsync_stream.source.documents import MAX_QUERY_KEY_BYTES, query_chunks
 from tsync_stream.source.keys import BSON_OPTIONS
 from tsync_stream.state import DEAD_LETTERS
-from tsync_stream.target.typesense import TypesenseTarget, delete_requests, read_import_answer, split_lines
-
-# The library warns of its own deprecated parts.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
+from tsync_stream.target.answers import read_import_answer, split_lines
 
 # MongoDB
 
@@ -143,120 +137,7 @@ async def test_only_a_line_feed_ends_a_line(size: int) -> None:
     assert [line async for line in split_lines(chunked(text + b"\n", size))] == expected
 
 
-def target(answer: Callable[[httpx.Request], httpx.Response], *hosts: str) -> TypesenseTarget:
-    """A target whose servers answer as the function says."""
-    made = TypesenseTarget(
-        TypesenseSettings("key", hosts or ("one", "two"), 8108, "http", "c", 2.0, 60.0, 3, 0.1, None)
-    )
-    made._http._transport = httpx.MockTransport(answer)
-    made._http._mounts = {}
-    return made
-
-
-async def ask_everything(made: TypesenseTarget) -> list[Exception]:
-    """Every call once: what each raises."""
-
-    async def export() -> None:
-        async for _ in made.export_ids("c", 10):
-            pass
-
-    raised: list[Exception] = []
-    calls: tuple[Callable[[], Awaitable[Any]], ...] = (
-        lambda: made.collection("c"),
-        made.settled,
-        lambda: made.create_collection({"name": "c"}),
-        lambda: made.import_lines("c", [b"{}"]),
-        lambda: made.delete("c", ["a"]),
-        lambda: made.delete("c", ["`"]),
-        export,
-    )
-    for call in calls:
-        try:
-            await call()
-        except Exception as error:  # noqa: BLE001 - what escapes is what is looked at
-            raised.append(error)
-    await made.close()
-    return raised
-
-
-async def test_a_page_of_a_proxy_is_an_outage() -> None:
-    raised = await ask_everything(target(lambda _: httpx.Response(200, html="<html>Sign in</html>")))
-    assert {type(error) for error in raised} == {DependencyUnavailable}
-    assert len(raised) >= 5
-
-
 @pytest.mark.parametrize("line", ["<html>", "[]", "7", '{"success":false,"code":"x"}', '{"success":false,"code":null}'])
 def test_an_answer_that_is_none_is_an_outage(line: str) -> None:
     with pytest.raises(DependencyUnavailable):
-        read_import_answer(line, 1)
-
-
-@pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_key_is_for_a_person_whatever_was_asked(status: int) -> None:
-    raised = await ask_everything(target(lambda _: httpx.Response(status, json={"message": "no"})))
-    assert {type(error) for error in raised} == {ConfigurationError}
-    assert all("TYPESENSE_API_KEY" in str(error) for error in raised)
-    assert len(raised) == 6, "all but settled"
-
-
-async def test_a_key_that_may_not_read_the_statistics_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    made = target(lambda _: httpx.Response(403))
-    assert await made.settled()
-    assert await made.settled()
-    assert len(caplog.records) == 1
-    await made.close()
-
-
-async def test_the_export_of_a_missing_collection_is_for_a_person() -> None:
-    made = target(lambda _: httpx.Response(404, json={}))
-    with pytest.raises(ConfigurationError, match="TYPESENSE_COLLECTION_NAME"):
-        await anext(made.export_ids("c", 1))
-    with pytest.raises(ConfigurationError, match="TYPESENSE_COLLECTION_NAME"):
-        await made.delete("c", ["`"])
-    await made.close()
-
-
-async def test_after_a_node_failed_the_next_one_is_asked() -> None:
-    asked = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        asked.append(request.url.host)
-        if request.url.host != "::1":
-            raise httpx.ConnectError("down")
-        return httpx.Response(200, json={})
-
-    made = target(answer, "one", "::1")
-    with pytest.raises(DependencyUnavailable) as caught:
-        await made.settled()
-    assert not caught.value.doubtful
-    assert await made.settled()
-    assert await made.settled()
-    assert asked == ["one", "::1", "::1"]
-    await made.close()
-
-
-async def test_an_id_that_fits_no_url_is_that_documents_fault() -> None:
-    made = target(lambda _: httpx.Response(200, json={}))
-    for document_id in ("`" + "x" * 70_000, "x" * 70_000):
-        with pytest.raises(DocumentRejected, match="unusable id"):
-            await made.delete("c", [document_id])
-    await made.close()
-
-
-async def test_before_each_delete_the_caller_is_asked() -> None:
-    sent: list[httpx.Request] = []
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        sent.append(request)
-        return httpx.Response(200, json={"num_deleted": 1})
-
-    before: list[int] = []
-    made = target(answer)
-    ids = [f"{number}-{'x' * 900}" for number in range(40)] + ["..", "`"]
-    await made.delete("c", ids, lambda: before.append(len(sent)))
-    requests = delete_requests(ids)
-    assert before == list(range(len(requests)))
-    assert len(sent) == len(requests) == 4
-    assert "`..`" in requests[-2].filter_by
-    assert requests[-1].document_id == "`"
-    await made.close()
+        read_import_answer(line.encode(), 1)

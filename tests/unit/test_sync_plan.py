@@ -16,9 +16,15 @@ from tsync_stream.errors import DependencyUnavailable
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Operation, Reason
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.stages.sync import wanted
-from tsync_stream.target.typesense import MAX_FILTER_BYTES, Rejection, id_filters, read_import_answer
+from tsync_stream.target.answers import Rejection
+from tsync_stream.target.answers import read_import_answer as read_bytes
+from tsync_stream.target.deletes import MAX_FILTER_BYTES, id_filters
 
 HEX = "65a000000000000000000001"
+
+
+def read_import_answer(answer: str, expected_lines: int) -> list[Rejection]:
+    return read_bytes(answer.encode(), expected_lines)
 
 
 def entry(key: Key, seconds: int = 10, operation: str = Operation.UPDATE) -> Entry:

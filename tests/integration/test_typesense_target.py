@@ -1,0 +1,152 @@
+"""Requests to Typesense and what their answers mean, with a server on loopback that answers as it is told."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.support.fake_typesense import HOST, Asked, FakeTypesense, fake_typesense
+from tsync_stream.config import TypesenseSettings
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
+from tsync_stream.target.deletes import delete_requests
+from tsync_stream.target.typesense import TypesenseTarget
+
+# The library warns of its own deprecated parts.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+# Loopback too, but nobody listens there.
+DEAD_HOST = "127.0.0.2"
+Answering = Callable[[Asked], web.Response | None]
+
+
+@asynccontextmanager
+async def target(answer: Answering, *hosts: str) -> AsyncIterator[tuple[TypesenseTarget, FakeTypesense]]:
+    """A target whose server answers as the function says."""
+    async with fake_typesense(answer) as server:
+        made = TypesenseTarget(
+            TypesenseSettings("key", hosts or (HOST,), server.port, "http", "c", 2.0, 60.0, 3, 0.1, None)
+        )
+        try:
+            yield made, server
+        finally:
+            await made.close()
+
+
+async def export(made: TypesenseTarget) -> None:
+    """Export every id."""
+    async for _ in made.export_ids("c", 10):
+        pass
+
+
+CALLS: dict[str, Callable[[TypesenseTarget], Awaitable[Any]]] = {
+    "collection": lambda made: made.collection("c"),
+    "settled": lambda made: made.settled(),
+    "create": lambda made: made.create_collection({"name": "c"}),
+    "import": lambda made: made.import_lines("c", [b"{}"]),
+    "delete by filter": lambda made: made.delete("c", ["a"]),
+    "delete by path": lambda made: made.delete("c", ["`"]),
+    "export": export,
+}
+
+
+# Of a delete's answer only the status is looked at.
+@pytest.mark.parametrize("call", ["collection", "settled", "create", "import", "export"])
+async def test_a_page_of_a_proxy_is_an_outage(call: str) -> None:
+    page = "<html>Sign in</html>"
+    async with target(lambda _: web.Response(text=page, content_type="text/html")) as (made, _):
+        with pytest.raises(DependencyUnavailable):
+            await CALLS[call](made)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("call", sorted(CALLS.keys() - {"settled"}))
+async def test_a_refused_key_is_for_a_person_whatever_was_asked(call: str, status: int) -> None:
+    async with target(lambda _: web.json_response({"message": "no"}, status=status)) as (made, _):
+        with pytest.raises(ConfigurationError, match="TYPESENSE_API_KEY"):
+            await CALLS[call](made)
+
+
+async def test_a_key_that_may_not_read_the_statistics_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with target(lambda _: web.Response(status=403)) as (made, _):
+        assert await made.settled()
+        assert await made.settled()
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+
+@pytest.mark.parametrize("call", ["import", "export", "delete by filter", "delete by path"])
+async def test_a_missing_collection_is_for_a_person(call: str) -> None:
+    async with target(lambda _: web.json_response({}, status=404)) as (made, _):
+        with pytest.raises(ConfigurationError, match="TYPESENSE_COLLECTION_NAME"):
+            await CALLS[call](made)
+
+
+async def test_a_missing_document_is_deleted_already() -> None:
+    def answer(asked: Asked) -> web.Response:
+        found = asked.method == "GET"
+        return web.json_response({"name": "c"} if found else {}, status=200 if found else 404)
+
+    async with target(answer) as (made, server):
+        await made.delete("c", ["`"])
+        assert [asked.method for asked in server.asked] == ["DELETE", "GET"]
+
+
+@pytest.mark.parametrize("call", ["import", "export", "settled", "delete by filter", "delete by path"])
+async def test_a_request_is_sent_once_though_its_connection_breaks(call: str) -> None:
+    async with target(lambda _: None) as (made, server):
+        with pytest.raises(DependencyUnavailable) as caught:
+            await CALLS[call](made)
+        assert caught.value.doubtful
+        assert len(server.asked) == 1, "aiohttp repeated it by itself"
+
+
+async def test_after_a_node_failed_the_next_one_is_asked() -> None:
+    async with target(lambda _: web.json_response({}), DEAD_HOST, HOST) as (made, server):
+        with pytest.raises(DependencyUnavailable) as caught:
+            await made.settled()
+        assert not caught.value.doubtful
+        assert not caught.value.timed_out
+        assert await made.settled()
+        assert await made.settled()
+        assert [asked.path for asked in server.asked] == ["/stats.json"] * 2
+
+
+async def test_after_a_node_answered_that_it_cannot_the_next_one_is_asked() -> None:
+    async with target(lambda _: web.Response(status=503), HOST, DEAD_HOST) as (made, server):
+        with pytest.raises(DependencyUnavailable, match="503"):
+            await made.settled()
+        with pytest.raises(DependencyUnavailable, match="ClientConnectorError"):
+            await made.settled()
+        assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("document_id", ["`" + "x" * 70_000, "x" * 70_000])
+async def test_an_id_that_fits_no_url_is_that_documents_fault(document_id: str) -> None:
+    async with target(lambda _: web.json_response({})) as (made, server):
+        with pytest.raises(DocumentRejected, match="unusable id"):
+            await made.delete("c", [document_id])
+        assert server.asked == []
+
+
+async def test_before_each_delete_the_caller_is_asked() -> None:
+    ids = [f"{number}-{'x' * 900}" for number in range(40)] + ["..", "`"]
+    before: list[int] = []
+    async with target(lambda _: web.json_response({"num_deleted": 1})) as (made, server):
+        await made.delete("c", ids, lambda: before.append(len(server.asked)))
+        requests = delete_requests(ids)
+        assert before == list(range(len(requests)))
+        assert [asked.path for asked in server.asked] == [f"/collections/c/documents{item.path}" for item in requests]
+    assert len(requests) == 4
+    assert "`..`" in requests[-2].filter_by
+    assert requests[-1].path == "/%60"
+
+
+@pytest.mark.parametrize("size", [1, 300_000, 3_000_000])
+async def test_a_body_arrives_as_it_was_sent_whatever_its_size(size: int) -> None:
+    line = b'{"id":"' + b"x" * size + b'"}'
+    async with target(lambda _: web.Response(text='{"success":true}\n{"success":true}')) as (made, server):
+        assert await made.import_lines("a/b?c", [line, line]) == []
+    assert server.asked == [
+        Asked("POST", "/collections/a%2Fb%3Fc/documents/import?action=upsert&dirty_values=reject", line + b"\n" + line)
+    ]
