@@ -15,21 +15,25 @@ from tsync_stream.errors import DependencyUnavailable, PositionLost, from_mongo
 from tsync_stream.model import Entry
 from tsync_stream.queue.format import encode_entry
 from tsync_stream.queue.redis_streams import _NOT_OURS, _entry
-from tsync_stream.source.documents import MAX_QUERY_KEY_BYTES, query_chunks
-from tsync_stream.source.keys import BSON_OPTIONS
+from tsync_stream.source.documents import query_chunks
+from tsync_stream.source.keys import BSON_OPTIONS, MAX_KEY_BYTES
 from tsync_stream.state import DEAD_LETTERS
 from tsync_stream.target.answers import read_import_answer, split_lines
+
+MAX_COMMAND_BYTES = 16 << 20
+
 
 # MongoDB
 
 
 def test_a_query_is_never_too_long_and_no_group_is_torn() -> None:
-    groups = [["k" * 1000 + str(number), number] for number in range(20_000)]
+    longest = "k" * (MAX_KEY_BYTES - 5)
+    groups = [[f"{longest}{number}", number] for number in range(20_000)]
     chunks = list(query_chunks(groups))
     assert [key for chunk in chunks for key in chunk] == [key for group in groups for key in group]
     assert len(chunks) > 4
     for chunk in chunks:
-        assert len(bson.encode({"_id": {"$in": chunk}})) < MAX_QUERY_KEY_BYTES + 1000
+        assert len(bson.encode({"_id": {"$in": chunk}})) < MAX_COMMAND_BYTES / 3
         assert len(chunk) % 2 == 0
     assert list(query_chunks([])) == []
 

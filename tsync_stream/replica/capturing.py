@@ -140,6 +140,7 @@ class Capturing:
         read_size = buffer.max_buffer_size
         wait_s = min(MONITOR_INTERVAL_S, buffer.flush_interval_s)
         token: Token = term.appended.token
+        sent_s = float("-inf")
         stream = await open_stream(tools, token)
         try:
             while not self._stopping:
@@ -149,9 +150,11 @@ class Capturing:
                     batch = ChangeBatch((), token, term.appended.cluster_time)
                 else:
                     batch = await stream.next_batch(read_size, wait_s)
+                    if not batch.changes and time.monotonic() - sent_s < wait_s:
+                        continue  # MongoDB sends one after nearly every change; the next batch covers it, too
                 with term.sending():
                     await tools.send_changes(CapturedChanges(term, token, batch))
-                token = batch.token
+                token, sent_s = batch.token, time.monotonic()
         finally:
             await stream.close()
 

@@ -24,12 +24,11 @@ from tsync_stream.source.keys import BSON_OPTIONS, canonical_key, typesense_id
 
 # Decoding more than this would hold up the event loop, where the leases live.
 DECODE_INLINE_BYTES = 1_000_000
-# The keys of one `$in`. A command may have 16 MB; a fourth of it keeps the server's own copies small, too.
-MAX_QUERY_KEY_BYTES = 4_000_000
+# The keys of one `$in`. A command may have 16 MB, a key has about a kilobyte at the most (MAX_KEY_BYTES): a fourth of
+# that keeps the server's own copies small, too.
+MAX_QUERY_KEYS = 4_000
 # About so much of documents is asked for at once, going by the size of those that were read last.
 READ_BYTES = 4_000_000
-# What an array adds to an item: its type is counted already, its name is its number in decimal.
-_ITEM_OVERHEAD_BYTES = 8
 
 
 class DocumentReader:
@@ -39,6 +38,7 @@ class DocumentReader:
         self._client = client
         self._deadline_s = deadline_s
         self._session: AsyncIOMotorClientSession | None = None
+        self._sources: dict[Route, AsyncIOMotorCollection[Any]] = {}
         self._document_bytes = 1  # on average, in the last reply
 
     @property
@@ -55,7 +55,7 @@ class DocumentReader:
         The documents of one group of keys (all that share a Typesense id) come in BSON order; groups in none.
         """
         session = await self._session_after(not_before)
-        collection = source_collection(self._client, route)
+        collection = self._source(route)
         done = 0
         while done < len(key_groups):
             some = key_groups[done : done + max(1, READ_BYTES // self._document_bytes)]
@@ -91,7 +91,7 @@ class DocumentReader:
     async def existing_ids(self, route: Route, keys: Sequence[Key], not_before: Timestamp) -> set[str]:
         """The Typesense ids of those of `keys` that are in the source; the `_id` index answers alone."""
         session = await self._session_after(not_before)
-        collection = source_collection(self._client, route)
+        collection = self._source(route)
         found: set[str] = set()
         try:
             for chunk in query_chunks([key] for key in keys):
@@ -109,7 +109,7 @@ class DocumentReader:
         `min` with a hint crosses BSON types, where `$gt` would stop silently at the end of one.
         """
         session = await self._session_after(not_before)
-        collection = source_collection(self._client, route)
+        collection = self._source(route)
         limit = count + (after is not None)
         cursor = collection.find({}, {"_id": 1}, hint=[("_id", 1)], limit=limit, batch_size=limit, session=session)
         if after is not None:
@@ -127,6 +127,11 @@ class DocumentReader:
         if self._session is not None:
             await self._session.end_session()
             self._session = None
+
+    def _source(self, route: Route) -> AsyncIOMotorCollection[Any]:
+        if route not in self._sources:  # making one takes as long as a small query's encoding
+            self._sources[route] = source_collection(self._client, route)
+        return self._sources[route]
 
     async def _session_after(self, not_before: Timestamp) -> AsyncIOMotorClientSession:
         if self._session is None:
@@ -163,16 +168,11 @@ async def collection_uuid(client: AsyncIOMotorClient[Any], route: Route) -> byte
 def query_chunks(key_groups: Iterable[Sequence[Key]]) -> Iterator[list[Key]]:
     """The keys for one `$in` each, in the order they come in; no group is torn apart (pure)."""
     chunk: list[Key] = []
-    size = 0
     for group in key_groups:
-        group_size = sum(
-            len(bson.encode({"": key}, codec_options=BSON_OPTIONS)) + _ITEM_OVERHEAD_BYTES for key in group
-        )
-        if chunk and size + group_size > MAX_QUERY_KEY_BYTES:
+        if chunk and len(chunk) + len(group) > MAX_QUERY_KEYS:
             yield chunk
-            chunk, size = [], 0
+            chunk = []
         chunk += group
-        size += group_size
     if chunk:
         yield chunk
 

@@ -5,6 +5,7 @@ can never put old data over new; one failing document becomes a dead letter and 
 dead letters are stored before the batch is reported as synced; a request is sent only while the lease outlives it.
 """
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -41,6 +42,13 @@ class _Wanted:
     rejected: list[DeadLetter] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Doubt:
+    """Whether any attempt at a batch may still reach Typesense."""
+
+    any: bool = False
+
+
 def wanted(entries: Sequence[Entry], not_before: Timestamp) -> _Wanted:
     """Merge a batch: a thousand updates of one document are one read and one write (pure)."""
     result = _Wanted(not_before=not_before)
@@ -75,8 +83,11 @@ class Sync:
         self._mapping = MappingOptions(date_unit=settings.date_unit)
         self._import_max_bytes = settings.import_max_bytes
         self._deadline_s = settings.typesense.connection_timeout_s
-        self._attempts = settings.typesense.max_retries
         self._backoff_s = settings.typesense.retry_backoff_s
+        more_attempts = settings.typesense.max_retries - 1
+        self._retry = more_attempts and stamina.AsyncRetryingCaller(
+            attempts=more_attempts, timeout=None, wait_initial=2 * self._backoff_s
+        ).on(DependencyUnavailable)
         self._max_lines = MAX_LINES
         self._checks = FieldChecks({"fields": []})
 
@@ -86,25 +97,31 @@ class Sync:
 
     async def run(self, batch: SyncBatch) -> SyncResult:
         """Sync one batch. Raises `SyncFailed` when its attempts are used up, or at once if waiting cannot help."""
-        doubtful = False
+        doubt = _Doubt()
         try:
-            async for attempt in stamina.retry_context(
-                on=DependencyUnavailable, attempts=self._attempts, timeout=None, wait_initial=self._backoff_s
-            ):
-                with attempt:
-                    try:
-                        result = await self._attempt(batch)
-                    except DependencyUnavailable as error:
-                        if error.doubtful:
-                            doubtful = True
-                            # Too much for the deadline, perhaps: the same request would only time out again.
-                            self._max_lines = max(1, self._max_lines // 2)
-                        raise
+            try:
+                # Nearly always the only one: a retry's machinery would take longer than all that we do.
+                result = await self._noted_attempt(batch, doubt)
+            except DependencyUnavailable:
+                if not self._retry:
+                    raise
+                await asyncio.sleep(self._backoff_s)
+                result = await self._retry(self._noted_attempt, batch, doubt)
         except TsyncError as error:
-            raise SyncFailed(error, doubtful=doubtful) from error
-        result.doubtful = doubtful
+            raise SyncFailed(error, doubtful=doubt.any) from error
+        result.doubtful = doubt.any
         self._max_lines = min(MAX_LINES, self._max_lines * 2)
         return result
+
+    async def _noted_attempt(self, batch: SyncBatch, doubt: _Doubt) -> SyncResult:
+        try:
+            return await self._attempt(batch)
+        except DependencyUnavailable as error:
+            if error.doubtful:
+                doubt.any = True
+                # Too much for the deadline, perhaps: the same request would only time out again.
+                self._max_lines = max(1, self._max_lines // 2)
+            raise
 
     async def _attempt(self, batch: SyncBatch) -> SyncResult:
         plan = wanted(batch.entries, batch.not_before)
