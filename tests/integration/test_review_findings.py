@@ -28,6 +28,7 @@ from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import canonical_key
 from tsync_stream.state import DEAD_LETTERS
+from tsync_stream.target.mapping import encode_line
 from tsync_stream.target.typesense import TypesenseTarget
 
 FENCE = 5
@@ -229,6 +230,24 @@ async def test_ids_with_strange_line_ends_are_exported_and_deleted(stack: Embedd
     assert await modest.collection(name) is not None
     await modest.close()
     await target.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the library's own deprecated parts
+async def test_no_character_is_lost_where_typesense_cuts_a_long_import(stack: EmbeddedStack, names: Names) -> None:
+    settings = TypesenseSettings(
+        stack.typesense.api_key, ("127.0.0.1",), stack.typesense.port, "http", "c", 30.0, 60.0, 3, 0.1, None
+    )
+    target, name = TypesenseTarget(settings), names.typesense_collection
+    await target.create_collection(
+        {"name": name, "fields": [{"name": "text", "type": "string", "optional": True, "index": False}]}
+    )
+    sent = {str(number): {"id": str(number), "text": "é" * 600_000 + "x" * number} for number in range(6)}
+    assert await target.import_lines(name, [encode_line(document) for document in sent.values()]) == []
+    await target.close()
+    with typesense_client(stack) as http:
+        answer = http.get(f"/collections/{name}/documents/export").raise_for_status()
+    documents = [orjson.loads(line) for line in answer.content.split(b"\n")]
+    assert {document["id"]: document for document in documents} == sent
 
 
 @pytest.mark.parametrize("content", [None, b'{"fields": "\xff"}'])

@@ -86,6 +86,17 @@ async def test_a_long_predecessors_queue_is_claimed_piece_by_piece() -> None:
     assert [keys for kind, *rest in events if kind == "sync" for keys in rest] == [["a", "b"], ["c", "d"], ["e"]]
 
 
+async def test_a_lane_that_is_behind_takes_more_at_once_until_it_is_not() -> None:
+    bench = Bench(batch_size=2)
+    bench.leases.give(0, 7)
+    bench.tier.put(0, *map(str, range(9)))
+    events = await bench.steps()
+    assert [len(keys) for kind, *rest in events if kind == "sync" for keys in rest] == [2, 7]
+    bench.tier.put(0, *map(str, range(3)))
+    events = await bench.steps()
+    assert [len(keys) for kind, *rest in events if kind == "sync" for keys in rest] == [2, 1]
+
+
 async def test_without_a_lease_nothing_is_read() -> None:
     bench = Bench()
     bench.tier.put(0, "a")

@@ -25,6 +25,7 @@ from tsync_stream.errors import (
 )
 from tsync_stream.model import Token
 from tsync_stream.replica.beginning import Beginning, CaptureTools, Trouble, open_stream
+from tsync_stream.replica.gathering import gathering_pause_s
 from tsync_stream.replica.measuring import Measuring
 from tsync_stream.replica.running_jobs import RunningJobs
 from tsync_stream.replica.tier_watch import BetterTier, TierWatch
@@ -155,6 +156,7 @@ class Capturing:
                 with term.sending():
                     await tools.send_changes(CapturedChanges(term, token, batch))
                 token, sent_s = batch.token, time.monotonic()
+                await asyncio.sleep(gathering_pause_s(len(batch.changes), read_size, wait_s))
         finally:
             await stream.close()
 

@@ -24,6 +24,7 @@ from tsync_stream.queue.base import Tier
 from tsync_stream.rechecks import Recheck
 from tsync_stream.replica.backoff import Backoff
 from tsync_stream.replica.doubts import Doubts
+from tsync_stream.replica.gathering import gathering_pause_s
 from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.replica.syncing import Syncing
 from tsync_stream.source.documents import DocumentReader
@@ -58,6 +59,8 @@ class Lane:
         self._backoff = Backoff(tools.backoff_s, tools.wake)
         self._epoch: EpochRef | None = None
         self._stopping = False
+        self._behind = False  # True: the last read was full
+        self._pause_s = 0.0
         self._batches_since_recheck = BATCHES_PER_RECHECK
         self._rechecks_looked_s = float("-inf")
         self._in_flight: frozenset[int] = frozenset()
@@ -158,8 +161,15 @@ class Lane:
 
     async def _read(self, tier: Tier, epoch: EpochRef) -> None:
         tools = self._tools
-        limit = max(1, min(tools.batch_size, tools.buffer_size // len(self._owned)))
+        most = tools.buffer_size if self._behind else tools.batch_size
+        if self._pause_s:
+            await tools.wake.wait(self._pause_s)
+        limit = max(1, min(most, tools.buffer_size // len(self._owned)))
         entries = await tier.read(epoch, sorted(self._owned), tools.leases.replica, limit, tools.wait_s)
+        # Many at once are cheaper: for MongoDB and Typesense, and since changes of one document become one write.
+        self._behind = any(len(found) >= limit for found in entries.values())
+        count = sum(map(len, entries.values()))
+        self._pause_s = 0.0 if self._behind else gathering_pause_s(count, tools.buffer_size, tools.wait_s)
         if not entries:
             return
         if any(self._owned[partition].next_number != found[0].number for partition, found in entries.items()):

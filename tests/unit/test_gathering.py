@@ -1,0 +1,16 @@
+"""Changes gather before the next read only where that costs nobody anything: neither while little happens nor behind."""
+
+import pytest
+
+from tsync_stream.replica.gathering import MANY, PAUSE_S, gathering_pause_s
+
+
+@pytest.mark.parametrize(
+    ("found", "pause_s"), [(0, 0.0), (MANY - 1, 0.0), (MANY, PAUSE_S), (999, PAUSE_S), (1000, 0.0), (1001, 0.0)]
+)
+def test_only_many_gather_and_not_when_a_read_was_full(found: int, pause_s: float) -> None:
+    assert gathering_pause_s(found, 1000, 5.0) == pause_s
+
+
+def test_nobody_waits_longer_than_the_settings_allow() -> None:
+    assert gathering_pause_s(MANY, 1000, 0.001) == 0.001
