@@ -1,4 +1,4 @@
-"""Changes gather before the next read only where that costs nobody anything: neither while little happens nor behind."""
+"""Changes gather before the next read only where nobody loses by it: not while little happens, and not behind."""
 
 import pytest
 
