@@ -253,15 +253,3 @@ def test_a_document_is_mapped_alike_after_its_way_through_bson(document: dict[st
         return
     read = bson.decode(encoded, codec_options=BSON_OPTIONS)
     assert map_document(read, SECONDS) == mapped
-
-
-numbers = st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False))
-
-
-@given(st.dictionaries(st.text(), st.one_of(st.text(), numbers, st.lists(st.text(), max_size=3))))
-def test_a_line_is_ascii_and_says_the_same(mapped: dict[str, Any]) -> None:
-    mapped["é"] = 'naïve café, Привет, 漢字, 🚲, \u2028\x7f"'
-    line = encode_line(mapped)
-    assert line.isascii()
-    assert b"\n" not in line
-    assert json.loads(line) == mapped

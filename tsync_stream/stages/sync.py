@@ -23,6 +23,7 @@ from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.source.keys import canonical_key, keys_sharing_id, typesense_id
+from tsync_stream.target.body import most_bytes
 from tsync_stream.target.mapping import MappingOptions, encode_line, map_document
 from tsync_stream.target.schema import FieldChecks
 from tsync_stream.target.typesense import TypesenseTarget
@@ -214,14 +215,14 @@ class _Write:
 
     def is_full_for(self, line: bytes) -> bool:
         """Whether the request has to be sent before this line is added."""
-        too_long = self._bytes + len(line) > self._max_bytes or len(self._lines) >= self._max_lines
+        too_long = self._bytes + most_bytes(line) > self._max_bytes or len(self._lines) >= self._max_lines
         return bool(self._lines) and too_long
 
     def add(self, key: Key, line: bytes) -> None:
         """Add one document to the request."""
         self._keys.append(key)
         self._lines.append(line)
-        self._bytes += len(line)
+        self._bytes += most_bytes(line)
 
     async def flush(self) -> None:
         """Send what is there."""

@@ -7,7 +7,6 @@ Invariants:
 - Errors name the field and the type, never a value.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -41,7 +40,6 @@ RENAMED_ID_FIELD = "id_"
 # With the decoder's own tzinfo: subtracting dates of one tzinfo object asks it nothing, and is 14 times faster.
 _EPOCH = datetime(1970, 1, 1, tzinfo=utc)
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
-_ASCII = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _LEFT_OUT: Any = object()
 _AS_IT_IS = frozenset({str, bool})
 _LONGEST_PATH = 200
@@ -101,22 +99,18 @@ def map_document(document: Mapping[str, Any], options: MappingOptions) -> dict[s
 
 
 def encode_line(mapped: Mapping[str, Any]) -> bytes:
-    """Return a mapped document as one line of JSON in ASCII, without the line's end.
-
-    Typesense takes a longer import in pieces, wherever they end, and silently drops a character that is cut in two
-    there (seen with 0.24.1, from 196,605 bytes on). An escaped character cannot be cut into invalid UTF-8.
+    """Return a mapped document as one line of JSON, without the line's end.
 
     Raises DocumentRejected: "not valid text" for a string or a field name that was not UTF-8 in the source,
     "cannot be written as JSON" for what is nested beyond the encoder's limit.
     """
     try:
-        line = orjson.dumps(mapped)
+        return orjson.dumps(mapped)
     except orjson.JSONEncodeError:
         path = _invalid_text(mapped)
         if path is None:
             raise DocumentRejected("cannot be written as JSON", "it is nested too deeply") from None
         raise DocumentRejected("not valid text", f"field `{_path_text(path)}` is not UTF-8") from None
-    return line if line.isascii() else _ASCII.encode(mapped).encode()
 
 
 def _check_names_at_the_top(mapped: Mapping[str, Any]) -> None:

@@ -31,6 +31,7 @@ from tsync_stream.target.answers import (
     read_import_answer,
     split_lines,
 )
+from tsync_stream.target.body import import_body
 from tsync_stream.target.deletes import DeleteRequest, delete_requests
 from tsync_stream.target.http import Answer, TypesenseHttp
 from tsync_stream.target.turns import Turns
@@ -133,7 +134,7 @@ class TypesenseTarget:
         """
         path = f"{_documents(collection)}/import?action=upsert&dirty_values=reject"
         async with self._guarded():
-            answer = await self._http.send("POST", path, b"\n".join(lines))
+            answer = await self._http.send("POST", path, import_body(lines))
             check_status(answer.status, "an import", doubtful=True)
         return read_import_answer(answer.body, len(lines))
 
