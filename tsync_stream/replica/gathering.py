@@ -1,14 +1,17 @@
 """When to let changes gather before the next read, so that each costs less of everybody's time.
 
-Every read has a price of its own, whatever it brings. Invariants: while little happens, nobody waits, so that a change
-is seen at once; while there is more than one read can bring, nobody waits either.
+Every read has a price of its own, whatever it brings: some milliseconds of ours and of each server's. Invariants: while
+little happens, nobody waits, so that a change is seen at once; while there is more than one read can bring, nobody waits
+either. Between the two a processor that has too much to do makes changes wait longer than these pauses do.
 """
 
-# From so many at once on, changes come faster than reads could follow them one by one.
-MANY = 16
-PAUSE_S = 0.02
+# A pause costs about as much as it saves where it is as long as the price of the reads that it spares.
+PAUSE_PER_CHANGE_S = 0.002
+LONGEST_PAUSE_S = 0.03
 
 
 def gathering_pause_s(found: int, limit: int, longest_s: float) -> float:
     """The pause after a read that found so many of at most `limit`, in seconds (pure)."""
-    return min(PAUSE_S, longest_s) if MANY <= found < limit else 0.0
+    if not 1 < found < limit:
+        return 0.0
+    return min(found * PAUSE_PER_CHANGE_S, LONGEST_PAUSE_S, longest_s)
