@@ -1,8 +1,8 @@
 """When to let changes gather before the next read, so that each costs less of everybody's time.
 
 Every read has a price of its own, whatever it brings: some milliseconds of ours and of each server's. Invariants: while
-little happens, nobody waits, so that a change is seen at once; while there is more than one read can bring, nobody waits
-either. Between the two a processor that has too much to do makes changes wait longer than these pauses do.
+little happens, nobody waits, so that a change is seen at once; while there is more than one read can bring, nobody
+waits either. Between the two, processors that have too much to do make changes wait longer than these pauses do.
 """
 
 # A pause costs about as much as it saves where it is as long as the price of the reads that it spares.
