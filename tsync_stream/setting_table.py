@@ -137,7 +137,7 @@ BUFFER = (
         "100",
         "buffer.batch_size",
         forms.whole_number(1, 10_000, of="changes"),
-        "changes written together; a full batch goes at once",
+        "changes of a partition that are written together; up to 1,000 in all while more than that wait",
     ),
     Setting(
         "FLUSH_INTERVAL",

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 RECHECK_LOOK_INTERVAL_S = 1.0
 # Rechecks take at most every fifth batch: time-outs from overload must not feed themselves.
 BATCHES_PER_RECHECK = 5
+# Entries of all of a lane's partitions. More at once would not be cheaper, and the first of them would wait longer.
+AT_ONCE_WHEN_BEHIND = 1_000
 
 
 @dataclass(slots=True)
@@ -60,7 +62,7 @@ class Lane:
         self._epoch: EpochRef | None = None
         self._stopping = False
         self._behind = False  # True: the last read was full
-        self._pause_s = 0.0
+        self._pause_s = 0.0  # after the last read
         self._batches_since_recheck = BATCHES_PER_RECHECK
         self._rechecks_looked_s = float("-inf")
         self._in_flight: frozenset[int] = frozenset()
@@ -88,8 +90,9 @@ class Lane:
                 worked = await self._step()
                 self._backoff.reset()
                 self._tools.health.green(f"queue, {self._name}")
-                if not worked and not self._stopping:
-                    await self._tools.wake.wait(self._tools.wait_s)
+                pause_s = self._pause_s if worked else self._tools.wait_s
+                if pause_s and not self._stopping:
+                    await self._tools.wake.wait(pause_s)
             except TierLost as error:
                 await self._report_lost(error)
             except TsyncError as error:
@@ -161,10 +164,9 @@ class Lane:
 
     async def _read(self, tier: Tier, epoch: EpochRef) -> None:
         tools = self._tools
-        most = tools.buffer_size if self._behind else tools.batch_size
-        if self._pause_s:
-            await tools.wake.wait(self._pause_s)
-        limit = max(1, min(most, tools.buffer_size // len(self._owned)))
+        partitions = len(self._owned)
+        wanted = max(tools.batch_size, AT_ONCE_WHEN_BEHIND // partitions) if self._behind else tools.batch_size
+        limit = max(1, min(wanted, tools.buffer_size // partitions))
         entries = await tier.read(epoch, sorted(self._owned), tools.leases.replica, limit, tools.wait_s)
         # Many at once are cheaper: for MongoDB and Typesense, and since changes of one document become one write.
         self._behind = any(len(found) >= limit for found in entries.values())

@@ -86,9 +86,7 @@ class Sync:
         self._deadline_s = settings.typesense.connection_timeout_s
         self._backoff_s = settings.typesense.retry_backoff_s
         more_attempts = settings.typesense.max_retries - 1
-        self._retry = more_attempts and stamina.AsyncRetryingCaller(
-            attempts=more_attempts, timeout=None, wait_initial=2 * self._backoff_s
-        ).on(DependencyUnavailable)
+        self._retry = _retry(more_attempts, 2 * self._backoff_s) if more_attempts else None
         self._max_lines = MAX_LINES
         self._checks = FieldChecks({"fields": []})
 
@@ -104,7 +102,7 @@ class Sync:
                 # Nearly always the only one: a retry's machinery would take longer than all that we do.
                 result = await self._noted_attempt(batch, doubt)
             except DependencyUnavailable:
-                if not self._retry:
+                if self._retry is None:
                     raise
                 await asyncio.sleep(self._backoff_s)
                 result = await self._retry(self._noted_attempt, batch, doubt)
@@ -241,6 +239,12 @@ class _Write:
         if ids:
             async with self._target.turns.one():
                 await self._target.delete(self._route.target, ids, before_each=self._check_lease)
+
+
+def _retry(attempts: int, first_pause_s: float) -> stamina.BoundAsyncRetryingCaller:
+    return stamina.AsyncRetryingCaller(attempts=attempts, timeout=None, wait_initial=first_pause_s).on(
+        DependencyUnavailable
+    )
 
 
 def sync_agent(sync: Callable[[], Sync]) -> Callable[[StreamT[SyncBatch]], Awaitable[None]]:
