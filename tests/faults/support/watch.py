@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import httpx
@@ -46,7 +47,8 @@ class StepBack(NamedTuple):
 class _View:
     """What was seen of each id on one way of asking: its newest version, and what it showed last (None: nothing)."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._newest: dict[str, int] = {}
         self._last: dict[str, int | None] = {}
 
@@ -57,7 +59,7 @@ class _View:
             newest, last = self._newest.get(document_id, 0), self._last.get(document_id, version)
             if version < newest and version != last:
                 what = "came back" if last is None else "steps back"
-                steps.append(StepBack(document_id, f"{what} as {version} after {newest}"))
+                steps.append(self._step(document_id, f"{what} as {version} after {newest}"))
             self._newest[document_id] = max(version, newest)
             self._last[document_id] = version
         for document_id in self._last.keys() - found.keys():
@@ -65,10 +67,15 @@ class _View:
                 newest = self._newest[document_id]
                 deleted = history.first_delete_after(document_id, newest)
                 if deleted is None:
-                    steps.append(StepBack(document_id, f"vanished after {newest}"))
+                    steps.append(self._step(document_id, f"vanished after {newest}"))
                 self._newest[document_id] = newest if deleted is None else deleted
                 self._last[document_id] = None
         return steps
+
+    def _step(self, document_id: str, how: str) -> StepBack:
+        # The time as the replicas' logs write it, so that the two can be read side by side.
+        now = datetime.now().astimezone().time().isoformat("milliseconds")
+        return StepBack(document_id, f"{how} (seen by {self._name} at {now})")
 
 
 class Watcher:
@@ -79,8 +86,8 @@ class Watcher:
         self._documents = f"/collections/{collection}/documents"
         self._history = history
         self._hot_ids = hot_ids[:HOT_IDS]
-        self._all = _View()
-        self._hot = _View()
+        self._all = _View("export")
+        self._hot = _View("search")
         self._exported_s = float("-inf")
         self._lock = threading.Lock()
         self._excused = 0
@@ -119,7 +126,7 @@ class Watcher:
         """Begin anew: somebody else has changed Typesense, or MongoDB, behind the load's back."""
         with self._lock:
             self._memory += 1
-            self._all, self._hot = _View(), _View()
+            self._all, self._hot = _View("export"), _View("search")
 
     def wait_for_looks(self, count: int) -> None:
         """Wait until it has looked `count` more times."""
@@ -149,12 +156,18 @@ class Watcher:
         with self._lock:
             if self._excused or memory != self._memory:
                 return
-            self.steps_back += self._hot.compare(hot, self._history)
+            if hot is not None:
+                self.steps_back += self._hot.compare(hot, self._history)
             if everything is not None:
                 self.steps_back += self._all.compare(everything, self._history)
             self.looks += 1
 
-    def _search(self) -> dict[str, int]:
+    def _search(self) -> dict[str, int] | None:
+        """The versions of the hot documents, if the server shows all that it found.
+
+        Typesense 0.24.1 now and then leaves out a hit that it counts, even of a document that is only updated, while
+        others are inserted and deleted (the answer is still 200; github.com/typesense/typesense/issues/3028 is alike).
+        """
         parameters: dict[str, str | int] = {
             "q": "*",
             "filter_by": f"id:[{','.join(self._hot_ids)}]",
@@ -162,7 +175,10 @@ class Watcher:
             "per_page": 250,
         }
         answer = self._client.get(f"{self._documents}/search", params=parameters, timeout=_TIMEOUT_S)
-        return _versions(hit["document"] for hit in orjson.loads(answer.raise_for_status().content)["hits"])
+        result = orjson.loads(answer.raise_for_status().content)
+        if result["found"] != len(result["hits"]):
+            return None
+        return _versions(hit["document"] for hit in result["hits"])
 
     def _export(self) -> dict[str, int] | None:
         """All versions, if it is time."""
