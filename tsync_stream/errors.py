@@ -182,6 +182,15 @@ def from_typesense(error: Exception) -> TsyncError:
     return DependencyUnavailable(f"Typesense: {name}", doubtful=True)
 
 
+def without_frames(error: TsyncError) -> TsyncError:
+    """The error alone: its traceback and its causes hold on to all that was in hand where it was raised.
+
+    For whoever keeps an error while work goes on, when what was in hand may be large: documents, a request.
+    """
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    return error
+
+
 def unforeseen(error: BaseException) -> str:
     """An error that nobody foresaw, for the log: its type and where it came from, innermost first.
 

@@ -18,7 +18,7 @@ from faust.types import StreamT
 
 from tsync_stream.config import Settings
 from tsync_stream.dead_letters import DeadLetter, DeadLetters
-from tsync_stream.errors import DependencyUnavailable, DocumentRejected, TsyncError, unforeseen
+from tsync_stream.errors import DependencyUnavailable, DocumentRejected, TsyncError, unforeseen, without_frames
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
@@ -115,12 +115,13 @@ class Sync:
     async def _noted_attempt(self, batch: SyncBatch, doubt: _Doubt) -> SyncResult:
         try:
             return await self._attempt(batch)
-        except DependencyUnavailable as error:
-            if error.doubtful:
+        except TsyncError as error:
+            if isinstance(error, DependencyUnavailable) and error.doubtful:
                 doubt.any = True
                 # Too much for the deadline, perhaps: the same request would only time out again.
                 self._max_lines = max(1, self._max_lines // 2)
-            raise
+            # It is kept until the next attempt has ended, or longer: not with this one's documents.
+            raise without_frames(error)  # noqa: B904 - that would be a cause again
 
     async def _attempt(self, batch: SyncBatch) -> SyncResult:
         plan = wanted(batch.entries, batch.not_before)

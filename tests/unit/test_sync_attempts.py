@@ -1,0 +1,102 @@
+"""Between two attempts at a batch, nothing of the first is in memory: with large documents that would be all of it."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from bson.timestamp import Timestamp
+
+from tsync_stream.config import load_settings
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TsyncError, from_typesense
+from tsync_stream.model import BEGINNING_OF_TIME, Entry, Operation, Reason, Route
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.stages.sync import Sync, _Write
+from tsync_stream.target.turns import Turns
+
+ROUTE = Route("listings", "shop", "listings", "listings")
+
+
+class Reader:
+    """Has one document."""
+
+    async def read(self, *_: object) -> AsyncIterator[list[dict[str, Any]]]:
+        yield [{"_id": "a", "text": "x" * 100}]
+
+
+def attempts_in_memory() -> int:
+    """How many attempts still hold their requests."""
+    return sum(isinstance(thing, _Write) for thing in gc.get_objects())
+
+
+class Target:
+    """Fails as often as told, by what a request may fail with; then it takes everything."""
+
+    def __init__(self, failures: Iterable[Exception]) -> None:
+        self.turns = Turns(1.0)
+        self.held: list[int] = []
+        self._failures = iter(failures)
+
+    async def import_lines(self, _: str, lines: Sequence[bytes]) -> list[object]:
+        """As `TypesenseTarget` does it: a deadline in a frame that knows the request."""
+        assert lines
+        self.held.append(attempts_in_memory())
+        for failure in self._failures:
+            try:
+                raise failure
+            except TimeoutError as error:
+                raise from_typesense(error) from error
+        return []
+
+    async def delete(self, *_: object, **__: object) -> None:
+        """Nothing is gone here."""
+
+
+class Letters:
+    """None are written."""
+
+    async def resolve(self, *_: object) -> int:
+        return 0
+
+
+@pytest.fixture(autouse=True)
+def no_garbage_collection() -> Iterator[None]:
+    """What only a collection frees may stay for long."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def run(directory: Path, target: Target) -> SyncResult:
+    """One batch of one document, with pauses of a millisecond."""
+    settings = load_settings(directory, {"TYPESENSE_RETRY_BACKOFF": "1ms", "TYPESENSE_MAX_RETRIES": "3"})
+    sync = Sync(ROUTE, cast("Any", target), cast("Any", Letters()), Metrics(), settings)
+    entries = [Entry("listings", "a", Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE)]
+    result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
+    return await sync.run(SyncBatch(cast("Any", Reader()), entries, BEGINNING_OF_TIME, lambda: 1000.0, result))
+
+
+async def test_a_repetition_holds_only_what_it_has_read_itself(tmp_path: Path) -> None:
+    target = Target([TimeoutError(), TimeoutError()])
+    assert (await run(tmp_path, target)).written == 1
+    assert target.held == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("failure", "attempts"),
+    [(TimeoutError(), 3), (DependencyUnavailable("Typesense: 503"), 3), (ConfigurationError("refused"), 1)],
+    ids=["a time-out", "an outage", "a wrong setting"],
+)
+async def test_a_failed_batch_holds_nothing_however_long_its_failure_is_kept(
+    tmp_path: Path, failure: Exception, attempts: int
+) -> None:
+    target = Target([failure] * 3)
+    with pytest.raises(SyncFailed) as caught:
+        await run(tmp_path, target)
+    assert isinstance(caught.value.cause, TsyncError)
+    assert len(target.held) == attempts
+    assert attempts_in_memory() == 0
