@@ -101,7 +101,10 @@ class Head:
 
 
 class QueuedEntry(NamedTuple):
-    """An entry as a consumer reads it: `entry_id` is `number-fence`, numbers are contiguous per partition."""
+    """An entry as a consumer reads it: `number` is contiguous per partition, `entry_id` is what acks it.
+
+    An id is `number-fence`. Entries that a tier keeps together have the id of the last of them.
+    """
 
     entry_id: bytes
     number: int

@@ -136,6 +136,11 @@ class Writer:
             self.last[call.partition] = (call.after_number + len(call.payloads), self.fence)
         return calls
 
+    async def append_apart(self, partition: int, items: Sequence[Key | Barrier]) -> None:
+        """Append one after the other: what is appended together may be claimed and acked only together."""
+        for item in items:
+            await self.append({partition: [item]})
+
 
 async def read(
     tier: Tier, epoch: EpochRef, *partitions: int, limit: int = 100, consumer: str = "me"
@@ -143,6 +148,17 @@ async def read(
     """New entries, without waiting."""
     found = await tier.read(epoch, partitions or range(PARTITIONS), consumer, limit, 0)
     return {partition: list(items) for partition, items in found.items()}
+
+
+async def take(tier: Tier, epoch: EpochRef, count: int, partition: int = 0) -> list[QueuedEntry]:
+    """Exactly so many new entries of a partition, of those that were appended apart. One read may give fewer."""
+    taken: list[QueuedEntry] = []
+    while len(taken) < count:
+        found = await read(tier, epoch, partition, limit=count - len(taken))
+        assert found, f"only {len(taken)} came"
+        taken += found[partition]
+    assert len(taken) == count
+    return taken
 
 
 def keys(items: Sequence[QueuedEntry]) -> list[Key]:

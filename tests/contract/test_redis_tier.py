@@ -16,8 +16,10 @@ from tests.contract.conftest import (
     claimed_keys,
     ids,
     keys,
+    numbers,
     read,
     redis_server,
+    take,
 )
 from tests.contract.servers import RedisTierServer
 from tests.support.stack import Names
@@ -25,7 +27,7 @@ from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost
 from tsync_stream.model import EpochRef
 from tsync_stream.queue.base import Found, Tier
-from tsync_stream.queue.redis_streams import RedisStreams
+from tsync_stream.queue.redis_streams import PACK_ENTRIES, RedisStreams
 
 OWNER = 11
 PASSWORD = "correct horse"
@@ -107,11 +109,11 @@ async def test_out_of_memory_means_lost_and_nothing_appended(
 async def test_out_of_memory_the_queue_can_still_be_emptied(
     server: RedisTierServer, tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
-    await writer.append({0: ["a", "b", "c"]})
+    await writer.append_apart(0, ["a", "b", "c"])
     await tier.own(epoch, {0: OWNER})
     server.call("CONFIG", "SET", "maxmemory", 1)
     try:
-        assert keys((await read(tier, epoch, limit=2))[0]) == ["a", "b"]
+        assert keys(await take(tier, epoch, 2)) == ["a", "b"]
         assert await tier.own(epoch, {0: OWNER}) == {0: Found(OWNER, 0)}
         claimed = await tier.claim(epoch, 0, "another", 10)
         assert claimed_keys(claimed) == ["a", "b"]
@@ -203,6 +205,30 @@ async def test_an_entry_takes_less_than_200_bytes_of_memory(
     await writer.append({0: [ObjectId() for _ in range(1000)]})
     full = server.call("MEMORY", "USAGE", server.stream(epoch, 0), "SAMPLES", 0)
     assert (full - empty) / 1000 < 200
+
+
+async def test_entries_that_were_appended_together_are_one_entry_of_the_stream(
+    server: RedisTierServer, tier: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    await writer.append({0: [ObjectId() for _ in range(2 * PACK_ENTRIES + 1)]})
+    assert server.call("XLEN", server.stream(epoch, 0)) == 3
+    found = (await read(tier, epoch))[0]
+    assert list(dict.fromkeys(ids(found))) == [b"%d-5" % number for number in (32, 64, 65)]
+    assert (await tier.backlog(epoch, PARTITIONS))[0] == 65
+    server.delete_entries(epoch, 0, b"64-5")
+    claimed = await tier.claim(epoch, 0, "another", 100)
+    assert numbers(claimed.entries[0]) == [*range(1, 33), 65], "who reads finds 33 to 64 missing"
+
+
+async def test_a_read_soon_fits_its_limit(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    """How many entries of a stream are to be read is guessed by how full the last ones were."""
+    for _ in range(21):
+        await writer.append({0: ["a"]})
+    assert [len((await read(tier, epoch, limit=10))[0]) for _ in range(3)] == [1, 10, 10]
+    for _ in range(12):
+        await writer.append({0: ["b"] * PACK_ENTRIES})
+    sizes = [len((await read(tier, epoch, limit=10))[0]) for _ in range(3)]
+    assert sizes == [10 * PACK_ENTRIES, PACK_ENTRIES, PACK_ENTRIES], "once, when packs grow, it is too many"
 
 
 async def test_acked_entries_take_no_memory(server: RedisTierServer, tier: Tier, epoch: EpochRef) -> None:

@@ -17,6 +17,7 @@ from tests.contract.conftest import (
     keys,
     numbers,
     read,
+    take,
 )
 from tests.contract.servers import TierServer
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
@@ -41,7 +42,7 @@ async def test_entries_come_out_in_order_with_contiguous_numbers(tier: Tier, epo
         2: ["q"],
     }
     assert {partition: numbers(items) for partition, items in found.items()} == {0: [1, 2, 3], 1: [1, 2, 3], 2: [1]}
-    assert ids(found[0]) == [b"1-5", b"2-5", b"3-5"]
+    assert [ids(found[0])[-1], ids(found[1])[-1], ids(found[2])[-1]] == [b"3-5", b"3-5", b"1-5"]
 
 
 async def test_every_kind_of_key_comes_out_as_it_went_in(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
@@ -136,11 +137,27 @@ async def test_what_was_read_is_not_read_again(tier: Tier, other: Tier, epoch: E
 
 
 async def test_the_limit_is_for_each_partition(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
-    await writer.append({0: ["a", "b", "c"], 1: ["x", "y", "z"]})
-    found = await read(tier, epoch, limit=2)
-    assert {partition: keys(items) for partition, items in found.items()} == {0: ["a", "b"], 1: ["x", "y"]}
-    found = await read(tier, epoch, limit=2)
-    assert {partition: keys(items) for partition, items in found.items()} == {0: ["c"], 1: ["z"]}
+    for both in zip("abcd", "wxyz", strict=True):
+        await writer.append(dict(enumerate([key] for key in both)))
+    for limit, expected in ((1, ["a", "w"]), (2, ["bc", "xy"]), (2, ["d", "z"])):
+        found = await read(tier, epoch, limit=limit)
+        assert {partition: "".join(keys(items)) for partition, items in found.items()} == dict(enumerate(expected))
+
+
+async def test_entries_that_were_appended_together_come_whatever_the_limit(
+    tier: Tier, epoch: EpochRef, writer: Writer
+) -> None:
+    for begin in range(0, 500, 100):
+        await writer.append({0: list(range(begin, begin + 100)), 1: ["x"]})
+    await tier.own(epoch, {0: OWNER})
+    taken: list[object] = []
+    while len(taken) < 500:
+        found = (await read(tier, epoch, 0, limit=3))[0]
+        assert numbers(found) == list(range(len(taken) + 1, len(taken) + len(found) + 1))
+        taken += keys(found)
+        assert list(await tier.ack(epoch, {0: ids(found)}, {0: OWNER})) == []
+        assert await tier.backlog(epoch, PARTITIONS) == [500 - len(taken), 5, 0]
+    assert taken == list(range(500))
 
 
 async def test_only_the_partitions_that_are_asked_for_are_read(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
@@ -167,7 +184,7 @@ async def test_a_read_returns_as_soon_as_an_entry_arrives(
 
 
 async def test_a_gap_shows_in_the_numbers(server: TierServer, tier: Tier, epoch: EpochRef, writer: Writer) -> None:
-    await writer.append({0: ["a", "b", "c", "d"]})
+    await writer.append_apart(0, ["a", "b", "c", "d"])
     server.delete_entries(epoch, 0, b"2-5", b"3-5")
     assert numbers((await read(tier, epoch))[0]) == [1, 4]
 
@@ -185,17 +202,17 @@ async def test_nothing_is_pending_at_the_beginning(tier: Tier, epoch: EpochRef, 
 async def test_what_was_read_and_not_acked_is_claimed_in_order(
     tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
-    await writer.append({0: ["a", "b", "c", "d"], 1: ["x"]})
-    await read(tier, epoch, limit=3)
+    await writer.append_apart(0, ["a", "b", "c", "d"])
+    await take(tier, epoch, 3)
     for consumer in ("somebody else", "somebody else", "a third"):
-        claimed = await other.claim(epoch, 0, consumer, 10)
+        claimed = await other.claim(epoch, 0, consumer, 100)
         assert claimed_keys(claimed) == ["a", "b", "c"]
         assert numbers(claimed.entries[0]) == [1, 2, 3]
         assert (claimed.delivered_number, claimed.complete) == (3, True)
 
 
 async def test_a_claim_of_a_limit_says_whether_there_is_more(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
-    await writer.append({0: ["a", "b", "c"]})
+    await writer.append_apart(0, ["a", "b", "c"])
     await tier.own(epoch, {0: OWNER})
     await read(tier, epoch)
     first = await tier.claim(epoch, 0, "me", 2)
@@ -206,14 +223,14 @@ async def test_a_claim_of_a_limit_says_whether_there_is_more(tier: Tier, epoch: 
 
 
 async def test_a_claim_of_exactly_all_is_complete(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
-    await writer.append({0: ["a", "b", "c"]})
-    await read(tier, epoch, limit=2)
+    await writer.append_apart(0, ["a", "b", "c"])
+    await take(tier, epoch, 2)
     claimed = await tier.claim(epoch, 0, "me", 2)
     assert (claimed_keys(claimed), claimed.complete) == (["a", "b"], True)
 
 
 async def test_what_is_acked_is_not_claimed(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
-    await writer.append({0: ["a", "b", "c"]})
+    await writer.append_apart(0, ["a", "b", "c"])
     await tier.own(epoch, {0: OWNER})
     found = (await read(tier, epoch))[0]
     await tier.ack(epoch, {0: [found[0].entry_id]}, {0: OWNER})
@@ -224,8 +241,8 @@ async def test_what_is_acked_is_not_claimed(tier: Tier, epoch: EpochRef, writer:
 async def test_pending_entries_that_are_gone_are_not_made_up_for(
     server: TierServer, tier: Tier, epoch: EpochRef, writer: Writer, gone: list[bytes]
 ) -> None:
-    await writer.append({0: ["a", "b", "c", "d"]})
-    await read(tier, epoch, limit=3)
+    await writer.append_apart(0, ["a", "b", "c", "d"])
+    await take(tier, epoch, 3)
     server.delete_entries(epoch, 0, *gone)
     claimed = await tier.claim(epoch, 0, "me", 10)
     left = [number for number in (1, 2, 3) if f"{number}-5".encode() not in gone]
@@ -258,7 +275,8 @@ async def test_numbers_go_on_when_everything_is_acked(tier: Tier, epoch: EpochRe
 
 
 async def test_thousands_of_entries_are_one_ack(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
-    await writer.append({0: list(range(9000))})
+    await writer.append({0: list(range(8999))})
+    await writer.append({0: [8999]})
     await tier.own(epoch, {0: OWNER})
     found = (await read(tier, epoch, limit=10_000))[0]
     assert list(await tier.ack(epoch, {0: ids(found)[:-1]}, {0: OWNER})) == []
@@ -302,9 +320,10 @@ async def test_an_owner_finds_the_fence_of_the_one_before(tier: Tier, other: Tie
 async def test_an_owner_finds_how_far_all_is_acked(
     server: TierServer, tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
-    await writer.append({0: list(range(12)), 1: ["x"]})
+    await writer.append({1: ["x"]})
+    await writer.append_apart(0, range(12))
     await tier.own(epoch, {0: OWNER, 1: OWNER})
-    found = (await read(tier, epoch))[0]
+    found = await take(tier, epoch, 12)
     for first, last in ((0, 1), (0, 1), (1, 11)):  # once more as if the reply had been lost
         assert list(await tier.ack(epoch, {0: ids(found)[first:last]}, {0: OWNER})) == []
         assert await other.own(epoch, {0: OWNER, 1: OWNER}) == {0: Found(OWNER, last), 1: Found(OWNER, 0)}

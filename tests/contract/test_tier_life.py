@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_keys, ids, keys, numbers, read
+from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_keys, ids, keys, numbers, read, take
 from tests.contract.servers import TierServer
 from tsync_stream.errors import DependencyUnavailable, Fenced, TierLost
 from tsync_stream.model import EpochRef, Head
@@ -182,9 +182,9 @@ async def test_a_reader_finds_a_damaged_stream_lost(
     await writer.append({1: ["x"]})
     DAMAGES[damage](server, epoch)
     with pytest.raises(TierLost):
-        await tier.read(epoch, [0, 1], "me", 10, 0.1)
+        await tier.read(epoch, [0, 1], "me", 100, 0.1)
     with pytest.raises(TierLost):
-        await tier.claim(epoch, 1, "me", 10)
+        await tier.claim(epoch, 1, "me", 100)
 
 
 async def test_a_waiting_reader_finds_the_tier_lost(server: TierServer, other: Tier, epoch: EpochRef) -> None:
@@ -266,8 +266,8 @@ async def test_a_restarted_server_is_the_same_tier(
     server: TierServer, tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     await tier.own(epoch, {0: OWNER})
-    await writer.append({0: ["a", "b", "c"]})
-    found = (await read(tier, epoch, limit=2))[0]
+    await writer.append_apart(0, ["a", "b", "c"])
+    found = await take(tier, epoch, 2)
     server.restart()
     await writer.append({0: ["d"]})
     assert list(await tier.ack(epoch, {0: ids(found)[:1]}, {0: OWNER})) == []

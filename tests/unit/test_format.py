@@ -1,5 +1,7 @@
 """What travels through the queue comes out as it went in, whatever the `_id`, and is small."""
 
+import struct
+from collections.abc import Sequence
 from typing import Any
 
 import bson
@@ -15,9 +17,11 @@ from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tsync_stream.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Operation, Position, Reason
 from tsync_stream.queue.format import (
     decode_item,
+    decode_pack,
     decode_token,
     encode_barrier,
     encode_entry,
+    encode_pack,
     encode_token,
     position_from_bson,
     position_to_bson,
@@ -59,6 +63,37 @@ def test_an_entry_comes_out_as_it_went_in(
     assert item == entry
     assert isinstance(item, Entry)
     assert encode_entry(item) == encode_entry(entry), "numbers and truth values may be equal and yet another type"
+
+
+PACKED: list[Entry | Barrier] = [
+    Entry("listings", ObjectId("65a000000000000000000001"), Operation.INSERT, Timestamp(1, 2), Reason.CHANGE),
+    Barrier(BarrierOrder(4, 5, 6), Position(TOKEN, Timestamp(7, 8))),
+    Entry("listings", "ü" * 500, Operation.DELETE, Timestamp(3, 4), Reason.RECONCILE),
+]
+
+
+def encoded(items: Sequence[Entry | Barrier]) -> list[bytes]:
+    return [encode_barrier(item) if isinstance(item, Barrier) else encode_entry(item) for item in items]
+
+
+@given(st.lists(st.sampled_from(PACKED), min_size=1, max_size=300))
+def test_a_pack_comes_out_as_it_went_in(items: list[Entry | Barrier]) -> None:
+    assert decode_pack(encode_pack(encoded(items))) == items
+
+
+def test_one_alone_needs_no_pack() -> None:
+    for item in encoded(PACKED):
+        assert encode_pack([item]) == item
+
+
+def test_a_damaged_pack_is_no_pack() -> None:
+    pack = encode_pack(encoded(PACKED))
+    for length in range(len(pack)):
+        with pytest.raises((BSONError, ValueError, struct.error)):
+            decode_pack(pack[:length])
+    for damaged in (pack + b"x", b"p\0\0", b"p\0\1\0\0\0\0"):
+        with pytest.raises(ValueError, match=r"neither|length"):
+            decode_pack(damaged)
 
 
 @pytest.mark.parametrize("key", KEYS_OF_EVERY_TYPE, ids=repr)

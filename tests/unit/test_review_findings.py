@@ -14,7 +14,7 @@ from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.errors import DependencyUnavailable, PositionLost, from_mongo
 from tsync_stream.model import Entry
 from tsync_stream.queue.format import encode_entry
-from tsync_stream.queue.redis_streams import _NOT_OURS, _entry
+from tsync_stream.queue.redis_streams import _NOT_OURS, _entries
 from tsync_stream.source.documents import query_chunks
 from tsync_stream.source.keys import BSON_OPTIONS, MAX_KEY_BYTES
 from tsync_stream.state import DEAD_LETTERS
@@ -121,7 +121,7 @@ async def test_a_letter_that_is_added_while_one_looks_is_seen() -> None:
 def test_what_nobody_of_us_appended_is_no_entry(entry_id: bytes, fields: list[bytes | None]) -> None:
     good = encode_entry(Entry("r", "k", "u", Timestamp(1, 1), "change"))
     with pytest.raises(_NOT_OURS):
-        _entry(entry_id, [good if field is None else field for field in fields])
+        list(_entries(entry_id, [good if field is None else field for field in fields]))
 
 
 # Typesense

@@ -67,12 +67,16 @@ class Tier(Protocol):
         """Set each partition's owner fence, unless a newer owner's is there; returns what was found."""
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> "Claimed":
-        """Everything that was read and not acked, taken over by `consumer`, oldest first, at most `limit`."""
+        """Everything that was read and not acked, taken over by `consumer`, oldest first, about `limit`.
+
+        Entries with the same id come, and are acked, together: some tens of one append at the most. A tier that keeps
+        them so gives fewer than `limit`, or more, until it has seen how many share an id.
+        """
 
     async def read(
         self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float
     ) -> PartitionEntries:
-        """New entries, at most `limit` a partition; waits up to `wait_s` for the first."""
+        """New entries, about `limit` a partition (see `claim`); waits up to `wait_s` for the first."""
 
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]

@@ -2,11 +2,12 @@
 
 An entry is a header, a label (what many entries share) and its key; everything else is BSON, as is every key that is
 neither an ObjectId nor a string. BSON for the whole of an entry would take three times as long, twice per change.
+A pack is several of them in a row, for tiers where each thing that is stored costs more than its bytes.
 Invariants: what `decode_item` returns equals what was encoded, with the types of `_id`s; unknown kinds raise instead of
 being skipped.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any
@@ -18,9 +19,11 @@ from bson.timestamp import Timestamp
 from tsync_stream.model import Barrier, BarrierOrder, Entry, Key, Position
 from tsync_stream.source.keys import BSON_OPTIONS
 
-_ENTRY, _BARRIER = b"e", b"b"
+_ENTRY, _BARRIER, _PACK = b"e", b"b", b"p"
 # The kind, the lengths of label and key in bytes, and the cluster time's two halves.
 _HEADER = Struct(">cHIII")
+# The kind, and how many; their lengths in bytes follow, then they themselves.
+_PACK_HEADER = Struct(">cH")
 _OBJECT_ID, _STRING, _OTHER = b"o", b"s", b"x"
 _LABELS_REMEMBERED = 256
 
@@ -57,6 +60,35 @@ def decode_item(payload: bytes) -> Entry | Barrier:
         raise ValueError("an entry of another length than it says")
     route, operation, reason = _read_label(payload[_HEADER.size : key_at])
     return Entry(route, _decode_key(payload[key_at:]), operation, Timestamp(time, inc), reason)
+
+
+def encode_pack(payloads: Sequence[bytes]) -> bytes:
+    """Payloads of entries and barriers, one or more, as one. One alone stays what it is."""
+    if len(payloads) == 1:
+        return payloads[0]
+    header = _PACK_HEADER.pack(_PACK, len(payloads)) + _lengths(len(payloads)).pack(*map(len, payloads))
+    return header + b"".join(payloads)
+
+
+def decode_pack(pack: bytes) -> list[Entry | Barrier]:
+    """What is in a pack, in order. Raises what `decode_item` raises, and `struct.error`."""
+    if pack[:1] != _PACK:
+        return [decode_item(pack)]
+    _, count = _PACK_HEADER.unpack_from(pack)
+    lengths = _lengths(count)
+    begin = _PACK_HEADER.size + lengths.size
+    items = []
+    for length in lengths.unpack_from(pack, _PACK_HEADER.size):
+        items.append(decode_item(pack[begin : begin + length]))
+        begin += length
+    if begin != len(pack) or not items:
+        raise ValueError("a pack of another length than it says")
+    return items
+
+
+@lru_cache(_LABELS_REMEMBERED)
+def _lengths(count: int) -> Struct:
+    return Struct(f">{count}I")
 
 
 @lru_cache(_LABELS_REMEMBERED)

@@ -16,7 +16,7 @@ local function last_id(stream)
 end
 """
 
-# KEYS stream, head · ARGV fence, token, id of the last entry, its number, payloads ...
+# KEYS stream, head · ARGV fence, token, last id before this call, last id after it, then id, payload, id, payload ...
 APPEND = (
     _LAST_ID
     + """
@@ -24,14 +24,12 @@ local held = redis.call('HGET', KEYS[2], 'fence')
 local last = last_id(KEYS[1])
 if not held or not last then return 'lost' end
 if tonumber(held) > tonumber(ARGV[1]) then return 'fenced' end
-local number = tonumber(ARGV[4])
-local ours = string.format('%.0f-%s', number + #ARGV - 4, ARGV[1])
-if last == ours then return 'ok' end
+if last == ARGV[4] then return 'ok' end
 if last ~= ARGV[3] then return 'lost' end
-for i = 5, #ARGV do
-  redis.call('XADD', KEYS[1], string.format('%.0f-%s', number + i - 4, ARGV[1]), 'e', ARGV[i])
+for i = 5, #ARGV, 2 do
+  redis.call('XADD', KEYS[1], ARGV[i], 'e', ARGV[i + 1])
 end
-redis.call('HSET', KEYS[2], 'fence', ARGV[1], 'last', ours, 'token', ARGV[2])
+redis.call('HSET', KEYS[2], 'fence', ARGV[1], 'last', ARGV[4], 'token', ARGV[2])
 return 'ok'
 """
 )

@@ -1,14 +1,19 @@
 """The Redis tiers: one stream, one consumer group, one head and one owner fence per partition.
 
 Keys are `{queue key}:{deployment:epoch.nonce:partition}` with braces around the second half: the keys of a partition
-share a hash tag. The numbers in entry ids are contiguous, `number-fence`. Nothing is ever trimmed by length:
-entries go away when they are acked.
+share a hash tag. Nothing is ever trimmed by length: entries go away when they are acked.
+
+Several entries that are appended together are one entry of the stream, a *pack*: adding, reading, acking and deleting
+cost Redis and us several times what the bytes cost. Its id is `number-fence` of its last entry; how many it holds
+is in the pack. So numbers stay those of entries, and contiguous, and every entry of a pack has the pack's id.
 """
 
 import logging
+import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import redis.exceptions
@@ -19,7 +24,7 @@ from tsync_stream.errors import Fenced, TierLost, from_redis
 from tsync_stream.model import EpochRef, Head, PartitionEntries, QueuedEntry, Token
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.base import Append, Claimed, Found
-from tsync_stream.queue.format import decode_item, decode_token, encode_token
+from tsync_stream.queue.format import decode_pack, decode_token, encode_pack, encode_token
 from tsync_stream.queue.redis_connections import REQUEST_TIMEOUT_S, connect, open_idle_connections
 from tsync_stream.queue.redis_server_config import apply_server_settings
 
@@ -28,10 +33,12 @@ log = logging.getLogger(__name__)
 GROUP = "tsync"
 # What an entry takes in a stream, its place in the list of pending ones included, and some to spare.
 ENTRY_BYTES = 200
+# Entries in a pack, at the most. More make it little cheaper, and a read's size harder to choose.
+PACK_ENTRIES = 32
 # The one field of an entry, as the append script writes it.
 _FIELD = b"e"
 # What bytes that we did not write make of our decoding (InvalidBSON is a BSONError).
-_NOT_OURS = (BSONError, LookupError, TypeError, ValueError)
+_NOT_OURS = (BSONError, LookupError, TypeError, ValueError, struct.error)
 
 
 class RedisStreams:
@@ -44,6 +51,7 @@ class RedisStreams:
         self._client: Any = connect(settings)
         # Who looks whether the server answers tries once, and is told why it does not.
         self._prober: Any = connect(replace(settings, max_retries=0))
+        self._pack_entries = float(PACK_ENTRIES)  # on average, in the last read that brought any
         # As RESP2 sends them: the library's own parsing makes a dict of every entry's one field.
         for command in ("XREADGROUP", "XAUTOCLAIM"):
             self._client.response_callbacks.pop(command)
@@ -98,8 +106,8 @@ class RedisStreams:
         calls = []
         for append in appends:
             stream = self._stream(epoch, append.partition)
-            head = [fence, encoded_token, append.after, append.after_number]
-            calls.append(([stream, f"{stream}:head"], [*head, *append.payloads]))
+            head = [fence, encoded_token, append.after, append.last_id(fence)]
+            calls.append(([stream, f"{stream}:head"], [*head, *_packs(append, fence)]))
         answers = await self._call_each(redis_scripts.APPEND, calls)
         for append, answer in zip(appends, answers, strict=True):
             self._check(answer, epoch, append.partition)
@@ -110,7 +118,7 @@ class RedisStreams:
         return {partition: Found(*answer) for partition, answer in zip(fences, answers, strict=True)}
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
-        call = ([self._stream(epoch, partition)], [GROUP, consumer, limit])
+        call = ([self._stream(epoch, partition)], [GROUP, consumer, self._packs_for(limit)])
         (answer,) = await self._call_each(redis_scripts.CLAIM, [call])
         if not answer:
             raise TierLost(f"{self.name} Redis: the consumer group of partition {partition} is gone")
@@ -132,10 +140,13 @@ class RedisStreams:
         block_ms = max(1, int(wait_s * 1000)) if wait_s else None
         with self._translated():
             answer = await self._client.xreadgroup(
-                GROUP, consumer, dict.fromkeys(streams, ">"), count=limit, block=block_ms
+                GROUP, consumer, dict.fromkeys(streams, ">"), count=self._packs_for(limit), block=block_ms
             )
-        found = ((streams[stream.decode()], items) for stream, items in answer or ())
-        return {partition: self._decoded(partition, items) for partition, items in found}
+        found = {streams[stream.decode()]: items for stream, items in answer or ()}
+        entries = {partition: self._decoded(partition, items) for partition, items in found.items()}
+        if entries:
+            self._pack_entries = sum(map(len, entries.values())) / sum(map(len, found.values()))
+        return entries
 
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
@@ -143,7 +154,8 @@ class RedisStreams:
         calls = []
         for partition, ids in acks.items():
             stream = self._stream(epoch, partition)
-            calls.append(([stream, self._owner(epoch, partition)], [GROUP, fences[partition], *ids]))
+            packs = dict.fromkeys(ids)  # each once, in order
+            calls.append(([stream, self._owner(epoch, partition)], [GROUP, fences[partition], *packs]))
         answers = await self._call_each(redis_scripts.ACK, calls)
         return [partition for partition, answer in zip(acks, answers, strict=True) if not answer]
 
@@ -151,8 +163,13 @@ class RedisStreams:
         with self._translated():
             async with self._client.pipeline(transaction=False) as pipeline:
                 for partition in range(partitions):
-                    pipeline.xlen(self._stream(epoch, partition))
-                return await _answers(pipeline)
+                    pipeline.hget(f"{self._stream(epoch, partition)}:head", "last")
+                    pipeline.hget(self._owner(epoch, partition), "acked")
+                answers = await _answers(pipeline)
+        return [
+            max(0, _number(last or b"0-0") - int(acked or 0))  # the two may be of two moments
+            for last, acked in zip(answers[::2], answers[1::2], strict=True)
+        ]
 
     async def remove_older(self, epoch: EpochRef) -> int:
         removed = 0
@@ -227,10 +244,14 @@ class RedisStreams:
         except _NOT_OURS as error:
             raise self._foreign(partition, "a head") from error
 
+    def _packs_for(self, entries: int) -> int:
+        """In how many packs there are about so many entries, going by the last read."""
+        return max(1, ceil(entries / self._pack_entries))
+
     def _decoded(self, partition: int, items: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[QueuedEntry]:
         """Entries from `[id, [field, payload]]` pairs. Raises `TierLost` for what none of our writers appended."""
         try:
-            return [_entry(entry_id, fields) for entry_id, fields in items]
+            return [entry for entry_id, fields in items for entry in _entries(entry_id, fields)]
         except _NOT_OURS as error:
             raise self._foreign(partition, "an entry") from error
 
@@ -258,10 +279,20 @@ def _number(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
 
 
-def _entry(entry_id: bytes, fields: Sequence[bytes]) -> QueuedEntry:
-    number, _, fence = entry_id.partition(b"-")
-    field, payload = fields
+def _packs(append: Append, fence: int) -> Iterator[str | bytes]:
+    """Ids and payloads in turn, as the append script takes them."""
+    for begin in range(0, len(append.payloads), PACK_ENTRIES):
+        payloads = append.payloads[begin : begin + PACK_ENTRIES]
+        yield f"{append.after_number + begin + len(payloads)}-{fence}"
+        yield encode_pack(payloads)
+
+
+def _entries(pack_id: bytes, fields: Sequence[bytes]) -> Iterator[QueuedEntry]:
+    last, _, fence = pack_id.partition(b"-")
+    field, pack = fields
     # An id that Redis chose itself (XADD with *) ends in a small count; ours ends in a fence, which is never 0.
     if field != _FIELD or not int(fence):
         raise ValueError("not an entry of ours")
-    return QueuedEntry(entry_id, int(number), decode_item(payload))
+    items = decode_pack(pack)
+    for number, item in enumerate(items, int(last) - len(items) + 1):
+        yield QueuedEntry(pack_id, number, item)
