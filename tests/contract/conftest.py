@@ -147,7 +147,7 @@ async def read(
 ) -> dict[int, list[QueuedEntry]]:
     """New entries, without waiting."""
     found = await tier.read(epoch, partitions or range(PARTITIONS), consumer, limit, 0)
-    return {partition: list(items) for partition, items in found.items()}
+    return {partition: list(items) for partition, items in found.entries.items()}
 
 
 async def take(tier: Tier, epoch: EpochRef, count: int, partition: int = 0) -> list[QueuedEntry]:

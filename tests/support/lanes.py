@@ -10,10 +10,10 @@ from bson.timestamp import Timestamp
 from tsync_stream.coordination.leases import Held
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.sharing import partition_lease
-from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, PartitionEntries, Position, QueuedEntry, Reason
+from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, Position, QueuedEntry, Reason
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.base import Claimed, Found
+from tsync_stream.queue.base import Claimed, Found, Read
 from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
@@ -62,9 +62,7 @@ class MemoryTier:
         pending = [item for item in self.streams.get(partition, ()) if item.number <= delivered]
         return Claimed({partition: pending[:limit]}, delivered, len(pending) <= limit)
 
-    async def read(
-        self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float
-    ) -> PartitionEntries:
+    async def read(self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float) -> Read:
         await asyncio.sleep(wait_s)
         found: dict[int, list[QueuedEntry]] = {}
         for partition in partitions:
@@ -73,7 +71,7 @@ class MemoryTier:
             if new:
                 found[partition] = new
                 self.delivered[partition] = new[-1].number
-        return found
+        return Read(found, full=any(len(items) >= limit for items in found.values()))
 
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]

@@ -70,12 +70,12 @@ class Tier(Protocol):
         """Everything that was read and not acked, taken over by `consumer`, oldest first, about `limit`.
 
         Entries with the same id come, and are acked, together: some tens of one append at the most. A tier that keeps
-        them so gives fewer than `limit`, or more, until it has seen how many share an id.
+        them so may give fewer than `limit`, or up to four times as many, until it has seen how many share an id.
         """
 
     async def read(
         self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float
-    ) -> PartitionEntries:
+    ) -> "Read":
         """New entries, about `limit` a partition (see `claim`); waits up to `wait_s` for the first."""
 
     async def ack(
@@ -105,6 +105,14 @@ class Found:
 
     fence: int
     acked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """New entries. `full`: a partition gave as much as was asked of it, so that more may wait."""
+
+    entries: PartitionEntries
+    full: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from pymongo import DeleteMany, ReplaceOne, UpdateMany, UpdateOne
 from tsync_stream.errors import DependencyUnavailable, Fenced
 from tsync_stream.model import EpochRef, Head, PartitionEntries, Token
 from tsync_stream.queue import mongo_documents as documents
-from tsync_stream.queue.base import Append, Claimed, Found
+from tsync_stream.queue.base import Append, Claimed, Found, Read
 from tsync_stream.queue.mongo_documents import DELIVERED, HEAD, OWNER, Document, PartitionState, document_id, lost
 from tsync_stream.queue.mongo_partitions import Partitions
 from tsync_stream.state import FALLBACK_QUEUE, translated
@@ -117,16 +117,14 @@ class MongoFallback:
             entries = (await at.entries(pending, limit + 1))[partition]
         return Claimed({partition: entries[:limit]}, state.delivered, complete=len(entries) <= limit)
 
-    async def read(
-        self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float
-    ) -> PartitionEntries:
+    async def read(self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float) -> Read:
         """Waits by looking again every LOOK_INTERVAL_S."""
         deadline_s = time.monotonic() + wait_s
         while True:
             found = await self._read_once(epoch, partitions, limit)
             left_s = deadline_s - time.monotonic()
             if found or left_s <= 0:
-                return found
+                return Read(found, full=any(len(items) >= limit for items in found.values()))
             await asyncio.sleep(min(LOOK_INTERVAL_S, left_s))
 
     async def ack(

@@ -13,7 +13,6 @@ import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from math import ceil
 from typing import Any
 
 import redis.exceptions
@@ -21,9 +20,9 @@ from bson.errors import BSONError
 
 from tsync_stream.config import RedisSettings
 from tsync_stream.errors import Fenced, TierLost, from_redis
-from tsync_stream.model import EpochRef, Head, PartitionEntries, QueuedEntry, Token
+from tsync_stream.model import EpochRef, Head, QueuedEntry, Token
 from tsync_stream.queue import redis_scripts
-from tsync_stream.queue.base import Append, Claimed, Found
+from tsync_stream.queue.base import Append, Claimed, Found, Read
 from tsync_stream.queue.format import decode_pack, decode_token, encode_pack, encode_token
 from tsync_stream.queue.redis_connections import REQUEST_TIMEOUT_S, connect, open_idle_connections
 from tsync_stream.queue.redis_server_config import apply_server_settings
@@ -35,6 +34,8 @@ GROUP = "tsync"
 ENTRY_BYTES = 200
 # Entries in a pack, at the most. More make it little cheaper, and a read's size harder to choose.
 PACK_ENTRIES = 32
+# How many times as many entries as were asked for a read may bring, when packs grow after it was asked.
+MOST_TOO_MANY = 4
 # The one field of an entry, as the append script writes it.
 _FIELD = b"e"
 # What bytes that we did not write make of our decoding (InvalidBSON is a BSONError).
@@ -131,22 +132,21 @@ class RedisStreams:
             complete=cursor == b"0-0",
         )
 
-    async def read(
-        self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float
-    ) -> PartitionEntries:
+    async def read(self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float) -> Read:
         if wait_s >= REQUEST_TIMEOUT_S:
             raise ValueError(f"a read may wait less than {REQUEST_TIMEOUT_S} s")
         streams = {self._stream(epoch, partition): partition for partition in partitions}
         block_ms = max(1, int(wait_s * 1000)) if wait_s else None
+        packs = self._packs_for(limit)
         with self._translated():
             answer = await self._client.xreadgroup(
-                GROUP, consumer, dict.fromkeys(streams, ">"), count=self._packs_for(limit), block=block_ms
+                GROUP, consumer, dict.fromkeys(streams, ">"), count=packs, block=block_ms
             )
         found = {streams[stream.decode()]: items for stream, items in answer or ()}
         entries = {partition: self._decoded(partition, items) for partition, items in found.items()}
         if entries:
             self._pack_entries = sum(map(len, entries.values())) / sum(map(len, found.values()))
-        return entries
+        return Read(entries, full=any(len(items) >= packs for items in found.values()))
 
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
@@ -245,8 +245,8 @@ class RedisStreams:
             raise self._foreign(partition, "a head") from error
 
     def _packs_for(self, entries: int) -> int:
-        """In how many packs there are about so many entries, going by the last read."""
-        return max(1, ceil(entries / self._pack_entries))
+        """In how many packs there are about so many entries, going by the last read; should they be full, too many."""
+        return max(1, int(min(entries / self._pack_entries, entries * MOST_TOO_MANY / PACK_ENTRIES)))
 
     def _decoded(self, partition: int, items: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[QueuedEntry]:
         """Entries from `[id, [field, payload]]` pairs. Raises `TierLost` for what none of our writers appended."""

@@ -167,9 +167,9 @@ class Lane:
         partitions = len(self._owned)
         wanted = max(tools.batch_size, AT_ONCE_WHEN_BEHIND // partitions) if self._behind else tools.batch_size
         limit = max(1, min(wanted, tools.buffer_size // partitions))
-        entries = await tier.read(epoch, sorted(self._owned), tools.leases.replica, limit, tools.wait_s)
+        read = await tier.read(epoch, sorted(self._owned), tools.leases.replica, limit, tools.wait_s)
         # Many at once are cheaper: for MongoDB and Typesense, and since changes of one document become one write.
-        self._behind = any(len(found) >= limit for found in entries.values())
+        entries, self._behind = read.entries, read.full
         count = sum(map(len, entries.values()))
         self._pause_s = 0.0 if self._behind else gathering_pause_s(count, tools.buffer_size, tools.wait_s)
         if not entries:

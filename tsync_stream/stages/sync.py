@@ -30,9 +30,8 @@ from tsync_stream.target.typesense import TypesenseTarget
 
 log = logging.getLogger(__name__)
 
-# Documents in one import request at the most; after a time-out fewer, down to one. More than a lane reads at once: a
-# small rest, sent alone, would wait in Typesense behind a whole batch of the other lane.
-MAX_LINES = 2_000
+# Documents in one import request at the most; after a time-out fewer, down to one.
+MAX_LINES = 1_000
 
 
 @dataclass(slots=True)

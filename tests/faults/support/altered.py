@@ -148,9 +148,9 @@ def four_consumers() -> None:
 
     async def read(self: Lane, tier: Any, epoch: Any) -> None:
         tools = self._tools
-        entries = await tier.read(epoch, sorted(self._owned), tools.leases.replica, tools.batch_size, tools.wait_s)
-        if entries:
-            await self._process(tier, epoch, entries, claimed=False)
+        read = await tier.read(epoch, sorted(self._owned), tools.leases.replica, tools.batch_size, tools.wait_s)
+        if read.entries:
+            await self._process(tier, epoch, read.entries, claimed=False)
 
     Replica._lane = lane  # type: ignore[method-assign,assignment]
     Lane._claim = claim  # type: ignore[method-assign]
