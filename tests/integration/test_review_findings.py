@@ -175,10 +175,10 @@ async def test_a_foreign_entry_means_that_the_tier_is_lost(
 ) -> None:
     server.call("XADD", server.stream(epoch, 0), "2-5", "e", payload)
     with pytest.raises(TierLost, match="partition 0") as caught:
-        await tier.read(epoch, [0], "me", 10, 0)
+        await tier.read(epoch, [0], "me", 100, 0)
     assert "secret" not in str(caught.value)
     with pytest.raises(TierLost, match="partition 0"):
-        await tier.claim(epoch, 0, "me", 10)
+        await tier.claim(epoch, 0, "me", 100)
 
 
 async def test_a_foreign_group_is_not_taken_for_ours(server: RedisTierServer, tier: Tier, epoch: EpochRef) -> None:
