@@ -70,7 +70,8 @@ class Tier(Protocol):
         """Everything that was read and not acked, taken over by `consumer`, oldest first, about `limit`.
 
         Entries with the same id come, and are acked, together: some tens of one append at the most. A tier that keeps
-        them so may give fewer than `limit`, or up to four times as many, until it has seen how many share an id.
+        them so may give fewer than `limit`, or up to four times as many, until it has seen how many share an id; those
+        of one id it always gives.
         """
 
     async def read(
