@@ -39,6 +39,7 @@ from tsync_stream.replica.runtime import Channels, Replica
 from tsync_stream.stages.capture import capture_agent
 from tsync_stream.stages.persist import persist_agent
 from tsync_stream.stages.sync import Sync, sync_agent
+from tsync_stream.tasks import end_tasks
 
 log = logging.getLogger(__name__)
 
@@ -160,8 +161,7 @@ class TsyncApp(faust.App):
     async def on_stop(self) -> None:
         """Finish what is in hand while the agents still run, then let Faust stop them."""
         if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
+            await end_tasks([self._starting])
         if self._replica is not None:
             await self._replica.stop()
             self._replica = None

@@ -7,9 +7,7 @@ is one way to start and to recover; an outage of Typesense or of a job never end
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any
 
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.sharing import CAPTURE
@@ -30,6 +28,7 @@ from tsync_stream.replica.measuring import Measuring
 from tsync_stream.replica.running_jobs import RunningJobs
 from tsync_stream.replica.tier_watch import BetterTier, TierWatch
 from tsync_stream.source.change_stream import ChangeBatch
+from tsync_stream.tasks import first_to_end
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +128,7 @@ class Capturing:
         jobs, tiers = RunningJobs(tools, term), TierWatch(tools, term)
         work = [self._feed(term), self._monitor(term, jobs), tiers.go_back(), tiers.clean_up(), term.broken()]
         try:
-            await _first_to_end([*work, *jobs.work()])
+            await first_to_end([*work, *jobs.work()])
         finally:
             if self._stopping:
                 await self._drain(term)
@@ -205,16 +204,3 @@ class Capturing:
         """Not at all after a term that lasted; longer and longer after terms that ended as soon as they began."""
         if not self._stopping:
             await self._tools.wake.wait(PAUSE_AFTER_FAULT_S * self._short_terms)
-
-
-async def _first_to_end(work: list[Coroutine[Any, Any, None]]) -> None:
-    """Run side by side until one returns or raises; the others are cancelled and waited for."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in work]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

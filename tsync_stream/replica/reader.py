@@ -11,6 +11,7 @@ from tsync_stream.errors import TsyncError
 from tsync_stream.model import Barrier
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
+from tsync_stream.tasks import all_to_end
 
 BARRIER_RECORD_INTERVAL_S = 0.5
 
@@ -25,13 +26,7 @@ class Reader:
 
     async def run(self) -> None:
         """Read, have synced, ack, record."""
-        async with asyncio.TaskGroup() as group:
-            recording = group.create_task(self._record_barriers())
-            async with asyncio.TaskGroup() as lanes:
-                for lane in self._lanes:
-                    lanes.create_task(lane.run())
-            self._finished.set()
-            await recording
+        await all_to_end([self._record_barriers(), self._run_lanes()])
 
     def stop(self) -> None:
         """Take no further batch."""
@@ -44,6 +39,10 @@ class Reader:
             return True
         partition = int(lease.rpartition(":")[2])
         return await self._lanes[partition % len(self._lanes)].released(partition)
+
+    async def _run_lanes(self) -> None:
+        await all_to_end([lane.run() for lane in self._lanes])
+        self._finished.set()
 
     async def _record_barriers(self) -> None:
         while not self._finished.is_set():

@@ -43,6 +43,7 @@ from tsync_stream.replica.reader import Reader
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state import state_database
 from tsync_stream.target.typesense import TypesenseTarget
+from tsync_stream.tasks import end_tasks
 from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
@@ -156,9 +157,7 @@ class Replica:
         await self._finished("capturing")
         self._reader.stop()
         await self._finished("reader")
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         try:
             await self.leases.stop()
         except TsyncError as error:

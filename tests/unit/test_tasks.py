@@ -1,0 +1,89 @@
+"""Tasks end together, also where a library loses a cancellation on the way."""
+
+import asyncio
+
+import pytest
+
+from tsync_stream import tasks
+from tsync_stream.tasks import all_to_end, end_tasks, first_to_end
+
+pytestmark = pytest.mark.timeout(30)
+
+
+class Stubborn:
+    """A loop that misses its first cancellation, as one does that calls `asyncio.wait_for` before Python 3.12."""
+
+    def __init__(self) -> None:
+        self.missed = False
+        self.ended = False
+
+    async def run(self) -> None:
+        try:
+            while True:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    if self.missed:
+                        raise
+                    self.missed = True
+        finally:
+            self.ended = True
+
+
+async def fail() -> None:
+    await asyncio.sleep(0)
+    raise LookupError("the first to end")
+
+
+async def succeed() -> None:
+    await asyncio.sleep(0)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "CANCEL_AGAIN_S", 0.01)
+
+
+async def test_a_task_that_misses_a_cancellation_is_cancelled_again() -> None:
+    stubborn = Stubborn()
+    task = asyncio.create_task(stubborn.run())
+    await asyncio.sleep(0)
+    await end_tasks([task])
+    assert stubborn.missed
+    assert task.cancelled()
+
+
+async def test_the_first_to_raise_ends_the_others() -> None:
+    stubborn = Stubborn()
+    with pytest.raises(LookupError, match="the first to end"):
+        await first_to_end([stubborn.run(), fail(), asyncio.sleep(3600)])
+    assert stubborn.ended
+
+
+async def test_the_first_to_return_ends_the_others() -> None:
+    stubborn = Stubborn()
+    await first_to_end([stubborn.run(), succeed()])
+    assert stubborn.ended
+
+
+async def test_one_that_returns_does_not_end_the_others() -> None:
+    ended = []
+
+    async def last() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        ended.append("last")
+
+    await all_to_end([succeed(), last()])
+    assert ended == ["last"]
+
+
+async def test_one_that_raises_ends_the_others() -> None:
+    stubborn = Stubborn()
+    with pytest.raises(LookupError, match="the first to end"):
+        await all_to_end([stubborn.run(), fail()])
+    assert stubborn.ended
+
+
+async def test_no_tasks_are_no_trouble() -> None:
+    await end_tasks([])
