@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx
 
@@ -18,6 +18,24 @@ from tsync_stream.embedded import EmbeddedStack
 FAUST = Path(sys.executable).with_name("faust")
 _START_S = 30.0
 _STOP_S = 30.0
+
+
+class Process(Protocol):
+    """What a worker needs of its process; `subprocess.Popen` has it."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """The exit code, negative for a signal; None while it runs."""
+
+    def wait(self, timeout: float) -> int:
+        """Wait for the end; returns the exit code."""
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+
+    def kill(self) -> None:
+        """SIGKILL."""
 
 
 def free_port() -> int:
@@ -40,10 +58,9 @@ class Worker:
             "LEASE_TTL": "15s",
             **settings,
         }
-        self.command: list[str | Path] = [FAUST]
-        self._directory = directory
+        self.directory = directory
         self.log_path = directory / f"worker-{self.port}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -75,11 +92,14 @@ class Worker:
 
     def launch(self) -> None:
         """Start the process and return at once."""
+        self._process = self._begin("-A", "tsync_stream", "worker", "-l", "info")
+
+    def _begin(self, *arguments: str) -> "Process":
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self.command, "-A", "tsync_stream", "worker", "-l", "info"],
+            return subprocess.Popen(
+                [FAUST, *arguments],
                 env=self.environment,
-                cwd=self._directory,
+                cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -136,7 +156,7 @@ class Worker:
         return subprocess.run(
             [FAUST, "-A", "tsync_stream", *arguments],
             env=self.environment,
-            cwd=self._directory,
+            cwd=self.directory,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -146,8 +166,8 @@ class Worker:
 
     def _answers(self) -> bool:
         assert self._process is not None
-        if self._process.poll() is not None:
-            raise AssertionError(f"the worker ended with {self._process.returncode}:\n{self.log()[-3000:]}")
+        if (code := self._process.poll()) is not None:
+            raise AssertionError(f"the worker ended with {code}:\n{self.log()[-3000:]}")
         try:
             self.health()
         except httpx.HTTPError:

@@ -1,4 +1,4 @@
-"""A worker of which something was changed on purpose: `python -m tests.faults.support.altered -A tsync_stream worker`.
+"""A worker of which something was changed on purpose: `main` is its program.
 
 TSYNC_TEST_CHANGES names the changes, separated by commas. Some are tools: they make a rare moment happen on command.
 The others are wrong designs: with each of them the suite must fail, or it proves nothing.
@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.support.forked import be_faust
 from tsync_stream.coordination import positions
 from tsync_stream.coordination.term import BatchLost, CaptureTerm, ChangeProgress
 from tsync_stream.dead_letters import DeadLetter
@@ -26,6 +27,8 @@ from tsync_stream.target.typesense import TypesenseTarget
 
 # Tools look for this file in the working directory; it is gone once they have acted.
 TRIGGER = "trigger"
+# In a replica's environment: the names of its changes.
+CHANGES_VARIABLE = "TSYNC_TEST_CHANGES"
 
 Change = Callable[[], None]
 
@@ -266,13 +269,6 @@ CHANGES: dict[str, Change] = {
 
 def main() -> None:
     """Apply the changes, then be `faust`."""
-    for name in os.environ["TSYNC_TEST_CHANGES"].split(","):
+    for name in os.environ[CHANGES_VARIABLE].split(","):
         CHANGES[name]()
-    from faust.cli.faust import cli  # as late as the real command does
-
-    sys.argv[0] = "faust"
-    cli()
-
-
-if __name__ == "__main__":
-    main()
+    be_faust()

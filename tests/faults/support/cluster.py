@@ -1,20 +1,19 @@
 """Several replicas of one pipeline: started together, and found by what they do."""
 
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
 
-from tests.faults.support.altered import pull
+from tests.faults.support import altered
 from tests.support.comparison import wait_for
+from tests.support.forked import ForkedWorker, be_faust
 from tests.support.stack import Names
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
-REPOSITORY = Path(__file__).parents[3]
 # Short, so that take-overs take seconds. A lease must outlive three requests; a frozen server costs one deadline.
 TIMES = {"TYPESENSE_CONNECTION_TIMEOUT": "1s", "LEASE_TTL": "3s", "FAIL_BACK_AFTER": "2s"}
 LEASE_TTL_S = 3.0
@@ -112,7 +111,7 @@ class Cluster:
 
     def pull(self, name: str) -> Path:
         """Let the first replica that comes to it do what a tool of `altered.py` does; the file is gone then."""
-        return pull(self._directory, name)
+        return altered.pull(self._directory, name)
 
     def log(self) -> str:
         """The last lines of every replica's log."""
@@ -121,11 +120,9 @@ class Cluster:
         )
 
     def _make(self, changed: Sequence[str], settings: dict[str, str]) -> Worker:
-        replica = Worker(self.stack, self._names, self._directory, **{**self.settings, **settings})
-        if changed:
-            replica.environment["PYTHONPATH"] = str(REPOSITORY)
-            replica.environment["TSYNC_TEST_CHANGES"] = ",".join(changed)
-            replica.command = [sys.executable, "-m", "tests.faults.support.altered"]
+        program = altered.main if changed else be_faust
+        replica = ForkedWorker(self.stack, self._names, self._directory, program, **{**self.settings, **settings})
+        replica.environment[altered.CHANGES_VARIABLE] = ",".join(changed)
         return replica
 
 
