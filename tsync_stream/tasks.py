@@ -15,12 +15,17 @@ CANCEL_AGAIN_S = 1.0
 
 async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel the tasks and return when all have ended. What they raise is dropped."""
-    running = {task for task in tasks if not task.done()}
-    while running:
+    cancelled: asyncio.CancelledError | None = None
+    while running := {task for task in tasks if not task.done()}:
         for task in running:
             task.cancel()
-        _, running = await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+        try:
+            await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
+        except asyncio.CancelledError as error:
+            cancelled = error  # they would go on without anybody who knows them
     await asyncio.gather(*tasks, return_exceptions=True)
+    if cancelled is not None:
+        raise cancelled
 
 
 async def first_to_end(work: Collection[Coroutine[Any, Any, None]]) -> None:

@@ -1,5 +1,6 @@
 """What only Redis can do to a queue: run out of memory, forget scripts, follow another, refuse a password."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.contract.conftest import (
 )
 from tests.contract.servers import RedisTierServer
 from tests.support.stack import Names
+from tests.support.waiting import eventually
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost
 from tsync_stream.model import EpochRef
@@ -245,6 +247,19 @@ async def test_acked_entries_take_no_memory(server: RedisTierServer, tier: Tier,
 
 
 # Connections
+
+
+async def test_a_read_whose_connection_breaks_says_so(server: RedisTierServer, tier: Tier, epoch: EpochRef) -> None:
+    """Repeated in silence, it would wait for what comes after the entries that were in the lost reply."""
+    reading = asyncio.create_task(tier.read(epoch, [0], "me", 100, 1.9))
+
+    def waits() -> bool:
+        return "cmd=xreadgroup" in str(server.call("CLIENT", "LIST", "TYPE", "normal"))
+
+    await eventually(waits)
+    server.call("CLIENT", "KILL", "TYPE", "normal")
+    with pytest.raises(DependencyUnavailable):
+        await reading
 
 
 @pytest.mark.parametrize("password", ["", "a wrong one"])

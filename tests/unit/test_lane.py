@@ -12,7 +12,8 @@ from tests.support.lanes import DEADLINE_S, EPOCH, START, Bench, entry, synced
 from tsync_stream import clock
 from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost
-from tsync_stream.model import Barrier, BarrierOrder, QueuedEntry
+from tsync_stream.model import Barrier, BarrierOrder, EpochRef, QueuedEntry
+from tsync_stream.queue.base import Claimed
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.replica import syncing
 from tsync_stream.replica.lane import check_contiguous
@@ -297,6 +298,36 @@ async def test_a_gap_is_noticed_by_whoever_begins_anew(bench: Bench, read_before
     with pytest.raises(TierLost, match="entry 2 is gone"):
         await bench.steps()
     assert bench.events == []
+
+
+async def test_a_claim_that_finds_only_what_is_gone_is_not_repeated_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing_but_more(*_: object) -> Claimed:
+        """As Redis 6.2 answers when the oldest pending entries were deleted."""
+        return Claimed({0: []}, 9, complete=False)
+
+    monkeypatch.setattr(bench.tier, "claim", nothing_but_more)
+    with pytest.raises(TierLost, match="entry 1 is gone"):
+        await bench.steps()
+
+
+async def test_who_claims_what_a_new_owner_has_acked_finds_no_tier_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It froze while it waited for the answer."""
+    claim = bench.tier.claim
+    bench.tier.put(0, "a", "b")
+    bench.tier.delivered[0] = 2
+
+    async def claim_late(epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
+        bench.leases.take(partition)
+        bench.tier.lose(partition, 1, 2)
+        return await claim(epoch, partition, consumer, limit)
+
+    monkeypatch.setattr(bench.tier, "claim", claim_late)
+    with pytest.raises(DependencyUnavailable, match="a lease is gone"):
+        await bench.steps()
 
 
 async def test_a_lost_tier_is_reported_for_its_epoch(bench: Bench) -> None:

@@ -85,5 +85,17 @@ async def test_one_that_raises_ends_the_others() -> None:
     assert stubborn.ended
 
 
+async def test_who_is_cancelled_while_tasks_end_still_ends_them() -> None:
+    stubborn = Stubborn()
+    task = asyncio.create_task(stubborn.run())
+    ending = asyncio.create_task(end_tasks([task]))
+    while not stubborn.missed:
+        await asyncio.sleep(0)
+    ending.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert task.cancelled()
+
+
 async def test_no_tasks_are_no_trouble() -> None:
     await end_tasks([])

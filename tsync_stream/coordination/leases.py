@@ -30,6 +30,7 @@ from tsync_stream.coordination.sightings import Sightings
 from tsync_stream.errors import TsyncError
 from tsync_stream.model import BEGINNING_OF_TIME
 from tsync_stream.state import LEASES, translated
+from tsync_stream.tasks import all_to_end
 from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
@@ -146,9 +147,9 @@ class LeaseKeeper:
 
     async def keep(self) -> None:
         """Renew and look around until cancelled. Errors of MongoDB are waited out: leases then simply run out."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._repeat(self._renew, min(MAX_RENEWAL_INTERVAL_S, self._ttl_s / RENEWALS_PER_TTL)))
-            group.create_task(self._repeat(self._look, min(MAX_LOOK_INTERVAL_S, self._ttl_s / LOOKS_PER_TTL)))
+        renewing = self._repeat(self._renew, min(MAX_RENEWAL_INTERVAL_S, self._ttl_s / RENEWALS_PER_TTL))
+        looking = self._repeat(self._look, min(MAX_LOOK_INTERVAL_S, self._ttl_s / LOOKS_PER_TTL))
+        await all_to_end([renewing, looking])
 
     async def stop(self) -> None:
         """Give all leases back at once, so that the others need not wait. Nothing may use them any more."""

@@ -69,6 +69,7 @@ class Tier(Protocol):
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> "Claimed":
         """Everything that was read and not acked, taken over by `consumer`, oldest first, about `limit`.
 
+        If it brings nothing and is not complete either, the oldest of what was read is gone.
         Entries with the same id come, and are acked, together: some tens of one append at the most. A tier that keeps
         them so may give fewer than `limit`, or up to four times as many, until it has seen how many share an id; those
         of one id it always gives.

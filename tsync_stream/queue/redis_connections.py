@@ -1,6 +1,6 @@
 """Connections to one Redis: a bounded pool whose connections are opened early, aged out, and retried.
 
-Every call we make may be repeated (append, ack and own check what they find), so the client's own retry is safe.
+Every call but a read may be repeated (append, ack and own check what they find), so the client's own retry is safe.
 """
 
 import asyncio

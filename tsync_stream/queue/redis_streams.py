@@ -50,12 +50,13 @@ class RedisStreams:
         self._settings = settings
         # redis-py's annotations cover sync and async at once; its answers are what RESP2 sends.
         self._client: Any = connect(settings)
-        # Who looks whether the server answers tries once, and is told why it does not.
-        self._prober: Any = connect(replace(settings, max_retries=0))
+        # Tries once: who looks whether the server answers is told why it does not. And a read that is repeated brings
+        # what follows, while the entries whose reply was lost stay pending: a lane that is told claims them.
+        self._once: Any = connect(replace(settings, max_retries=0))
         self._pack_entries = float(PACK_ENTRIES)  # on average, in the last read that brought any
         # As RESP2 sends them: the library's own parsing makes a dict of every entry's one field.
-        for command in ("XREADGROUP", "XAUTOCLAIM"):
-            self._client.response_callbacks.pop(command)
+        self._once.response_callbacks.pop("XREADGROUP")
+        self._client.response_callbacks.pop("XAUTOCLAIM")
 
     async def start(self) -> None:
         """Open the connections that are kept, and make the server keep the queue on disk as the settings say."""
@@ -67,12 +68,12 @@ class RedisStreams:
     async def ping(self) -> None:
         """Return if the server answers at all."""
         with self._translated():
-            await self._prober.ping()
+            await self._once.ping()
 
     async def probe(self, entries: int = 0) -> None:
         key = f"{self._settings.queue_key}:probe"
         with self._translated():
-            async with self._prober.pipeline(transaction=False) as pipeline:
+            async with self._once.pipeline(transaction=False) as pipeline:
                 # Refused for whatever reason an append would be: OOM, READONLY, MISCONF, NOREPLICAS.
                 pipeline.set(key, "1", ex=60)
                 pipeline.unlink(key)
@@ -139,7 +140,7 @@ class RedisStreams:
         block_ms = max(1, int(wait_s * 1000)) if wait_s else None
         packs = self._packs_for(limit)
         with self._translated():
-            answer = await self._client.xreadgroup(
+            answer = await self._once.xreadgroup(
                 GROUP, consumer, dict.fromkeys(streams, ">"), count=packs, block=block_ms
             )
         found = {streams[stream.decode()]: items for stream, items in answer or ()}
@@ -189,7 +190,7 @@ class RedisStreams:
             await self._remove(epoch, partitions, f"{epoch.epoch}.{epoch.nonce}.{partitions}".encode())
 
     async def close(self) -> None:
-        for client in (self._client, self._prober):
+        for client in (self._client, self._once):
             await client.aclose()
             await client.connection_pool.disconnect()
 

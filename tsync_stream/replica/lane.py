@@ -151,7 +151,13 @@ class Lane:
         tools = self._tools
         claimed = await tier.claim(epoch, partition, tools.leases.replica, tools.batch_size)
         owned = self._owned[partition]
+        if not self._all_held({partition: owned.fence}):
+            # A new owner has acked meanwhile what we would miss.
+            raise DependencyUnavailable("a lease is gone; its entries are left to the next owner")
         entries = claimed.entries.get(partition, ())
+        if not entries and not claimed.complete:
+            # Redis 6.2 keeps entries that are gone among the pending ones, and would never come to those behind them.
+            raise TierLost(f"partition {partition}: entry {owned.next_number} is gone from the stream")
         owned.next_number = check_contiguous(partition, owned.next_number, entries)
         if claimed.complete:
             if owned.next_number != claimed.delivered_number + 1:
