@@ -5,12 +5,14 @@ cost. What is forked then does what `faust -A tsync_stream worker` does; the tes
 a user does.
 """
 
+import atexit
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import tsync_stream
@@ -29,6 +31,13 @@ _CONTEXT.set_forkserver_preload(
         "faust.web.drivers.aiohttp",
     ]
 )
+
+
+@atexit.register
+def _kill_what_is_left() -> None:
+    """Otherwise multiprocessing would wait for every child, and for a frozen one for ever."""
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def be_faust() -> None:
@@ -61,8 +70,8 @@ class ForkedProcess:
 
     def __init__(self, program: Callable[[], None], arguments: Sequence[str], worker: Worker) -> None:
         place = (worker.environment, str(worker.directory), str(worker.log_path))
-        # A daemon: what a test leaves behind must not be waited for at the end of all tests.
-        self._process = _CONTEXT.Process(target=_become, args=(program, list(arguments), *place), daemon=True)
+        worker.log_path.touch()
+        self._process = _CONTEXT.Process(target=_become, args=(program, list(arguments), *place))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -82,7 +91,8 @@ class ForkedProcess:
     def send_signal(self, number: int) -> None:
         """Send a signal, if it still runs."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # it has ended, and that is on its way to us
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """SIGKILL."""

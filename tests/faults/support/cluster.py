@@ -50,7 +50,10 @@ class Cluster:
 
     def end(self) -> None:
         """Kill every replica, frozen ones too."""
-        for replica in self.running:
+        running = self.running
+        for replica in running:
+            replica.signal(signal.SIGKILL)
+        for replica in running:
             replica.kill()
 
     @property
