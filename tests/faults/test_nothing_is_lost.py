@@ -126,16 +126,23 @@ def test_the_queue_is_damaged_under_a_backlog(trial: Trial, seed: Seed) -> None:
     assert trial.row.epochs >= len(acts)
 
 
-def test_replies_of_appends_are_lost(trial: Trial, seed: Seed) -> None:
+REQUESTS = {
+    "appends": redis_scripts.DIGESTS[redis_scripts.APPEND].encode(),
+    "reads": b"XREADGROUP",
+    "acks": redis_scripts.DIGESTS[redis_scripts.ACK].encode(),
+}
+
+
+@pytest.mark.parametrize("requests", REQUESTS)
+def test_replies_of_redis_are_lost(trial: Trial, seed: Seed, requests: str) -> None:
     with Proxy(trial.stack.primary_redis.port) as proxy:
         settings = {"PRIMARY_REDIS_PORT": str(proxy.port)}
-        with trial.under_load("17 replies of appends dropped", seed(117), settings=settings):
-            digest = redis_scripts.DIGESTS[redis_scripts.APPEND].encode()
+        with trial.under_load(f"17 replies of {requests} dropped", seed(117), settings=settings):
             for goal in range(3, 13, 3):
                 trial.load.wait_for_operations(200)
-                proxy.swallow_replies(digest, 3)
+                proxy.swallow_replies(REQUESTS[requests], 3)
                 wait_for(lambda goal=goal: proxy.swallowed >= goal, 20.0, "no reply is swallowed")  # type: ignore[misc]
-    assert trial.row.epochs == 0, "an append whose reply was lost is repeated, not taken for a loss"
+    assert trial.row.epochs == 0, "what a lost reply leaves open is not taken for a loss"
 
 
 def test_mongod_is_killed(trial: Trial, seed: Seed) -> None:
