@@ -254,6 +254,24 @@ async def test_a_lease_is_not_given_back_clean_while_a_write_is_in_doubt(bench: 
     assert await bench.lane.released(1)
 
 
+@pytest.mark.parametrize("taken", [[0], [0, 1]], ids=["nothing waits in what is left", "nothing is left"])
+async def test_a_lane_with_nothing_to_do_has_no_trouble_to_tell(bench: Bench, taken: Sequence[int]) -> None:
+    """Whose batch it is now tells it; nothing would ever end ours."""
+
+    async def fails_while_leases_go(batch: SyncBatch) -> None:
+        for partition in taken:
+            bench.leases.take(partition)
+        batch.result.set_exception(SyncFailed(DependencyUnavailable("away"), doubtful=False))
+
+    bench.sync = fails_while_leases_go
+    bench.tier.put(0, "a")
+    with pytest.raises(DependencyUnavailable):
+        await bench.steps()
+    assert bench.health.report()["status"] == "red"
+    await bench.steps(1)
+    assert bench.health.report()["status"] == "green"
+
+
 # Gaps
 
 

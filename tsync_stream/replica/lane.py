@@ -109,6 +109,7 @@ class Lane:
         held = self._held()
         if pipeline is None or not held:
             self._owned.clear()
+            self._syncing.has_nothing_to_do()
             return False
         if pipeline.epoch != self._epoch:
             self._doubts.begin_epoch()
@@ -179,6 +180,7 @@ class Lane:
         count = sum(map(len, entries.values()))
         self._pause_s = 0.0 if self._behind else gathering_pause_s(count, tools.buffer_size, tools.wait_s)
         if not entries:
+            self._syncing.has_nothing_to_do()
             return
         if any(self._owned[partition].next_number != found[0].number for partition, found in entries.items()):
             # The reply of an earlier read was lost, perhaps: then what is missing is pending, as this now is.

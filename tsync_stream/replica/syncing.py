@@ -63,7 +63,8 @@ class Syncing:
                 self._tools.metrics.batches_retried.inc()
                 await self._give_up_or_pause(entries, fences, doubtful=doubtful, cause=error.cause)
             else:
-                self._show_success()
+                self._backoff.reset()
+                self._tools.health.green(self._check)
                 doubtful = doubtful or result.doubtful
                 done, size = done + size, size * 2
         if doubtful:
@@ -71,6 +72,10 @@ class Syncing:
             return list(entries)
         lost = {partition for partition in fences if not self._still_owned(partition, fences[partition])}
         return [item for item in entries if item[0] in lost]
+
+    def has_nothing_to_do(self) -> None:
+        """What a batch has failed with is now for its next owner to tell: none of ours would ever end it."""
+        self._tools.health.green(self._check)
 
     async def _give_up_or_pause(
         self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int], *, doubtful: bool, cause: TsyncError
@@ -111,10 +116,6 @@ class Syncing:
 
     def _still_owned(self, partition: int, fence: int) -> bool:
         return self._tools.leases.still_ours(partition_lease(partition), fence)
-
-    def _show_success(self) -> None:
-        self._backoff.reset()
-        self._tools.health.green(self._check)
 
     def _show_failure(self, cause: TsyncError) -> None:
         person = isinstance(cause, ConfigurationError)
