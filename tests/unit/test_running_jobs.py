@@ -119,16 +119,12 @@ class World:
         buffer = SimpleNamespace(batch_size=5, max_buffer_size=PAGE)
         tools = SimpleNamespace(
             settings=SimpleNamespace(buffer=buffer),
-            positions=SimpleNamespace(synced=self._synced),
             dead_letter_records=self.records,
             jobs=self.jobs,
             health=self.health,
             send_entries=self._send,
         )
         self.running = RunningJobs(cast("CaptureTools", tools), self.term)
-
-    async def _synced(self, _stored: Pipeline) -> Position:
-        return self.synced
 
     async def _send(self, batch: EntryBatch) -> None:
         if self.held is not None:
@@ -147,7 +143,7 @@ class World:
     async def look(self, *, all_synced: bool = False) -> None:
         if all_synced:
             self.synced = self.term.appended
-        await self.running.look(self.pipeline)
+        await self.running.look(self.pipeline, self.synced)
 
     def queued(self) -> list[Any]:
         items = [decode_item(payload) for append in self.tier.appended for payload in append.payloads]

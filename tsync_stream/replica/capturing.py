@@ -176,8 +176,9 @@ class Capturing:
             if (stored.reconcile and stored.reconcile.job) != (term.pipeline.reconcile and term.pipeline.reconcile.job):
                 raise TermOver("a reconcile was asked for")
             await tools.positions.save_captured(stored, term.appended)
-            await jobs.look(stored)
-            await self._measuring.measure(term, stored)
+            synced = await tools.positions.synced(stored)
+            await jobs.look(stored, synced)
+            await self._measuring.measure(term, synced)
             looks += 1
             if looks % int(FINGERPRINT_INTERVAL_S / MONITOR_INTERVAL_S) == 0:
                 await self._check_fingerprint(stored)

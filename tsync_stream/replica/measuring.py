@@ -6,7 +6,6 @@ the oplog, it is known how long MongoDB will still have those that are not synce
 
 import time
 
-from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.term import CaptureTerm
 from tsync_stream.model import Position
 from tsync_stream.replica.beginning import CaptureTools
@@ -26,7 +25,7 @@ class Measuring:
         self._oplog: Oplog | None = None
         self._oplog_looked_s = float("-inf")
 
-    async def measure(self, term: CaptureTerm, stored: Pipeline) -> None:
+    async def measure(self, term: CaptureTerm, synced: Position) -> None:
         """Measure once. Raises the errors of the tier and of MongoDB."""
         metrics = self._tools.metrics
         backlog = await term.tier.backlog(term.pipeline.epoch, term.partitions)
@@ -36,7 +35,6 @@ class Measuring:
         metrics.epoch.set(term.pipeline.epoch.epoch)
         for name in self._tools.tiers:
             metrics.tier.labels(name).set(name == term.pipeline.epoch.tier)
-        synced = await self._tools.positions.synced(stored)
         behind = term.backlog > 0 or term.in_flight > 0
         metrics.lag_seconds.set(max(0.0, time.time() - synced.cluster_time.time) if behind else 0.0)
         await self._look_at_oplog()

@@ -59,13 +59,12 @@ class RunningJobs:
             work.append(self._reconcile(self._term.pipeline.reconcile))
         return work
 
-    async def look(self, stored: Pipeline) -> None:
+    async def look(self, stored: Pipeline, synced: Position) -> None:
         """Once a second: note what is synced and what is filed, drop the cursors of what has ended."""
-        tools = self._tools
-        self._synced = await tools.positions.synced(stored)
-        await self._finish_reconcile(stored, self._synced)
+        self._synced = synced
+        await self._finish_reconcile(stored, synced)
         # One may have been ended while we read.
-        self._filed = [job for job in await tools.jobs.open() if job.id not in self._ended]
+        self._filed = [job for job in await self._tools.jobs.open() if job.id not in self._ended]
         self._drop_cursors()
         for job in self._filed:
             await self._save_progress(job)
