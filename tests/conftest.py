@@ -1,5 +1,6 @@
 """Fixtures that every tier of tests shares: real servers once for the whole run, and names for each test."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 
 from tests.support.stack import Names, remove, repair
 from tsync_stream.embedded import EmbeddedStack
+
+# Whoever is started in the background of a shell script ignores Ctrl-C, and every process that it starts does, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
