@@ -26,7 +26,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start hundreds of workers: with bytecode that is kept, each start takes a second; without it, five.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test faults soak bench lint unit format install lock clean always
+.PHONY: help demo test faults soak bench scaling lint unit format install lock clean always
 
 help:
 	@echo "make demo     set up, then run the whole pipeline with live sample listings, until Ctrl-C (DEMO_SECONDS=20: for so long)"
@@ -34,6 +34,7 @@ help:
 	@echo "make faults   set up, then the fault suite with three replicas, once for each of FAULT_SEEDS='1 2 3 4 5 6 7 8 9 10'"
 	@echo "make soak     set up, then real faults in random order under load, for SOAK_SECONDS=1800 (SOAK_FLAGS='--seed 7')"
 	@echo "make bench    set up, then measure side by side: raw imports, two scripts, tsync-stream (BENCH_FLAGS='--only burst')"
+	@echo "make scaling  set up, then measure what replicas and the number of documents change (SCALING_FLAGS='--replicas 1 2')"
 	@echo "make lint     ruff, mypy and import-linter alone"
 	@echo "make unit     the fast tests alone: no servers"
 	@echo "make format   put the code into its form"
@@ -58,6 +59,9 @@ soak: install
 
 bench: install
 	@$(BIN)/python -m bench $(BENCH_FLAGS)
+
+scaling: install
+	@$(BIN)/python -m bench.scaling $(SCALING_FLAGS)
 
 unit: install
 	@$(BIN)/python -m pytest tests/unit $(PYTEST_FLAGS)
