@@ -342,12 +342,15 @@ def test_ctrl_c_in_a_terminal_leaves_the_end_to_the_parent(tmp_path: Path) -> No
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, start_new_session=True
     )
     with parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == b"ready\n"
-        servers = children_of(psutil.Process(parent.pid))
-        os.killpg(parent.pid, signal.SIGINT)  # what a terminal does
-        assert parent.stdout.readline() == b"alive\n"
-        assert parent.wait(BOUND_S) == 0
+        try:
+            assert parent.stdout is not None
+            assert parent.stdout.readline() == b"ready\n"
+            servers = children_of(psutil.Process(parent.pid))
+            os.killpg(parent.pid, signal.SIGINT)  # what a terminal does
+            assert parent.stdout.readline() == b"alive\n"
+            assert parent.wait(BOUND_S) == 0
+        finally:
+            parent.kill()  # if it has not ended; its servers end with it
     assert ended(servers)
 
 
