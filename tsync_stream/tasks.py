@@ -14,7 +14,10 @@ CANCEL_AGAIN_S = 1.0
 
 
 async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks and return when all have ended. What they raise is dropped."""
+    """Cancel the tasks and return when all have ended. What they raise is dropped.
+
+    Who is cancelled meanwhile ends them all the same, and raises `CancelledError` then.
+    """
     cancelled: asyncio.CancelledError | None = None
     while running := {task for task in tasks if not task.done()}:
         for task in running:
@@ -22,7 +25,7 @@ async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
         try:
             await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
         except asyncio.CancelledError as error:
-            cancelled = error  # they would go on without anybody who knows them
+            cancelled = error  # later: tasks that nobody waits for would go on
     await asyncio.gather(*tasks, return_exceptions=True)
     if cancelled is not None:
         raise cancelled

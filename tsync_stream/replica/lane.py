@@ -152,9 +152,7 @@ class Lane:
         tools = self._tools
         claimed = await tier.claim(epoch, partition, tools.leases.replica, tools.batch_size)
         owned = self._owned[partition]
-        if not self._all_held({partition: owned.fence}):
-            # A new owner has acked meanwhile what we would miss.
-            raise DependencyUnavailable("a lease is gone; its entries are left to the next owner")
+        self._require_held({partition: owned.fence})  # or a new owner has acked meanwhile what we would miss
         entries = claimed.entries.get(partition, ())
         if not entries and not claimed.complete:
             # Redis 6.2 keeps entries that are gone among the pending ones, and would never come to those behind them.
@@ -217,9 +215,12 @@ class Lane:
 
     def _take_in_hand(self, fences: Mapping[int, int]) -> None:
         """From here to `_let_go` these partitions' leases are not given back. Raises if one is gone already."""
+        self._require_held(fences)
+        self._in_flight = frozenset(fences)
+
+    def _require_held(self, fences: Mapping[int, int]) -> None:
         if not self._all_held(fences):
             raise DependencyUnavailable("a lease is gone; its entries are left to the next owner")
-        self._in_flight = frozenset(fences)
 
     def _all_held(self, fences: Mapping[int, int]) -> bool:
         """Whether all of these leases are ours, and none of them waits to be given back."""

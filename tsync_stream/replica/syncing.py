@@ -74,7 +74,7 @@ class Syncing:
         return [item for item in entries if item[0] in lost]
 
     def has_nothing_to_do(self) -> None:
-        """What a batch has failed with is now for its next owner to tell: none of ours would ever end it."""
+        """What the last batch failed with is for its next owner to tell; no success of ours would end it."""
         self._tools.health.green(self._check)
 
     async def _give_up_or_pause(
