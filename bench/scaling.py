@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from bench.documents import KILOBYTE, batches
+from bench.documents import KILOBYTE
 from bench.measuring import CpuMeter, wait_until
 from bench.process import Process
 from bench.surroundings import Surroundings, fresh
@@ -115,7 +115,7 @@ def with_replicas(replicas: int, count: int) -> Row:
         here.start(replicas)
         here.target.post("/closed")
         before_bytes, appended = here.surroundings.redis_data_bytes(), here.total(_APPENDED)
-        _insert(here.surroundings, count, KILOBYTE)
+        here.surroundings.insert(count, KILOBYTE)
         wait_until(
             lambda: here.total(_APPENDED) >= appended + count, _LONGEST_S, "not all is queued", interval_s=_LOOK_S
         )
@@ -126,7 +126,7 @@ def with_replicas(replicas: int, count: int) -> Row:
 def with_documents(count: int) -> Row:
     """So many documents exist at the first start: a whole first load."""
     with arena() as here:
-        _insert(here.surroundings, count, SMALL_BYTES)
+        here.surroundings.insert(count, SMALL_BYTES)
         here.start(1)
         return _measured(here, f"{count:,}", count, None, opens=False)
 
@@ -162,11 +162,6 @@ def _middle_rate(imported: Sequence[tuple[float, int]], began: int, count: int) 
         raise ValueError("too few changes to measure a rate")
     (first_s, first), (last_s, last) = middle[0], middle[-1]
     return (last - first) / (last_s - first_s)
-
-
-def _insert(surroundings: Surroundings, count: int, size_bytes: int) -> None:
-    for batch in batches(count, size_bytes):
-        surroundings.source.insert_many(batch)
 
 
 def _table(title: str, rows: Sequence[Row]) -> str:

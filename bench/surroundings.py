@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from pymongo.collection import Collection
 
-from bench.documents import Document, document
+from bench.documents import Document, batches, document
 from bench.measuring import wait_until
 from tests.support.stack import Names, mongo_client, redis_client, typesense_client
 from tsync_stream.embedded import EmbeddedStack
@@ -50,6 +50,11 @@ class Surroundings:
         """Make the Typesense collection as tsync-stream makes it, for those who do not make it themselves."""
         schema = default_schema(self.names.typesense_collection)
         self.typesense.post("/collections", json=schema).raise_for_status()
+
+    def insert(self, count: int, size_bytes: int) -> None:
+        """Insert so many documents of this size, a batch at a time."""
+        for batch in batches(count, size_bytes):
+            self.source.insert_many(batch)
 
     def shown(self) -> int:
         """How many documents Typesense shows; 0 while it does not answer."""

@@ -7,7 +7,7 @@ start does not count; that is a figure of its own.
 import time
 
 from bench.contenders import Raw, Tsync
-from bench.documents import KILOBYTE, batches
+from bench.documents import KILOBYTE
 from bench.measuring import wait_until
 from bench.results import Result
 from bench.running import Run
@@ -27,13 +27,13 @@ def backlog(run: Run) -> Result:
     run.begin()
     if not isinstance(contender, Tsync):
         contender.stop()
-        _insert(run, count, KILOBYTE)
+        run.surroundings.insert(count, KILOBYTE)
         contender.launch()
         return _drain(run, count)
     stack = run.surroundings.stack
     before_bytes, appended = run.surroundings.redis_data_bytes(), contender.metric(_APPENDED)
     stack.typesense.stop()
-    _insert(run, count, KILOBYTE)
+    run.surroundings.insert(count, KILOBYTE)
     wait_until(
         lambda: contender.metric(_APPENDED) >= appended + count,
         _CAPTURE_S,
@@ -53,7 +53,7 @@ def first_load(run: Run) -> Result:
     count = run.sizes.first_load
     if isinstance(run.contender, Raw):
         return insert(run, count, KILOBYTE)
-    _insert(run, count, KILOBYTE)
+    run.surroundings.insert(count, KILOBYTE)
     run.contender.launch()
     return _drain(run, count)
 
@@ -64,7 +64,7 @@ def capture_alone(run: Run) -> Result:
     assert isinstance(contender, Tsync)
     run.begin()
     contender.stop()
-    _insert(run, count, SMALL_BYTES)
+    run.surroundings.insert(count, SMALL_BYTES)
     run.surroundings.stack.typesense.freeze()
     contender.launch()
 
@@ -89,11 +89,6 @@ def capture_alone(run: Run) -> Result:
     run.surroundings.stack.typesense.thaw()
     run.wait_until_shown(count)
     return result
-
-
-def _insert(run: Run, count: int, size_bytes: int) -> None:
-    for batch in batches(count, size_bytes):
-        run.surroundings.source.insert_many(batch)
 
 
 def _drain(run: Run, count: int) -> Result:
