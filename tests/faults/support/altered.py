@@ -7,10 +7,12 @@ The others are wrong designs: with each of them the suite must fail, or it prove
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from tests.support.forked import be_faust
 from tsync_stream.coordination import positions
@@ -27,6 +29,8 @@ from tsync_stream.target.typesense import TypesenseTarget
 
 # Tools look for this file in the working directory; it is gone once they have acted.
 TRIGGER = "trigger"
+# And leave this one, with what a replica wrote that had been frozen before.
+SENT = "sent"
 # In a replica's environment: the names of its changes.
 CHANGES_VARIABLE = "TSYNC_TEST_CHANGES"
 
@@ -40,6 +44,20 @@ def pulled(name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def sent_late(directory: Path, name: str) -> list[dict[str, Any]]:
+    """The documents that a tool sent when its replica woke, once Typesense has answered; none before."""
+    try:
+        return [orjson.loads(line) for line in (directory / f"{SENT}-{name}").read_bytes().splitlines()]
+    except FileNotFoundError:
+        return []
+
+
+def _note_sent(name: str, lines: Sequence[bytes]) -> None:
+    path = Path(f"{SENT}-{name}")
+    path.with_suffix(".part").write_bytes(b"\n".join(lines))
+    path.with_suffix(".part").rename(path)  # whole, or not there
 
 
 def pull(directory: Path, name: str) -> Path:
@@ -57,9 +75,13 @@ def freeze_before_write() -> None:
     original = TypesenseTarget.import_lines
 
     async def import_lines(self: TypesenseTarget, collection: str, lines: Any) -> Any:
-        if pulled("freeze_before_write"):
+        sent = list(lines) if pulled("freeze_before_write") else []
+        if sent:
             os.kill(os.getpid(), signal.SIGSTOP)
-        return await original(self, collection, lines)
+        answer = await original(self, collection, lines)
+        if sent:
+            _note_sent("freeze_before_write", sent)
+        return answer
 
     TypesenseTarget.import_lines = import_lines  # type: ignore[method-assign]
 
@@ -69,11 +91,12 @@ def die_after_write() -> None:
     original = TypesenseTarget.import_lines
 
     async def import_lines(self: TypesenseTarget, collection: str, lines: Any) -> Any:
-        dying = pulled("die_after_write")
-        if dying:
+        sent = list(lines) if pulled("die_after_write") else []
+        if sent:
             os.kill(os.getpid(), signal.SIGSTOP)
         answer = await original(self, collection, lines)
-        if dying:
+        if sent:
+            _note_sent("die_after_write", sent)
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 

@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -115,6 +116,10 @@ class Cluster:
     def pull(self, name: str) -> Path:
         """Let the first replica that comes to it do what a tool of `altered.py` does; the file is gone then."""
         return altered.pull(self._directory, name)
+
+    def sent_late(self, name: str) -> list[dict[str, Any]]:
+        """What a tool of `altered.py` had its replica write after it woke; nothing before Typesense has answered."""
+        return altered.sent_late(self._directory, name)
 
     def log(self) -> str:
         """The last lines of every replica's log."""
