@@ -17,6 +17,9 @@ from tsync_stream.errors import TsyncError
 from tsync_stream.state import JOBS, translated
 
 REPLAY = "replay"
+VERIFY = "verify"
+# The last phase in a cursor of any job: everything is queued.
+DONE = "done"
 
 MOST_OPEN = 100
 KEPT_ENDED = timedelta(days=30)

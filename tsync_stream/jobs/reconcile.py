@@ -6,23 +6,23 @@ more than the set share of the collection stops and asks.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from tsync_stream.coordination.entries import Entries
+from tsync_stream.coordination.jobs import DONE
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.dead_letters import DeadLetters
-from tsync_stream.errors import DocumentRejected
+from tsync_stream.jobs.scanning import orphans, pages
 from tsync_stream.model import Key, Reason
 from tsync_stream.observe.health import Health
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.source.keys import candidate_keys, canonical_key
 from tsync_stream.target.typesense import TypesenseTarget
 
 SCAN = "scan"
 SWEEP = "sweep"
-DONE = "done"
 ASK_AGAIN_INTERVAL_S = 1.0
 COUNT_AGAIN_INTERVAL_S = 300.0
 # A job waits while more than this many batches' worth of entries are unacked: live changes queue behind it.
@@ -66,44 +66,38 @@ class Reconcile:
     async def _scan(self) -> None:
         tools, route = self._tools, self._term.route
         since = self._term.appended.cluster_time
-        count = tools.batch_size
-        while True:
-            await tools.wait_for_room()
-            keys = await tools.source.scan_keys(route, self.cursor, since, count)
-            if not keys:
-                await self._queue([], {"phase": SWEEP})
-                return
-            last = next((key for key in reversed(keys) if can_be_stored(key)), None)
-            if last is None:
-                count *= 2  # a whole read of keys that no cursor can hold: read past them
-                continue
-            count = tools.batch_size
-            await self._queue(keys, {"phase": SCAN, "_id": last})
+        async with aclosing(pages(tools.source, route, self.cursor, since, tools.batch_size)) as scan:
+            async for keys, cursor in scan:
+                await tools.wait_for_room()
+                await self._queue(keys, {"phase": SCAN, **cursor})
+        await self._queue([], {"phase": SWEEP})
 
     async def _sweep(self) -> None:
         # While Typesense replays its log after a restart, an export shows only part of what it holds.
         while not await self._tools.target.settled():
             await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
         await self._guard()
-        async for _, orphans in self._orphans():
-            await self._tools.wait_for_room()
-            # A string key is its own Typesense id, so the id's partition and every key behind it are found by it.
-            await self._queue(orphans, {"phase": SWEEP})
+        async with aclosing(self._orphans()) as sweep:
+            async for _, found in sweep:
+                await self._tools.wait_for_room()
+                # A string key is its own Typesense id, so the id's partition and every key behind it are found by it.
+                await self._queue(found, {"phase": SWEEP})
         await self._queue([], {"phase": DONE})
 
     async def _guard(self) -> None:
         """Wait until the sweep is small enough, or a person allows it."""
         tools = self._tools
         while True:
-            total = orphans = 0
-            async for ids, batch in self._orphans():
-                total += ids
-                orphans += len(batch)
-            if orphans <= tools.mass_delete_share * total or await tools.mass_delete_allowed():
+            total = lacking = 0
+            async with aclosing(self._orphans()) as sweep:
+                async for looked_at, found in sweep:
+                    total += looked_at
+                    lacking += len(found)
+            if lacking <= tools.mass_delete_share * total or await tools.mass_delete_allowed():
                 break
             tools.health.red(
                 "reconcile",
-                f"the source lacks {orphans} of the {total} documents in Typesense, more than MASS_DELETE_SHARE; none "
+                f"the source lacks {lacking} of the {total} documents in Typesense, more than MASS_DELETE_SHARE; none "
                 "of them is deleted until `faust -A tsync_stream reconcile --allow-mass-delete` says so",
                 needs_person=True,
             )
@@ -119,13 +113,9 @@ class Reconcile:
             await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
         return False
 
-    async def _orphans(self) -> AsyncIterator[tuple[int, list[str]]]:
-        """How many ids of Typesense were looked at, and those for which the source has no possible key."""
-        tools, route = self._tools, self._term.route
-        async for ids in tools.target.export_ids(route.target, tools.batch_size):
-            keys = [key for document_id in ids for key in candidate_keys(document_id)]
-            existing = await tools.source.existing_ids(route, keys, self._term.appended.cluster_time)
-            yield len(ids), [document_id for document_id in ids if document_id not in existing]
+    def _orphans(self) -> AsyncGenerator[tuple[int, list[str]], None]:
+        tools, term = self._tools, self._term
+        return orphans(tools.source, tools.target, term.route, term.appended.cluster_time, tools.batch_size)
 
     async def _queue(self, keys: list[Key], cursor: Mapping[str, Any]) -> None:
         term, tools = self._term, self._tools
@@ -138,12 +128,3 @@ class Reconcile:
         with term.sending():
             await tools.send(EntryBatch(term, progress, entries.payloads, entries.count))
         self.cursor = cursor
-
-
-def can_be_stored(key: Key) -> bool:
-    """Whether a key can be written as BSON again (pure): one that is not valid UTF-8 can be read, but not written."""
-    try:
-        canonical_key(key)
-    except DocumentRejected:
-        return False
-    return True

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from tsync_stream.coordination.jobs import Job
+from tsync_stream.coordination.jobs import DONE, Job
 from tsync_stream.coordination.lease_board import LeaseBoard
 from tsync_stream.coordination.positions import BarrierRecord, Pipeline, synced_position
-from tsync_stream.jobs.reconcile import DONE, SCAN
+from tsync_stream.jobs.reconcile import SCAN
 from tsync_stream.model import Position
 
-# While somebody captures, the captured position follows MongoDB's clock by a few seconds, changes or not.
-CAPTURED_IS_CURRENT_S = 15.0
+# While somebody captures, the captured position follows MongoDB's clock, changes or not: see `IDLE_BARRIER_INTERVAL_S`.
+CAPTURED_IS_CURRENT_S = 20.0
 
 Phase = Literal["waiting", "scan", "sweep", "syncing"]
 
@@ -252,6 +252,7 @@ def _job_json(job: Job) -> dict[str, Any]:
         "filed_at": job.filed_at,
         "queued": job.progress.get("queued", 0),
         "chosen": job.arguments.get("chosen"),
+        "compared": job.progress.get("compared", 0),
     }
 
 

@@ -20,7 +20,7 @@ from pymongo.read_concern import ReadConcern
 
 from tsync_stream.errors import DependencyUnavailable, from_mongo
 from tsync_stream.model import BEGINNING_OF_TIME, Key, Route
-from tsync_stream.source.keys import BSON_OPTIONS, canonical_key, typesense_id
+from tsync_stream.source.keys import BSON_OPTIONS, can_be_stored, canonical_key, typesense_id
 
 # Decoding more than this would hold up the event loop, where the leases live.
 DECODE_INLINE_BYTES = 1_000_000
@@ -119,7 +119,8 @@ class DocumentReader:
         except (PyMongoError, BSONError) as error:
             raise from_mongo(error) from error
         # `min` includes its bound, which may have been deleted since.
-        found_bound = after is not None and keys and canonical_key(keys[0]) == canonical_key(after["_id"])
+        first = canonical_key(keys[0]) if keys and can_be_stored(keys[0]) else None
+        found_bound = after is not None and first == canonical_key(after["_id"])
         return keys[1:] if found_bound else keys[:count]
 
     async def close(self) -> None:

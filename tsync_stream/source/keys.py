@@ -87,6 +87,15 @@ _TYPE_ORDER = {kind: place for place, kinds in enumerate(_TYPES_IN_ORDER) for ki
 _NUMBERS = frozenset({int, Int64, float, Decimal128})
 
 
+def can_be_stored(key: Any) -> bool:
+    """Whether a key can be written as BSON again (pure): one that is not valid UTF-8 can be read, but not written."""
+    try:
+        canonical_key(key)
+    except DocumentRejected:
+        return False
+    return True
+
+
 def typesense_id(key: Any) -> str:
     """Return the Typesense id of a key: its own text if it has one, relaxed extended JSON otherwise.
 

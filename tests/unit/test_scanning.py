@@ -1,0 +1,74 @@
+"""Scans pass over no key, wherever those stand that no cursor can hold; no server."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tsync_stream.jobs.scanning import pages
+from tsync_stream.model import BEGINNING_OF_TIME, Route
+from tsync_stream.source.documents import DocumentReader
+from tsync_stream.source.keys import can_be_stored
+
+ROUTE = Route("listings", "shop", "listings", "listings")
+MOST_READS = 200
+
+
+class Source:
+    """Keys in index order; a read costs what the server allows at the most."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = keys
+        self.reads = 0
+
+    async def scan_keys(self, route: Route, after: Mapping[str, Any] | None, not_before: Any, count: int) -> list[str]:
+        self.reads += 1
+        assert self.reads < MOST_READS
+        assert count < 2**31
+        first = 0 if after is None else self._keys.index(after["_id"]) + 1
+        return list(self._keys[first : first + count])
+
+
+async def scan(keys: Sequence[str], size: int, after: Mapping[str, Any] | None = None) -> list[tuple[list[str], Any]]:
+    source = cast("DocumentReader", Source(keys))
+    return [page async for page in pages(source, ROUTE, after, BEGINNING_OF_TIME, size)]
+
+
+def keys_of(storable: Sequence[bool]) -> list[str]:
+    """Keys of which some are as a driver decodes bytes that are not UTF-8."""
+    return [f"key {number}" if well else f"key {number}\udcff" for number, well in enumerate(storable)]
+
+
+def test_the_keys_are_what_they_are_taken_for() -> None:
+    assert [can_be_stored(key) for key in keys_of([True, False])] == [True, False]
+
+
+@given(storable=st.lists(st.booleans(), max_size=40), size=st.integers(1, 7))
+async def test_every_key_is_in_one_page_and_every_cursor_can_be_held(storable: list[bool], size: int) -> None:
+    keys = keys_of(storable)
+    found = await scan(keys, size)
+    assert [key for page, _ in found for key in page] == keys
+    for page, cursor in found:
+        assert page
+        assert set(cursor) <= {"_id"}
+        assert all(can_be_stored(key) for key in cursor.values())
+
+
+@given(storable=st.lists(st.booleans(), min_size=1, max_size=40), size=st.integers(1, 7))
+async def test_a_scan_goes_on_behind_any_cursor(storable: list[bool], size: int) -> None:
+    keys = keys_of(storable)
+    seen: list[str] = []
+    for page, cursor in await scan(keys, size):
+        seen += page
+        rest = [key for later, _ in await scan(keys, size, {"phase": "scan", **cursor}) for key in later]
+        assert set(seen) | set(rest) == set(keys)
+
+
+@pytest.mark.parametrize("count", [1, 5, 100])
+async def test_keys_at_the_end_that_no_cursor_can_hold_end_the_scan(count: int) -> None:
+    keys = keys_of([True, True, *[False] * count])
+    found = await scan(keys, 3)
+    assert [key for page, _ in found for key in page] == keys
+    assert found[-1][1] == {"_id": keys[1]}
