@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
 
 from tests.acceptance.conftest import Source
+from tests.support.comparison import wait_for
 from tests.support.listings import listings
+from tests.support.stack import Names
 from tests.support.worker import Worker
 
 Equal = Callable[..., None]
@@ -144,3 +147,35 @@ def test_a_mixed_load_ends_equal(source: Source, worker: Worker, equal: Equal) -
         source.delete_many({"_id": {"$in": gone}})
         keys = [key for key in keys if key not in set(gone)]
     equal(timeout_s=60)
+
+
+def test_both_positions_move_on_while_nothing_changes(
+    names: Names, source: Source, worker: Worker, equal: Equal
+) -> None:
+    """Else the token would age out of the oplog; and `status` would speak of a lag."""
+    source.insert_many(listings(5))
+    worker.start()
+    equal()
+    pipeline = source.database.client[names.state_database].pipeline
+
+    def positions() -> list[Any]:
+        records = list(pipeline.find({"position": {"$exists": True}}))
+        captured = pipeline.find_one({"_id": "pipeline"})
+        assert captured is not None
+        return [captured["captured"]["token"], *(record["position"]["token"] for record in records)]
+
+    wait_for(lambda: len(positions()) == 1 + 8, 30.0, "not every partition has a record")
+    seen: set[str] = set()
+
+    def all_moved() -> bool:
+        tokens = [token["_data"] for token in positions()]
+        moved = not seen & set(tokens)
+        if moved:
+            seen.update(tokens)
+        return moved
+
+    for _ in range(3):
+        wait_for(all_moved, 30.0, lambda: f"a position stands still: {positions()}")
+    status = orjson.loads(worker.run_command("status", "--json").stdout)
+    assert status["lag_s"] == 0.0
+    assert status["captured"]["age_s"] < 20.0

@@ -57,3 +57,19 @@ async def test_who_waits_for_a_server_is_woken_when_it_answers_again() -> None:
     await reach._look("server", server.look)
     async with asyncio.timeout(5):
         await waiting
+
+
+async def test_looks_are_so_frequent_that_a_server_that_answers_is_never_lacked() -> None:
+    patience_s = 0.2
+    server = Server()
+    reach = Reach({"server": server.look}, patience_s, Wake())
+    looking = asyncio.create_task(reach.run())
+    ends_s = clock.now_s() + 4 * patience_s
+    try:
+        while clock.now_s() < ends_s:
+            assert reach.report()["lacks"] == []
+            await asyncio.sleep(0.01)
+    finally:
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+    assert reach.report()["vouches"] == ["server"]

@@ -177,6 +177,38 @@ async def test_an_idle_source_gets_barriers_more_rarely(pass_time: Callable[[flo
     assert term.barrier_due(at(2), 0) is not None
 
 
+async def test_somebody_who_waits_for_a_time_gets_barriers_until_one_is_behind_it(
+    pass_time: Callable[[float], None],
+) -> None:
+    term = new_term()
+    take(term, {}, term.barrier_due(at(1), 0))
+    term.await_barrier(at(3).cluster_time)
+    for counter in (2, 3):
+        assert term.barrier_due(at(counter), 0) is None, "not more often than when it is busy"
+        pass_time(BARRIER_INTERVAL_S)
+        take(term, {}, term.barrier_due(at(counter), 0))
+        assert term.announced == at(counter)
+    pass_time(BARRIER_INTERVAL_S)
+    assert term.barrier_due(at(4), 0) is None, "it has come"
+
+
+async def test_changes_of_watched_documents_are_noted_while_somebody_watches() -> None:
+    term = new_term()
+    term.note_written("a")
+    with term.watching(["a", "b"]) as written:
+        for document_id in ("b", "c"):
+            term.note_written(document_id)
+        assert written == {"b"}
+    term.note_written("a")
+    with term.watching(["a"]) as written:
+        assert written == set()
+
+
+async def test_nothing_is_announced_beyond_the_beginning_before_the_first_barrier() -> None:
+    term = new_term()
+    assert term.announced == term.pipeline.began
+
+
 async def test_the_end_of_a_job_is_not_idle(pass_time: Callable[[float], None]) -> None:
     term = new_term()
     take(term, {}, term.barrier_due(at(1), 0))

@@ -147,8 +147,9 @@ class LeaseKeeper:
 
     async def keep(self) -> None:
         """Renew and look around until cancelled. Errors of MongoDB are waited out: leases then simply run out."""
-        renewing = self._repeat(self._renew, min(MAX_RENEWAL_INTERVAL_S, self._ttl_s / RENEWALS_PER_TTL))
-        looking = self._repeat(self._look, min(MAX_LOOK_INTERVAL_S, self._ttl_s / LOOKS_PER_TTL))
+        renewal_interval_s = min(MAX_RENEWAL_INTERVAL_S, self._ttl_s / RENEWALS_PER_TTL)
+        renewing = self._repeat(self._renew, lambda: renewal_interval_s)
+        looking = self._repeat(self._look, self._look_interval_s)
         await all_to_end([renewing, looking])
 
     async def stop(self) -> None:
@@ -163,13 +164,18 @@ class LeaseKeeper:
             await self._collection.delete_one({"_id": f"replica:{self.replica}"})
         self.held.clear()
 
-    async def _repeat(self, step: Callable[[], Awaitable[None]], interval_s: float) -> None:
+    def _look_interval_s(self) -> float:
+        """Nobody gives anything back while we are alone: only a newcomer can be seen, and he waits a moment longer."""
+        shortest_s = min(MAX_LOOK_INTERVAL_S, self._ttl_s / LOOKS_PER_TTL)
+        return 2 * shortest_s if self.live_replicas == 1 else shortest_s
+
+    async def _repeat(self, step: Callable[[], Awaitable[None]], interval_s: Callable[[], float]) -> None:
         while True:
             try:
                 await step()
             except TsyncError as error:
                 log.warning("leases: %s; trying again, leases last %.1f s more", error, max(0.0, self.time_left_s()))
-            await asyncio.sleep(interval_s)
+            await asyncio.sleep(interval_s())
 
     async def _create(self, names: Iterable[str], *, clean: bool) -> None:
         documents = [{"_id": name, "holder": None, "fence": 0, "clean": clean} for name in names]

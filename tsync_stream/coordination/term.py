@@ -7,18 +7,22 @@ this term, and whoever waits in `broken` is told why.
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bson.timestamp import Timestamp
+
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.errors import TsyncError
-from tsync_stream.model import Barrier, BarrierOrder, Head, Position, Route, Token
+from tsync_stream.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Head, Position, Route, Token
 from tsync_stream.queue.base import Append, Tier
 from tsync_stream.queue.format import encode_barrier
 from tsync_stream.source.change_stream import ChangeBatch
 
+# How long a read of the change stream waits for changes, at the most.
+LONGEST_READ_S = 1.0
 BARRIER_INTERVAL_S = 1.0
 IDLE_BARRIER_INTERVAL_S = 10.0
 ENTRIES_PER_BARRIER = 5_000
@@ -34,7 +38,7 @@ class ChangeProgress:
 
     from_token: Token
     token: Token
-    cluster_time: Any
+    cluster_time: Timestamp
 
     def advance(self, position: Position) -> Position:
         """The position after this batch. Raises `BatchLost` if it does not begin at `position`."""
@@ -95,6 +99,9 @@ class CaptureTerm:
         self._last_barrier_s = float("-inf")
         self._last_barrier: Position | None = None
         self._finished_jobs: set[str] = set()
+        self._awaited = BEGINNING_OF_TIME
+        self._watched: frozenset[str] = frozenset()
+        self._written: set[str] = set()
         self._failure: asyncio.Future[TsyncError] = asyncio.get_running_loop().create_future()
 
     @property
@@ -115,6 +122,11 @@ class CaptureTerm:
     async def broken(self) -> None:
         """Wait until the term fails, and raise why."""
         raise await asyncio.shield(self._failure)
+
+    @property
+    def announced(self) -> Position:
+        """The last position that a barrier of this term told the owners: *synced* comes no further meanwhile."""
+        return self._last_barrier or self.pipeline.began
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -139,15 +151,22 @@ class CaptureTerm:
 
     def barrier_due(self, position: Position, count: int) -> Barrier | None:
         """The barrier that should follow a batch of `count` entries that ends at `position`, if it is time."""
-        entries = self._entries_since_barrier + count
-        if position == self._last_barrier:
-            return None  # it would say nothing new, and pile up while the feed is paused
-        busy = entries > 0 or self._last_barrier is None or position.cursors != self._last_barrier.cursors
-        interval_s = BARRIER_INTERVAL_S if busy else IDLE_BARRIER_INTERVAL_S
-        waited_s = time.monotonic() - self._last_barrier_s
-        if waited_s < interval_s and entries < ENTRIES_PER_BARRIER:
+        if not self.is_time_for_barrier(position, count):
             return None
         return Barrier(BarrierOrder(self.pipeline.epoch.epoch, self.fence, self._counter + 1), position)
+
+    def is_time_for_barrier(self, position: Position, count: int = 0) -> bool:
+        """Whether a batch of `count` entries that ends at `position` should be followed by one."""
+        entries = self._entries_since_barrier + count
+        if position == self._last_barrier:
+            return False  # it would say nothing new, and pile up while the feed is paused
+        interval_s = BARRIER_INTERVAL_S if entries or self._is_awaited(position) else IDLE_BARRIER_INTERVAL_S
+        waited_s = time.monotonic() - self._last_barrier_s
+        return waited_s >= interval_s or entries >= ENTRIES_PER_BARRIER
+
+    def _is_awaited(self, position: Position) -> bool:
+        last = self._last_barrier
+        return last is None or position.cursors != last.cursors or last.cluster_time < self._awaited
 
     def done(self, appends: Sequence[Append], position: Position, barrier: Barrier | None, count: int) -> None:
         """Note what is now durable."""
@@ -160,6 +179,24 @@ class CaptureTerm:
             self._last_barrier = barrier.position
             self._entries_since_barrier = 0
             self._last_barrier_s = time.monotonic()
+
+    @contextmanager
+    def watching(self, document_ids: Iterable[str]) -> Iterator[Collection[str]]:
+        """Those of some Typesense ids for which changes are captured while the block runs. One block at a time."""
+        self._watched, self._written = frozenset(document_ids), set()
+        try:
+            yield self._written
+        finally:
+            self._watched = frozenset()
+
+    def note_written(self, document_id: str) -> None:
+        """A change of this Typesense id was captured."""
+        if document_id in self._watched:
+            self._written.add(document_id)
+
+    def await_barrier(self, cluster_time: Timestamp) -> None:
+        """Somebody waits until everything up to this time is synced: barriers follow soon, though nothing changes."""
+        self._awaited = max(self._awaited, cluster_time)
 
     def forget_job(self, job: str) -> None:
         """A finished job's cursor travels no further, not even with an append that is on its way now."""

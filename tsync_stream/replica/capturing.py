@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.sharing import CAPTURE
-from tsync_stream.coordination.term import CapturedChanges, CaptureTerm
+from tsync_stream.coordination.term import LONGEST_READ_S, CapturedChanges, CaptureTerm
 from tsync_stream.errors import (
     ConfigurationError,
     Fenced,
@@ -21,7 +21,7 @@ from tsync_stream.errors import (
     TierUnavailable,
     TsyncError,
 )
-from tsync_stream.model import Token
+from tsync_stream.model import Position, Token
 from tsync_stream.replica.beginning import Beginning, CaptureTools, Trouble, open_stream
 from tsync_stream.replica.gathering import gathering_pause_s
 from tsync_stream.replica.measuring import Measuring
@@ -138,7 +138,7 @@ class Capturing:
         """Read whole batches of the change stream into the capture agent's channel, until stopped."""
         tools, buffer = self._tools, self._tools.settings.buffer
         read_size = buffer.max_buffer_size
-        wait_s = min(MONITOR_INTERVAL_S, buffer.flush_interval_s)
+        wait_s = min(LONGEST_READ_S, buffer.flush_interval_s)
         token: Token = term.appended.token
         sent_s = float("-inf")
         stream = await open_stream(tools, token)
@@ -150,8 +150,10 @@ class Capturing:
                     batch = ChangeBatch((), token, term.appended.cluster_time)
                 else:
                     batch = await stream.next_batch(read_size, wait_s)
-                    if not batch.changes and time.monotonic() - sent_s < wait_s:
-                        continue  # MongoDB sends one after nearly every change; the next batch covers it, too
+                    if not batch.changes and not (
+                        time.monotonic() - sent_s >= wait_s and term.is_time_for_barrier(_end_of(batch, term))
+                    ):
+                        continue  # only its barrier would be news; a later batch covers what it says
                 with term.sending():
                     await tools.send_changes(CapturedChanges(term, token, batch))
                 token, sent_s = batch.token, time.monotonic()
@@ -163,20 +165,24 @@ class Capturing:
         """Once a second: is it still ours, is the tier in doubt, how far are we, how far are the jobs?"""
         tools = self._tools
         looks = 0
+        saved, synced = term.pipeline.captured, term.pipeline.began
         while True:
             await asyncio.sleep(MONITOR_INTERVAL_S)
             held = tools.leases.holding(CAPTURE)
             if held is None or held.fence != term.fence:
                 raise Fenced("the capture lease is gone")
-            stored = await tools.positions.load()
+            stored = await tools.epochs.refresh()
             if stored is None or (stored.epoch, stored.capture_fence) != (term.pipeline.epoch, term.fence):
                 raise Fenced("another term has begun")
             if stored.doubt is not None:
                 raise TierLost(stored.doubt.reason)
             if (stored.reconcile and stored.reconcile.job) != (term.pipeline.reconcile and term.pipeline.reconcile.job):
                 raise TermOver("a reconcile was asked for")
-            await tools.positions.save_captured(stored, term.appended)
-            synced = await tools.positions.synced(stored)
+            if saved != term.appended:
+                saved = term.appended
+                await tools.positions.save_captured(stored, saved)
+            if synced != term.announced:
+                synced = await tools.positions.synced(stored)
             await jobs.look(stored, synced)
             await self._measuring.measure(term, synced)
             looks += 1
@@ -205,3 +211,8 @@ class Capturing:
         """Not at all after a term that lasted; longer and longer after terms that ended as soon as they began."""
         if not self._stopping:
             await self._tools.wake.wait(PAUSE_AFTER_FAULT_S * self._short_terms)
+
+
+def _end_of(batch: ChangeBatch, term: CaptureTerm) -> Position:
+    """Where an empty batch would bring us (pure)."""
+    return replace(term.appended, token=batch.token, cluster_time=batch.cluster_time)

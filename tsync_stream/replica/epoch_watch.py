@@ -1,4 +1,7 @@
-"""Which epoch is current, as this replica knows it: looked up once a second, and whenever somebody has a doubt."""
+"""Which epoch is current, as this replica knows it: looked up once a second, and whenever somebody has a doubt.
+
+Invariant: what is known is never older than `LOOK_INTERVAL_S + LATE_S` while MongoDB answers.
+"""
 
 import asyncio
 import logging
@@ -11,6 +14,8 @@ from tsync_stream.wake import Wake
 log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S = 1.0
+# A capturing replica looks once a second itself; our own look is then needed only if that one is late.
+LATE_S = 0.5
 
 
 class EpochWatch:
@@ -21,24 +26,32 @@ class EpochWatch:
         self._wake = wake
         self.current: Pipeline | None = None
         self._seen_since_s = clock.now_s()
+        self._refreshed_s = float("-inf")
 
     def age_s(self) -> float:
         """How long we have seen the current epoch be current."""
         return clock.now_s() - self._seen_since_s
 
     async def refresh(self) -> Pipeline | None:
-        """Read the epoch document now. Raises the errors of `errors.from_mongo`."""
+        """Read the epoch document now, for somebody who needs it. Raises the errors of `errors.from_mongo`."""
+        current = await self._look()
+        self._refreshed_s = clock.now_s()
+        return current
+
+    async def run(self) -> None:
+        """Look once a second, unless others do, until cancelled."""
+        while True:
+            try:
+                await self._look()
+            except TsyncError as error:
+                log.warning("epoch: %s; looking again in %g s", error, LOOK_INTERVAL_S)
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            while (early_s := self._refreshed_s + LOOK_INTERVAL_S + LATE_S - clock.now_s()) > 0:
+                await asyncio.sleep(early_s)
+
+    async def _look(self) -> Pipeline | None:
         before, self.current = self.current, await self._positions.load()
         if (before and before.epoch) != (self.current and self.current.epoch):
             self._seen_since_s = clock.now_s()
             self._wake.ring()
         return self.current
-
-    async def run(self) -> None:
-        """Look once a second, until cancelled."""
-        while True:
-            try:
-                await self.refresh()
-            except TsyncError as error:
-                log.warning("epoch: %s; looking again in %g s", error, LOOK_INTERVAL_S)
-            await asyncio.sleep(LOOK_INTERVAL_S)

@@ -31,7 +31,10 @@ from tsync_stream.source.documents import DocumentReader
 
 log = logging.getLogger(__name__)
 
+# A lane looks for rechecks once in so many deadlines of a request, the first of their pauses being two of them; in a
+# second at the soonest.
 RECHECK_LOOK_INTERVAL_S = 1.0
+RECHECK_LOOK_IN_DEADLINES = 0.4
 # Rechecks take at most every fifth batch: time-outs from overload must not feed themselves.
 BATCHES_PER_RECHECK = 5
 # Entries of all of a lane's partitions. More at once would not be cheaper, and the first of them would wait longer.
@@ -64,6 +67,7 @@ class Lane:
         self._behind = False  # True: the last read was full
         self._pause_s = 0.0  # after the last read
         self._batches_since_recheck = BATCHES_PER_RECHECK
+        self._recheck_look_s = max(RECHECK_LOOK_INTERVAL_S, RECHECK_LOOK_IN_DEADLINES * tools.deadline_s)
         self._rechecks_looked_s = float("-inf")
         self._in_flight: frozenset[int] = frozenset()
         self._landed = asyncio.Condition()
@@ -258,7 +262,7 @@ class Lane:
         tools = self._tools
         self._batches_since_recheck += 1
         now_s = time.monotonic()
-        too_soon = now_s - self._rechecks_looked_s < RECHECK_LOOK_INTERVAL_S
+        too_soon = now_s - self._rechecks_looked_s < self._recheck_look_s
         if too_soon or self._batches_since_recheck < BATCHES_PER_RECHECK:
             return False
         due = await tools.rechecks.due(self._owned, tools.batch_size)

@@ -1,4 +1,4 @@
-"""Which servers this replica reaches, looked at once a second, whether it needs them now or not.
+"""Which servers this replica reaches, looked at every second or two, whether it needs them now or not.
 
 What it has not reached for one LEASE_TTL it *lacks*; for what it has reached all along for one LEASE_TTL it *vouches*.
 Both travel with its lease renewals: a replica that lacks what another vouches for stands aside until it reaches it
@@ -12,7 +12,10 @@ from tsync_stream import clock
 from tsync_stream.errors import TsyncError
 from tsync_stream.wake import Wake
 
+# While all of them answer, and while one does not; shorter where a replica is to be followed soon.
+CALM_INTERVAL_S = 2.0
 LOOK_INTERVAL_S = 1.0
+LOOKS_PER_PATIENCE = 5
 LOOK_DEADLINE_S = 1.0
 
 
@@ -35,10 +38,15 @@ class Reach:
         return sorted(name for name, then_s in times_s.items() if now_s - then_s > self._patience_s)
 
     async def run(self) -> None:
-        """Look once a second, until cancelled."""
+        """Look again and again, until cancelled."""
         while True:
             await asyncio.gather(*(self._look(name, look) for name, look in self._looks.items()))
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            calm = not any(map(self._is_away, self._looks))
+            interval_s = CALM_INTERVAL_S if calm else LOOK_INTERVAL_S
+            await asyncio.sleep(min(interval_s, self._patience_s / LOOKS_PER_PATIENCE))
+
+    def _is_away(self, name: str) -> bool:
+        return self._failed_s[name] > self._answered_s[name]
 
     async def _look(self, name: str, look: Callable[[], Awaitable[object]]) -> None:
         try:
@@ -47,6 +55,6 @@ class Reach:
         except (TsyncError, TimeoutError):
             self._failed_s[name] = clock.now_s()
         else:
-            if self._failed_s[name] > self._answered_s[name]:
+            if self._is_away(name):
                 self._wake.ring()
             self._answered_s[name] = clock.now_s()

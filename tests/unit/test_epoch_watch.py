@@ -1,0 +1,62 @@
+"""Which epoch is current is looked up again and again, by whoever needs it or else by the watch itself."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+
+from tests.support.waiting import eventually
+from tsync_stream.coordination.positions import PositionStore
+from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.replica import epoch_watch
+from tsync_stream.replica.epoch_watch import EpochWatch
+from tsync_stream.wake import Wake
+
+
+@dataclass
+class Positions:
+    """The epoch document is not there yet; MongoDB is away as often as told."""
+
+    loads: int = 0
+    outages: int = 0
+
+    async def load(self) -> None:
+        self.loads += 1
+        if self.outages:
+            self.outages -= 1
+            raise DependencyUnavailable("MongoDB: AutoReconnect")
+
+
+@pytest.fixture
+def positions() -> Positions:
+    return Positions()
+
+
+@pytest.fixture
+async def watch(positions: Positions, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EpochWatch]:
+    monkeypatch.setattr(epoch_watch, "LOOK_INTERVAL_S", 0.03)
+    monkeypatch.setattr(epoch_watch, "LATE_S", 1.0)
+    made = EpochWatch(cast("PositionStore", positions), Wake())
+    task = asyncio.create_task(made.run())
+    yield made
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_it_looks_by_itself_through_outages(watch: EpochWatch, positions: Positions) -> None:
+    positions.outages = 2
+    await eventually(lambda: positions.loads > 5)
+
+
+async def test_while_somebody_else_looks_it_need_not(
+    watch: EpochWatch, positions: Positions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await eventually(lambda: positions.loads == 1)
+    for _ in range(10):
+        await watch.refresh()
+        await asyncio.sleep(0.03)
+    assert positions.loads == 11
+    monkeypatch.setattr(epoch_watch, "LATE_S", 0.0)
+    await eventually(lambda: positions.loads > 13)
