@@ -229,11 +229,16 @@ class _Write:
             return
         async with self._target.turns.one():
             self._check_lease()
-            rejections = await self._target.import_lines(self._route.target, self._lines)
+            # They are the target's now: what it has sent, it need not keep.
+            rejections = await self._target.import_lines(self._route.target, self._take_lines())
         for rejection in rejections:
             self.reject(self._keys[rejection.line], f"rejected by Typesense ({rejection.code})", rejection.error)
-        self.written += len(self._lines) - len(rejections)
-        self._keys, self._lines, self._bytes = [], [], 0
+        self.written += len(self._keys) - len(rejections)
+        self._keys = []
+
+    def _take_lines(self) -> list[bytes]:
+        lines, self._lines, self._bytes = self._lines, [], 0
+        return lines
 
     async def delete(self, ids: Sequence[str]) -> None:
         """Delete what the source no longer has."""
