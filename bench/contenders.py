@@ -4,7 +4,8 @@ Invariant: what was launched is gone after `end`, also if it never came to work.
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import httpx
 
@@ -195,10 +196,25 @@ class Tsync(Contender):
             return 0.0
         return sum(value for key, value in metrics.items() if key.partition("{")[0] == name)
 
+    def file_verification(self) -> str:
+        """Ask for one; returns the job's id."""
+        filed = self._worker.run_command("verify")
+        if filed.returncode:
+            raise RuntimeError(filed.stderr)
+        (job,) = self._state("jobs", {"status": "open"})
+        return str(job["_id"])
+
+    def result_of(self, job: str) -> Mapping[str, Any] | None:
+        """What came of a job; None while it is open."""
+        (found,) = self._state("jobs", {"_id": job})
+        return None if found["status"] == "open" else found["result"]
+
     def _reconciled(self) -> bool:
+        return any(pipeline["reconcile"] is None for pipeline in self._state("pipeline", {"_id": "pipeline"}))
+
+    def _state(self, collection: str, condition: Mapping[str, Any]) -> list[Any]:
         with mongo_client(self._surroundings.stack) as client:
-            pipeline = client[self._surroundings.names.state_database]["pipeline"].find_one({"_id": "pipeline"})
-        return pipeline is not None and pipeline["reconcile"] is None
+            return list(client[self._surroundings.names.state_database][collection].find(condition))
 
 
 CONTENDERS: dict[str, type[Contender]] = {kind.name: kind for kind in (Raw, Guide, Batching, Tsync)}

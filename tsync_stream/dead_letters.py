@@ -111,6 +111,13 @@ class DeadLetters:
             result = await self._collection.update_many({"_id": {"$in": ids}, "status": "open"}, change)
         return result.modified_count
 
+    async def open_among(self, route: str, keys: Iterable[Key]) -> set[str]:
+        """The `record_id`s of those of these keys that have an open record."""
+        ids = [record_id(route, key) for key in keys]
+        async with translated():
+            found = self._collection.find({"_id": {"$in": ids}, "status": "open"}, {"_id": 1})
+            return {document["_id"] async for document in found}
+
     async def count_open(self) -> int:
         """How many records are open."""
         async with translated():

@@ -33,6 +33,7 @@ class Reason:
     RECONCILE = "reconcile"
     RECHECK = "recheck"
     REPLAY = "replay"
+    VERIFY = "verify"
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("small", "inserts of 200 B", _ALL, _small),
         Scenario("backlog", "a backlog is drained", _WITH_A_POSITION, waiting.backlog),
         Scenario("first-load", "documents that existed before", _WITH_A_POSITION, waiting.first_load),
+        Scenario("verify", "both sides are compared", ("tsync",), waiting.verify),
         Scenario("capture", "capture and persist alone", ("tsync",), waiting.capture_alone),
         *map(_latency, _RATES_PER_S),
         Scenario("idle", "nothing changes", _FOLLOWERS, steady.idle),

@@ -15,6 +15,7 @@ from bench.scenarios.throughput import insert
 
 SMALL_BYTES = 200
 _CAPTURE_S = 600.0
+_VERIFY_S = 600.0
 _METRIC_INTERVAL_S = 0.1
 _APPENDED = "tsync_entries_appended_total"
 
@@ -56,6 +57,25 @@ def first_load(run: Run) -> Result:
     run.surroundings.insert(count, KILOBYTE)
     run.contender.launch()
     return _drain(run, count)
+
+
+def verify(run: Run) -> Result:
+    """Both sides are the same, and every document is compared."""
+    count, contender = run.sizes.first_load, run.contender
+    assert isinstance(contender, Tsync)
+    run.surroundings.insert(count, KILOBYTE)
+    contender.start()
+    run.wait_until_shown(count)
+    job = contender.file_verification()
+    meter, started_s = run.meter(), time.monotonic()
+    wait_until(
+        lambda: contender.result_of(job) is not None, _VERIFY_S, "the verification does not end", check=contender.check
+    )
+    passed_s = time.monotonic() - started_s
+    result = contender.result_of(job)
+    assert result is not None
+    assert (result["compared"], result["missing"] + result["different"] + result["extra"]) == (count, 0), result
+    return Result(rate_per_s=count / passed_s, cpu_us=meter.per_change_us(count))
 
 
 def capture_alone(run: Run) -> Result:

@@ -1,6 +1,8 @@
 """Promise 5: nothing is skipped silently. What cannot be gone on from ends in a repair, or in a red health check."""
 
+import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from pymongo.errors import PyMongoError
@@ -144,3 +146,28 @@ def test_typesense_is_emptied_behind_our_back(trial: Trial, seed: Seed, act: Cal
         trial.load.wait_for_operations(100)
         wait_for(lambda: reconciles(trial) > before, 30.0, "no reconcile begins")
         trial.wait_until_reconciled()
+
+
+def test_a_verification_under_load_finds_nothing_wrong_whoever_crashes(trial: Trial, seed: Seed) -> None:
+    """What is on its way, or waits to be claimed, is no difference; it goes on with the next capturing replica."""
+    small = {"MAX_BUFFER_SIZE": "50", "BATCH_SIZE": "25"}
+
+    def job() -> dict[str, Any]:
+        (found,) = trial.state.jobs.find()
+        return found
+
+    with trial.under_load("a verification, kill -9 of its replica", seed(540), replicas=3, settings=small):
+        trial.load.wait_for_operations(300)
+        leader = trial.cluster.capturing()
+        assert leader.run_command("verify").returncode == 0
+        wait_for(lambda: job()["progress"].get("compared", 0) > 0, 60.0, lambda: f"nothing is compared: {job()}")
+        killed_s, others = time.monotonic(), trial.cluster.following()
+        leader.kill()
+        assert job()["status"] == "open", "it was too late to interrupt anything"
+        trial.take_over(killed_s, *others)
+        leader.launch()
+        wait_for(lambda: job()["status"] == "done", 120.0, lambda: f"it does not end: {job()}")
+        result = job()["result"]
+        assert (result["missing"], result["different"], result["extra"], result["foreign"]) == (0, 0, 0, 0), result
+        assert result["compared"] > 500
+        trial.load.wait_for_operations(100)

@@ -219,6 +219,9 @@ async def test_ids_with_strange_line_ends_are_exported_and_deleted(stack: Embedd
     assert await target.import_lines(name, [orjson.dumps({"id": document_id}) for document_id in ids]) == []
     exported = [document_id async for some in target.export_ids(name, 2) for document_id in some]
     assert sorted(exported) == sorted(ids)
+    found = [orjson.loads(line)["id"] async for line in target.documents(name, [*ids[1:], "nobody", "`nobody"])]
+    assert sorted(found) == sorted(ids[1:])
+    assert [line async for line in target.documents(name, ["nobody"])] == []
     await target.delete(name, ids)
     assert [batch async for batch in target.export_ids(name, 2)] == []
     assert await target.settled()

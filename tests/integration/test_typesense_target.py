@@ -10,7 +10,7 @@ from aiohttp import web
 from tests.support.fake_typesense import HOST, Asked, FakeTypesense, fake_typesense
 from tsync_stream.config import TypesenseSettings
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
-from tsync_stream.target.deletes import delete_requests
+from tsync_stream.target.by_id import id_requests
 from tsync_stream.target.typesense import TypesenseTarget
 
 # The library warns of its own deprecated parts.
@@ -134,12 +134,14 @@ async def test_before_each_delete_the_caller_is_asked() -> None:
     before: list[int] = []
     async with target(lambda _: web.json_response({"num_deleted": 1})) as (made, server):
         await made.delete("c", ids, lambda: before.append(len(server.asked)))
-        requests = delete_requests(ids)
+        requests = id_requests(ids)
         assert before == list(range(len(requests)))
-        assert [asked.path for asked in server.asked] == [f"/collections/c/documents{item.path}" for item in requests]
+        assert [asked.path for asked in server.asked] == [
+            f"/collections/c/documents{item.delete_path}" for item in requests
+        ]
     assert len(requests) == 4
     assert "`..`" in requests[-2].filter_by
-    assert requests[-1].path == "/%60"
+    assert requests[-1].delete_path == "/%60"
 
 
 @pytest.mark.parametrize("size", [1, 300_000, 3_000_000])

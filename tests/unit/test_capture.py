@@ -45,11 +45,15 @@ def event(key: Key, operation: str = "update", seconds: int = 5) -> dict[str, An
     }
 
 
-async def capture(events: Sequence[Mapping[str, Any]]) -> Entries:
+def new_term() -> CaptureTerm:
     pipeline = Pipeline(EpochRef("d", 1, "n", "primary"), 1, PARTITIONS, START, START, {})
     heads = [Head(0, 0, START.token)] * PARTITIONS
-    term = CaptureTerm(pipeline, cast("Tier", None), ROUTE, heads, START)
-    return entries_of(CapturedChanges(term, START.token, ChangeBatch(events, {"_data": "09"}, Timestamp(9, 0))))
+    return CaptureTerm(pipeline, cast("Tier", None), ROUTE, heads, START)
+
+
+async def capture(events: Sequence[Mapping[str, Any]], term: CaptureTerm | None = None) -> Entries:
+    batch = ChangeBatch(events, {"_data": "09"}, Timestamp(9, 0))
+    return entries_of(CapturedChanges(term or new_term(), START.token, batch))
 
 
 def entries_in(entries: Entries) -> list[tuple[int, Entry]]:
@@ -173,3 +177,10 @@ def test_partitions_are_shared_out_evenly_and_stay_the_same() -> None:
 def test_collections_of_one_typesense_may_be_partitioned_differently() -> None:
     ids = [f"{number:024x}" for number in range(100)]
     assert [partition_of("one", i, PARTITIONS) for i in ids] != [partition_of("other", i, PARTITIONS) for i in ids]
+
+
+async def test_who_watches_documents_learns_which_were_written() -> None:
+    term = new_term()
+    with term.watching(["a", "12"]) as written:
+        await capture([event("b"), event(12, "delete"), event("", "insert")], term)
+        assert written == {"12"}

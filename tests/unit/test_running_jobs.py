@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,12 +12,11 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.waiting import eventually
-from tsync_stream.coordination.jobs import REPLAY, Job
+from tsync_stream.coordination.jobs import DONE, REPLAY, Job
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.term import BatchLost, CaptureTerm, EntryBatch
 from tsync_stream.dead_letter_records import Outcome, Page, Selection
 from tsync_stream.errors import DependencyUnavailable
-from tsync_stream.jobs.replay import DONE
 from tsync_stream.model import EpochRef, Head, Position, Reason, Route
 from tsync_stream.observe.health import Health
 from tsync_stream.queue.base import Append, Tier
@@ -118,7 +117,9 @@ class World:
         self.lose = False
         buffer = SimpleNamespace(batch_size=5, max_buffer_size=PAGE)
         tools = SimpleNamespace(
-            settings=SimpleNamespace(buffer=buffer),
+            settings=SimpleNamespace(buffer=buffer, date_unit="s", mass_delete_share=0.2),
+            target=None,
+            dead_letters=None,
             dead_letter_records=self.records,
             jobs=self.jobs,
             health=self.health,
@@ -254,7 +255,7 @@ async def test_a_job_that_is_ended_while_one_looks_does_not_begin_again() -> Non
         await asyncio.sleep(0.02)  # time enough to begin again, if it did
         world.jobs.file("two")
         await world.look()
-        await eventually(lambda: world.running._running == "two")
+        await eventually(lambda: world.running._running is not None and world.running._running.name == "two")
         assert not task.done()
     assert len(world.records.marked["one"]) == 10
 
@@ -290,7 +291,9 @@ async def test_a_cancelled_replay_stops_and_its_cursor_goes_when_its_last_batch_
     assert world.term.appended.cursors == {}
 
 
-@pytest.mark.parametrize("arguments", [{"kind": "verify"}, {"other": 1}, {"selection": {"colour": "red"}, "chosen": 1}])
+@pytest.mark.parametrize(
+    "arguments", [{"kind": "reindex"}, {"kind": "verify"}, {"other": 1}, {"selection": {"colour": "red"}, "chosen": 1}]
+)
 async def test_a_job_that_is_not_understood_is_given_up_and_holds_up_nobody(arguments: dict[str, Any]) -> None:
     world = World(records=1)
     world.jobs.file("odd", **arguments)
@@ -324,6 +327,26 @@ async def test_the_complaint_of_a_job_ends_with_the_term() -> None:
         await world.look()
         await eventually(lambda: REPLAY in world.health.problems)
     assert not world.health.problems, "it may be another replica's to capture now"
+
+
+async def test_a_job_may_wait_until_everything_is_synced() -> None:
+    world = World()
+    async with world.at_work():
+        wanted = True
+        waiting = asyncio.create_task(world.running._synced_up_to(Timestamp(100, 5), lambda: wanted))
+        for synced in (Timestamp(100, 5), Timestamp(100 + running_jobs.SURELY_CAPTURED_S, 4)):
+            world.synced = replace(world.synced, cluster_time=synced)
+            await world.look()
+            await asyncio.sleep(0.02)
+            assert not waiting.done(), "the time of an empty batch may be ahead of its token"
+        world.synced = replace(world.synced, cluster_time=Timestamp(100 + running_jobs.SURELY_CAPTURED_S, 5))
+        await world.look()
+        await asyncio.wait_for(waiting, 5)
+        waiting = asyncio.create_task(world.running._synced_up_to(Timestamp(200, 5), lambda: wanted))
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+        wanted = False
+        await asyncio.wait_for(waiting, 5)
 
 
 async def test_a_replay_waits_while_the_queue_is_full() -> None:

@@ -18,7 +18,7 @@ from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.stages.sync import wanted
 from tsync_stream.target.answers import Rejection
 from tsync_stream.target.answers import read_import_answer as read_bytes
-from tsync_stream.target.deletes import MAX_FILTER_BYTES, id_filters
+from tsync_stream.target.by_id import MAX_FILTER_BYTES, id_filters
 
 HEX = "65a000000000000000000001"
 

@@ -1,4 +1,4 @@
-"""The command line: `faust -A tsync_stream check | status | reconcile | dead-letters | replay`.
+"""The command line: `faust -A tsync_stream check | status | reconcile | verify | dead-letters | replay`.
 
 What they do is in the modules beside this one. Exit codes: 0 well, 1 something is wrong or could not be seen,
 2 bad settings or usage, 130 interrupted.
@@ -66,7 +66,8 @@ CHOICE = (
 )
 ALL = option("--all", "everything", is_flag=True, help="Every open dead letter.")
 DRY_RUN = option("--dry-run", is_flag=True, help="Only tell what would be queued.")
-CANCEL = option("--cancel", metavar="JOB", help="Give up a replay; what it has queued already is still synced.")
+CANCEL = option("--cancel", metavar="JOB", help="Give one up; what it has queued already is still synced.")
+REPAIR = option("--repair", is_flag=True, help="Have what differs synced.")
 
 
 def add_commands(app: "TsyncApp") -> None:
@@ -104,6 +105,16 @@ def add_commands(app: "TsyncApp") -> None:
         from tsync_stream.commands.reconcile import run_reconcile
 
         return await run_reconcile(app.settings, allow_mass_delete=allow_mass_delete, wait=wait)
+
+    @command(REPAIR, WAIT, CANCEL)
+    async def verify(self: AppCommand, repair: bool, wait: bool, cancel: str | None) -> int:
+        """Compare every document on both sides.
+
+        Tells what Typesense lacks, shows otherwise, or has too much, while live changes go on. It needs a worker.
+        """
+        from tsync_stream.commands.verify import run_verify
+
+        return await run_verify(app.settings, repair=repair, wait=wait, cancel=cancel)
 
     @command(WHAT, ONE_ID, AS_JSON, WHICH, LIMIT, *CHOICE)
     async def dead_letters(self: AppCommand, **asked: Any) -> int:

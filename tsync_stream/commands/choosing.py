@@ -48,8 +48,9 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the commands about dead letters work with."""
+    """What the commands about dead letters and jobs work with."""
 
+    client: AsyncIOMotorClient[Any]
     records: DeadLetterRecords
     jobs: JobStore
 
@@ -65,7 +66,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
     )
     database = state_database(client, settings.state_database)
     try:
-        yield Opened(DeadLetterRecords(database), JobStore(database))
+        yield Opened(client, DeadLetterRecords(database), JobStore(database))
     except DependencyUnavailable as error:
         place = redacted_uri(settings.mongo.uri)
         raise DependencyUnavailable(

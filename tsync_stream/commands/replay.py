@@ -3,37 +3,22 @@
 Invariant: without a choice nothing is replayed, and a dry run writes nothing. The replay goes on when the command ends.
 """
 
-import asyncio
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from tsync_stream.commands.choosing import Choice, Opened, opened, printable, selection_of, show_id, show_key
-from tsync_stream.commands.shared import (
-    EXIT_WRONG,
-    LOOK_INTERVAL_S,
-    PROGRESS_INTERVAL_S,
-    console,
-    patiently,
-    reachable_settings,
-    say,
-)
+from tsync_stream.commands.following import Measured, follow, give_up, what_was_filed
+from tsync_stream.commands.shared import EXIT_WRONG, reachable_settings
 from tsync_stream.config import Settings
 from tsync_stream.coordination.jobs import REPLAY, Job
 from tsync_stream.dead_letter_records import Outcome, ReasonCount, Selection, outcome_from_bson
 from tsync_stream.observe.status_reader import StatusReader
-from tsync_stream.observe.status_view import problem_lines, show_job
 
 FEW = 5
 LONGEST_KEY = 60
-# Counting what became of a great many records is work for MongoDB: it gets five times as long to rest.
-REST_FACTOR = 5.0
-
-Show: TypeAlias = Callable[[str, int, int], None]
+WHAT = "queues their keys, and today's documents are synced"
 
 CHOOSE = (
     "Say which dead letters to replay: ids, --route, --reason, --older-than or --newer-than; or --all, and that alone, "
@@ -57,7 +42,7 @@ async def run_replay(
         if choice or everything or dry_run or wait:
             raise click.UsageError("--cancel takes the id of a replay, and goes with nothing else.")
         async with opened(reachable_settings(settings)) as our:
-            return await _cancel(our, cancel)
+            return await give_up(our, REPLAY, cancel)
     if everything == bool(choice):
         raise click.UsageError(CHOOSE)
     settings = reachable_settings(settings)
@@ -75,16 +60,8 @@ async def run_replay(
             if not queueable:
                 return EXIT_WRONG if counts else 0
             job = await our.jobs.file(REPLAY, {"selection": selection.to_bson(), "chosen": queueable})
-            print(what_was_filed(job, live=len(seen.live)), flush=True)
-            return await _wait(our, reader, job) if wait else 0
-
-
-async def _cancel(our: Opened, job: str) -> int:
-    if await our.jobs.end(job, "cancelled"):
-        print(f"Replay {job} is cancelled. What it has queued already is still synced.")
-        return 0
-    say(f"No replay {printable(job)} is open; `faust -A tsync_stream status` shows those that are.")
-    return EXIT_WRONG
+            print(what_was_filed(REPLAY, job, WHAT, live=len(seen.live)), flush=True)
+            return await _follow(our, reader, job) if wait else 0
 
 
 async def _show_first(our: Opened, selection: Selection) -> None:
@@ -108,47 +85,15 @@ def what_is_chosen(counts: Sequence[ReasonCount], queueable: int) -> str:
     return "\n".join(lines)
 
 
-def what_was_filed(job: str, *, live: int) -> str:
-    """What happens next, for people (pure)."""
-    if live:
-        after = (
-            "The replica that captures queues their keys, and today's documents are synced; "
-            "`faust -A tsync_stream status` shows how far it is."
-        )
-    else:
-        after = "No replica is live: it begins when a worker is started (`faust -A tsync_stream worker`)."
-    return f"Replay {job} is filed. {after}"
+async def _follow(our: Opened, reader: StatusReader, name: str) -> int:
+    """Show its progress until it is ended; 1 if anything failed again."""
 
-
-async def _wait(our: Opened, reader: StatusReader, name: str) -> int:
-    """Show its progress, and what stands in its way, until it is ended; 1 if anything failed again."""
-    job: Job | None = None
-    complaints: Sequence[str] = ()
-    rest_s = LOOK_INTERVAL_S
-
-    async def look() -> bool:
-        nonlocal job, complaints, rest_s
-        began_s = time.monotonic()
-        seen = await reader.read()
+    async def measure(job: Job) -> Measured:
         outcome = await our.records.outcome(name)
-        job = await our.jobs.load(name)
-        if job is None or job.status != "open":
-            return True
-        show(show_job(job, live=bool(seen.live)), outcome.resolved + outcome.failed_again, chosen(job))
-        if problem_lines(seen) != complaints:
-            complaints = problem_lines(seen)
-            say("\n".join(complaints) or "That is mended.")
-        rest_s = max(LOOK_INTERVAL_S, REST_FACTOR * (time.monotonic() - began_s))
-        return False
+        done, total = outcome.resolved + outcome.failed_again, chosen(job)
+        return Measured(done, total, f"; {done} of {total} were synced or failed again")
 
-    try:
-        with _progress() as show:
-            while not await patiently(look):
-                await asyncio.sleep(rest_s)
-    except asyncio.CancelledError:
-        say(f"Replay {name} goes on without us: `faust -A tsync_stream status` shows how far it is.")
-        raise
-    text, well = how_it_ended(job)
+    text, well = how_it_ended(await follow(our, reader, name, measure))
     print(text)
     return 0 if well else EXIT_WRONG
 
@@ -156,28 +101,6 @@ async def _wait(our: Opened, reader: StatusReader, name: str) -> int:
 def chosen(job: Job) -> int:
     """How many keys it is about: those that were counted when it was filed, or more that failed since (pure)."""
     return max(int(job.arguments["chosen"]), int(job.progress.get("queued", 0)))
-
-
-@contextmanager
-def _progress() -> Iterator[Show]:
-    """A bar on a terminal; elsewhere a line for each news, and now and then for numbers that grow."""
-    if sys.stdout.isatty():
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console()) as bar:
-            task = bar.add_task("")
-            yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
-        return
-    said, said_at_s = "", 0.0
-
-    def show(text: str, done: int, total: int) -> None:
-        nonlocal said, said_at_s
-        now_s = time.monotonic()
-        if text != said or now_s - said_at_s >= PROGRESS_INTERVAL_S:
-            print(f"{text}; {done} of {total} were synced or failed again", flush=True)
-            said, said_at_s = text, now_s
-
-    yield show
 
 
 def how_it_ended(job: Job | None) -> tuple[str, bool]:

@@ -36,16 +36,17 @@ class Entries:
         """Keys that could never have a Typesense id, and whose documents were deleted."""
         return list(self._gone.values())
 
-    def add(self, entry: Entry) -> None:
-        """Add one entry behind the others of its partition."""
+    def add(self, entry: Entry) -> str | None:
+        """Add one entry behind the others of its partition; returns its Typesense id, None if it has none."""
         try:
             document_id = typesense_id(entry.key)
         except DocumentRejected as error:
             self._reject(entry, error)
-            return
+            return None
         partition = partition_of(self._route.target, document_id, self._partitions)
         self.payloads.setdefault(partition, []).append(encode_entry(entry))
         self.count += 1
+        return document_id
 
     def add_keys(self, keys: Iterable[Key], reason: str, cluster_time: Timestamp = BEGINNING_OF_TIME) -> None:
         """Add keys that a job wants looked at, as they were at `cluster_time` or later."""

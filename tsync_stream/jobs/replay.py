@@ -12,13 +12,12 @@ from typing import Any
 from bson.timestamp import Timestamp
 
 from tsync_stream.coordination.entries import Entries
-from tsync_stream.coordination.jobs import Job
+from tsync_stream.coordination.jobs import DONE, Job
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
 from tsync_stream.model import BEGINNING_OF_TIME, Key, Reason
 
 QUEUEING = "queueing"
-DONE = "done"
 # Records of one read. Their keys are at most 1 KB long each.
 MAX_PAGE = 1_000
 
@@ -61,6 +60,19 @@ class Replay:
             await tools.records.mark(self.name, page.ids)
             cursor = {"phase": QUEUEING, "after": page.ids[-1], "queued": queued + len(page.ids)}
             await self._queue(page.keys, page.operation_time, cursor)
+
+    def progress(self) -> Mapping[str, Any]:
+        """How far it is, for people."""
+        cursor = self._term.appended.cursors.get(self.name)
+        return {} if cursor is None else {"phase": cursor["phase"], "queued": cursor["queued"]}
+
+    async def result(self) -> Mapping[str, Any]:
+        """What became of everything, once all is synced. Raises the errors of MongoDB calls."""
+        outcome = await self._tools.records.outcome(self.name)
+        # The cursor does not count again what was resolved before it was gone back to; a later replay takes marks over.
+        found = outcome.resolved + outcome.pending + outcome.failed_again
+        queued = found if self.cursor is None else max(self.cursor["queued"], found)
+        return {"queued": queued, **outcome.to_bson()}
 
     async def _queue(self, keys: Sequence[Key], as_of: Timestamp, cursor: Mapping[str, Any]) -> None:
         term = self._term

@@ -1,13 +1,14 @@
 """`status` for people: a few lines, then a table of the queue and one of the replicas. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tsync_stream.coordination.jobs import Job
+from tsync_stream.coordination.jobs import DONE, VERIFY, Job
 from tsync_stream.observe.status import ReconcileStatus, ReplicaStatus, Status
 
 NOT_STARTED = "no pipeline yet: start a worker (`faust -A tsync_stream worker`), and it syncs every document"
@@ -89,16 +90,33 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
 
 def show_job(job: Job, *, live: bool) -> str:
     """How far a job is, in one line."""
-    chosen = job.arguments.get("chosen")
-    of = "" if chosen is None else f" of {max(chosen, job.progress.get('queued', 0))}"
-    match job.progress.get("phase"):
-        case None:
-            phase = "waiting for its turn" if live else "waiting for a replica to do it"
-        case "done":
-            phase = f"all {job.progress['queued']} are queued; the last ones are being synced"
-        case _:
-            phase = f"{job.progress['queued']}{of} are queued"
+    if "phase" not in job.progress:
+        phase = "waiting for its turn" if live else "waiting for a replica to do it"
+    elif job.kind == VERIFY:
+        phase = _verify_phase(job.progress, job.arguments.get("documents", 0))
+    else:
+        phase = _replay_phase(job.progress, job.arguments.get("chosen"))
     return f"{job.kind} {job.id}: {phase}"
+
+
+def _replay_phase(progress: Mapping[str, Any], chosen: int | None) -> str:
+    if progress["phase"] == DONE:
+        return f"all {progress['queued']} are queued; the last ones are being synced"
+    of = "" if chosen is None else f" of {max(chosen, progress['queued'])}"
+    return f"{progress['queued']}{of} are queued"
+
+
+def _verify_phase(progress: Mapping[str, Any], documents: int) -> str:
+    compared = progress["compared"]
+    found = progress["missing"] + progress["different"] + progress["extra"]
+    match progress["phase"]:
+        case "scan":
+            phase = f"{compared} of about {max(compared, documents)} documents are compared"
+        case "sweep":
+            phase = f"{compared} documents are compared; looking in Typesense for what the source lacks"
+        case _:
+            phase = "everything is compared; the last entries are being synced"
+    return f"{phase}; {found} differ"
 
 
 def _reconcile(reconcile: ReconcileStatus | None) -> Text:

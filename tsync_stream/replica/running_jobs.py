@@ -10,17 +10,18 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from tsync_stream.coordination.jobs import REPLAY, Job
+from bson.timestamp import Timestamp
+
+from tsync_stream.coordination.jobs import DONE, VERIFY, Job
 from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
-from tsync_stream.coordination.term import BatchLost, CaptureTerm
+from tsync_stream.coordination.term import LONGEST_READ_S, BatchLost, CaptureTerm
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable
-from tsync_stream.jobs import reconcile, replay
 from tsync_stream.jobs.reconcile import MAX_WAITING_BATCHES, Reconcile, ReconcileTools
-from tsync_stream.jobs.replay import Replay, ReplayTools
 from tsync_stream.model import Position
 from tsync_stream.replica.beginning import CaptureTools
+from tsync_stream.replica.job_kinds import Filed, JobKinds, Running
 from tsync_stream.source.documents import DocumentReader
 
 log = logging.getLogger(__name__)
@@ -28,16 +29,8 @@ log = logging.getLogger(__name__)
 LOOK_INTERVAL_S = 1.0
 JOB_RETRY_S = 2.0
 ROOM_INTERVAL_S = 0.05
-
-
-class Running(Protocol):
-    """A job under a term: `cursor` is where its last batch ends, which may still be on its way to the queue."""
-
-    name: str
-    cursor: Any
-
-    async def run(self) -> None:
-        """Queue everything, from the cursor on."""
+# The time of an empty batch may be ahead of its token by as long as a read of the stream waits.
+SURELY_CAPTURED_S = int(2 * LONGEST_READ_S)
 
 
 class RunningJobs:
@@ -49,7 +42,8 @@ class RunningJobs:
         self._synced = term.pipeline.began
         self._filed: list[Job] = []  # open, as last looked
         self._ended: set[str] = set()  # by this term: their cursors are dropped, they must not begin again
-        self._running: str | None = None
+        self._running: Filed | None = None
+        self._kinds = JobKinds(tools, term, self._wait_for_room, self._synced_up_to)
         self._landing: dict[str, Running] = {}  # ran in this term; a batch of one that was cancelled may be on its way
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
@@ -66,8 +60,7 @@ class RunningJobs:
         # One may have been ended while we read.
         self._filed = [job for job in await self._tools.jobs.open() if job.id not in self._ended]
         self._drop_cursors()
-        for job in self._filed:
-            await self._save_progress(job)
+        await self._save_progress()
 
     # ---- the reconcile ----
 
@@ -77,7 +70,7 @@ class RunningJobs:
             return
         job, term = stored.reconcile.job, self._term
         cursor = synced.cursors.get(job)
-        if cursor is not None and cursor["phase"] == reconcile.DONE:
+        if cursor is not None and cursor["phase"] == DONE:
             await self._tools.positions.clear_reconcile(stored, job)
             term.pipeline = replace(term.pipeline, reconcile=None)
             term.forget_job(job)
@@ -116,19 +109,23 @@ class RunningJobs:
     async def _run_filed(self) -> None:
         """One after the other; a job that was filed meanwhile is seen by the next look."""
         while True:
-            if not self._filed:
+            job = next(filter(self._may_begin, self._filed), None)
+            if job is None:
                 await asyncio.sleep(LOOK_INTERVAL_S)
                 continue
-            job = self._filed[0]
-            running = self._running_replay(job)
+            running = self._kinds.make(job, partial(self._is_filed, job.id))
             if running is None:
                 await self._refuse(job)
                 continue
             await self._run_one(job, running)
 
-    async def _run_one(self, job: Job, running: Running) -> None:
+    def _may_begin(self, job: Job) -> bool:
+        """While a reconcile is open, *synced* says nothing about what it still has to queue."""
+        return job.kind != VERIFY or self._term.pipeline.reconcile is None
+
+    async def _run_one(self, job: Job, running: Filed) -> None:
         log.info("%s %s: began", job.kind, job.id)
-        self._running = job.id
+        self._running = running
         try:
             await self._persevere(job.kind, running.run)
             await self._until_synced(running, lambda: self._is_synced(running) or not self._is_filed(job.id))
@@ -137,21 +134,6 @@ class RunningJobs:
         finally:
             self._landing[job.id] = running
             self._running = None
-
-    def _running_replay(self, job: Job) -> Replay | None:
-        if job.kind != REPLAY:
-            return None
-        tools = ReplayTools(
-            records=self._tools.dead_letter_records,
-            send=self._tools.send_entries,
-            wait_for_room=self._wait_for_room,
-            wanted=lambda: self._is_filed(job.id),
-            batch_size=self._tools.settings.buffer.max_buffer_size,
-        )
-        try:
-            return Replay(job, self._term, tools)
-        except (LookupError, TypeError):
-            return None
 
     async def _refuse(self, job: Job) -> None:
         """Another version of ours filed it."""
@@ -162,34 +144,29 @@ class RunningJobs:
 
     def _is_synced(self, running: Running) -> bool:
         cursor = self._synced.cursors.get(running.name)
-        return cursor is not None and cursor["phase"] == replay.DONE
+        return cursor is not None and cursor["phase"] == DONE
 
-    async def _finish(self, job: Job, running: Running) -> None:
-        outcome = await self._tools.dead_letter_records.outcome(job.id)
-        # The cursor does not count again what was resolved before it was gone back to; a later replay takes marks over.
-        queued = max(running.cursor["queued"], outcome.resolved + outcome.pending + outcome.failed_again)
-        await self._tools.jobs.end(job.id, "done", {"queued": queued, **outcome.to_bson()})
+    async def _finish(self, job: Job, running: Filed) -> None:
+        result = await running.result()
+        await self._tools.jobs.end(job.id, "done", result)
         self._no_longer_filed(job.id)
         self._term.forget_job(job.id)
-        log.info(
-            "%s %s: done, %d queued, %d resolved, %d failed again",
-            job.kind,
-            job.id,
-            queued,
-            outcome.resolved,
-            outcome.failed_again,
-        )
+        counts = ", ".join(f"{name}: {count}" for name, count in result.items() if isinstance(count, int))
+        log.info("%s %s: done, %s", job.kind, job.id, counts)
 
-    async def _save_progress(self, job: Job) -> None:
-        cursor = self._term.appended.cursors.get(job.id)
-        progress = {} if cursor is None else {"phase": cursor["phase"], "queued": cursor["queued"]}
-        if progress != job.progress:
-            await self._tools.jobs.save_progress(job.id, progress)
+    async def _save_progress(self) -> None:
+        for job in self._filed:
+            if self._running is not None and self._running.name == job.id:
+                progress = self._running.progress()
+                if progress != job.progress:
+                    await self._tools.jobs.save_progress(job.id, progress)
 
     def _drop_cursors(self) -> None:
         """Of jobs that were cancelled, or ended by a term that could not go on to drop them."""
         need = self._term.pipeline.reconcile
-        kept = {job.id for job in self._filed} | {self._running, need and need.job}
+        kept = {job.id for job in self._filed}
+        kept |= {self._running.name} if self._running else set()
+        kept |= {need.job} if need else set()
         for job, cursor in list(self._term.appended.cursors.items()):
             landing = self._landing.get(job)
             # A batch that is still on its way begins at the cursor, and must find it.
@@ -211,6 +188,13 @@ class RunningJobs:
         most = MAX_WAITING_BATCHES * self._tools.settings.buffer.batch_size * term.partitions
         while sum(await term.tier.backlog(term.pipeline.epoch, term.partitions)) + term.in_flight > most:
             await asyncio.sleep(ROOM_INTERVAL_S)
+
+    async def _synced_up_to(self, cluster_time: Timestamp, wanted: Callable[[], bool]) -> None:
+        """Wait until every change up to this time is synced, while that is wanted."""
+        surely = Timestamp(cluster_time.time + SURELY_CAPTURED_S, cluster_time.inc)
+        self._term.await_barrier(surely)
+        while wanted() and self._synced.cluster_time < surely:
+            await asyncio.sleep(LOOK_INTERVAL_S)
 
     async def _persevere(self, check: str, step: Callable[[], Awaitable[None]]) -> None:
         """Do a step of a job to its end. An outage is the job's own: it is waited out, and capture goes on."""

@@ -58,14 +58,17 @@ def capture_agent(
 
 def entries_of(changes: CapturedChanges) -> Entries:
     """The entries of a batch. Raises `PositionLost` at an event that ends the stream."""
-    route = changes.term.route
-    entries = Entries(route, changes.term.partitions)
+    term = changes.term
+    route = term.route
+    entries = Entries(route, term.partitions)
     for change in changes.batch.changes:
         operation = change["operationType"]
         letter = _OPERATIONS.get(operation)
         if letter is not None:
             key = change["documentKey"]["_id"]
-            entries.add(Entry(route.name, key, letter, change["clusterTime"], Reason.CHANGE))
+            document_id = entries.add(Entry(route.name, key, letter, change["clusterTime"], Reason.CHANGE))
+            if document_id is not None:
+                term.note_written(document_id)
         elif operation in ENDING_OPERATIONS:
             raise PositionLost(f"the source collection saw {operation}")
         else:

@@ -77,7 +77,7 @@ class FieldChecks:
     def check(self, mapped: Mapping[str, Any]) -> None:
         """Raise DocumentRejected, "value out of range", for the first value that would be indexed wrongly."""
         for name, parts, check in self._exact:
-            for value in _values_at(mapped, parts):
+            for value in values_at(mapped, parts):
                 check(name, value)
         if self._check_by_pattern is not None:
             # Typesense 0.24.1 applies patterns to names at the top only.
@@ -119,18 +119,18 @@ def _problems(schema: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{_FILE}: field {position} needs a `{part}`, a text"
 
 
-def _values_at(node: Any, parts: Sequence[str]) -> Iterator[Any]:
+def values_at(node: Any, parts: Sequence[str]) -> Iterator[Any]:
     """Yield the values at a flattened name. Its dots may be levels or, as in Typesense, part of a name."""
     if not parts:
         yield node
     elif isinstance(node, list):
         for item in node:
-            yield from _values_at(item, parts)
+            yield from values_at(item, parts)
     elif isinstance(node, dict):
         for length in range(1, len(parts) + 1):
             name = ".".join(parts[:length])
             if name in node:
-                yield from _values_at(node[name], parts[length:])
+                yield from values_at(node[name], parts[length:])
 
 
 def _check_int32(name: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""Typesense as the target: import, delete, export of ids, and the collection itself.
+"""Typesense as the target: import, delete, export, and the collection itself.
 
 Invariants: a deadline is for the whole request; nothing is retried here (a retry must read the documents again);
 after some failures in a row nothing is asked for a moment.
@@ -32,7 +32,7 @@ from tsync_stream.target.answers import (
     split_lines,
 )
 from tsync_stream.target.body import import_body
-from tsync_stream.target.deletes import DeleteRequest, delete_requests
+from tsync_stream.target.by_id import IdRequest, id_requests
 from tsync_stream.target.http import Answer, TypesenseHttp
 from tsync_stream.target.turns import Turns
 
@@ -133,46 +133,74 @@ class TypesenseTarget:
         Raises `DependencyUnavailable` (doubtful) too if a line failed for the server's reasons.
         """
         path = f"{_documents(collection)}/import?action=upsert&dirty_values=reject"
+        count, body = len(lines), import_body(lines)
+        del lines  # not in memory twice while the server takes its time
         async with self._guarded():
-            answer = await self._http.send("POST", path, import_body(lines))
+            answer = await self._http.send("POST", path, body)
             check_status(answer.status, "an import", doubtful=True)
-        return read_import_answer(answer.body, len(lines))
+        return read_import_answer(answer.body, count)
 
     async def delete(self, collection: str, ids: Sequence[str], before_each: Callable[[], None] = lambda: None) -> None:
         """Delete documents by id; ids that are not there are no error. `before_each` is called before each request.
 
         Raises `DocumentRejected` for an id that no URL can hold.
         """
-        for request in delete_requests(ids):
+        for request in id_requests(ids):
             before_each()
             await self._delete(collection, request)
 
-    async def _delete(self, collection: str, request: DeleteRequest) -> None:
-        path = _documents(collection) + request.path
-        if len(path) > MAX_PATH_CHARACTERS:
-            raise DocumentRejected("unusable id", "it does not fit into a URL")
+    async def _delete(self, collection: str, request: IdRequest) -> None:
+        path = _path(collection, request.delete_path)
         async with self._guarded():
             answer = await self._http.send("DELETE", path)
-            # By its path, 404 is the answer for a missing document, too.
-            missing = answer.status == HTTPStatus.NOT_FOUND and bool(request.document_id)
-            if not missing or await self.collection(collection) is None:
+            if not await self._is_missing(collection, request, answer):
                 check_status(answer.status, "a delete", doubtful=True)
 
-    async def export_ids(self, collection: str, batch_size: int) -> AsyncIterator[list[str]]:
+    async def _is_missing(self, collection: str, request: IdRequest, answer: Answer) -> bool:
+        """By its path, 404 is the answer for a missing document, and for a missing collection."""
+        missing = answer.status == HTTPStatus.NOT_FOUND and bool(request.document_id)
+        return missing and await self.collection(collection) is not None
+
+    async def export_ids(self, collection: str, batch_size: int) -> AsyncGenerator[list[str], None]:
         """Every id in the collection, `batch_size` at a time, in no order. Streamed: the client holds one batch."""
         batch: list[str] = []
-        # Closed also when our caller breaks off: else the connection stays taken.
-        async with aclosing(self._http.stream(f"{_documents(collection)}/export?include_fields=id")) as answers:
-            try:
-                async for line in split_lines(_checked_pieces(answers)):
-                    batch.append(exported_id(line))
-                    if len(batch) >= batch_size:
-                        yield batch
-                        batch = []
-            except _FAILURES as error:
-                raise from_typesense(error) from error
+        async with aclosing(self._exported(f"{_documents(collection)}/export?include_fields=id")) as lines:
+            async for line in lines:
+                batch.append(exported_id(line))
+                if len(batch) >= batch_size:
+                    yield batch
+                    batch = []
         if batch:
             yield batch
+
+    async def documents(self, collection: str, ids: Sequence[str]) -> AsyncGenerator[bytes, None]:
+        """Those of these documents that exist, in no order, as JSON. Streamed: the client holds one at a time.
+
+        Raises `DocumentRejected` for an id that no URL can hold.
+        """
+        for request in id_requests(ids):
+            path = _path(collection, request.get_path)
+            if request.filter_by:
+                async with aclosing(self._exported(path)) as lines:
+                    async for line in lines:
+                        yield line
+                continue
+            async with self._guarded():
+                answer = await self._http.send("GET", path)
+                missing = await self._is_missing(collection, request, answer)
+                if not missing:
+                    check_status(answer.status, "a document")
+            if not missing:
+                yield answer.body
+
+    async def _exported(self, path: str) -> AsyncGenerator[bytes, None]:
+        # Closed also when our caller breaks off: else the connection stays taken.
+        async with aclosing(self._http.stream(path)) as answers:
+            try:
+                async for line in split_lines(_checked_pieces(answers)):
+                    yield line
+            except _FAILURES as error:
+                raise from_typesense(error) from error
 
     @asynccontextmanager
     async def _guarded(self) -> AsyncIterator[None]:
@@ -199,6 +227,14 @@ _FAILURES = (
 
 def _documents(collection: str) -> str:
     return f"/collections/{quote(collection, safe='')}/documents"
+
+
+def _path(collection: str, path: str) -> str:
+    """Raises `DocumentRejected` where an id makes it too long for a server."""
+    path = _documents(collection) + path
+    if len(path) > MAX_PATH_CHARACTERS:
+        raise DocumentRejected("unusable id", "it does not fit into a URL")
+    return path
 
 
 async def _checked_pieces(answers: AsyncIterator[Answer]) -> AsyncGenerator[bytes, None]:

@@ -1,4 +1,4 @@
-"""The requests that delete documents by their ids (pure): as few as there can be, whatever the ids hold.
+"""Requests about documents by their ids (pure): as few as there can be, whatever the ids hold.
 
 Invariant: an id is never read as anything else than an id, neither in a filter nor in a path.
 """
@@ -7,35 +7,49 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-# A delete's filter travels in the request line.
+# A filter travels in the request line.
 MAX_FILTER_BYTES = 16_000
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteRequest:
-    """One request that deletes: by `filter_by`, or, where that is empty, of `document_id` by its path."""
+class IdRequest:
+    """One request: about those that `filter_by` finds, or, where that is empty, about `document_id` by its path.
+
+    Paths are what comes behind the path of the collection's documents.
+    """
 
     filter_by: str = ""
     document_id: str = ""
 
     @property
-    def path(self) -> str:
-        """Where to send DELETE, behind the path of the collection's documents."""
-        if self.filter_by:
-            return f"?filter_by={quote(self.filter_by, safe='')}"
+    def delete_path(self) -> str:
+        """Where to send DELETE."""
+        return f"?{self._filter}" if self.filter_by else self._document
+
+    @property
+    def get_path(self) -> str:
+        """Where to send GET. A filter is answered by a line for each document, a path by the document."""
+        return f"/export?{self._filter}" if self.filter_by else self._document
+
+    @property
+    def _filter(self) -> str:
+        return f"filter_by={quote(self.filter_by, safe='')}"
+
+    @property
+    def _document(self) -> str:
         return f"/{path_segment(self.document_id)}"
 
 
-def delete_requests(ids: Iterable[str]) -> list[DeleteRequest]:
-    """The requests that delete these ids: few by filters, and one by path for each id that fits none (pure)."""
+def id_requests(ids: Iterable[str]) -> list[IdRequest]:
+    """The requests about these ids: few by filters, and one by path for each id that fits none (pure)."""
     by_filter: list[str] = []
-    by_path: list[DeleteRequest] = []
+    by_path: list[IdRequest] = []
     for document_id in ids:
         if fits_filter(document_id):
             by_filter.append(document_id)
         else:
-            by_path.append(DeleteRequest(document_id=document_id))
-    return [*(DeleteRequest(filter_by=filter_by) for filter_by in id_filters(by_filter)), *by_path]
+            by_path.append(IdRequest(document_id=document_id))
+    return [*(IdRequest(filter_by=filter_by) for filter_by in id_filters(by_filter)), *by_path]
 
 
 def fits_filter(document_id: str) -> bool:

@@ -1,0 +1,473 @@
+"""What a verification counts as a difference, with both sides in memory; and how it tells people."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import orjson
+import pytest
+from bson.timestamp import Timestamp
+
+from tsync_stream.commands.verify import how_it_ended
+from tsync_stream.coordination.jobs import DONE, VERIFY, Job
+from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
+from tsync_stream.dead_letters import record_id
+from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.jobs import verify
+from tsync_stream.jobs.comparing import (
+    Difference,
+    Kind,
+    as_stored,
+    difference,
+    digest,
+    fields_of_its_own,
+    without_doubles,
+)
+from tsync_stream.jobs.tally import MOST_EXAMPLES, Findings, Tally
+from tsync_stream.jobs.verify import Verify, VerifyTools
+from tsync_stream.model import BEGINNING_OF_TIME, Position, Route
+from tsync_stream.observe.status_view import show_job
+from tsync_stream.queue.format import decode_item
+from tsync_stream.target.mapping import MappingOptions
+
+ROUTE = Route("listings", "shop", "listings", "listings")
+JOB = Job("ab12", VERIFY, {"repair": False, "documents": 30}, "open", datetime(2026, 1, 1, tzinfo=UTC), {}, None)
+NOW = Timestamp(77, 1)
+PAGE = 3
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "kind"),
+    [
+        (b"a", b"a", None),
+        (None, None, None),
+        (b"a", b"b", "different"),
+        (b"a", None, "missing"),
+        (None, b"a", "extra"),
+        (b"", b"a", "different"),  # it exists and cannot be written
+        (b"", None, "missing"),
+    ],
+)
+def test_what_is_wrong(expected: bytes | None, actual: bytes | None, kind: Kind | None) -> None:
+    assert difference(expected, actual) == kind
+
+
+def test_documents_are_compared_as_json() -> None:
+    assert digest({"a": 1, "b": {"c": [1, 2], "d": "x"}}) == digest({"b": {"d": "x", "c": [1, 2]}, "a": 1})
+    documents: list[Any] = [{"a": 1}, {"a": True}, {"a": "1"}, {"a": [1]}, {"a": 1, "b": 1}, {}, {"a": [2, 1]}]
+    assert len({digest(document) for document in documents}) == len(documents)
+
+
+def test_what_typesense_adds_or_leaves_out_by_itself_is_not_compared() -> None:
+    fields = [
+        {"name": "title", "type": "string", "store": True},
+        {"name": "vector", "type": "float[]", "embed": {"from": ["title"]}},
+        {"name": "secret", "type": "string", "store": False},
+    ]
+    assert fields_of_its_own({"fields": fields}) == {"vector", "secret"}
+
+
+def test_what_an_export_has_flattened_is_not_taken_for_stored() -> None:
+    exported = {".flat": ["a.b", "a.c"], "a": {"b": 1, "c": 2}, "a.b": 1, "a.c": 2, "a.d": "left by a partial update"}
+    assert as_stored(exported) == {"a": {"b": 1, "c": 2}, "a.d": "left by a partial update"}
+    assert as_stored({"a": 1}) == {"a": 1}
+    assert without_doubles({"a": [{"b": 1}], "a.b": 2, "a.c": 3, "d.e": 4}) == {"a": [{"b": 1}], "a.c": 3, "d.e": 4}
+
+
+# Both sides in memory
+
+
+class Source:
+    """MongoDB: documents by key, which are strings here."""
+
+    def __init__(self, documents: Mapping[str, dict[str, Any]]) -> None:
+        self.documents = dict(documents)
+        self.operation_time = NOW
+        self.breaks_at: int | None = None  # once, when so many keys were scanned
+        self.scanned: list[str] = []
+
+    async def scan_keys(self, route: Route, after: Mapping[str, Any] | None, not_before: Any, count: int) -> list[str]:
+        if self.breaks_at == len(self.scanned):
+            self.breaks_at = None
+            raise DependencyUnavailable("MongoDB: AutoReconnect")
+        found = sorted(key for key in self.documents if after is None or key > after["_id"])[:count]
+        self.scanned += found
+        return found
+
+    async def existing_ids(self, route: Route, keys: Iterable[Any], not_before: Any) -> set[str]:
+        return {key for key in keys if isinstance(key, str) and key in self.documents}
+
+    async def read(
+        self, route: Route, groups: Sequence[Sequence[Any]], not_before: Any, size: int
+    ) -> AsyncIterator[list[dict[str, Any]]]:
+        keys = [key for group in groups for key in group if isinstance(key, str)]
+        yield [{"_id": key, **self.documents[key]} for key in keys if key in self.documents]
+
+    async def close(self) -> None: ...
+
+
+class Target:
+    """Typesense: documents by id. `before_look` is called before every look."""
+
+    def __init__(self, documents: Mapping[str, dict[str, Any]]) -> None:
+        self.documents = dict(documents)
+        self.before_look: Callable[[Sequence[str]], None] = lambda ids: None
+        self.before_export: Callable[[], None] = lambda: None
+
+    async def settled(self) -> bool:
+        return True
+
+    async def collection(self, name: str) -> dict[str, Any]:
+        return {"num_documents": len(self.documents), "fields": []}
+
+    async def documents_of(self, collection: str, ids: Sequence[str]) -> AsyncIterator[bytes]:
+        self.before_look(ids)
+        for document_id in ids:
+            if document_id in self.documents:
+                yield orjson.dumps({"id": document_id, **self.documents[document_id]})
+
+    async def export_ids(self, collection: str, size: int) -> AsyncIterator[list[str]]:
+        self.before_export()
+        ids = list(self.documents)
+        for first in range(0, len(ids), size):
+            yield ids[first : first + size]
+
+
+class World:
+    """Both sides, and a verification of them."""
+
+    def __init__(self, *, count: int = 10, letters: Sequence[str] = (), repair: bool = False) -> None:
+        documents = {f"{number:03}": {"number": number} for number in range(count)}
+        self.source, self.target = Source(documents), Target(documents)
+        self.waited_for: list[Timestamp] = []
+        self.sent: list[EntryBatch] = []
+        self.wanted = True
+        self.written: list[set[str]] = []  # while the job waits: of its first wait, of its second, ...
+        self._letters = {record_id("listings", key) for key in letters}
+        self._repair = repair
+        self.job = self.make()
+
+    def make(self, cursor: Mapping[str, Any] | None = None) -> Verify:
+        """A verification as a new term makes it."""
+        cursors = {} if cursor is None else {JOB.id: cursor}
+        term = SimpleNamespace(
+            route=ROUTE,
+            partitions=1,
+            appended=Position({}, BEGINNING_OF_TIME, cursors),
+            sending=_in_flight,
+            watching=self._watching,
+        )
+        target = SimpleNamespace(
+            settled=self.target.settled,
+            collection=self.target.collection,
+            documents=self.target.documents_of,
+            export_ids=self.target.export_ids,
+        )
+        tools = SimpleNamespace(
+            open_source=lambda: self.source,
+            target=target,
+            dead_letters=SimpleNamespace(open_among=self._open_among),
+            mapping=MappingOptions(),
+            synced_up_to=self._synced_up_to,
+            send=self._send,
+            wait_for_room=_no_wait,
+            wanted=lambda: self.wanted,
+            mass_delete_share=0.2,
+            batch_size=PAGE,
+        )
+        job = replace(JOB, arguments={"repair": self._repair, "documents": 1})
+        self.job = Verify(job, cast("CaptureTerm", term), cast("VerifyTools", tools))
+        return self.job
+
+    def found(self) -> dict[str, Any]:
+        """The numbers that are not zero."""
+        return {name: value for name, value in self.job.progress().items() if value and name != "examples"}
+
+    def cursors(self) -> list[Mapping[str, Any]]:
+        return [cast("JobProgress", batch.progress).cursor for batch in self.sent]
+
+    def queued(self) -> list[Any]:
+        payloads = [payload for batch in self.sent for item in batch.payloads.values() for payload in item]
+        return [cast("Any", decode_item(payload)).key for payload in payloads]
+
+    async def _open_among(self, route: str, keys: Iterable[str]) -> set[str]:
+        return {record_id(route, key) for key in keys} & self._letters
+
+    @contextmanager
+    def _watching(self, document_ids: Iterable[str]) -> Iterator[set[str]]:
+        yield set(document_ids) & (self.written.pop(0) if self.written else set())
+
+    async def _synced_up_to(self, cluster_time: Timestamp) -> None:
+        self.waited_for.append(cluster_time)
+
+    async def _send(self, batch: EntryBatch) -> None:
+        self.sent.append(batch)
+
+
+@contextmanager
+def _in_flight() -> Iterator[None]:
+    yield
+
+
+async def _no_wait() -> None: ...
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "PAUSES_S", (0.0, 0.0))
+
+
+async def test_where_both_sides_are_equal_nobody_waits() -> None:
+    world = World(count=10)
+    await world.job.run()
+    assert world.found() == {"phase": DONE, "compared": 10}
+    assert world.waited_for == []
+
+
+async def test_what_differs_is_counted_by_kind() -> None:
+    world = World(count=10)
+    del world.target.documents["001"]
+    world.target.documents["005"] = {"number": "5"}
+    world.target.documents["nobody"] = {"number": 1}
+    await world.job.run()
+    assert world.found() == {"phase": DONE, "compared": 10, "missing": 1, "different": 1, "extra": 1}
+    assert [tuple(example.values()) for example in world.job.progress()["examples"]] == [
+        ("missing", "001"),
+        ("different", "005"),
+        ("extra", "nobody"),
+    ]
+    assert world.queued() == []
+
+
+def arrives_at_look(world: World, key: str, look: int) -> None:
+    """Let a document be on its way until the given look at it."""
+    missing, looks = world.target.documents.pop(key), []
+
+    def before_look(ids: Sequence[str]) -> None:
+        if key in ids:
+            looks.append(ids)
+            if len(looks) == look:
+                world.target.documents[key] = missing
+
+    world.target.before_look = before_look
+
+
+@pytest.mark.parametrize(("look", "waits"), [(2, 0), (3, 0), (4, 2)])
+async def test_what_arrives_is_no_difference(look: int, waits: int) -> None:
+    world = World(count=10)
+    arrives_at_look(world, "004", look)
+    await world.job.run()
+    assert world.found() == {"phase": DONE, "compared": 10}
+    assert world.waited_for == [NOW] * waits
+
+
+async def test_what_is_written_while_one_waits_is_looked_at_again() -> None:
+    world = World(count=4)
+    del world.target.documents["002"]
+    world.written = [{"002"}, {"002"}]
+    await world.job.run()
+    assert world.found() == {"phase": DONE, "compared": 4, "missing": 1}
+    assert len(world.waited_for) == 6, "before and after the look, three times"
+
+
+async def test_what_is_written_all_the_time_is_not_settled() -> None:
+    world = World(count=4)
+    del world.target.documents["002"]
+    world.written = [{"002"}] * verify.MOST_LOOKS
+    await world.job.run()
+    assert world.found() == {"phase": DONE, "compared": 4, "unsettled": 1}
+
+
+async def test_one_wait_serves_the_differences_of_many_pages() -> None:
+    world = World(count=10 * PAGE)
+    world.target.documents.clear()
+    await world.job.run()
+    assert world.found()["missing"] == 10 * PAGE
+    assert len(world.waited_for) == 2
+
+
+async def test_a_window_of_pages_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "MOST_PAGES", 2)
+    world = World(count=6 * PAGE)
+    world.target.documents.clear()
+    await world.job.run()
+    assert len(world.waited_for) == 3 * 2
+
+
+async def test_open_dead_letters_are_excepted_and_not_waited_for() -> None:
+    world = World(count=10, letters=["001", "extra"])
+    del world.target.documents["001"]
+    world.target.documents["extra"] = {"number": 1}
+    await world.job.run()
+    assert world.found() == {"phase": DONE, "compared": 10, "excepted": 2}
+    assert world.waited_for == []
+
+
+async def test_keys_without_a_typesense_id_are_dead_letters_by_themselves() -> None:
+    world = World(count=2)
+    world.source.documents["x" * 5_000] = {"number": 1}
+    await world.job.run()
+    assert world.found() == {"phase": DONE, "compared": 3, "excepted": 1}
+
+
+async def test_ids_that_no_key_of_the_source_can_have_are_told_apart() -> None:
+    world = World(count=2, repair=True)
+    world.target.documents["x" * 5_000] = {"number": 1}
+    await world.job.run()
+    assert world.found() == {"phase": DONE, "compared": 2, "foreign": 1}
+    assert world.queued() == []
+
+
+# What is queued
+
+
+async def test_what_differs_is_queued_if_asked_to() -> None:
+    world = World(count=20, repair=True)
+    del world.target.documents["001"]
+    world.target.documents["005"] = {"number": "5"}
+    world.target.documents |= {name: {"number": 1} for name in ("extra 1", "extra 2", "extra 3", "extra 4")}
+    await world.job.run()
+    assert world.queued() == ["001", "005", "extra 1", "extra 2", "extra 3", "extra 4"]
+    assert (world.found()["queued"], world.found().get("left")) == (6, None)
+
+
+async def test_of_too_many_that_would_be_deleted_none_is() -> None:
+    world = World(count=20, repair=True)
+    del world.target.documents["001"]
+    world.target.documents |= {f"extra {number}": {"number": 1} for number in range(5)}
+    await world.job.run()
+    assert world.queued() == ["001"]
+    assert (world.found()["extra"], world.found()["queued"], world.found()["left"]) == (5, 1, 5)
+
+
+async def test_where_far_too_much_is_in_typesense_alone_not_all_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verify, "MOST_SUSPECTS", 2 * PAGE)
+    world = World(count=100, repair=True)
+    world.target.documents |= {f"extra {number}": {"number": 1} for number in range(4 * PAGE)}
+    await world.job.run()
+    found = world.found()
+    assert (found["extra"], found["left"], found["unseen"]) == (2 * PAGE, 2 * PAGE, True)
+    assert world.queued() == []
+
+
+# Interruptions
+
+
+async def test_after_an_outage_it_goes_on_where_it_was_and_counts_nothing_twice() -> None:
+    world = World(count=5 * PAGE)
+    for key in ("001", "013"):
+        del world.target.documents[key]
+    world.source.breaks_at = 3 * PAGE
+    with pytest.raises(DependencyUnavailable):
+        await world.job.run()
+    await world.job.run()
+    assert world.found() == {"phase": DONE, "compared": 5 * PAGE, "missing": 2}
+    assert [example["key"] for example in world.job.progress()["examples"]] == ["001", "013"]
+
+
+async def test_a_new_term_goes_on_from_any_cursor_that_was_sent() -> None:
+    world = World(count=4 * PAGE)
+    for key in ("007", "010"):
+        del world.target.documents[key]
+    world.target.documents["extra"] = {"number": 1}
+    await world.job.run()
+    expected = world.found()
+    cursors = world.cursors()
+    assert len({cursor["phase"] for cursor in cursors}) == 3
+    for cursor in [None, *cursors]:
+        await world.make(cursor).run()
+        assert world.found() == expected
+        assert len(world.job.progress()["examples"]) == 3
+
+
+async def test_a_sweep_that_begins_again_counts_nothing_twice() -> None:
+    world = World(count=20, repair=True)
+    world.target.documents |= {f"extra {number}": {"number": 1} for number in range(4)}
+    await world.job.run()
+    (cursor,) = [cursor for cursor, batch in zip(world.cursors(), world.sent, strict=True) if batch.count][:1]
+    await world.make(cursor).run()
+    assert (world.found()["extra"], world.found()["queued"]) == (4, 4)
+
+
+async def test_a_cancelled_one_queues_nothing_more() -> None:
+    world = World(count=5 * PAGE, repair=True)
+    del world.target.documents["001"]
+
+    def cancel(ids: Sequence[str]) -> None:
+        world.wanted = False
+
+    world.target.before_look = cancel
+    await world.job.run()
+    assert world.sent == []
+    assert len(world.source.scanned) == PAGE
+    world.target.before_look = lambda ids: None
+    await world.job.run()
+    assert world.sent == []
+
+
+# The numbers
+
+
+def test_only_some_examples_are_kept() -> None:
+    many = [Difference("missing", f"{number}", f"{number}") for number in range(MOST_EXAMPLES + 5)]
+    tally = Tally().plus(Findings(many[:2])).plus(Findings(many[2:]))
+    assert [example["key"] for example in tally.examples] == [item.key for item in many[:MOST_EXAMPLES]]
+    assert Tally(**tally.to_bson()) == tally
+
+
+# What people are told
+
+FOUND = {**dict.fromkeys(Tally.__dataclass_fields__, 0), "compared": 30, "examples": []}
+
+
+@pytest.mark.parametrize(
+    ("found", "repair", "words", "well"),
+    [
+        ({}, False, "30 documents are compared, none differs", True),
+        (
+            {"missing": 1, "different": 2, "extra": 3},
+            False,
+            "lacks 1, shows 2 otherwise than MongoDB, and has 3",
+            False,
+        ),
+        ({"missing": 1, "examples": [{"kind": "missing", "key": "a\x1b"}]}, False, 'missing  "a\\u001b"', False),
+        ({"missing": 3}, False, "verify --repair", False),
+        ({"missing": 3, "queued": 3}, True, "3 were queued, and are synced now, or dead letters", True),
+        ({"extra": 3, "queued": 1, "left": 2}, True, "2 are left in Typesense", False),
+        ({"unsettled": 1}, False, "1 were written whenever", False),
+        ({"foreign": 2}, True, "delete them by hand", False),
+        ({"unseen": True, "extra": 9, "left": 9}, True, "a reconcile sweeps all", False),
+        ({"excepted": 4}, False, "4 have an open dead letter", True),
+    ],
+)
+def test_the_end_says_what_was_found(found: dict[str, Any], repair: bool, words: str, well: bool) -> None:
+    job = replace(JOB, status="done", arguments={"repair": repair}, result={**FOUND, **found})
+    text, is_well = how_it_ended(job)
+    assert words in text
+    assert is_well is well
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "words"), [("cancelled", None, "cancelled"), ("failed", {"error": "because"}, "because")]
+)
+def test_an_end_before_the_end_is_not_well(status: str, result: Any, words: str) -> None:
+    text, well = how_it_ended(replace(JOB, status=status, result=result))
+    assert words in text
+    assert not well
+    assert how_it_ended(None)[1] is False
+
+
+@pytest.mark.parametrize(
+    ("phase", "line"),
+    [
+        ("scan", "verify ab12: 10 of about 30 documents are compared; 3 differ"),
+        ("sweep", "verify ab12: 10 documents are compared; looking in Typesense for what the source lacks; 3 differ"),
+        ("done", "verify ab12: everything is compared; the last entries are being synced; 3 differ"),
+    ],
+)
+def test_an_open_verification_says_how_far_it_is(phase: str, line: str) -> None:
+    progress = {"phase": phase, "compared": 10, "missing": 1, "different": 1, "extra": 1}
+    assert show_job(replace(JOB, progress=progress), live=True) == line

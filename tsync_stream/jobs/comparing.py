@@ -1,0 +1,149 @@
+"""One look at both sides: what Typesense shows for some keys, and what MongoDB says that it should show.
+
+Invariant: both sides are kept as digests, so that memory does not depend on the documents.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Literal
+
+import orjson
+from bson.timestamp import Timestamp
+
+from tsync_stream.errors import DependencyUnavailable, DocumentRejected
+from tsync_stream.model import Key, Route
+from tsync_stream.source.documents import DocumentReader
+from tsync_stream.source.keys import keys_sharing_id, typesense_id
+from tsync_stream.target.mapping import MappingOptions, map_document
+from tsync_stream.target.schema import FieldChecks, values_at
+from tsync_stream.target.typesense import TypesenseTarget
+
+Kind = Literal["missing", "different", "extra"]
+
+DIGEST_BYTES = 16
+# The digest of a document that exists and cannot be written: nothing that Typesense shows is equal to it.
+REFUSED = b""
+FLATTENED = ".flat"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A Typesense id that does not show what it should, and the key by which it was asked for."""
+
+    kind: Kind
+    key: Key
+    document_id: str
+
+
+def difference(expected: bytes | None, actual: bytes | None) -> Kind | None:
+    """What is wrong, if anything, where `actual` is shown (None: nothing) instead of `expected` (pure)."""
+    if expected is None:
+        return None if actual is None else "extra"
+    if actual is None:
+        return "missing"
+    return None if expected == actual else "different"
+
+
+def digest(document: Mapping[str, Any]) -> bytes:
+    """Equal for documents that are equal as JSON, whatever the order of their fields (pure).
+
+    Raises `orjson.JSONEncodeError` for what is no JSON.
+    """
+    return blake2b(orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=DIGEST_BYTES).digest()
+
+
+def as_stored(exported: dict[str, Any]) -> dict[str, Any]:
+    """A document of a filtered export, as it is stored (pure).
+
+    Typesense 0.24.1 leaves in it what it has flattened for itself, and says in `.flat` what that is.
+    """
+    for name in exported.pop(FLATTENED, ()):
+        exported.pop(name, None)
+    return exported
+
+
+def without_doubles(mapped: dict[str, Any]) -> dict[str, Any]:
+    """The same for a document with a field `a.b` and a field `a` with a `b` in it: they cannot be told apart (pure)."""
+    for name in [name for name in mapped if "." in name]:
+        others = {other: value for other, value in mapped.items() if other != name}
+        if any(True for _ in values_at(others, name.split("."))):
+            mapped = others
+    return mapped
+
+
+def fields_of_its_own(collection: Mapping[str, Any]) -> frozenset[str]:
+    """The fields at the top that a live schema makes Typesense fill in (`embed`) or keep out of documents (`store`).
+
+    See https://typesense.org/docs/latest/api/collections.html (pure).
+    """
+    fields = collection["fields"]
+    return frozenset(field["name"] for field in fields if "embed" in field or field.get("store") is False)
+
+
+@dataclass(slots=True)
+class BothSides:
+    """What a look works with. `checks` are those by which sync refuses documents; `left_out` are not compared."""
+
+    route: Route
+    source: DocumentReader
+    target: TypesenseTarget
+    mapping: MappingOptions
+    checks: FieldChecks
+    left_out: frozenset[str] = frozenset()
+
+    async def look(self, keys: Iterable[Key], not_before: Timestamp) -> list[Difference]:
+        """What differs for these keys, each of which has a Typesense id.
+
+        Raises the errors of MongoDB and Typesense calls.
+        """
+        asked: dict[str, Key] = {}
+        for key in keys:
+            asked.setdefault(typesense_id(key), key)
+        groups = {document_id: keys_sharing_id(key, document_id) for document_id, key in asked.items()}
+        actual = await self._actual(list(groups))
+        expected = await self._expected(groups, not_before)
+        found = []
+        for document_id, key in asked.items():
+            kind = difference(expected.get(document_id), actual.get(document_id))
+            if kind is not None:
+                found.append(Difference(kind, key, document_id))
+        return found
+
+    async def _actual(self, ids: Sequence[str]) -> dict[str, bytes]:
+        actual: dict[str, bytes] = {}
+        async with aclosing(self.target.documents(self.route.target, ids)) as lines:
+            async for line in lines:
+                try:
+                    document = orjson.loads(line)
+                    actual[document["id"]] = digest(self._compared(as_stored(document)))
+                except (ValueError, LookupError, TypeError) as error:
+                    raise DependencyUnavailable("Typesense: an export holds a line that is no document") from error
+        return actual
+
+    async def _expected(self, groups: Mapping[str, Sequence[Key]], not_before: Timestamp) -> dict[str, bytes]:
+        expected: dict[str, bytes] = {}
+        reading = self.source.read(self.route, list(groups.values()), not_before, max(1, len(groups)))
+        async with aclosing(reading) as replies:
+            async for documents in replies:
+                for document in documents:
+                    document_id = typesense_id(document["_id"])
+                    # The first key in BSON order owns the id; a collation finds others' keys too.
+                    if document_id in groups and document_id not in expected:
+                        expected[document_id] = self._digest(document)
+                del documents  # not one reply in memory while the next one comes
+        return expected
+
+    def _compared(self, document: dict[str, Any]) -> dict[str, Any]:
+        for name in self.left_out:
+            document.pop(name, None)
+        return document
+
+    def _digest(self, document: Mapping[str, Any]) -> bytes:
+        try:
+            mapped = map_document(document, self.mapping)
+            self.checks.check(mapped)
+            return digest(self._compared(without_doubles(mapped)))
+        except (DocumentRejected, orjson.JSONEncodeError):
+            return REFUSED
