@@ -183,4 +183,4 @@ async def test_who_watches_documents_learns_which_were_written() -> None:
     term = new_term()
     with term.watching(["a", "12"]) as written:
         await capture([event("b"), event(12, "delete"), event("", "insert")], term)
-        assert written == {"12"}
+        assert written == {"12": Timestamp(5, 1)}

@@ -194,14 +194,14 @@ async def test_somebody_who_waits_for_a_time_gets_barriers_until_one_is_behind_i
 
 async def test_changes_of_watched_documents_are_noted_while_somebody_watches() -> None:
     term = new_term()
-    term.note_written("a")
+    term.note_written("a", Timestamp(1, 1))
     with term.watching(["a", "b"]) as written:
-        for document_id in ("b", "c"):
-            term.note_written(document_id)
-        assert written == {"b"}
-    term.note_written("a")
+        for document_id, seconds in (("b", 2), ("c", 3), ("b", 4)):
+            term.note_written(document_id, Timestamp(seconds, 1))
+        assert written == {"b": Timestamp(4, 1)}
+    term.note_written("a", Timestamp(5, 1))
     with term.watching(["a"]) as written:
-        assert written == set()
+        assert written == {}
 
 
 async def test_nothing_is_announced_beyond_the_beginning_before_the_first_barrier() -> None:

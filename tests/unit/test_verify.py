@@ -86,8 +86,14 @@ class Source:
     def __init__(self, documents: Mapping[str, dict[str, Any]]) -> None:
         self.documents = dict(documents)
         self.operation_time = NOW
+        self._passed = 0
         self.breaks_at: int | None = None  # once, when so many keys were scanned
         self.scanned: list[str] = []
+
+    def pass_time(self) -> Timestamp:
+        """Some time passes; the next read will be at the end of it."""
+        self._passed += 1
+        return Timestamp(NOW.time + self._passed, 1)
 
     async def scan_keys(self, route: Route, after: Mapping[str, Any] | None, not_before: Any, count: int) -> list[str]:
         if self.breaks_at == len(self.scanned):
@@ -103,6 +109,7 @@ class Source:
     async def read(
         self, route: Route, groups: Sequence[Sequence[Any]], not_before: Any, size: int
     ) -> AsyncIterator[list[dict[str, Any]]]:
+        self.operation_time = Timestamp(NOW.time + self._passed, 1)
         keys = [key for group in groups for key in group if isinstance(key, str)]
         yield [{"_id": key, **self.documents[key]} for key in keys if key in self.documents]
 
@@ -145,7 +152,9 @@ class World:
         self.waited_for: list[Timestamp] = []
         self.sent: list[EntryBatch] = []
         self.wanted = True
-        self.written: list[set[str]] = []  # while the job waits: of its first wait, of its second, ...
+        # What is written during the first wait, the second, ...: there are two around every look.
+        self.written: list[set[str]] = []
+        self._watched: dict[str, Timestamp] = {}
         self._letters = {record_id("listings", key) for key in letters}
         self._repair = repair
         self.job = self.make()
@@ -197,11 +206,15 @@ class World:
         return {record_id(route, key) for key in keys} & self._letters
 
     @contextmanager
-    def _watching(self, document_ids: Iterable[str]) -> Iterator[set[str]]:
-        yield set(document_ids) & (self.written.pop(0) if self.written else set())
+    def _watching(self, document_ids: Iterable[str]) -> Iterator[dict[str, Timestamp]]:
+        self._watched = {}
+        yield self._watched
 
     async def _synced_up_to(self, cluster_time: Timestamp) -> None:
         self.waited_for.append(cluster_time)
+        now = self.source.pass_time()
+        if self.written:
+            self._watched.update(dict.fromkeys(self.written.pop(0), now))
 
     async def _send(self, batch: EntryBatch) -> None:
         self.sent.append(batch)
@@ -261,22 +274,31 @@ async def test_what_arrives_is_no_difference(look: int, waits: int) -> None:
     arrives_at_look(world, "004", look)
     await world.job.run()
     assert world.found() == {"phase": DONE, "compared": 10}
-    assert world.waited_for == [NOW] * waits
+    assert len(world.waited_for) == waits
 
 
 async def test_what_is_written_while_one_waits_is_looked_at_again() -> None:
     world = World(count=4)
     del world.target.documents["002"]
-    world.written = [{"002"}, {"002"}]
+    world.written = [{"002"}, set(), {"002"}]
     await world.job.run()
     assert world.found() == {"phase": DONE, "compared": 4, "missing": 1}
     assert len(world.waited_for) == 6, "before and after the look, three times"
 
 
+async def test_what_is_written_behind_a_look_is_waited_for_before_the_next_one_counts() -> None:
+    world = World(count=4)
+    arrives_at_look(world, "002", 1 + len(verify.PAUSES_S) + 3)
+    # After the first decisive look: at the second one it is on its way, at the third it is there.
+    world.written = [{"002"}, {"002"}]
+    await world.job.run()
+    assert world.found() == {"phase": DONE, "compared": 4}
+
+
 async def test_what_is_written_all_the_time_is_not_settled() -> None:
     world = World(count=4)
     del world.target.documents["002"]
-    world.written = [{"002"}] * verify.MOST_LOOKS
+    world.written = [{"002"}] * 2 * verify.MOST_LOOKS
     await world.job.run()
     assert world.found() == {"phase": DONE, "compared": 4, "unsettled": 1}
 

@@ -18,7 +18,9 @@ from tsync_stream.state import JOBS, translated
 
 REPLAY = "replay"
 VERIFY = "verify"
-# The last phase in a cursor of any job: everything is queued.
+# The phases in the cursors of jobs: along the source, through Typesense, and, of any job, everything is queued.
+SCAN = "scan"
+SWEEP = "sweep"
 DONE = "done"
 
 MOST_OPEN = 100

@@ -7,7 +7,7 @@ this term, and whoever waits in `broken` is told why.
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -101,7 +101,7 @@ class CaptureTerm:
         self._finished_jobs: set[str] = set()
         self._awaited = BEGINNING_OF_TIME
         self._watched: frozenset[str] = frozenset()
-        self._written: set[str] = set()
+        self._written: dict[str, Timestamp] = {}
         self._failure: asyncio.Future[TsyncError] = asyncio.get_running_loop().create_future()
 
     @property
@@ -181,18 +181,21 @@ class CaptureTerm:
             self._last_barrier_s = time.monotonic()
 
     @contextmanager
-    def watching(self, document_ids: Iterable[str]) -> Iterator[Collection[str]]:
-        """Those of some Typesense ids for which changes are captured while the block runs. One block at a time."""
-        self._watched, self._written = frozenset(document_ids), set()
+    def watching(self, document_ids: Iterable[str]) -> Iterator[Mapping[str, Timestamp]]:
+        """The cluster time of the last change that is captured while the block runs, of each of some Typesense ids.
+
+        One block at a time.
+        """
+        self._watched, self._written = frozenset(document_ids), {}
         try:
             yield self._written
         finally:
             self._watched = frozenset()
 
-    def note_written(self, document_id: str) -> None:
-        """A change of this Typesense id was captured."""
+    def note_written(self, document_id: str, cluster_time: Timestamp) -> None:
+        """A change of this Typesense id was captured; they come in the order of their times."""
         if document_id in self._watched:
-            self._written.add(document_id)
+            self._written[document_id] = cluster_time
 
     def await_barrier(self, cluster_time: Timestamp) -> None:
         """Somebody waits until everything up to this time is synced: barriers follow soon, though nothing changes."""

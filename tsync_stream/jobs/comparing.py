@@ -64,13 +64,13 @@ def as_stored(exported: dict[str, Any]) -> dict[str, Any]:
     return exported
 
 
-def without_doubles(mapped: dict[str, Any]) -> dict[str, Any]:
-    """The same for a document with a field `a.b` and a field `a` with a `b` in it: they cannot be told apart (pure)."""
-    for name in [name for name in mapped if "." in name]:
-        others = {other: value for other, value in mapped.items() if other != name}
+def without_doubles(document: dict[str, Any]) -> dict[str, Any]:
+    """A document without its field `a.b` if its field `a` has a `b` in it: an export cannot tell them apart (pure)."""
+    for name in [name for name in document if "." in name]:
+        others = {other: value for other, value in document.items() if other != name}
         if any(True for _ in values_at(others, name.split("."))):
-            mapped = others
-    return mapped
+            document = others
+    return document
 
 
 def fields_of_its_own(collection: Mapping[str, Any]) -> frozenset[str]:
@@ -117,7 +117,7 @@ class BothSides:
             async for line in lines:
                 try:
                     document = orjson.loads(line)
-                    actual[document["id"]] = digest(self._compared(as_stored(document)))
+                    actual[document["id"]] = self._digest(as_stored(document))
                 except (ValueError, LookupError, TypeError) as error:
                     raise DependencyUnavailable("Typesense: an export holds a line that is no document") from error
         return actual
@@ -131,19 +131,19 @@ class BothSides:
                     document_id = typesense_id(document["_id"])
                     # The first key in BSON order owns the id; a collation finds others' keys too.
                     if document_id in groups and document_id not in expected:
-                        expected[document_id] = self._digest(document)
+                        expected[document_id] = self._digest_of_source(document)
                 del documents  # not one reply in memory while the next one comes
         return expected
 
-    def _compared(self, document: dict[str, Any]) -> dict[str, Any]:
-        for name in self.left_out:
-            document.pop(name, None)
-        return document
-
-    def _digest(self, document: Mapping[str, Any]) -> bytes:
+    def _digest_of_source(self, document: Mapping[str, Any]) -> bytes:
         try:
             mapped = map_document(document, self.mapping)
             self.checks.check(mapped)
-            return digest(self._compared(without_doubles(mapped)))
+            return self._digest(mapped)
         except (DocumentRejected, orjson.JSONEncodeError):
             return REFUSED
+
+    def _digest(self, document: dict[str, Any]) -> bytes:
+        for name in self.left_out:
+            document.pop(name, None)
+        return digest(without_doubles(document))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsync_stream.coordination.entries import Entries
-from tsync_stream.coordination.jobs import DONE
+from tsync_stream.coordination.jobs import DONE, SCAN, SWEEP
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.jobs.scanning import orphans, pages
@@ -21,8 +21,6 @@ from tsync_stream.observe.health import Health
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.target.typesense import TypesenseTarget
 
-SCAN = "scan"
-SWEEP = "sweep"
 ASK_AGAIN_INTERVAL_S = 1.0
 COUNT_AGAIN_INTERVAL_S = 300.0
 # A job waits while more than this many batches' worth of entries are unacked: live changes queue behind it.

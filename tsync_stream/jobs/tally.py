@@ -1,7 +1,7 @@
 """What a verification has found: of some pages, and in all. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tsync_stream.jobs.comparing import Difference
@@ -36,38 +36,25 @@ class Tally:
     unseen: bool = False
     queued: int = 0
     left: int = 0
-    examples: Sequence[Mapping[str, Any]] = ()
+    examples: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
     @property
     def differences(self) -> int:
         """How many documents Typesense does not show as it should."""
         return self.missing + self.different + self.extra
 
-    def plus(
-        self,
-        findings: Findings,
-        *,
-        compared: int = 0,
-        foreign: int = 0,
-        unseen: bool = False,
-        queued: int = 0,
-        left: int = 0,
-    ) -> "Tally":
-        """After this was found or done, too."""
+    def plus(self, findings: Findings) -> "Tally":
+        """With these findings, too."""
         kinds = [item.kind for item in findings.differences]
         room = max(0, MOST_EXAMPLES - len(self.examples))
         examples = [{"kind": item.kind, "key": item.key} for item in findings.differences[:room]]
-        return Tally(
-            compared=self.compared + compared,
+        return replace(
+            self,
             missing=self.missing + kinds.count("missing"),
             different=self.different + kinds.count("different"),
             extra=self.extra + kinds.count("extra"),
             excepted=self.excepted + findings.excepted,
             unsettled=self.unsettled + findings.unsettled,
-            foreign=self.foreign + foreign,
-            unseen=self.unseen or unseen,
-            queued=self.queued + queued,
-            left=self.left + left,
             examples=[*self.examples, *examples],
         )
 

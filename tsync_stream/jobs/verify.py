@@ -10,13 +10,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bson.timestamp import Timestamp
 
 from tsync_stream.coordination.entries import Entries
-from tsync_stream.coordination.jobs import DONE, Job
+from tsync_stream.coordination.jobs import DONE, SCAN, SWEEP, Job
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.dead_letters import DeadLetters, can_be_queued, record_id
 from tsync_stream.errors import ConfigurationError
@@ -25,15 +25,14 @@ from tsync_stream.jobs.scanning import orphans, pages
 from tsync_stream.jobs.tally import Findings, Tally
 from tsync_stream.model import Key, Reason
 from tsync_stream.source.documents import DocumentReader
+from tsync_stream.source.keys import candidate_keys
 from tsync_stream.target.mapping import MappingOptions
 from tsync_stream.target.schema import FieldChecks
 from tsync_stream.target.typesense import TypesenseTarget
 
 log = logging.getLogger(__name__)
 
-SCAN = "scan"
-SWEEP = "sweep"
-# Documents of one look. Only their digests are kept.
+# Documents that are read at once. Only their digests are kept.
 MAX_PAGE = 1_000
 # From the first page that differs on, so many are looked at before the differences are: most waits are for all of them.
 MOST_PAGES = 50
@@ -125,14 +124,17 @@ class Verify:
 
     async def _both_sides(self, source: DocumentReader) -> BothSides:
         tools, route = self._tools, self._term.route
-        # While Typesense replays its log after a restart, an export shows only part of what it holds.
-        while tools.wanted() and not await tools.target.settled():
-            await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
+        await self._until_settled()
         live = await tools.target.collection(route.target)
         if live is None:
             raise ConfigurationError("TYPESENSE_COLLECTION_NAME: Typesense has no such collection (404)")
         self._most_deletes = tools.mass_delete_share * live["num_documents"]
         return BothSides(route, source, tools.target, tools.mapping, FieldChecks(live), fields_of_its_own(live))
+
+    async def _until_settled(self) -> None:
+        """While Typesense replays its log after a restart, it shows only part of what it holds."""
+        while self._tools.wanted() and not await self._tools.target.settled():
+            await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
 
     # ---- the scan ----
 
@@ -162,48 +164,53 @@ class Verify:
         if not self._tools.wanted():
             return
         repairs = [item.key for item in window.findings.differences] if self._repair else []
-        self._tally = self._tally.plus(window.findings, compared=window.compared, queued=len(repairs))
+        tally = self._tally.plus(window.findings)
+        self._tally = replace(tally, compared=tally.compared + window.compared, queued=tally.queued + len(repairs))
         await self._advance(sides, repairs, cursor, self._tally)
 
     # ---- the sweep ----
 
     async def _sweep(self, sides: BothSides) -> None:
-        suspects, findings = await self._suspects(sides), Findings()
-        for first in range(0, len(suspects), self._page_size):
-            found = await self._look(sides, suspects[first : first + self._page_size], findings)
-            await self._settle(sides, found, findings)
-            if not self._tools.wanted():
-                return
-        self._tally = self._tally.plus(findings)
-        await self._repair_extra(sides, [item.key for item in findings.differences])
+        suspects, foreign = await self._suspects(sides)
+        if len(suspects) > MOST_SUSPECTS:
+            # So many may have been deleted just now.
+            await self._tools.synced_up_to(sides.source.operation_time)
+            suspects, foreign = await self._suspects(sides)
+        unseen = len(suspects) > MOST_SUSPECTS
+        findings = Findings()
+        await self._settle(sides, await self._look(sides, suspects[:MOST_SUSPECTS], findings), findings)
+        if not self._tools.wanted():
+            return
+        self._tally = replace(self._tally.plus(findings), foreign=foreign, unseen=unseen)
+        await self._repair_extra(sides, _keys(findings.differences))
         await self._advance(sides, [], {"phase": DONE}, self._tally)
 
-    async def _suspects(self, sides: BothSides) -> list[str]:
-        """The ids for which the source has no possible key, as they are now."""
-        suspects: list[str] = []
+    async def _suspects(self, sides: BothSides) -> tuple[list[Key], int]:
+        """Keys for the ids that the source lacks, as they are now, and how many ids there are that no key can have."""
+        suspects: list[Key] = []
         foreign = 0
         since, size = self._term.appended.cluster_time, self._page_size
         # Nothing is looked into before it is over: an export that has to wait for us would break.
         async with aclosing(orphans(sides.source, self._tools.target, self._term.route, since, size)) as sweep:
             async for _, ids in sweep:
-                usable = [document_id for document_id in ids if can_be_queued(document_id)]
-                foreign += len(ids) - len(usable)
+                keys = [next(filter(can_be_queued, candidate_keys(document_id)), None) for document_id in ids]
+                usable = [key for key in keys if key is not None]
                 suspects += usable
+                foreign += len(ids) - len(usable)
                 if len(suspects) > MOST_SUSPECTS or not self._tools.wanted():
                     break
-        self._tally = self._tally.plus(Findings(), foreign=foreign, unseen=len(suspects) > MOST_SUSPECTS)
-        return suspects[:MOST_SUSPECTS]
+        return suspects, foreign
 
     async def _repair_extra(self, sides: BothSides, keys: Sequence[Key]) -> None:
         """All of them, or none if that would be too many: a person has to allow that."""
         if not self._repair:
             return
         if self._tally.unseen or len(keys) > self._most_deletes:
-            self._tally = self._tally.plus(Findings(), left=len(keys))
+            self._tally = replace(self._tally, left=len(keys))
             return
         for first in range(0, len(keys), self._page_size):
             page = keys[first : first + self._page_size]
-            self._tally = self._tally.plus(Findings(), queued=len(page))
+            self._tally = replace(self._tally, queued=self._tally.queued + len(page))
             # If the sweep has to begin again, these are gone, or found again: what the scan found is all that counts.
             await self._advance(sides, page, {"phase": SWEEP}, self._tally_of_cursor())
 
@@ -211,25 +218,31 @@ class Verify:
 
     async def _settle(self, sides: BothSides, found: Sequence[Difference], findings: Findings) -> None:
         """Look until what is only on its way has arrived, and note what stays."""
-        for pause_s in PAUSES_S:
-            if found:
-                await asyncio.sleep(pause_s)
-                found = await self._look(sides, _keys(found), findings)
-        for _ in range(MOST_LOOKS):
-            if not found or not self._tools.wanted():
-                break
-            with self._term.watching(item.document_id for item in found) as written:
-                await self._tools.synced_up_to(sides.source.operation_time)
+        with self._term.watching(item.document_id for item in found) as written:
+            for pause_s in PAUSES_S:
+                if found:
+                    await asyncio.sleep(pause_s)
+                    found = await self._look(sides, _keys(found), findings)
+            for _ in range(MOST_LOOKS):
+                if not found or not self._tools.wanted():
+                    break
+                since = sides.source.operation_time
+                await self._tools.synced_up_to(since)
+                await self._until_settled()
                 found = await self._look(sides, _keys(found), findings)
                 # Whatever was written before this look is captured then, and so in `written`.
                 await self._tools.synced_up_to(sides.source.operation_time)
-            findings.differences += [item for item in found if item.document_id not in written]
-            found = [item for item in found if item.document_id in written]
+                moved = {name for name, cluster_time in written.items() if cluster_time > since}
+                findings.differences += [item for item in found if item.document_id not in moved]
+                found = [item for item in found if item.document_id in moved]
         findings.unsettled += len(found)
 
-    async def _look(self, sides: BothSides, keys: Iterable[Key], findings: Findings) -> list[Difference]:
+    async def _look(self, sides: BothSides, keys: Sequence[Key], findings: Findings) -> list[Difference]:
         """One look; those with an open dead letter are counted, and not returned."""
-        found = await sides.look(keys, self._term.appended.cluster_time)
+        found: list[Difference] = []
+        for first in range(0, len(keys), self._page_size):
+            page = keys[first : first + self._page_size]
+            found += await sides.look(page, self._term.appended.cluster_time)
         if not found:
             return []
         route = self._term.route.name
@@ -247,7 +260,8 @@ class Verify:
         # With the time of the last look: what sync then reads is not older than what was seen here.
         entries.add_keys(repairs, Reason.VERIFY, sides.source.operation_time)
         cursor = {**cursor, "tally": tally.to_bson()}
-        await tools.wait_for_room()
+        if entries.count:
+            await tools.wait_for_room()
         progress = JobProgress(self.name, self.cursor, cursor)
         with term.sending():
             await tools.send(EntryBatch(term, progress, entries.payloads, entries.count))

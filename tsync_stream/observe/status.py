@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from tsync_stream.coordination.jobs import DONE, Job
+from tsync_stream.coordination.jobs import DONE, SCAN, Job
 from tsync_stream.coordination.lease_board import LeaseBoard
 from tsync_stream.coordination.positions import BarrierRecord, Pipeline, synced_position
-from tsync_stream.jobs.reconcile import SCAN
 from tsync_stream.model import Position
 
 # While somebody captures, the captured position follows MongoDB's clock, changes or not: see `IDLE_BARRIER_INTERVAL_S`.

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tsync_stream.coordination.jobs import DONE, VERIFY, Job
+from tsync_stream.coordination.jobs import DONE, SCAN, SWEEP, VERIFY, Job
 from tsync_stream.observe.status import ReconcileStatus, ReplicaStatus, Status
 
 NOT_STARTED = "no pipeline yet: start a worker (`faust -A tsync_stream worker`), and it syncs every document"
@@ -109,13 +109,11 @@ def _replay_phase(progress: Mapping[str, Any], chosen: int | None) -> str:
 def _verify_phase(progress: Mapping[str, Any], documents: int) -> str:
     compared = progress["compared"]
     found = progress["missing"] + progress["different"] + progress["extra"]
-    match progress["phase"]:
-        case "scan":
-            phase = f"{compared} of about {max(compared, documents)} documents are compared"
-        case "sweep":
-            phase = f"{compared} documents are compared; looking in Typesense for what the source lacks"
-        case _:
-            phase = "everything is compared; the last entries are being synced"
+    phase = {
+        SCAN: f"{compared} of about {max(compared, documents)} documents are compared",
+        SWEEP: f"{compared} documents are compared; looking in Typesense for what the source lacks",
+        DONE: "everything is compared; the last entries are being synced",
+    }[progress["phase"]]
     return f"{phase}; {found} differ"
 
 

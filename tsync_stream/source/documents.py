@@ -43,7 +43,10 @@ class DocumentReader:
 
     @property
     def operation_time(self) -> Timestamp:
-        """The cluster time of the newest read, or `BEGINNING_OF_TIME` before any: what was read is no older."""
+        """MongoDB's time at the newest read, or `BEGINNING_OF_TIME` before any: nothing newer was read.
+
+        What is read after this time (`not_before`) is not older than what was.
+        """
         newest: Timestamp | None = None if self._session is None else self._session.delegate.operation_time
         return BEGINNING_OF_TIME if newest is None else newest
 

@@ -68,7 +68,7 @@ def entries_of(changes: CapturedChanges) -> Entries:
             key = change["documentKey"]["_id"]
             document_id = entries.add(Entry(route.name, key, letter, change["clusterTime"], Reason.CHANGE))
             if document_id is not None:
-                term.note_written(document_id)
+                term.note_written(document_id, change["clusterTime"])
         elif operation in ENDING_OPERATIONS:
             raise PositionLost(f"the source collection saw {operation}")
         else:
