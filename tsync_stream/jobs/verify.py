@@ -190,6 +190,7 @@ class Verify:
         suspects: list[Key] = []
         foreign = 0
         since, size = self._term.appended.cluster_time, self._page_size
+        await self._until_settled()
         # Nothing is looked into before it is over: an export that has to wait for us would break.
         async with aclosing(orphans(sides.source, self._tools.target, self._term.route, since, size)) as sweep:
             async for _, ids in sweep:
