@@ -1,8 +1,7 @@
 """Replays of dead letters: the real worker, the real command line, and the full comparison at the end."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import orjson
 import pytest
 
 from tests.acceptance.conftest import Source
+from tests.support.background import repeated
 from tests.support.comparison import wait_for
 from tests.support.listings import listings
 from tests.support.stack import Names, redis_client, typesense_client
@@ -80,28 +80,17 @@ def mend_schema(stack: EmbeddedStack, names: Names) -> None:
         client.patch(f"/collections/{names.typesense_collection}", json={"fields": fields}).raise_for_status()
 
 
-@contextmanager
-def changing(source: Source, keys: list[str]) -> Iterator[None]:
+def changing(source: Source, keys: list[str]) -> AbstractContextManager[None]:
     """Change and delete these documents, over and over, as long as the block runs."""
-    stopping = threading.Event()
 
-    def run() -> None:
-        number = 0
-        while not stopping.is_set():
-            key = keys[number % len(keys)]
-            if number % 7 == 0:
-                source.delete_one({"_id": key})
-            else:
-                source.update_one({"_id": key}, {"$set": {"amount": number + 0.25}}, upsert=True)
-            number += 1
+    def step(number: int) -> None:
+        key = keys[number % len(keys)]
+        if number % 7 == 0:
+            source.delete_one({"_id": key})
+        else:
+            source.update_one({"_id": key}, {"$set": {"amount": number + 0.25}}, upsert=True)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
+    return repeated(step)
 
 
 def test_a_replay_after_the_schema_was_mended_resolves_everything(

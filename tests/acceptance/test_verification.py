@@ -1,14 +1,14 @@
 """Verification: the real worker and command line find what was tampered with, nothing else, and mend it if asked to."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import orjson
 import pytest
 
 from tests.acceptance.conftest import Source
+from tests.support.background import repeated
 from tests.support.comparison import difference, wait_for
 from tests.support.listings import listings
 from tests.support.stack import Names, typesense_client
@@ -56,30 +56,19 @@ def filled(source: Source, worker: Worker, equal: Equal, count: int) -> list[Any
     return keys
 
 
-@contextmanager
-def changing(source: Source) -> Iterator[None]:
+def changing(source: Source) -> AbstractContextManager[None]:
     """Insert, change and delete documents all the time, some of them many times."""
-    stopping = threading.Event()
 
-    def run() -> None:
-        number = 0
-        while not stopping.is_set():
-            # 61 has no divisor in common with the others: whatever is done is done to every one of them. And what a
-            # document was before, it is again soon.
-            key = f"live {number % 61}"
-            if number % 5 == 0:
-                source.delete_one({"_id": key})
-            else:
-                source.update_one({"_id": key}, {"$set": {"amount": number % 2}}, upsert=True)
-            number += 1
+    def step(number: int) -> None:
+        # 61 has no divisor in common with the others: whatever is done is done to every one of them. And what a
+        # document was before, it is again soon.
+        key = f"live {number % 61}"
+        if number % 5 == 0:
+            source.delete_one({"_id": key})
+        else:
+            source.update_one({"_id": key}, {"$set": {"amount": number % 2}}, upsert=True)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
+    return repeated(step)
 
 
 def test_what_was_tampered_with_is_found_and_nothing_else_and_then_repaired(
