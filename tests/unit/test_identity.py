@@ -9,7 +9,10 @@ import pytest
 
 from tsync_stream.coordination.identity import Identity, is_dead, own_identity
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are seen in /proc")
+# Everything else here must hold everywhere: where nobody can be seen, nobody is called dead.
+sees_processes = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="is_dead reads /proc; without it, it says False of everybody"
+)
 
 
 def identity_of(pid: int) -> Identity:
@@ -28,6 +31,7 @@ def test_this_process_is_alive() -> None:
     assert not is_dead(own_identity())
 
 
+@sees_processes
 def test_a_process_is_dead_when_it_ended_even_before_anybody_collected_it() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         identity = identity_of(process.pid)
@@ -40,6 +44,7 @@ def test_a_process_is_dead_when_it_ended_even_before_anybody_collected_it() -> N
     assert is_dead(identity)
 
 
+@sees_processes
 def test_another_process_with_the_same_number_is_not_it() -> None:
     me = own_identity()
     assert is_dead(replace(me, started=str(int(me.started) - 1)))
@@ -49,6 +54,17 @@ def test_another_process_with_the_same_number_is_not_it() -> None:
 def test_what_cannot_be_seen_from_here_is_not_called_dead(unknown: dict[str, str]) -> None:
     gone = replace(own_identity(), pid=2**22 + 1, **unknown)
     assert not is_dead(gone)
+
+
+def test_where_there_is_no_process_table_nobody_is_called_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = replace(own_identity(), pid=2**22 + 1)
+
+    def nothing(*_: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", nothing)
+    assert not is_dead(gone)
+    assert not is_dead(own_identity())
 
 
 def test_an_identity_comes_back_from_the_database() -> None:
