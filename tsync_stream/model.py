@@ -5,6 +5,7 @@ Invariant: an entry names a document, it never carries one. What the document no
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
@@ -47,7 +48,7 @@ class Route:
 
 
 class Entry(NamedTuple):
-    """One document to look at: which, and since when (`cluster_time`), never what it is."""
+    """One document to look at: which, and as it is at `cluster_time` or later; never what it is."""
 
     route: str
     key: Key
@@ -101,20 +102,30 @@ class Head:
     token: Token
 
 
-class QueuedEntry(NamedTuple):
-    """An entry as a consumer reads it: `number` is contiguous per partition, `entry_id` is what acks it.
+class Pack(NamedTuple):
+    """Entries and barriers that a tier keeps together, one or more, as a consumer reads them.
 
-    An id is `number-fence`. Entries that a tier keeps together have the id of the last of them.
+    They are numbered contiguously per partition. `pack_id` is what acks them: `number-fence` of the last of them.
     """
 
-    entry_id: bytes
-    number: int
-    value: Entry | Barrier
+    pack_id: bytes
+    first_number: int
+    items: Sequence[Entry | Barrier]
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last of them."""
+        return self.first_number + len(self.items) - 1
 
 
-PartitionEntries: TypeAlias = Mapping[int, Sequence[QueuedEntry]]
+PartitionPacks: TypeAlias = Mapping[int, Sequence[Pack]]
 
 
 def partition_of(target: str, document_id: str, partitions: int) -> int:
     """The partition of a Typesense document: by its Typesense id, so that keys that share an id share an owner."""
-    return crc32(f"{target}{document_id}".encode()) % partitions
+    return crc32(document_id.encode(), _checksum(target)) % partitions
+
+
+@lru_cache(64)
+def _checksum(target: str) -> int:
+    return crc32(target.encode())

@@ -12,9 +12,8 @@ from bson.timestamp import Timestamp
 from tests.contract.servers import MongoTierServer, RedisTierServer, TierServer
 from tests.support.stack import Names
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, QueuedEntry, Reason, Token
+from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Reason, Token
 from tsync_stream.queue.base import Append, Claimed, Tier
-from tsync_stream.queue.format import encode_barrier, encode_entry
 
 PARTITIONS = 3
 FENCE = 5
@@ -128,10 +127,8 @@ class Writer:
         calls = []
         for partition, items in values.items():
             number, fence = self.last.get(partition, (0, 0))
-            payloads = [
-                encode_barrier(item) if isinstance(item, Barrier) else encode_entry(entry(item)) for item in items
-            ]
-            calls.append(Append(partition, f"{number}-{fence}", number, payloads))
+            appended = [item if isinstance(item, Barrier) else entry(item) for item in items]
+            calls.append(Append(partition, f"{number}-{fence}", number, appended))
         return calls
 
     async def append(self, values: Mapping[int, Sequence[Key | Barrier]], token: Token = TOKEN) -> list[Append]:
@@ -139,7 +136,7 @@ class Writer:
         calls = self.calls(values)
         await self.tier.append(self.epoch, self.fence, token, calls)
         for call in calls:
-            self.last[call.partition] = (call.after_number + len(call.payloads), self.fence)
+            self.last[call.partition] = (call.last_number, self.fence)
         return calls
 
     async def append_apart(self, partition: int, items: Sequence[Key | Barrier]) -> None:
@@ -150,15 +147,15 @@ class Writer:
 
 async def read(
     tier: Tier, epoch: EpochRef, *partitions: int, limit: int = 100, consumer: str = "me"
-) -> dict[int, list[QueuedEntry]]:
-    """New entries, without waiting."""
+) -> dict[int, list[Pack]]:
+    """New packs, without waiting."""
     found = await tier.read(epoch, partitions or range(PARTITIONS), consumer, limit, 0)
-    return {partition: list(items) for partition, items in found.entries.items()}
+    return {partition: list(items) for partition, items in found.packs.items()}
 
 
-async def take(tier: Tier, epoch: EpochRef, count: int, partition: int = 0) -> list[QueuedEntry]:
+async def take(tier: Tier, epoch: EpochRef, count: int, partition: int = 0) -> list[Pack]:
     """Exactly so many new entries of a partition, of those that were appended apart. One read may give fewer."""
-    taken: list[QueuedEntry] = []
+    taken: list[Pack] = []
     while len(taken) < count:
         found = await read(tier, epoch, partition, limit=count - len(taken))
         assert found, f"only {len(taken)} came"
@@ -167,21 +164,26 @@ async def take(tier: Tier, epoch: EpochRef, count: int, partition: int = 0) -> l
     return taken
 
 
-def keys(items: Sequence[QueuedEntry]) -> list[Key]:
+def items(packs: Sequence[Pack]) -> list[Entry | Barrier]:
+    """The entries and barriers of packs."""
+    return [item for pack in packs for item in pack.items]
+
+
+def keys(packs: Sequence[Pack]) -> list[Key]:
     """The keys of entries."""
-    return [item.value.key for item in items if isinstance(item.value, Entry)]
+    return [item.key for item in items(packs) if isinstance(item, Entry)]
 
 
-def numbers(items: Sequence[QueuedEntry]) -> list[int]:
+def numbers(packs: Sequence[Pack]) -> list[int]:
     """The numbers of entries."""
-    return [item.number for item in items]
+    return [number for pack in packs for number in range(pack.first_number, pack.last_number + 1)]
 
 
-def ids(items: Sequence[QueuedEntry]) -> list[bytes]:
-    """The ids of entries, to ack."""
-    return [item.entry_id for item in items]
+def ids(packs: Sequence[Pack]) -> list[bytes]:
+    """The ids of packs, to ack."""
+    return [pack.pack_id for pack in packs]
 
 
 def claimed_keys(claimed: Claimed, partition: int = 0) -> list[Key]:
     """The keys of what was claimed."""
-    return keys(claimed.entries.get(partition, ()))
+    return keys(claimed.packs.get(partition, ()))

@@ -14,6 +14,7 @@ from tests.contract.conftest import (
     Writer,
     claimed_keys,
     ids,
+    items,
     keys,
     numbers,
     read,
@@ -36,12 +37,12 @@ async def test_entries_come_out_in_order_with_contiguous_numbers(tier: Tier, epo
     await writer.append({1: ["y", "z"]})
     await writer.append({0: ["c"], 2: ["q"]})
     found = await read(tier, epoch)
-    assert {partition: keys(items) for partition, items in found.items()} == {
+    assert {partition: keys(packs) for partition, packs in found.items()} == {
         0: ["a", "b", "c"],
         1: ["x", "y", "z"],
         2: ["q"],
     }
-    assert {partition: numbers(items) for partition, items in found.items()} == {0: [1, 2, 3], 1: [1, 2, 3], 2: [1]}
+    assert {partition: numbers(packs) for partition, packs in found.items()} == {0: [1, 2, 3], 1: [1, 2, 3], 2: [1]}
     assert [ids(found[0])[-1], ids(found[1])[-1], ids(found[2])[-1]] == [b"3-5", b"3-5", b"1-5"]
 
 
@@ -55,16 +56,16 @@ async def test_every_kind_of_key_comes_out_as_it_went_in(tier: Tier, epoch: Epoc
 
 async def test_an_entry_comes_out_whole(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await writer.append({0: ["a"]})
-    ((item,),) = (await read(tier, epoch)).values()
-    assert item.value == Entry("listings", "a", Operation.UPDATE, Timestamp(7, 1), "change")
+    (item,) = items((await read(tier, epoch))[0])
+    assert item == Entry("listings", "a", Operation.UPDATE, Timestamp(7, 1), "change")
 
 
 async def test_barriers_come_out_between_the_entries(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     barrier = Barrier(BarrierOrder(4, FENCE, 1), Position({"_data": "82AA"}, Timestamp(8, 0), {"job": {"_id": 1.5}}))
     await writer.append({0: ["a", barrier, "b"], 1: [barrier]})
     found = await read(tier, epoch)
-    assert [item.value for item in found[1]] == [barrier]
-    assert [item.value == barrier for item in found[0]] == [False, True, False]
+    assert items(found[1]) == [barrier]
+    assert [item == barrier for item in items(found[0])] == [False, True, False]
 
 
 async def test_a_payload_of_16_kilobytes_is_nothing_special(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
@@ -96,7 +97,7 @@ async def test_an_append_may_be_repeated_that_reached_only_some_partitions(
     await tier.append(epoch, FENCE, TOKEN, calls[1:2])
     await tier.append(epoch, FENCE, TOKEN, calls)
     found = await read(tier, epoch)
-    assert {partition: keys(items) for partition, items in found.items()} == {0: ["a"], 1: ["x", "y"], 2: ["q"]}
+    assert {partition: keys(packs) for partition, packs in found.items()} == {0: ["a"], 1: ["x", "y"], 2: ["q"]}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ async def test_an_append_that_does_not_follow_the_last_one_finds_the_tier_lost(
     await writer.append({0: ["a", "b"]})
     strays = writer.calls({0: ["stray", "stray", "stray"]})
     with pytest.raises(TierLost):
-        await tier.append(epoch, FENCE, TOKEN, [Append(0, after, after_number, strays[0].payloads)])
+        await tier.append(epoch, FENCE, TOKEN, [Append(0, after, after_number, strays[0].items)])
     assert keys((await read(tier, epoch))[0]) == ["a", "b"]
     await writer.append({0: ["c"]})
 
@@ -142,7 +143,7 @@ async def test_the_limit_is_for_each_partition(tier: Tier, epoch: EpochRef, writ
     came: dict[int, list[object]] = {0: [], 1: []}
     while len(came[0]) < 4:
         found = await read(tier, epoch, limit=2)
-        assert {len(items) for items in found.values()} <= {1, 2}
+        assert {len(packs) for packs in found.values()} <= {1, 2}
         for partition in came:
             came[partition] += keys(found[partition])
     assert came == {0: list("abcd"), 1: list("wxyz")}
@@ -151,9 +152,9 @@ async def test_the_limit_is_for_each_partition(tier: Tier, epoch: EpochRef, writ
 async def test_a_read_says_whether_it_took_as_much_as_it_may(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await writer.append({0: list(range(200)), 1: ["x"]})
     took = []
-    while (found := await tier.read(epoch, [0, 1], "me", 64, 0)).entries:
+    while (found := await tier.read(epoch, [0, 1], "me", 64, 0)).packs:
         took.append(found)
-    assert [len(each.entries[0]) for each in took] == [64, 64, 64, 8]
+    assert [len(numbers(each.packs[0])) for each in took] == [64, 64, 64, 8]
     assert [each.full for each in took] == [True, True, True, False]
 
 
@@ -166,7 +167,7 @@ async def test_entries_that_were_appended_together_come_whatever_the_limit(
     taken: list[object] = []
     while len(taken) < 500:
         found = (await read(tier, epoch, 0, limit=3))[0]
-        assert numbers(found) == list(range(len(taken) + 1, len(taken) + len(found) + 1))
+        assert numbers(found) == list(range(len(taken) + 1, len(taken) + len(items(found)) + 1))
         taken += keys(found)
         assert list(await tier.ack(epoch, {0: ids(found)}, {0: OWNER})) == []
         assert await tier.backlog(epoch, PARTITIONS) == [500 - len(taken), 5, 0]
@@ -192,7 +193,7 @@ async def test_a_read_returns_as_soon_as_an_entry_arrives(
     await asyncio.to_thread(server.wait_for_reader)
     began_s = time.monotonic()
     await writer.append({1: ["x"]})
-    assert keys((await reading).entries[1]) == ["x"]
+    assert keys((await reading).packs[1]) == ["x"]
     assert time.monotonic() - began_s < 1.0
 
 
@@ -220,7 +221,7 @@ async def test_what_was_read_and_not_acked_is_claimed_in_order(
     for consumer in ("somebody else", "somebody else", "a third"):
         claimed = await other.claim(epoch, 0, consumer, 100)
         assert claimed_keys(claimed) == ["a", "b", "c"]
-        assert numbers(claimed.entries[0]) == [1, 2, 3]
+        assert numbers(claimed.packs[0]) == [1, 2, 3]
         assert (claimed.delivered_number, claimed.complete) == (3, True)
 
 
@@ -236,10 +237,10 @@ async def test_a_claim_of_a_limit_says_whether_there_is_more(
     while not complete:
         claimed = await tier.claim(epoch, 0, "me", 2)
         assert claimed.delivered_number == delivered
-        assert 1 <= len(claimed.entries[0]) <= 2
+        assert 1 <= len(claimed.packs[0]) <= 2
         came += claimed_keys(claimed)
         complete = claimed.complete
-        await tier.ack(epoch, {0: ids(claimed.entries[0])}, {0: OWNER})
+        await tier.ack(epoch, {0: ids(claimed.packs[0])}, {0: OWNER})
     assert came == ["a", "b", "c"][:delivered]
 
 
@@ -247,7 +248,7 @@ async def test_what_is_acked_is_not_claimed(tier: Tier, epoch: EpochRef, writer:
     await writer.append_apart(0, ["a", "b", "c"])
     await tier.own(epoch, {0: OWNER})
     found = (await read(tier, epoch))[0]
-    await tier.ack(epoch, {0: [found[0].entry_id]}, {0: OWNER})
+    await tier.ack(epoch, {0: [found[0].pack_id]}, {0: OWNER})
     assert claimed_keys(await tier.claim(epoch, 0, "me", 100)) == ["b", "c"]
 
 
@@ -260,7 +261,7 @@ async def test_pending_entries_that_are_gone_are_not_made_up_for(
     server.delete_entries(epoch, 0, *gone)
     claimed = await tier.claim(epoch, 0, "me", 100)
     left = [number for number in (1, 2, 3) if f"{number}-5".encode() not in gone]
-    assert numbers(claimed.entries[0]) == left
+    assert numbers(claimed.packs[0]) == left
     assert claimed.delivered_number == 3
 
 
@@ -271,7 +272,7 @@ async def test_what_is_acked_is_gone(tier: Tier, epoch: EpochRef, writer: Writer
     await writer.append({0: ["a", "b"], 1: ["x"]})
     await tier.own(epoch, {0: OWNER, 1: OWNER})
     found = await read(tier, epoch)
-    acks = {partition: ids(items) for partition, items in found.items()}
+    acks = {partition: ids(packs) for partition, packs in found.items()}
     for _ in range(2):  # the second time as if the reply had been lost
         assert list(await tier.ack(epoch, acks, {0: OWNER, 1: OWNER})) == []
         assert await tier.backlog(epoch, PARTITIONS) == [0, 0, 0]
@@ -301,7 +302,7 @@ async def test_thousands_of_entries_are_one_ack(tier: Tier, epoch: EpochRef, wri
 async def test_an_ack_under_an_old_fence_changes_nothing(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await writer.append({0: ["a"], 1: ["x"], 2: ["q"]})
     await tier.own(epoch, {0: OWNER, 1: OWNER, 2: OWNER})
-    acks = {partition: ids(items) for partition, items in (await read(tier, epoch)).items()}
+    acks = {partition: ids(packs) for partition, packs in (await read(tier, epoch)).items()}
     await tier.own(epoch, {1: OWNER + 1})
     refused = await tier.ack(epoch, acks, {0: OWNER, 1: OWNER, 2: OWNER})
     assert list(refused) == [1]

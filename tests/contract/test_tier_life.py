@@ -127,7 +127,7 @@ async def test_a_writer_and_a_reader_at_once_are_not_in_each_others_way(
     writing = asyncio.create_task(write())
     taken: dict[int, list[int]] = {partition: [] for partition in range(PARTITIONS)}
     while sum(map(len, taken.values())) < PARTITIONS * total:
-        found = (await other.read(epoch, range(PARTITIONS), "me", 2, 0.5)).entries
+        found = (await other.read(epoch, range(PARTITIONS), "me", 2, 0.5)).packs
         for partition, items in found.items():
             taken[partition] += numbers(items)
         assert await other.ack(epoch, {p: ids(items) for p, items in found.items()}, dict.fromkeys(found, OWNER)) == []

@@ -55,7 +55,7 @@ async def keys_after(open_stream: Open, token: Token, count: int) -> list[Key]:
     stream = await open_stream(token)
     found = await changes(stream, count) if count else []
     found += (await stream.next_batch(100, 0.05)).changes
-    return [change["documentKey"]["_id"] for change in found]
+    return [change["key"] for change in found]
 
 
 # What comes
@@ -68,8 +68,8 @@ async def test_every_kind_of_change_comes_in_order(open_stream: Open, source: Co
     await source.replace_one({"_id": "a"}, {"n": 2})
     await source.delete_one({"_id": "a"})
     found = await changes(stream, 4)
-    assert [change["operationType"] for change in found] == ["insert", "update", "replace", "delete"]
-    times = [change["clusterTime"] for change in found]
+    assert [change["operation"] for change in found] == ["insert", "update", "replace", "delete"]
+    times = [change["time"] for change in found]
     assert times == sorted(set(times))
 
 
@@ -79,8 +79,8 @@ async def test_an_event_is_small_however_large_the_document(open_stream: Open, s
     await source.update_one({"_id": "big"}, {"$set": {"parts": [BIG.upper()] * 9}})
     await source.replace_one({"_id": "big"}, {"parts": [BIG] * 8})
     for change in await changes(stream, 3):
-        assert set(change) == {"_id", "operationType", "clusterTime", "documentKey"}
-        assert change["documentKey"] == {"_id": "big"}
+        assert set(change) == {"_id", "operation", "time", "key"}
+        assert change["key"] == "big"
         assert len(bson.encode(change)) < 500
 
 
@@ -89,7 +89,7 @@ async def test_keys_of_every_type_come_as_they_are(open_stream: Open, source: Co
     await source.insert_many([{"_id": key} for key in KEYS_OF_EVERY_TYPE])
     found = await changes(stream, len(KEYS_OF_EVERY_TYPE))
     for change, key in zip(found, KEYS_OF_EVERY_TYPE, strict=True):
-        assert same_as_bson(change["documentKey"]["_id"], key)
+        assert same_as_bson(change["key"], key)
 
 
 async def test_a_batch_is_no_larger_than_asked_for(open_stream: Open, source: Collection, now: Token) -> None:
@@ -142,7 +142,7 @@ async def test_changes_of_one_transaction_have_tokens_of_their_own(
     stream = await open_stream(now, batch_size=1)
     await stream.next_batch(1, 0.2)
     batches = [await stream.next_batch(1, 0.2) for _ in range(4)]
-    assert len({change["clusterTime"] for batch in batches for change in batch.changes}) == 1
+    assert len({change["time"] for batch in batches for change in batch.changes}) == 1
     for number, batch in enumerate(batches, 2):
         assert await keys_after(open_stream, batch.token, 5 - number) == list(range(number, 5))
 
@@ -197,7 +197,7 @@ async def operations_until_the_end(stream: ChangeStream) -> list[str]:
     seen: list[str] = []
     for _ in range(20):
         try:
-            seen += [change["operationType"] for change in (await stream.next_batch(100, 0.2)).changes]
+            seen += [change["operation"] for change in (await stream.next_batch(100, 0.2)).changes]
         except PositionLost:
             return seen
     raise AssertionError(f"the stream goes on: {seen}")
@@ -232,7 +232,7 @@ async def test_behind_the_end_of_a_collection_nothing_resumes(open_stream: Open,
     async with asyncio.timeout(10):
         while invalidated is None:
             for change in (await stream.next_batch(100, 0.2)).changes:
-                if change["operationType"] == "invalidate":
+                if change["operation"] == "invalidate":
                     invalidated = change["_id"]
     with pytest.raises(PositionLost):
         await open_stream(invalidated)

@@ -22,7 +22,6 @@ from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.errors import ConfigurationError, PositionLost, TierLost
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, EpochRef, Route
 from tsync_stream.queue.base import Append, Found, Tier
-from tsync_stream.queue.format import encode_entry
 from tsync_stream.replica.fingerprint import prepare_collection
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.documents import DocumentReader
@@ -95,7 +94,7 @@ async def test_a_batch_ends_at_its_last_change(client: Client, route: Route, sou
     while sum(sizes) < 15:
         batch = await stream.next_batch(10, 0.5)
         if batch.changes:
-            assert batch.cluster_time == batch.changes[-1]["clusterTime"]
+            assert batch.cluster_time == batch.changes[-1]["time"]
         assert isinstance(batch.cluster_time, Timestamp)
         sizes.append(len(batch.changes))
     await stream.close()
@@ -164,7 +163,7 @@ async def tier(server: RedisTierServer) -> AsyncIterator[Tier]:
 async def epoch(tier: Tier) -> EpochRef:
     made = EpochRef(Names.new().token, 4, "nonce", "primary")
     await tier.create(made, 1, FENCE, TOKEN)
-    entry = encode_entry(Entry("r", "k", "u", Timestamp(7, 1), "change"))
+    entry = Entry("r", "k", "u", Timestamp(7, 1), "change")
     await tier.append(made, FENCE, TOKEN, [Append(0, "0-0", 0, [entry])])
     return made
 

@@ -10,7 +10,7 @@ from bson.timestamp import Timestamp
 from tsync_stream.coordination.leases import Held
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.sharing import partition_lease
-from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, Position, QueuedEntry, Reason
+from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Position, Reason
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Claimed, Found, Read
@@ -29,7 +29,7 @@ class MemoryTier:
     """The reader's side of a tier. `events` is shared with all others that the lane talks to."""
 
     events: list[tuple[Any, ...]]
-    streams: dict[int, list[QueuedEntry]] = field(default_factory=dict)
+    streams: dict[int, list[Pack]] = field(default_factory=dict)
     last: dict[int, int] = field(default_factory=dict)
     delivered: dict[int, int] = field(default_factory=dict)
     owners: dict[int, int] = field(default_factory=dict)
@@ -40,12 +40,12 @@ class MemoryTier:
         for item in items:
             number = self.last[partition] = self.last.get(partition, 0) + 1
             value = item if isinstance(item, Barrier) else entry(item)
-            queued = QueuedEntry(f"{number}-1".encode(), number, value)
+            queued = Pack(f"{number}-1".encode(), number, [value])
             self.streams.setdefault(partition, []).append(queued)
 
     def lose(self, partition: int, *numbers: int) -> None:
         """Entries vanish."""
-        self.streams[partition] = [item for item in self.streams[partition] if item.number not in numbers]
+        self.streams[partition] = [item for item in self.streams[partition] if item.first_number not in numbers]
 
     def begin_again(self) -> None:
         """As the tier of a new epoch is."""
@@ -59,18 +59,18 @@ class MemoryTier:
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
         delivered = self.delivered.get(partition, 0)
-        pending = [item for item in self.streams.get(partition, ()) if item.number <= delivered]
+        pending = [item for item in self.streams.get(partition, ()) if item.first_number <= delivered]
         return Claimed({partition: pending[:limit]}, delivered, len(pending) <= limit)
 
     async def read(self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float) -> Read:
         await asyncio.sleep(wait_s)
-        found: dict[int, list[QueuedEntry]] = {}
+        found: dict[int, list[Pack]] = {}
         for partition in partitions:
             delivered = self.delivered.get(partition, 0)
-            new = [item for item in self.streams.get(partition, ()) if item.number > delivered][:limit]
+            new = [item for item in self.streams.get(partition, ()) if item.first_number > delivered][:limit]
             if new:
                 found[partition] = new
-                self.delivered[partition] = new[-1].number
+                self.delivered[partition] = new[-1].last_number
         return Read(found, full=any(len(items) >= limit for items in found.values()))
 
     async def ack(
@@ -82,7 +82,7 @@ class MemoryTier:
                 numbers = [int(entry_id.split(b"-")[0]) for entry_id in ids]
                 self.acked[partition] = max(self.acked.get(partition, 0), *numbers)
                 self.events.append(("ack", partition, numbers))
-                self.streams[partition] = [item for item in self.streams[partition] if item.entry_id not in ids]
+                self.streams[partition] = [item for item in self.streams[partition] if item.pack_id not in ids]
         return refused
 
 

@@ -12,7 +12,7 @@ from tests.support.lanes import DEADLINE_S, EPOCH, START, Bench, entry, synced
 from tsync_stream import clock
 from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost
-from tsync_stream.model import Barrier, BarrierOrder, EpochRef, QueuedEntry
+from tsync_stream.model import Barrier, BarrierOrder, EpochRef, Pack
 from tsync_stream.queue.base import Claimed
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.replica import syncing
@@ -21,8 +21,8 @@ from tsync_stream.replica.lane import check_contiguous
 BARRIER = Barrier(BarrierOrder(4, 1, 1), START)
 
 
-def numbered(*numbers: int) -> list[QueuedEntry]:
-    return [QueuedEntry(f"{number}-1".encode(), number, entry(number)) for number in numbers]
+def numbered(*numbers: int) -> list[Pack]:
+    return [Pack(f"{number}-1".encode(), number, [entry(number)]) for number in numbers]
 
 
 def owning(deadline_s: float = DEADLINE_S) -> Bench:

@@ -13,8 +13,8 @@ from tsync_stream import dead_letters
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.errors import DependencyUnavailable, PositionLost, from_mongo
 from tsync_stream.model import Entry
-from tsync_stream.queue.format import encode_entry
-from tsync_stream.queue.redis_streams import _NOT_OURS, _entries
+from tsync_stream.queue.format import encode_pack
+from tsync_stream.queue.redis_streams import _NOT_OURS, _pack
 from tsync_stream.source.documents import query_chunks
 from tsync_stream.source.keys import BSON_OPTIONS, MAX_KEY_BYTES
 from tsync_stream.state import DEAD_LETTERS
@@ -107,7 +107,7 @@ async def test_a_letter_that_is_added_while_one_looks_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry_id", "fields"),
+    ("pack_id", "fields"),
     [
         (b"1700000000000-0", [b"e", None]),
         (b"1-5", [b"x", None]),
@@ -118,10 +118,10 @@ async def test_a_letter_that_is_added_while_one_looks_is_seen() -> None:
         (b"1-5", [b"e", bson.encode({"b": [1, 2, 3], "p": 1})]),
     ],
 )
-def test_what_nobody_of_us_appended_is_no_entry(entry_id: bytes, fields: list[bytes | None]) -> None:
-    good = encode_entry(Entry("r", "k", "u", Timestamp(1, 1), "change"))
+def test_what_nobody_of_us_appended_is_no_entry(pack_id: bytes, fields: list[bytes | None]) -> None:
+    good = encode_pack([Entry("r", "k", "u", Timestamp(1, 1), "change")])
     with pytest.raises(_NOT_OURS):
-        list(_entries(entry_id, [good if field is None else field for field in fields]))
+        _pack(pack_id, [good if field is None else field for field in fields])
 
 
 # Typesense

@@ -20,7 +20,6 @@ from tsync_stream.errors import DependencyUnavailable
 from tsync_stream.model import EpochRef, Head, Position, Reason, Route
 from tsync_stream.observe.health import Health
 from tsync_stream.queue.base import Append, Tier
-from tsync_stream.queue.format import decode_item
 from tsync_stream.replica import running_jobs
 from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.replica.running_jobs import RunningJobs
@@ -147,7 +146,7 @@ class World:
         await self.running.look(self.pipeline, self.synced)
 
     def queued(self) -> list[Any]:
-        items = [decode_item(payload) for append in self.tier.appended for payload in append.payloads]
+        items = [item for append in self.tier.appended for item in append.items]
         return sorted(cast("Any", item).key for item in items if hasattr(item, "key"))
 
     @asynccontextmanager
@@ -192,7 +191,7 @@ async def test_its_entries_say_why_and_since_when() -> None:
     async with world.at_work():
         await world.look()
         await eventually(lambda: world.queued() == [0])
-    entries = [decode_item(payload) for append in world.tier.appended for payload in append.payloads]
+    entries = [item for append in world.tier.appended for item in append.items]
     (entry,) = [cast("Any", entry) for entry in entries if hasattr(entry, "key")]
     assert (entry.reason, entry.cluster_time, entry.route) == (Reason.REPLAY, AS_OF, "listings")
 

@@ -19,9 +19,8 @@ from tsync_stream.coordination.term import (
     JobProgress,
 )
 from tsync_stream.errors import Fenced, TierLost
-from tsync_stream.model import Barrier, BarrierOrder, EpochRef, Head, Position, Route
+from tsync_stream.model import Barrier, BarrierOrder, Entry, EpochRef, Head, Operation, Position, Reason, Route
 from tsync_stream.queue.base import Append, Tier
-from tsync_stream.queue.format import decode_item
 
 FENCE = 9
 START = Position({"_data": "00"}, Timestamp(1, 0))
@@ -37,15 +36,16 @@ def at(counter: int, **cursors: Mapping[str, Any]) -> Position:
     return Position({"_data": f"{counter:02}"}, Timestamp(counter, 0), cursors)
 
 
-def entries(*counts: int) -> dict[int, list[bytes]]:
-    """So many payloads for partition 0, 1, …"""
-    return {partition: [b"e"] * count for partition, count in enumerate(counts) if count}
+def entries(*counts: int) -> dict[int, list[Entry]]:
+    """So many entries for partition 0, 1, …"""
+    entry = Entry("listings", 1, Operation.UPDATE, START.cluster_time, Reason.CHANGE)
+    return {partition: [entry] * count for partition, count in enumerate(counts) if count}
 
 
-def take(term: CaptureTerm, payloads: Mapping[int, Sequence[bytes]], barrier: Barrier | None) -> list[Append]:
+def take(term: CaptureTerm, entries: Mapping[int, Sequence[Entry]], barrier: Barrier | None) -> list[Append]:
     """What the tier is asked for, and then done."""
-    appends = term.appends(payloads, barrier)
-    count = sum(map(len, payloads.values()))
+    appends = term.appends(entries, barrier)
+    count = sum(map(len, entries.values()))
     term.done(appends, term.appended if barrier is None else barrier.position, barrier, count)
     return appends
 
@@ -116,7 +116,7 @@ async def test_numbers_are_contiguous_in_every_partition() -> None:
 async def test_a_term_goes_on_behind_the_heads_of_the_last_one() -> None:
     term = new_term([Head(5, 17, START.token), Head(7, 40, START.token)])
     first = take(term, entries(2, 0), Barrier(BarrierOrder(4, FENCE, 1), at(1)))
-    assert [(append.after, len(append.payloads)) for append in first] == [("17-5", 3), ("40-7", 1)]
+    assert [(append.after, len(append.items)) for append in first] == [("17-5", 3), ("40-7", 1)]
     second = take(term, entries(1, 1), None)
     assert [append.after for append in second] == [f"20-{FENCE}", f"41-{FENCE}"]
 
@@ -131,8 +131,8 @@ async def test_a_barrier_goes_behind_the_entries_of_every_partition() -> None:
     barrier = Barrier(BarrierOrder(4, FENCE, 1), at(3))
     appends = term.appends(entries(2, 0, 1), barrier)
     assert [append.partition for append in appends] == [0, 1, 2]
-    assert [len(append.payloads) for append in appends] == [3, 1, 2]
-    assert all(decode_item(append.payloads[-1]) == barrier for append in appends)
+    assert [len(append.items) for append in appends] == [3, 1, 2]
+    assert all(append.items[-1] == barrier for append in appends)
 
 
 # Barriers

@@ -30,7 +30,6 @@ from tsync_stream.jobs.tally import MOST_EXAMPLES, Findings, Tally
 from tsync_stream.jobs.verify import Verify, VerifyTools
 from tsync_stream.model import BEGINNING_OF_TIME, Position, Route
 from tsync_stream.observe.status_view import show_job
-from tsync_stream.queue.format import decode_item
 from tsync_stream.target.mapping import MappingOptions
 
 ROUTE = Route("listings", "shop", "listings", "listings")
@@ -199,8 +198,7 @@ class World:
         return [cast("JobProgress", batch.progress).cursor for batch in self.sent]
 
     def queued(self) -> list[Any]:
-        payloads = [payload for batch in self.sent for item in batch.payloads.values() for payload in item]
-        return [cast("Any", decode_item(payload)).key for payload in payloads]
+        return [entry.key for batch in self.sent for entries in batch.entries.values() for entry in entries]
 
     async def _open_among(self, route: str, keys: Iterable[str]) -> set[str]:
         return {record_id(route, key) for key in keys} & self._letters

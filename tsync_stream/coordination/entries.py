@@ -11,17 +11,16 @@ from bson.timestamp import Timestamp
 from tsync_stream.dead_letters import DeadLetter, record_id
 from tsync_stream.errors import DocumentRejected
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Operation, Route, partition_of
-from tsync_stream.queue.format import encode_entry
 from tsync_stream.source.keys import typesense_id
 
 
 class Entries:
-    """Collects encoded entries by partition; keys that cannot be a Typesense id go to `rejected`, or to `gone`."""
+    """Collects entries by partition; keys that cannot be a Typesense id go to `rejected`, or to `gone`."""
 
     def __init__(self, route: Route, partitions: int) -> None:
         self._route = route
         self._partitions = partitions
-        self.payloads: dict[int, list[bytes]] = {}
+        self.by_partition: dict[int, list[Entry]] = {}
         self.count = 0
         self._rejected: dict[str, DeadLetter] = {}
         self._gone: dict[str, Key] = {}
@@ -44,7 +43,7 @@ class Entries:
             self._reject(entry, error)
             return None
         partition = partition_of(self._route.target, document_id, self._partitions)
-        self.payloads.setdefault(partition, []).append(encode_entry(entry))
+        self.by_partition.setdefault(partition, []).append(entry)
         self.count += 1
         return document_id
 

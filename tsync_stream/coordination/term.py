@@ -16,9 +16,8 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.errors import TsyncError
-from tsync_stream.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Head, Position, Route, Token
+from tsync_stream.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Head, Position, Route, Token
 from tsync_stream.queue.base import Append, Tier
-from tsync_stream.queue.format import encode_barrier
 from tsync_stream.source.change_stream import ChangeBatch
 
 # How long a read of the change stream waits for changes, at the most.
@@ -64,11 +63,11 @@ class JobProgress:
 
 @dataclass(frozen=True, slots=True)
 class EntryBatch:
-    """Encoded entries by partition, on their way to the queue."""
+    """Entries by partition, on their way to the queue."""
 
     term: "CaptureTerm"
     progress: ChangeProgress | JobProgress
-    payloads: Mapping[int, Sequence[bytes]]
+    entries: Mapping[int, Sequence[Entry]]
     count: int
 
 
@@ -138,15 +137,15 @@ class CaptureTerm:
             self.in_flight -= 1
             raise
 
-    def appends(self, payloads: Mapping[int, Sequence[bytes]], barrier: Barrier | None) -> list[Append]:
+    def appends(self, entries: Mapping[int, Sequence[Entry]], barrier: Barrier | None) -> list[Append]:
         """The tier's calls for entries by partition, and for a barrier behind them in every partition."""
-        partitions = range(self.partitions) if barrier else sorted(payloads)
-        mark = [encode_barrier(barrier)] if barrier else []
+        partitions = range(self.partitions) if barrier else sorted(entries)
+        mark = [barrier] if barrier else []
         calls = []
         for partition in partitions:
             number, fence = self._last[partition]
             after = f"{number}-{fence}"
-            calls.append(Append(partition, after, number, [*payloads.get(partition, ()), *mark]))
+            calls.append(Append(partition, after, number, [*entries.get(partition, ()), *mark]))
         return calls
 
     def barrier_due(self, position: Position, count: int) -> Barrier | None:
@@ -171,7 +170,7 @@ class CaptureTerm:
     def done(self, appends: Sequence[Append], position: Position, barrier: Barrier | None, count: int) -> None:
         """Note what is now durable."""
         for append in appends:
-            self._last[append.partition] = (append.after_number + len(append.payloads), self.fence)
+            self._last[append.partition] = (append.last_number, self.fence)
         self.appended = self._without_finished_jobs(position)
         self._entries_since_barrier += count
         if barrier is not None:

@@ -124,5 +124,5 @@ class Reconcile:
             await tools.dead_letters.add(entries.rejected)
         progress = JobProgress(self.name, self.cursor, cursor)
         with term.sending():
-            await tools.send(EntryBatch(term, progress, entries.payloads, entries.count))
+            await tools.send(EntryBatch(term, progress, entries.by_partition, entries.count))
         self.cursor = cursor

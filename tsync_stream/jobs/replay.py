@@ -81,5 +81,5 @@ class Replay:
         entries.add_keys(keys, Reason.REPLAY, as_of)
         progress = JobProgress(self.name, self.cursor, cursor)
         with term.sending():
-            await self._tools.send(EntryBatch(term, progress, entries.payloads, entries.count))
+            await self._tools.send(EntryBatch(term, progress, entries.by_partition, entries.count))
         self.cursor = cursor

@@ -265,7 +265,7 @@ class Verify:
             await tools.wait_for_room()
         progress = JobProgress(self.name, self.cursor, cursor)
         with term.sending():
-            await tools.send(EntryBatch(term, progress, entries.payloads, entries.count))
+            await tools.send(EntryBatch(term, progress, entries.by_partition, entries.count))
         self.cursor = cursor
 
 

@@ -15,21 +15,26 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tsync_stream.model import EpochRef, Head, PartitionEntries, Token
+from tsync_stream.model import Barrier, Entry, EpochRef, Head, PartitionPacks, Token
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Payloads for one partition, numbered from `after_number + 1`; `after` is the id of its last entry."""
+    """Items for one partition, numbered from `after_number + 1`; `after` is the id of its last entry."""
 
     partition: int
     after: str
     after_number: int
-    payloads: Sequence[bytes]
+    items: Sequence[Entry | Barrier]
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last entry once this is appended."""
+        return self.after_number + len(self.items)
 
     def last_id(self, fence: int) -> str:
         """The id of the last entry once this is appended under `fence`."""
-        return f"{self.after_number + len(self.payloads)}-{fence}"
+        return f"{self.last_number}-{fence}"
 
 
 class Tier(Protocol):
@@ -70,9 +75,9 @@ class Tier(Protocol):
         """Everything that was read and not acked, taken over by `consumer`, oldest first, about `limit`.
 
         If it brings nothing and is not complete either, the oldest of what was read is gone.
-        Entries with the same id come, and are acked, together: some tens of one append at the most. A tier that keeps
-        them so may give fewer than `limit`, or up to four times as many, until it has seen how many share an id; those
-        of one id it always gives.
+        A pack comes, and is acked, as a whole: some tens of entries of one append at the most. A tier that packs them
+        may give fewer than `limit`, or up to four times as many, until it has seen how many a pack holds; one pack it
+        always gives.
         """
 
     async def read(
@@ -83,7 +88,7 @@ class Tier(Protocol):
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
     ) -> Collection[int]:
-        """Remove entries that are synced, the oldest that are left; returns the partitions with another owner fence."""
+        """Remove packs that are synced, the oldest that are left; returns the partitions with another owner fence."""
 
     async def backlog(self, epoch: EpochRef, partitions: int) -> Sequence[int]:
         """Unacked entries of each partition."""
@@ -113,7 +118,7 @@ class Found:
 class Read:
     """New entries. `full`: a partition gave as much as was asked of it, so that more may wait."""
 
-    entries: PartitionEntries
+    packs: PartitionPacks
     full: bool
 
 
@@ -121,6 +126,6 @@ class Read:
 class Claimed:
     """What `claim` found. `delivered_number` is the last number ever read; `complete` means no more are pending."""
 
-    entries: PartitionEntries
+    packs: PartitionPacks
     delivered_number: int
     complete: bool

@@ -1,125 +1,66 @@
 """How entries, barriers and positions are written in every tier.
 
-An entry is a header, a label (what many entries share) and its key; everything else is BSON, as is every key that is
-neither an ObjectId nor a string. BSON for the whole of an entry would take three times as long, twice per change.
-A pack is several of them in a row, for tiers where each thing that is stored costs more than its bytes.
-Invariants: what `decode_item` returns equals what was encoded, with the types of `_id`s; unknown kinds raise instead of
+A pack is one or more entries and barriers in a row, as BSON documents one after the other: one for a barrier, and one
+for each *run* of entries that share route, reason and cluster time, with a letter and a key for each. So what a
+batch has in common is written, read and kept once, and the driver's C code does the rest.
+Invariants: what `decode_pack` returns equals what was encoded, with the types of `_id`s; unknown kinds raise instead of
 being skipped.
 """
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from struct import Struct
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any
 
 import bson
-from bson.objectid import ObjectId
 from bson.timestamp import Timestamp
 
-from tsync_stream.model import Barrier, BarrierOrder, Entry, Key, Position
+from tsync_stream.model import Barrier, BarrierOrder, Entry, Position
 from tsync_stream.source.keys import BSON_OPTIONS
 
-_ENTRY, _BARRIER, _PACK = b"e", b"b", b"p"
-# The kind, the lengths of label and key in bytes, and the cluster time's two halves.
-_HEADER = Struct(">cHIII")
-# The kind, and how many; their lengths in bytes follow, then they themselves.
-_PACK_HEADER = Struct(">cH")
-_OBJECT_ID, _STRING, _OTHER = b"o", b"s", b"x"
-_LABELS_REMEMBERED = 256
 
-
-def encode_entry(entry: Entry) -> bytes:
-    """About 45 bytes for an ObjectId, and the route's name."""
-    route, key, operation, cluster_time, reason = entry
-    label = _label(route, operation, reason)
-    value = _encode_key(key)
-    return _HEADER.pack(_ENTRY, len(label), len(value), cluster_time.time, cluster_time.inc) + label + value
-
-
-def encode_barrier(barrier: Barrier) -> bytes:
-    """A barrier is told from an entry by its first byte."""
-    order = barrier.order
-    document = {"b": [order.epoch, order.fence, order.counter], "p": position_to_bson(barrier.position)}
-    return _BARRIER + bson.encode(document, codec_options=BSON_OPTIONS)
-
-
-def decode_item(payload: bytes) -> Entry | Barrier:
-    """The entry or barrier of a payload.
-
-    Anything else raises `LookupError`, `TypeError`, `ValueError` or `bson.errors.BSONError`.
-    """
-    if payload[:1] == _BARRIER:
-        item = bson.decode(payload[1:], codec_options=BSON_OPTIONS)
-        epoch, fence, counter = item["b"]
-        return Barrier(BarrierOrder(epoch, fence, counter), position_from_bson(item["p"]))
-    if payload[:1] != _ENTRY or len(payload) < _HEADER.size:
-        raise ValueError("neither an entry nor a barrier")
-    _, label_bytes, key_bytes, time, inc = _HEADER.unpack_from(payload)
-    key_at = _HEADER.size + label_bytes
-    if len(payload) != key_at + key_bytes:
-        raise ValueError("an entry of another length than it says")
-    route, operation, reason = _read_label(payload[_HEADER.size : key_at])
-    return Entry(route, _decode_key(payload[key_at:]), operation, Timestamp(time, inc), reason)
-
-
-def encode_pack(payloads: Sequence[bytes]) -> bytes:
-    """Payloads of entries and barriers, one or more, as one. One alone stays what it is."""
-    if len(payloads) == 1:
-        return payloads[0]
-    header = _PACK_HEADER.pack(_PACK, len(payloads)) + _lengths(len(payloads)).pack(*map(len, payloads))
-    return header + b"".join(payloads)
+def encode_pack(items: Iterable[Entry | Barrier]) -> bytes:
+    """About 20 bytes an entry whose key is an ObjectId, and 60 for each run."""
+    return b"".join(bson.encode(document, codec_options=BSON_OPTIONS) for document in _documents(items))
 
 
 def decode_pack(pack: bytes) -> list[Entry | Barrier]:
-    """What is in a pack, in order. Raises what `decode_item` raises, and `struct.error`."""
-    if pack[:1] != _PACK:
-        return [decode_item(pack)]
-    _, count = _PACK_HEADER.unpack_from(pack)
-    lengths = _lengths(count)
-    begin = _PACK_HEADER.size + lengths.size
-    items = []
-    for length in lengths.unpack_from(pack, _PACK_HEADER.size):
-        items.append(decode_item(pack[begin : begin + length]))
-        begin += length
-    if begin != len(pack) or not items:
-        raise ValueError("a pack of another length than it says")
+    """What is in a pack, in order.
+
+    Anything else raises `LookupError`, `TypeError`, `ValueError` or `bson.errors.BSONError`.
+    """
+    items = [item for document in bson.decode_all(pack, BSON_OPTIONS) for item in _items(document)]
+    if not items:
+        raise ValueError("an empty pack")
     return items
 
 
-@lru_cache(_LABELS_REMEMBERED)
-def _lengths(count: int) -> Struct:
-    return Struct(f">{count}I")
+def _documents(items: Iterable[Entry | Barrier]) -> Iterator[dict[str, Any]]:
+    for shared, run in groupby(items, key=_what_a_run_shares):
+        if isinstance(shared, Barrier):
+            yield from (_barrier_document(shared) for _ in run)
+            continue
+        route, cluster_time, reason = shared
+        _, keys, operations, _, _ = zip(*run, strict=True)
+        yield {"r": route, "w": reason, "t": cluster_time, "o": "".join(operations), "k": keys}
 
 
-@lru_cache(_LABELS_REMEMBERED)
-def _label(route: str, operation: str, reason: str) -> bytes:
-    return f"{operation}{reason}\0{route}".encode()
+def _what_a_run_shares(item: Entry | Barrier) -> Any:
+    return item if isinstance(item, Barrier) else (item.route, item.cluster_time, item.reason)
 
 
-@lru_cache(_LABELS_REMEMBERED)
-def _read_label(label: bytes) -> tuple[str, str, str]:
-    what, _, route = label.decode().partition("\0")
-    return route, what[0], what[1:]
+def _barrier_document(barrier: Barrier) -> dict[str, Any]:
+    order = barrier.order
+    return {"b": [order.epoch, order.fence, order.counter], "p": position_to_bson(barrier.position)}
 
 
-def _encode_key(key: Key) -> bytes:
-    kind = type(key)
-    if kind is ObjectId:
-        return _OBJECT_ID + key.binary  # type: ignore[no-any-return]
-    if kind is str:
-        return _STRING + key.encode()  # type: ignore[no-any-return]
-    return _OTHER + bson.encode({"": key}, codec_options=BSON_OPTIONS)
-
-
-def _decode_key(value: bytes) -> Key:
-    kind = value[:1]
-    if kind == _OBJECT_ID:
-        return ObjectId(value[1:])
-    if kind == _STRING:
-        return value[1:].decode()
-    if kind == _OTHER:
-        return bson.decode(value[1:], codec_options=BSON_OPTIONS)[""]
-    raise ValueError("a key of unknown kind")
+def _items(document: Mapping[str, Any]) -> Iterator[Entry | Barrier]:
+    if "b" in document:
+        epoch, fence, counter = document["b"]
+        yield Barrier(BarrierOrder(epoch, fence, counter), position_from_bson(document["p"]))
+        return
+    route, reason, cluster_time = document["r"], document["w"], document["t"]
+    for operation, key in zip(document["o"], document["k"], strict=True):
+        yield Entry(route, key, operation, cluster_time, reason)
 
 
 def encode_token(token: Mapping[str, Any]) -> bytes:

@@ -20,8 +20,8 @@ from typing import Any, TypeAlias
 from bson.errors import BSONError
 
 from tsync_stream.errors import TierLost
-from tsync_stream.model import EpochRef, Head, QueuedEntry, Token
-from tsync_stream.queue.format import decode_item
+from tsync_stream.model import EpochRef, Head, Pack, Token
+from tsync_stream.queue.format import decode_pack
 
 Document: TypeAlias = Mapping[str, Any]
 
@@ -134,14 +134,16 @@ def partition_state(partition: int, found: Mapping[tuple[int, str], Document]) -
         raise lost(partition, "is not as we left it") from error
 
 
-def queued_entry(document: Document) -> QueuedEntry:
-    """An entry as a consumer reads it. Raises `TierLost` for what none of our writers appended."""
+def pack_of(document: Document) -> Pack:
+    """An entry as a consumer reads it: a pack of one. Raises `TierLost` for what none of our writers appended."""
     number = document["_id"]["n"]
     try:
-        entry_id = f"{number:d}-{document['fence']:d}".encode()
-        return QueuedEntry(entry_id, number, decode_item(document["payload"]))
+        pack = Pack(f"{number:d}-{document['fence']:d}".encode(), number, decode_pack(document["payload"]))
+        if len(pack.items) != 1:
+            raise ValueError("more than one entry")
     except NOT_OURS as error:
         raise lost(document["_id"]["p"], "has an entry that is not ours") from error
+    return pack
 
 
 def entry_number(entry_id: bytes) -> int:

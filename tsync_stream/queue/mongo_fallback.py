@@ -24,9 +24,10 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import DeleteMany, ReplaceOne, UpdateMany, UpdateOne
 
 from tsync_stream.errors import DependencyUnavailable, Fenced
-from tsync_stream.model import EpochRef, Head, PartitionEntries, Token
+from tsync_stream.model import EpochRef, Head, PartitionPacks, Token
 from tsync_stream.queue import mongo_documents as documents
 from tsync_stream.queue.base import Append, Claimed, Found, Read
+from tsync_stream.queue.format import encode_pack
 from tsync_stream.queue.mongo_documents import DELIVERED, HEAD, OWNER, Document, PartitionState, document_id, lost
 from tsync_stream.queue.mongo_partitions import Partitions
 from tsync_stream.state import FALLBACK_QUEUE, translated
@@ -82,8 +83,8 @@ class MongoFallback:
     async def append(self, epoch: EpochRef, fence: int, token: Token, appends: Sequence[Append]) -> None:
         """An append is at most what one reply of the change stream (16 MB) or one batch of a job holds.
 
-        So is a head's `pending`, which must stay under MongoDB's 16 MB for a document: an entry is less than half of
-        its change event, and a job's batch is at most 10,000 keys of up to 1 KB.
+        So is a head's `pending`, which must stay under MongoDB's 16 MB for a document: an entry takes two thirds of
+        its change event at the most, and a job's batch is at most 10,000 keys of up to 1 KB.
         """
         async with self._at(epoch) as at:
             partitions = [append.partition for append in appends]
@@ -114,8 +115,8 @@ class MongoFallback:
             await at.check_ends(states)
             (state,) = states
             pending = {partition: (state.acked + 1, state.delivered)}
-            entries = (await at.entries(pending, limit + 1))[partition]
-        return Claimed({partition: entries[:limit]}, state.delivered, complete=len(entries) <= limit)
+            packs = (await at.entries(pending, limit + 1))[partition]
+        return Claimed({partition: packs[:limit]}, state.delivered, complete=len(packs) <= limit)
 
     async def read(self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float) -> Read:
         """Waits by looking again every LOOK_INTERVAL_S."""
@@ -124,7 +125,7 @@ class MongoFallback:
             found = await self._read_once(epoch, partitions, limit)
             left_s = deadline_s - time.monotonic()
             if found or left_s <= 0:
-                return Read(found, full=any(len(items) >= limit for items in found.values()))
+                return Read(found, full=any(len(packs) >= limit for packs in found.values()))
             await asyncio.sleep(min(LOOK_INTERVAL_S, left_s))
 
     async def ack(
@@ -176,7 +177,7 @@ class MongoFallback:
         async with _one_call(), await self._database.client.start_session(causal_consistency=True) as session:
             yield Partitions(self._queue, epoch, session)
 
-    async def _read_once(self, epoch: EpochRef, partitions: Sequence[int], limit: int) -> PartitionEntries:
+    async def _read_once(self, epoch: EpochRef, partitions: Sequence[int], limit: int) -> PartitionPacks:
         async with _one_call():  # most looks find nothing: they do without a session
             states = await Partitions(self._queue, epoch, None).states(partitions)
         waiting = [state for state in states if state.stored_number > state.delivered]
@@ -188,15 +189,15 @@ class MongoFallback:
                 state.partition: (state.delivered + 1, min(state.delivered + limit, state.stored_number))
                 for state in waiting
             }
-            entries = await at.entries(ranges)
-            empty = [state for state in waiting if not entries[state.partition]]
+            packs = await at.entries(ranges)
+            empty = [state for state in waiting if not packs[state.partition]]
             if empty:
                 now = await at.states([state.partition for state in empty])
                 if all(before.delivered == after.delivered for before, after in zip(empty, now, strict=True)):
                     raise lost(empty[0].partition, f"lacks the entries after {empty[0].delivered}")
                 raise _read_by_another()
-            await _deliver(at, epoch, waiting, entries)
-        return entries
+            await _deliver(at, epoch, waiting, packs)
+        return packs
 
     async def _remove(self, query: Mapping[str, Any]) -> int:
         """Delete in bounded steps, so that a step that fails for lack of time has not been in vain."""
@@ -222,23 +223,28 @@ async def _deliver(
     at: Partitions,
     epoch: EpochRef,
     states: Sequence[PartitionState],
-    entries: PartitionEntries,
+    packs: PartitionPacks,
 ) -> None:
     """Note what is given out now. Raises `DependencyUnavailable` if somebody else has read meanwhile."""
     marks: list[UpdateMany | UpdateOne] = []
     for state in states:
-        last = entries[state.partition][-1].number
+        last = packs[state.partition][-1].last_number
         given = documents.between(epoch, state.partition, state.delivered + 1, last)
         marks.append(UpdateMany(given, {"$set": {"status": DELIVERED}}))
         owner = {"_id": document_id(epoch, state.partition, OWNER), "delivered": state.delivered}
         marks.append(UpdateOne(owner, {"$set": {"delivered": last}}))
     outcome = await at.write(marks)
-    if outcome.matched_count < len(states) + sum(map(len, entries.values())):
+    if outcome.matched_count < len(states) + sum(map(len, packs.values())):
         raise _read_by_another()
 
 
 def _entries_of(epoch: EpochRef, fence: int, append: Append) -> list[dict[str, Any]]:
-    return documents.new_entries(epoch, append.partition, append.after_number + 1, fence, append.payloads)
+    return documents.new_entries(epoch, append.partition, append.after_number + 1, fence, _payloads(append))
+
+
+def _payloads(append: Append) -> list[bytes]:
+    """Each entry by itself: here a document is what is read and acked."""
+    return [encode_pack([item]) for item in append.items]
 
 
 def _append_to_head(epoch: EpochRef, fence: int, token: Token, append: Append) -> UpdateOne:
@@ -249,7 +255,7 @@ def _append_to_head(epoch: EpochRef, fence: int, token: Token, append: Append) -
         "last": append.after,
         "pending": {"$exists": False},
     }
-    appended = {"fence": fence, "last": append.last_id(fence), "token": dict(token), "pending": list(append.payloads)}
+    appended = {"fence": fence, "last": append.last_id(fence), "token": dict(token), "pending": _payloads(append)}
     return UpdateOne(as_left, {"$set": appended})
 
 

@@ -13,7 +13,7 @@ from pymongo.errors import BulkWriteError
 from pymongo.results import BulkWriteResult
 from pymongo.write_concern import WriteConcern
 
-from tsync_stream.model import EpochRef, QueuedEntry
+from tsync_stream.model import EpochRef, Pack
 from tsync_stream.queue import mongo_documents as documents
 from tsync_stream.queue.base import Found
 from tsync_stream.queue.mongo_documents import HEAD, OWNER, Document, PartitionState, document_id, lost
@@ -105,16 +105,16 @@ class Partitions:
         self,
         ranges: Mapping[int, tuple[int, int]],
         limit: int = 0,
-    ) -> dict[int, list[QueuedEntry]]:
+    ) -> dict[int, list[Pack]]:
         """The entries of these ranges of numbers that are there, in order; of every partition a list.
 
         `limit` bounds all of them together; without it the ranges are the bound.
         """
-        entries: dict[int, list[QueuedEntry]] = {partition: [] for partition in ranges}
+        packs: dict[int, list[Pack]] = {partition: [] for partition in ranges}
         query = {"$or": [documents.between(self._epoch, partition, *numbers) for partition, numbers in ranges.items()]}
         async for document in self._queue.find(query, sort=[("_id", 1)], limit=limit, session=self._session):
-            entries[document["_id"]["p"]].append(documents.queued_entry(document))
-        return entries
+            packs[document["_id"]["p"]].append(documents.pack_of(document))
+        return packs
 
     async def find(self, partitions: Iterable[int]) -> dict[tuple[int, str], Document]:
         """Heads and owners, by (partition, HEAD or OWNER)."""

@@ -3,13 +3,12 @@
 Keys are `{queue key}:{deployment:epoch.nonce:partition}` with braces around the second half: the keys of a partition
 share a hash tag. Nothing is ever trimmed by length: entries go away when they are acked.
 
-Several entries that are appended together are one entry of the stream, a *pack*: adding, reading, acking and deleting
+Several entries that are appended together are one entry of the stream, a pack: adding, reading, acking and deleting
 cost Redis and us several times what the bytes cost. Its id is `number-fence` of its last entry; how many it holds
-is in the pack. So numbers stay those of entries, and contiguous, and every entry of a pack has the pack's id.
+is in the pack. So numbers stay those of entries, and contiguous.
 """
 
 import logging
-import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +19,7 @@ from bson.errors import BSONError
 
 from tsync_stream.config import RedisSettings
 from tsync_stream.errors import Fenced, TierLost, from_redis
-from tsync_stream.model import EpochRef, Head, QueuedEntry, Token
+from tsync_stream.model import EpochRef, Head, Pack, Token
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.base import Append, Claimed, Found, Read
 from tsync_stream.queue.format import decode_pack, decode_token, encode_pack, encode_token
@@ -39,7 +38,7 @@ MOST_TOO_MANY = 4
 # The one field of an entry, as the append script writes it.
 _FIELD = b"e"
 # What bytes that we did not write make of our decoding (InvalidBSON is a BSONError).
-_NOT_OURS = (BSONError, LookupError, TypeError, ValueError, struct.error)
+_NOT_OURS = (BSONError, LookupError, TypeError, ValueError)
 
 
 class RedisStreams:
@@ -128,7 +127,7 @@ class RedisStreams:
         # Redis 6.2 answers nil for a pending entry that was deleted, later ones leave it out: the numbers tell.
         present = [item for item in found if item is not None and item[1] is not None]
         return Claimed(
-            entries={partition: self._decoded(partition, present)},
+            packs={partition: self._decoded(partition, present)},
             delivered_number=_number(delivered),
             complete=cursor == b"0-0",
         )
@@ -144,10 +143,11 @@ class RedisStreams:
                 GROUP, consumer, dict.fromkeys(streams, ">"), count=packs, block=block_ms
             )
         found = {streams[stream.decode()]: items for stream, items in answer or ()}
-        entries = {partition: self._decoded(partition, items) for partition, items in found.items()}
-        if entries:
-            self._pack_entries = sum(map(len, entries.values())) / sum(map(len, found.values()))
-        return Read(entries, full=any(len(items) >= packs for items in found.values()))
+        read = {partition: self._decoded(partition, items) for partition, items in found.items()}
+        if read:
+            sizes = [len(pack.items) for of_partition in read.values() for pack in of_partition]
+            self._pack_entries = sum(sizes) / len(sizes)
+        return Read(read, full=any(len(of_partition) >= packs for of_partition in read.values()))
 
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
@@ -155,8 +155,7 @@ class RedisStreams:
         calls = []
         for partition, ids in acks.items():
             stream = self._stream(epoch, partition)
-            packs = dict.fromkeys(ids)  # each once, in order
-            calls.append(([stream, self._owner(epoch, partition)], [GROUP, fences[partition], *packs]))
+            calls.append(([stream, self._owner(epoch, partition)], [GROUP, fences[partition], *ids]))
         answers = await self._call_each(redis_scripts.ACK, calls)
         return [partition for partition, answer in zip(acks, answers, strict=True) if not answer]
 
@@ -249,10 +248,10 @@ class RedisStreams:
         """In how many packs there are about so many entries, going by the last read; should they be full, too many."""
         return max(1, int(min(entries / self._pack_entries, entries * MOST_TOO_MANY / PACK_ENTRIES)))
 
-    def _decoded(self, partition: int, items: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[QueuedEntry]:
-        """Entries from `[id, [field, payload]]` pairs. Raises `TierLost` for what none of our writers appended."""
+    def _decoded(self, partition: int, items: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Pack]:
+        """Packs from `[id, [field, pack]]` pairs. Raises `TierLost` for what none of our writers appended."""
         try:
-            return [entry for entry_id, fields in items for entry in _entries(entry_id, fields)]
+            return [_pack(pack_id, fields) for pack_id, fields in items]
         except _NOT_OURS as error:
             raise self._foreign(partition, "an entry") from error
 
@@ -281,19 +280,18 @@ def _number(entry_id: bytes) -> int:
 
 
 def _packs(append: Append, fence: int) -> Iterator[str | bytes]:
-    """Ids and payloads in turn, as the append script takes them."""
-    for begin in range(0, len(append.payloads), PACK_ENTRIES):
-        payloads = append.payloads[begin : begin + PACK_ENTRIES]
-        yield f"{append.after_number + begin + len(payloads)}-{fence}"
-        yield encode_pack(payloads)
+    """Ids and packs in turn, as the append script takes them."""
+    for begin in range(0, len(append.items), PACK_ENTRIES):
+        items = append.items[begin : begin + PACK_ENTRIES]
+        yield f"{append.after_number + begin + len(items)}-{fence}"
+        yield encode_pack(items)
 
 
-def _entries(pack_id: bytes, fields: Sequence[bytes]) -> Iterator[QueuedEntry]:
+def _pack(pack_id: bytes, fields: Sequence[bytes]) -> Pack:
     last, _, fence = pack_id.partition(b"-")
-    field, pack = fields
+    field, packed = fields
     # An id that Redis chose itself (XADD with *) ends in a small count; ours ends in a fence, which is never 0.
     if field != _FIELD or not int(fence):
         raise ValueError("not an entry of ours")
-    items = decode_pack(pack)
-    for number, item in enumerate(items, int(last) - len(items) + 1):
-        yield QueuedEntry(pack_id, number, item)
+    items = decode_pack(packed)
+    return Pack(pack_id, int(last) - len(items) + 1, items)

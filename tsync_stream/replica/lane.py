@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from tsync_stream.coordination.leases import Held
 from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.errors import DependencyUnavailable, TierLost, TsyncError
-from tsync_stream.model import Barrier, Entry, EpochRef, PartitionEntries, QueuedEntry
+from tsync_stream.model import Barrier, Entry, EpochRef, Pack, PartitionPacks
 from tsync_stream.queue.base import Tier
 from tsync_stream.rechecks import Recheck
 from tsync_stream.replica.backoff import Backoff
@@ -157,17 +157,17 @@ class Lane:
         claimed = await tier.claim(epoch, partition, tools.leases.replica, tools.batch_size)
         owned = self._owned[partition]
         self._require_held({partition: owned.fence})  # or a new owner has acked meanwhile what we would miss
-        entries = claimed.entries.get(partition, ())
-        if not entries and not claimed.complete:
+        packs = claimed.packs.get(partition, ())
+        if not packs and not claimed.complete:
             # Redis 6.2 keeps entries that are gone among the pending ones, and would never come to those behind them.
             raise TierLost(f"partition {partition}: entry {owned.next_number} is gone from the stream")
-        owned.next_number = check_contiguous(partition, owned.next_number, entries)
+        owned.next_number = check_contiguous(partition, owned.next_number, packs)
         if claimed.complete:
             if owned.next_number != claimed.delivered_number + 1:
                 raise TierLost(f"partition {partition}: entry {owned.next_number} is gone from the stream")
             owned.claiming = False
-        if entries:
-            await self._process(tier, epoch, {partition: entries}, claimed=True)
+        if packs:
+            await self._process(tier, epoch, {partition: packs}, claimed=True)
         if claimed.complete:
             self._doubts.stored([partition])
 
@@ -178,32 +178,33 @@ class Lane:
         limit = max(1, min(wanted, tools.buffer_size // partitions))
         read = await tier.read(epoch, sorted(self._owned), tools.leases.replica, limit, tools.wait_s)
         # Many at once are cheaper: for MongoDB and Typesense, and since changes of one document become one write.
-        entries, self._behind = read.entries, read.full
-        count = sum(map(len, entries.values()))
+        packs, self._behind = read.packs, read.full
+        count = sum(len(pack.items) for found in packs.values() for pack in found)
         self._pause_s = 0.0 if self._behind else gathering_pause_s(count, tools.buffer_size, tools.wait_s)
-        if not entries:
+        if not packs:
             self._syncing.has_nothing_to_do()
             return
-        if any(self._owned[partition].next_number != found[0].number for partition, found in entries.items()):
+        if any(self._owned[partition].next_number != found[0].first_number for partition, found in packs.items()):
             # The reply of an earlier read was lost, perhaps: then what is missing is pending, as this now is.
-            for partition in entries:
+            for partition in packs:
                 self._owned[partition].claiming = True
             return
-        for partition, found in entries.items():
+        for partition, found in packs.items():
             self._owned[partition].next_number = check_contiguous(partition, self._owned[partition].next_number, found)
-        await self._process(tier, epoch, entries, claimed=False)
+        await self._process(tier, epoch, packs, claimed=False)
 
-    async def _process(self, tier: Tier, epoch: EpochRef, batch: PartitionEntries, *, claimed: bool) -> None:
+    async def _process(self, tier: Tier, epoch: EpochRef, batch: PartitionPacks, *, claimed: bool) -> None:
         """Sync a batch, then ack it. A partition whose lease is gone meanwhile is left to its new owner."""
         started_s = time.monotonic()
         fences = {partition: self._owned[partition].fence for partition in batch}
         self._take_in_hand(fences)
         try:
             entries = [
-                (partition, item.value)
-                for partition, items in batch.items()
-                for item in items
-                if isinstance(item.value, Entry)
+                (partition, item)
+                for partition, packs in batch.items()
+                for pack in packs
+                for item in pack.items
+                if isinstance(item, Entry)
             ]
             if entries:
                 doubtful = await self._syncing.sync(entries, fences)
@@ -236,26 +237,26 @@ class Lane:
             self._in_flight = frozenset()
             self._landed.notify_all()
 
-    async def _ack(self, tier: Tier, epoch: EpochRef, batch: PartitionEntries, fences: Mapping[int, int]) -> None:
+    async def _ack(self, tier: Tier, epoch: EpochRef, batch: PartitionPacks, fences: Mapping[int, int]) -> None:
         current = self._tools.epochs.current
         if current is not None and current.epoch != epoch:
             return  # nobody needs these acks any more, and the tier may take long to say so
-        acks = {partition: [item.entry_id for item in items] for partition, items in batch.items()}
+        acks = {partition: [pack.pack_id for pack in packs] for partition, packs in batch.items()}
         refused = await tier.ack(epoch, acks, fences)
         for partition in refused:
             log.warning("partition %d: has a new owner; its last batch is checked again", partition)
             self._owned.pop(partition, None)
-            entries = [item.value for item in batch[partition] if isinstance(item.value, Entry)]
+            entries = [item for pack in batch[partition] for item in pack.items if isinstance(item, Entry)]
             await self._tools.rechecks.add((partition, entry) for entry in entries)
-        for partition, items in batch.items():
+        for partition, packs in batch.items():
             if partition not in refused:
-                self._note_barrier(partition, items)
+                self._note_barrier(partition, packs)
 
-    def _note_barrier(self, partition: int, items: Sequence[QueuedEntry]) -> None:
-        for item in reversed(items):
-            if isinstance(item.value, Barrier):
-                self.barriers[partition] = (item.number, item.value)
-                return
+    def _note_barrier(self, partition: int, packs: Sequence[Pack]) -> None:
+        for pack in packs:
+            for number, item in enumerate(pack.items, pack.first_number):
+                if isinstance(item, Barrier):
+                    self.barriers[partition] = (number, item)
 
     async def _recheck(self) -> bool:
         """Sync a batch of due rechecks, if it is their turn. They are not in the queue, so there is no ack."""
@@ -311,9 +312,11 @@ class Lane:
             await self._backoff.pause()
 
 
-def check_contiguous(partition: int, first: int, entries: Sequence[QueuedEntry]) -> int:
-    """The number after the entries'. Raises `TierLost` unless they are `first`, `first + 1`, … (pure)."""
-    for expected, entry in enumerate(entries, first):
-        if entry.number != expected:
+def check_contiguous(partition: int, first: int, packs: Sequence[Pack]) -> int:
+    """The number after the packs'. Raises `TierLost` unless theirs are `first`, `first + 1`, … (pure)."""
+    expected = first
+    for pack in packs:
+        if pack.first_number != expected:
             raise TierLost(f"partition {partition}: entry {expected} is gone from the stream")
-    return first + len(entries)
+        expected += len(pack.items)
+    return expected

@@ -20,8 +20,9 @@ from tsync_stream.errors import ConfigurationError, PositionLost, TsyncError, fr
 from tsync_stream.model import Token
 from tsync_stream.source.keys import BSON_OPTIONS
 
-# Whatever the document's size, an event is a few hundred bytes: events over 16 MB (code 10334) cannot happen.
-_KEYS_ONLY = {"$project": {"operationType": 1, "clusterTime": 1, "documentKey._id": 1}}
+# Whatever the document's size, an event is a few hundred bytes: events over 16 MB (code 10334) cannot happen. Flat,
+# for every object in an event is one more to be made for each change.
+_KEYS_ONLY = {"$project": {"operation": "$operationType", "time": "$clusterTime", "key": "$documentKey._id"}}
 
 # The server ends the stream after these: what follows (a renamed collection's documents, say) sends no events.
 ENDING_OPERATIONS = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
@@ -33,7 +34,10 @@ _TOKEN_CODES = frozenset({9, 15, 40647, 40649, *range(50790, 50880)})
 
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
-    """Raw change events, in order, and the token that they end at.
+    """Change events, in order, and the token that they end at.
+
+    Of an event there are `operation` (the server's `operationType`), `time` (its `clusterTime`), `key` (the document's
+    `_id`, where it is about one), and its own token as `_id`.
 
     `cluster_time` is the last change's, or, where there is none, the server's operation time.
     """
@@ -131,4 +135,4 @@ class ChangeStream:
             raise ConfigurationError("MONGODB_URI: this server sends no post-batch resume tokens (MongoDB 4.2 does)")
         changes = cursor[name]
         # The operation time may be ahead of what the batch has come to: its token is at its last change.
-        return ChangeBatch(changes, token, changes[-1]["clusterTime"] if changes else reply["operationTime"])
+        return ChangeBatch(changes, token, changes[-1]["time"] if changes else reply["operationTime"])

@@ -49,7 +49,7 @@ def capture_agent(
             else:
                 metrics.changes_captured.inc(len(changes.batch.changes))
                 progress = ChangeProgress(changes.from_token, changes.batch.token, changes.batch.cluster_time)
-                yield EntryBatch(term, progress, entries.payloads, entries.count)
+                yield EntryBatch(term, progress, entries.by_partition, entries.count)
                 continue
             term.in_flight -= 1
 
@@ -61,14 +61,15 @@ def entries_of(changes: CapturedChanges) -> Entries:
     term = changes.term
     route = term.route
     entries = Entries(route, term.partitions)
+    # Of the last change, for all of them: to read later than asked is right, and what a batch shares is stored once.
+    cluster_time = changes.batch.cluster_time
     for change in changes.batch.changes:
-        operation = change["operationType"]
+        operation = change["operation"]
         letter = _OPERATIONS.get(operation)
         if letter is not None:
-            key = change["documentKey"]["_id"]
-            document_id = entries.add(Entry(route.name, key, letter, change["clusterTime"], Reason.CHANGE))
+            document_id = entries.add(Entry(route.name, change["key"], letter, cluster_time, Reason.CHANGE))
             if document_id is not None:
-                term.note_written(document_id, change["clusterTime"])
+                term.note_written(document_id, change["time"])
         elif operation in ENDING_OPERATIONS:
             raise PositionLost(f"the source collection saw {operation}")
         else:

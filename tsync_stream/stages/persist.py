@@ -43,7 +43,7 @@ async def append_batch(batch: EntryBatch) -> None:
     term = batch.term
     position = batch.progress.advance(term.appended)
     barrier = term.barrier_due(position, batch.count)
-    appends = term.appends(batch.payloads, barrier)
+    appends = term.appends(batch.entries, barrier)
     if appends:
         await term.tier.append(term.pipeline.epoch, term.fence, position.token, appends)
     term.done(appends, position, barrier, batch.count)

@@ -11,6 +11,7 @@ from functools import lru_cache
 import orjson
 
 _ASCII = bytes(range(128))
+_LAST_OF_LATIN_1 = "\xff"
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 # So many different ones, as most of Europe's texts have, are replaced one after the other in the whole body at once.
 # That takes a fifth of the time of encoding each line anew, which other scripts need.
@@ -25,6 +26,12 @@ def import_body(lines: Sequence[bytes]) -> bytes:
     if body.isascii():
         return body
     beyond = set(body.translate(None, _ASCII).decode())
+    if max(beyond) <= _LAST_OF_LATIN_1:
+        # One byte each: to find those takes a twentieth of the time of finding two in a row.
+        body = body.decode().encode("latin-1")
+        for character in beyond:
+            body = body.replace(character.encode("latin-1"), _escaped(character))
+        return body
     if len(beyond) > MAX_REPLACED:
         return b"\n".join(line if line.isascii() else _ENCODER.encode(orjson.loads(line)).encode() for line in lines)
     for character in beyond:
