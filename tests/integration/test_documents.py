@@ -33,11 +33,7 @@ async def reader(client: Client) -> AsyncIterator[DocumentReader]:
 async def read(
     reader: DocumentReader, route: Route, keys: Sequence[Key], not_before: Timestamp = BEGINNING_OF_TIME
 ) -> list[dict[str, Any]]:
-    return [
-        document
-        async for some in reader.read(route, [[key] for key in keys], not_before, len(keys) or 1)
-        for document in some
-    ]
+    return [document async for some in reader.read(route, [[key] for key in keys], not_before) for document in some]
 
 
 async def scan(reader: DocumentReader, route: Route, count: int, after: Key = ...) -> list[Key]:
@@ -118,6 +114,23 @@ async def test_a_read_asks_for_the_majority_after_the_cluster_time(
     await profile.drop()
 
 
+@pytest.mark.parametrize("keys", [["gone"], ["a"], ["a", "gone"], ["a", "b", "c"]])
+async def test_the_documents_of_a_batch_are_one_request(
+    client: Client, reader: DocumentReader, route: Route, source: Collection, keys: Sequence[Key]
+) -> None:
+    await source.insert_many([{"_id": key} for key in "abc"])
+    database = client[route.database]
+    await database.command("profile", 2)
+    documents = await read(reader, route, keys)
+    await database.command("profile", 0)
+    assert [document["_id"] for document in documents] == [key for key in keys if key != "gone"]
+    operations = [
+        seen["op"] async for seen in database["system.profile"].find({"ns": f"{route.database}.{route.collection}"})
+    ]
+    assert operations == ["query"]
+    await database["system.profile"].drop()
+
+
 async def test_large_documents_come_in_several_replies(
     reader: DocumentReader, route: Route, source: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +143,7 @@ async def test_large_documents_come_in_several_replies(
 
     monkeypatch.setattr(asyncio, "to_thread", noted)
     await source.insert_many([{"_id": number, "text": "x" * 6_000_000} for number in range(6)])
-    replies = [len(some) async for some in reader.read(route, [[*range(6)]], BEGINNING_OF_TIME, 6)]
+    replies = [len(some) async for some in reader.read(route, [[*range(6)]], BEGINNING_OF_TIME)]
     assert sum(replies) == 6
     assert max(replies) <= 3, "a reply holds 16 MB at most"
     assert len(off_the_loop) == len(replies), "decoding them holds nobody up"

@@ -50,7 +50,7 @@ async def test_any_number_of_the_longest_keys_can_be_read(
     keys = [f"{number:05}" + "k" * 1015 for number in range(17_000)]
     await source.insert_many([{"_id": keys[0]}, {"_id": keys[-1]}])
     groups = [[key] for key in keys]
-    found = [document["_id"] async for some in reader.read(route, groups, BEGINNING_OF_TIME, 100) for document in some]
+    found = [document["_id"] async for some in reader.read(route, groups, BEGINNING_OF_TIME) for document in some]
     assert found == [keys[0], keys[-1]]
     assert await reader.existing_ids(route, keys, BEGINNING_OF_TIME) == {keys[0], keys[-1]}
 
@@ -61,7 +61,7 @@ async def test_documents_come_in_bson_order_without_being_sorted(
     await source.insert_many([{"_id": key} for key in reversed(KEYS_OF_EVERY_TYPE)])
     await client[route.database].command("profile", 2)
     groups = [KEYS_OF_EVERY_TYPE[::-1]]
-    found = [document["_id"] async for some in reader.read(route, groups, BEGINNING_OF_TIME, 100) for document in some]
+    found = [document["_id"] async for some in reader.read(route, groups, BEGINNING_OF_TIME) for document in some]
     await client[route.database].command("profile", 0)
     assert [canonical_key(key) for key in found] == [canonical_key(key) for key in KEYS_OF_EVERY_TYPE]
     profile = client[route.database]["system.profile"]
@@ -75,7 +75,7 @@ async def test_documents_come_in_bson_order_without_being_sorted(
 async def test_a_reader_knows_when_it_looked(reader: DocumentReader, route: Route, source: Collection) -> None:
     assert reader.operation_time == BEGINNING_OF_TIME
     await source.insert_one({"_id": "a"})
-    async for _ in reader.read(route, [["a"]], BEGINNING_OF_TIME, 1):
+    async for _ in reader.read(route, [["a"]], BEGINNING_OF_TIME):
         pass
     first = reader.operation_time
     assert first > BEGINNING_OF_TIME

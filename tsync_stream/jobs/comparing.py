@@ -124,7 +124,7 @@ class BothSides:
 
     async def _expected(self, groups: Mapping[str, Sequence[Key]], not_before: Timestamp) -> dict[str, bytes]:
         expected: dict[str, bytes] = {}
-        reading = self.source.read(self.route, list(groups.values()), not_before, max(1, len(groups)))
+        reading = self.source.read(self.route, list(groups.values()), not_before)
         async with aclosing(reading) as replies:
             async for documents in replies:
                 for document in documents:

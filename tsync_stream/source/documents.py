@@ -51,7 +51,7 @@ class DocumentReader:
         return BEGINNING_OF_TIME if newest is None else newest
 
     async def read(
-        self, route: Route, key_groups: Sequence[Sequence[Key]], not_before: Timestamp, batch_size: int
+        self, route: Route, key_groups: Sequence[Sequence[Key]], not_before: Timestamp
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
         """The documents that exist, some at a time. Raises the errors of `errors.from_mongo`.
 
@@ -64,9 +64,10 @@ class DocumentReader:
             some = key_groups[done : done + max(1, READ_BYTES // self._document_bytes)]
             done += len(some)
             for keys in query_chunks(some):
-                # The `_id` index is in this order, so nothing is sorted.
+                # The `_id` index is in this order, so nothing is sorted. A reply with as many documents as were asked
+                # for would leave the cursor open, and cost another request to learn that there are no more.
                 cursor = collection.find_raw_batches(
-                    {"_id": {"$in": keys}}, sort=[("_id", 1)], session=session, batch_size=batch_size
+                    {"_id": {"$in": keys}}, sort=[("_id", 1)], session=session, batch_size=len(keys) + 1
                 )
                 while documents := await self._next_documents(cursor):
                     yield documents

@@ -133,7 +133,7 @@ class Sync:
         write.letters += plan.rejected
         found: dict[str, Key] = {}
         groups = list(plan.keys_by_id.values())
-        async with aclosing(batch.reader.read(self._route, groups, plan.not_before, len(groups))) as reading:
+        async with aclosing(batch.reader.read(self._route, groups, plan.not_before)) as reading:
             async for documents in reading:
                 await self._write(documents, plan, found, write)
                 del documents  # not one reply in memory while the next one comes
