@@ -5,14 +5,16 @@ Every call but a read may be repeated (append, ack and own check what they find)
 
 import asyncio
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import EqualJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tsync_stream.config import RedisSettings
@@ -21,9 +23,29 @@ REQUEST_TIMEOUT_S = 2.0
 
 
 class DatedConnection(Connection):
-    """Remembers when it was connected."""
+    """Remembers when it was connected, and bounds its own waits.
+
+    With a `socket_timeout` the library starts a task for every command that it sends (`asyncio.wait_for`, before
+    Python 3.12), which takes as long as all else that it does for it.
+    """
 
     connected_at_s: float = 0.0
+
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        """Send, within REQUEST_TIMEOUT_S."""
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                await super().send_packed_command(command, check_health)
+        except TimeoutError:
+            raise RedisTimeoutError("the server takes no more") from None
+
+    async def read_response(self, *arguments: Any, **options: Any) -> Any:
+        """Read an answer, within REQUEST_TIMEOUT_S."""
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                return await super().read_response(*arguments, **options)
+        except TimeoutError:
+            raise RedisTimeoutError("the server does not answer") from None
 
     async def _connect(self) -> None:
         await super()._connect()  # type: ignore[no-untyped-call]
@@ -36,6 +58,18 @@ class AgingPool(BlockingConnectionPool):
     def __init__(self, *, max_lifetime_s: float, **options: object) -> None:
         super().__init__(connection_class=DatedConnection, **options)  # type: ignore[arg-type]
         self._max_lifetime_s = max_lifetime_s
+
+    async def get_connection(self, *arguments: Any, **options: Any) -> AbstractConnection:
+        """A connection; where one is free, without what the library does to wait for one."""
+        if not self.can_get_connection():
+            return cast("AbstractConnection", await super().get_connection(*arguments, **options))  # type: ignore[no-untyped-call]
+        connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
+        try:
+            await self.ensure_connection(connection)
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Called by the pool for every connection it gives out."""
@@ -59,7 +93,7 @@ def connect(settings: RedisSettings) -> Redis:
         password=settings.password or None,
         max_connections=settings.pool_size,
         timeout=REQUEST_TIMEOUT_S,
-        socket_timeout=REQUEST_TIMEOUT_S,
+        socket_timeout=None,  # see DatedConnection
         socket_connect_timeout=REQUEST_TIMEOUT_S,
         socket_keepalive=True,
         protocol=2,
@@ -70,6 +104,38 @@ def connect(settings: RedisSettings) -> Redis:
         ),
     )
     return Redis.from_pool(pool)
+
+
+async def ask(client: Redis, *commands: Sequence[Any]) -> list[Any]:
+    """Send commands in one go; returns their answers as the server sends them. Tried again as the client would.
+
+    Straight over a connection: the client's own way does several times as much, which nobody here asks for.
+    Raises redis-py's errors: when everything is answered, the first that the server answered with.
+    """
+    pool: Any = client.connection_pool
+    connection: Any = await pool.get_connection()
+    try:
+        answers: list[Any] = await connection.retry.call_with_retry(
+            lambda: _answers(connection, commands), lambda _: connection.disconnect()
+        )
+    finally:
+        await pool.release(connection)
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            raise answer
+    return answers
+
+
+async def _answers(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    await connection.send_packed_command(connection.pack_commands(commands))
+    return [await _answer(connection) for _ in commands]
+
+
+async def _answer(connection: Any) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as refusal:  # the answers to the other commands are behind it
+        return refusal
 
 
 async def open_idle_connections(client: Redis, count: int) -> None:

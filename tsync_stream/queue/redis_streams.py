@@ -23,7 +23,7 @@ from tsync_stream.model import EpochRef, Head, Pack, Token
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.base import Append, Claimed, Found, Read
 from tsync_stream.queue.format import decode_pack, decode_token, encode_pack, encode_token
-from tsync_stream.queue.redis_connections import REQUEST_TIMEOUT_S, connect, open_idle_connections
+from tsync_stream.queue.redis_connections import REQUEST_TIMEOUT_S, ask, connect, open_idle_connections
 from tsync_stream.queue.redis_server_config import apply_server_settings
 
 log = logging.getLogger(__name__)
@@ -47,15 +47,12 @@ class RedisStreams:
     def __init__(self, settings: RedisSettings) -> None:
         self.name: str = settings.name
         self._settings = settings
-        # redis-py's annotations cover sync and async at once; its answers are what RESP2 sends.
+        # redis-py's annotations cover sync and async at once.
         self._client: Any = connect(settings)
         # Tries once: who looks whether the server answers is told why it does not. And a read that is repeated brings
         # what follows, while the entries whose reply was lost stay pending: a lane that is told claims them.
         self._once: Any = connect(replace(settings, max_retries=0))
         self._pack_entries = float(PACK_ENTRIES)  # on average, in the last read that brought any
-        # As RESP2 sends them: the library's own parsing makes a dict of every entry's one field.
-        self._once.response_callbacks.pop("XREADGROUP")
-        self._client.response_callbacks.pop("XAUTOCLAIM")
 
     async def start(self) -> None:
         """Open the connections that are kept, and make the server keep the queue on disk as the settings say."""
@@ -72,12 +69,9 @@ class RedisStreams:
     async def probe(self, entries: int = 0) -> None:
         key = f"{self._settings.queue_key}:probe"
         with self._translated():
-            async with self._once.pipeline(transaction=False) as pipeline:
-                # Refused for whatever reason an append would be: OOM, READONLY, MISCONF, NOREPLICAS.
-                pipeline.set(key, "1", ex=60)
-                pipeline.unlink(key)
-                pipeline.info("memory")
-                _, _, memory = await _answers(pipeline)
+            # Refused for whatever reason an append would be: OOM, READONLY, MISCONF, NOREPLICAS.
+            await ask(self._once, ("SET", key, "1", "EX", 60), ("UNLINK", key))
+            memory = await self._once.info("memory")
         left = memory["maxmemory"] - memory["used_memory"]
         if memory["maxmemory"] and left < entries * ENTRY_BYTES:
             raise TierLost(f"{self.name} Redis: maxmemory leaves no room for what waits")
@@ -136,12 +130,12 @@ class RedisStreams:
         if wait_s >= REQUEST_TIMEOUT_S:
             raise ValueError(f"a read may wait less than {REQUEST_TIMEOUT_S} s")
         streams = {self._stream(epoch, partition): partition for partition in partitions}
-        block_ms = max(1, int(wait_s * 1000)) if wait_s else None
+        block = ("BLOCK", max(1, int(wait_s * 1000))) if wait_s else ()
         packs = self._packs_for(limit)
+        new = [">"] * len(streams)
+        command = ("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", packs, *block, "STREAMS", *streams, *new)
         with self._translated():
-            answer = await self._once.xreadgroup(
-                GROUP, consumer, dict.fromkeys(streams, ">"), count=packs, block=block_ms
-            )
+            (answer,) = await ask(self._once, command)
         found = {streams[stream.decode()]: items for stream, items in answer or ()}
         read = {partition: self._decoded(partition, items) for partition, items in found.items()}
         if read:
@@ -161,14 +155,12 @@ class RedisStreams:
 
     async def backlog(self, epoch: EpochRef, partitions: int) -> Sequence[int]:
         with self._translated():
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for partition in range(partitions):
-                    pipeline.hget(f"{self._stream(epoch, partition)}:head", "last")
-                    pipeline.hget(self._owner(epoch, partition), "acked")
-                answers = await _answers(pipeline)
+            heads = [("HGET", f"{self._stream(epoch, partition)}:head", "last") for partition in range(partitions)]
+            owners = [("HGET", self._owner(epoch, partition), "acked") for partition in range(partitions)]
+            answers = await ask(self._client, *heads, *owners)
         return [
             max(0, _number(last or b"0-0") - int(acked or 0))  # the two may be of two moments
-            for last, acked in zip(answers[::2], answers[1::2], strict=True)
+            for last, acked in zip(answers[:partitions], answers[partitions:], strict=True)
         ]
 
     async def remove_older(self, epoch: EpochRef) -> int:
@@ -213,13 +205,8 @@ class RedisStreams:
 
     async def _run_scripts(self, script: str, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
         digest = redis_scripts.DIGESTS[script]
-        if len(calls) == 1:  # as nearly all are while little happens: half the work of a pipeline
-            ((keys, arguments),) = calls
-            return [await self._client.evalsha(digest, len(keys), *keys, *arguments)]
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for keys, arguments in calls:
-                pipeline.evalsha(digest, len(keys), *keys, *arguments)
-            return await _answers(pipeline)
+        commands = [("EVALSHA", digest, len(keys), *keys, *arguments) for keys, arguments in calls]
+        return await ask(self._client, *commands)
 
     def _stream(self, epoch: EpochRef, partition: int) -> str:
         return f"{self._settings.queue_key}:{{{epoch.deployment}:{epoch.epoch}.{epoch.nonce}:{partition}}}"
@@ -264,15 +251,6 @@ class RedisStreams:
             yield
         except (redis.exceptions.RedisError, OSError) as error:
             raise from_redis(error, self.name) from error
-
-
-async def _answers(pipeline: Any) -> list[Any]:
-    """Run a pipeline; the first error in it is raised as the server said it (redis-py would put words before it)."""
-    answers: list[Any] = await pipeline.execute(raise_on_error=False)
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return answers
 
 
 def _number(entry_id: bytes) -> int:
