@@ -19,6 +19,7 @@ from typing import Any, NoReturn, cast
 
 import click
 import faust
+import mode.loop
 import stamina
 import stamina.instrumentation
 from click.core import ParameterSource
@@ -211,6 +212,8 @@ def create_app(settings: Settings) -> TsyncApp:
 
 def app_from_environment() -> TsyncApp:
     """The application that the environment describes. Prints every problem and exits with 2 if it cannot be."""
+    if "FAUST_LOOP" not in os.environ:  # where somebody chose one (-L aio), Faust has put it there
+        mode.loop.use("uvloop")
     try:
         return create_app(load_settings())
     except ConfigurationError as error:
