@@ -106,7 +106,7 @@ class Source:
         return {key for key in keys if isinstance(key, str) and key in self.documents}
 
     async def read(
-        self, route: Route, groups: Sequence[Sequence[Any]], not_before: Any, size: int
+        self, route: Route, groups: Sequence[Sequence[Any]], not_before: Any
     ) -> AsyncIterator[list[dict[str, Any]]]:
         self.operation_time = Timestamp(NOW.time + self._passed, 1)
         keys = [key for group in groups for key in group if isinstance(key, str)]
