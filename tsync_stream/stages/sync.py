@@ -155,9 +155,10 @@ class Sync:
                 continue  # a collation finds others' keys too
             line = self._line(document_id, document, found, write)
             if line is not None:
-                if write.is_full_for(line):
+                size = most_bytes(line)
+                if write.is_full_for(size):
                     await write.flush()
-                write.add(document["_id"], line)
+                write.add(document["_id"], line, size)
 
     def _line(
         self, document_id: str, document: Mapping[str, Any], found: dict[str, Key], write: "_Write"
@@ -180,7 +181,7 @@ class Sync:
     async def _resolve(self, plan: _Wanted, letters: Sequence[DeadLetter]) -> None:
         failed = {canonical_key(letter.key) for letter in letters}
         keys = (key for group in plan.keys_by_id.values() for key in group)
-        synced = [key for key in keys if not failed or canonical_key(key) not in failed]
+        synced = (key for key in keys if not failed or canonical_key(key) not in failed)
         await self._dead_letters.resolve(self._route.name, synced)
 
     def _count(self, write: "_Write", gone: Sequence[str]) -> None:
@@ -214,16 +215,16 @@ class _Write:
         """This key becomes a dead letter."""
         self.letters.append(DeadLetter(self._route.name, key, reason, error))
 
-    def is_full_for(self, line: bytes) -> bool:
-        """Whether the request has to be sent before this line is added."""
-        too_long = self._bytes + most_bytes(line) > self._max_bytes or len(self._lines) >= self._max_lines
+    def is_full_for(self, size: int) -> bool:
+        """Whether the request has to be sent before a line of so many bytes is added."""
+        too_long = self._bytes + size > self._max_bytes or len(self._lines) >= self._max_lines
         return bool(self._lines) and too_long
 
-    def add(self, key: Key, line: bytes) -> None:
-        """Add one document to the request."""
+    def add(self, key: Key, line: bytes, size: int) -> None:
+        """Add one document, which takes so many bytes in the request."""
         self._keys.append(key)
         self._lines.append(line)
-        self._bytes += most_bytes(line)
+        self._bytes += size
 
     async def flush(self) -> None:
         """Send what is there."""
