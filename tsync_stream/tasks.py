@@ -1,7 +1,7 @@
 """Tasks that end together.
 
 Invariant: a task that is cancelled here is cancelled again until it has ended. Once is not enough: `asyncio.wait_for`,
-which redis-py calls for every command, loses a cancellation that comes together with the result that it waits for
+which libraries call where we do not see it, loses a cancellation that comes together with the result that it waits for
 (before Python 3.12, where gh-96764 rewrote it), and a loop that missed its only one goes on for ever.
 """
 

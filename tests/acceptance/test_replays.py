@@ -220,8 +220,12 @@ def test_another_replica_finishes_a_replay_and_a_reconcile_beside_it(
         # It asks for another term while the replay runs, or waits to.
         assert other.run_command("reconcile", "--wait", timeout_s=90.0).returncode == 0
         result = state.wait_until_done()
-        assert (result["resolved"], result["pending"], result["failed"]) == (3000, 0, [])
+        # The reconcile may have resolved some before the replay came to them.
+        replayed = state.letters.count_documents({"replayed_by": name})
+        assert replayed >= 400
+        assert (result["resolved"], result["pending"], result["failed"]) == (replayed, 0, [])
         equal(timeout_s=60)
+        assert state.letters.count_documents({"status": "open"}) == 0
         assert other.metrics()["tsync_capturing"] == 1
 
 

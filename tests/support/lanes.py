@@ -36,12 +36,16 @@ class MemoryTier:
     acked: dict[int, int] = field(default_factory=dict)
 
     def put(self, partition: int, *items: Key | Barrier) -> None:
-        """Append keys and barriers."""
+        """Append keys and barriers, each a pack of its own."""
         for item in items:
-            number = self.last[partition] = self.last.get(partition, 0) + 1
-            value = item if isinstance(item, Barrier) else entry(item)
-            queued = Pack(f"{number}-1".encode(), number, [value])
-            self.streams.setdefault(partition, []).append(queued)
+            self.put_together(partition, item)
+
+    def put_together(self, partition: int, *items: Key | Barrier) -> None:
+        """Append keys and barriers as one pack."""
+        first = self.last.get(partition, 0) + 1
+        last = self.last[partition] = self.last.get(partition, 0) + len(items)
+        values = [item if isinstance(item, Barrier) else entry(item) for item in items]
+        self.streams.setdefault(partition, []).append(Pack(f"{last}-1".encode(), first, values))
 
     def lose(self, partition: int, *numbers: int) -> None:
         """Entries vanish."""

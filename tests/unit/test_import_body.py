@@ -24,6 +24,18 @@ def test_a_body_is_ascii_and_says_the_same(mapped: list[dict[str, Any]]) -> None
     assert [orjson.loads(line) for line in body.split(b"\n")] == mapped
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["\x7f", "\x80", "\xff", "\u0100", "\x80\xff", "\xff\u0100", "".join(map(chr, range(0x80, 0x100)))],
+    ids=ascii,
+)
+def test_it_does_not_matter_where_latin_1_ends(text: str) -> None:
+    document = {"text": text + "\\xe9 \\u00e9" + text}
+    body = import_body([orjson.dumps(document)] * 3)
+    assert body.isascii()
+    assert [orjson.loads(line) for line in body.split(b"\n")] == [document] * 3
+
+
 @pytest.mark.parametrize("different", [1, MAX_REPLACED, MAX_REPLACED + 1, 500])
 def test_it_does_not_matter_how_many_characters_are_escaped(different: int) -> None:
     document = {"id": "1", "text": "".join(chr(0x0400 + number) + " \\u0430 " for number in range(different)), "n": 0.1}

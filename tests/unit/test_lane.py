@@ -21,8 +21,9 @@ from tsync_stream.replica.lane import check_contiguous
 BARRIER = Barrier(BarrierOrder(4, 1, 1), START)
 
 
-def numbered(*numbers: int) -> list[Pack]:
-    return [Pack(f"{number}-1".encode(), number, [entry(number)]) for number in numbers]
+def numbered(*numbers: int, size: int = 1) -> list[Pack]:
+    """Packs of `size` entries each, whose first numbers these are."""
+    return [Pack(f"{number + size - 1}-1".encode(), number, [entry(number)] * size) for number in numbers]
 
 
 def owning(deadline_s: float = DEADLINE_S) -> Bench:
@@ -42,19 +43,18 @@ def bench() -> Bench:
 # Contiguous numbers
 
 
-@given(first=st.integers(1, 10**12), count=st.integers(1, 50))
-def test_contiguous_entries_say_which_comes_next(first: int, count: int) -> None:
-    entries = numbered(*range(first, first + count))
-    assert check_contiguous(3, first, entries) == first + count
+@given(first=st.integers(1, 10**12), count=st.integers(1, 50), size=st.integers(1, 40))
+def test_contiguous_entries_say_which_comes_next(first: int, count: int, size: int) -> None:
+    end = first + count * size
+    assert check_contiguous(3, first, numbered(*range(first, end, size), size=size)) == end
 
 
-@given(first=st.integers(1, 10**12), count=st.integers(2, 20), data=st.data())
-def test_a_gap_anywhere_means_that_the_tier_is_lost(first: int, count: int, data: st.DataObject) -> None:
-    numbers = list(range(first, first + count))
-    gone = data.draw(st.integers(0, count - 2))
-    del numbers[gone]
-    with pytest.raises(TierLost, match=f"partition 3: entry {first + gone} is gone"):
-        check_contiguous(3, first, numbered(*numbers))
+@given(first=st.integers(1, 10**12), count=st.integers(2, 20), size=st.integers(1, 40), data=st.data())
+def test_a_gap_anywhere_means_that_the_tier_is_lost(first: int, count: int, size: int, data: st.DataObject) -> None:
+    numbers = list(range(first, first + count * size, size))
+    gone = numbers.pop(data.draw(st.integers(0, count - 2)))
+    with pytest.raises(TierLost, match=f"partition 3: entry {gone} is gone"):
+        check_contiguous(3, first, numbered(*numbers, size=size))
 
 
 @pytest.mark.parametrize("numbers", [[6, 7], [4, 5], [5, 5], [5, 7, 6], [6, 5]])
@@ -70,6 +70,21 @@ async def test_entries_are_synced_and_then_acked(bench: Bench) -> None:
     bench.tier.put(0, "a", "b")
     bench.tier.put(1, "x")
     assert await bench.steps() == [("sync", ["a", "b", "x"]), ("ack", 0, [1, 2]), ("ack", 1, [1])]
+
+
+async def test_a_pack_is_synced_whole_and_acked_by_its_id(bench: Bench) -> None:
+    bench.tier.put_together(0, "a", "b", "c")
+    bench.tier.put_together(0, "d")
+    assert await bench.steps(3) == [("sync", ["a", "b", "c", "d"]), ("ack", 0, [3, 4])]
+    bench.tier.put_together(0, "e", "f")
+    assert await bench.steps(3) == [("sync", ["e", "f"]), ("ack", 0, [6])]
+
+
+async def test_a_barrier_within_a_pack_has_a_number_of_its_own(bench: Bench) -> None:
+    bench.tier.put_together(0, "a", "b")
+    bench.tier.put_together(0, "c", BARRIER, "d", "e")
+    await bench.steps()
+    assert bench.lane.barriers == {0: (4, BARRIER)}
 
 
 async def test_what_a_predecessor_left_comes_before_what_is_new(bench: Bench) -> None:
@@ -173,6 +188,18 @@ async def test_a_lease_that_goes_while_its_batch_is_written_makes_it_doubtful(be
     assert ("doubt", ["a"]) in events
     assert [event for event in events if event[0] == "ack"] == [("ack", 1, [1])]
     assert bench.lane.barriers == {}, "the new owner will pass it"
+
+
+async def test_every_entry_of_a_pack_whose_ack_is_refused_is_doubtful(bench: Bench) -> None:
+    async def overtaken(batch: SyncBatch) -> None:
+        bench.tier.owners[0] = 8
+        await synced(batch)
+
+    bench.sync = overtaken
+    bench.tier.put_together(0, "a", "b", BARRIER, "c")
+    events = await bench.steps(3)
+    assert [event for event in events if event[0] != "sync"] == [("doubt", ["a", "b", "c"])]
+    assert bench.lane.barriers == {}
 
 
 async def test_a_write_that_outlived_its_lease_is_doubtful_though_nobody_followed_yet(bench: Bench) -> None:

@@ -37,7 +37,7 @@ def decode_pack(pack: bytes) -> list[Entry | Barrier]:
 def _documents(items: Iterable[Entry | Barrier]) -> Iterator[dict[str, Any]]:
     for shared, run in groupby(items, key=_what_a_run_shares):
         if isinstance(shared, Barrier):
-            yield from (_barrier_document(shared) for _ in run)
+            yield from (_barrier_document(item) for item in run if isinstance(item, Barrier))
             continue
         route, cluster_time, reason = shared
         _, keys, operations, _, _ = zip(*run, strict=True)

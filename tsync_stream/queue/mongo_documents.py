@@ -146,9 +146,9 @@ def pack_of(document: Document) -> Pack:
     return pack
 
 
-def entry_number(entry_id: bytes) -> int:
-    """The number in an entry's id."""
-    return int(entry_id.partition(b"-")[0])
+def last_number(pack_id: bytes) -> int:
+    """The number in a pack's id."""
+    return int(pack_id.partition(b"-")[0])
 
 
 def lost(partition: int, what: str) -> TierLost:

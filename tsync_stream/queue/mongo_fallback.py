@@ -83,16 +83,20 @@ class MongoFallback:
     async def append(self, epoch: EpochRef, fence: int, token: Token, appends: Sequence[Append]) -> None:
         """An append is at most what one reply of the change stream (16 MB) or one batch of a job holds.
 
-        So is a head's `pending`, which must stay under MongoDB's 16 MB for a document: an entry takes two thirds of
-        its change event at the most, and a job's batch is at most 10,000 keys of up to 1 KB.
+        So is a head's `pending`, which must stay under MongoDB's 16 MB for a document: an entry takes 75 bytes, its key
+        and the route's name, a change event some 170 bytes, and the key three times. A job's batch is at most 10,000
+        keys of up to 1 KB.
         """
         async with self._at(epoch) as at:
             partitions = [append.partition for append in appends]
             await at.check_ends(await at.states(partitions))
-            outcome = await at.write([_append_to_head(epoch, fence, token, append) for append in appends])
+            # Each entry by itself: here a document is what is read and acked.
+            payloads = [[encode_pack([item]) for item in append.items] for append in appends]
+            both = list(zip(appends, payloads, strict=True))
+            outcome = await at.write([_append_to_head(epoch, fence, token, *call) for call in both])
             if outcome.matched_count == len(appends):
-                entries = [entry for append in appends for entry in _entries_of(epoch, fence, append)]
-                await at.store(entries, {call.partition: call.last_id(fence) for call in appends})
+                entries = [entry for call in both for entry in _entries_of(epoch, fence, *call)]
+                await at.store(entries, {append.partition: append.last_id(fence) for append in appends})
                 return
             states = await at.states(partitions)
             _check_fences(states, fence)
@@ -132,7 +136,7 @@ class MongoFallback:
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
     ) -> Collection[int]:
         """First the number, then the entries that it covers: what is left after a fault goes with the next ack."""
-        last = {partition: max(map(documents.entry_number, ids)) for partition, ids in acks.items()}
+        last = {partition: max(map(documents.last_number, ids)) for partition, ids in acks.items()}
         async with self._at(epoch) as at:
             outcome = await at.write(
                 [
@@ -238,16 +242,11 @@ async def _deliver(
         raise _read_by_another()
 
 
-def _entries_of(epoch: EpochRef, fence: int, append: Append) -> list[dict[str, Any]]:
-    return documents.new_entries(epoch, append.partition, append.after_number + 1, fence, _payloads(append))
+def _entries_of(epoch: EpochRef, fence: int, append: Append, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
+    return documents.new_entries(epoch, append.partition, append.after_number + 1, fence, payloads)
 
 
-def _payloads(append: Append) -> list[bytes]:
-    """Each entry by itself: here a document is what is read and acked."""
-    return [encode_pack([item]) for item in append.items]
-
-
-def _append_to_head(epoch: EpochRef, fence: int, token: Token, append: Append) -> UpdateOne:
+def _append_to_head(epoch: EpochRef, fence: int, token: Token, append: Append, payloads: Sequence[bytes]) -> UpdateOne:
     """The compare-and-set that is an append."""
     as_left = {
         "_id": document_id(epoch, append.partition, HEAD),
@@ -255,7 +254,7 @@ def _append_to_head(epoch: EpochRef, fence: int, token: Token, append: Append) -
         "last": append.after,
         "pending": {"$exists": False},
     }
-    appended = {"fence": fence, "last": append.last_id(fence), "token": dict(token), "pending": _payloads(append)}
+    appended = {"fence": fence, "last": append.last_id(fence), "token": dict(token), "pending": payloads}
     return UpdateOne(as_left, {"$set": appended})
 
 

@@ -23,7 +23,7 @@ REQUEST_TIMEOUT_S = 2.0
 
 
 class DatedConnection(Connection):
-    """Remembers when it was connected, and bounds its own waits.
+    """Remembers when it was connected, bounds its own waits, and sees that it was reset.
 
     With a `socket_timeout` the library starts a task for every command that it sends (`asyncio.wait_for`, before
     Python 3.12), which takes as long as all else that it does for it.
@@ -31,13 +31,20 @@ class DatedConnection(Connection):
 
     connected_at_s: float = 0.0
 
+    @property
+    def is_connected(self) -> bool:
+        """Not once the transport has closed by itself, either, which the library does not look at."""
+        return super().is_connected and self._writer is not None and not self._writer.is_closing()
+
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
         """Send, within REQUEST_TIMEOUT_S."""
         try:
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 await super().send_packed_command(command, check_health)
         except TimeoutError:
-            raise RedisTimeoutError("the server takes no more") from None
+            raise RedisTimeoutError("the server takes no more, or no connection") from None
+        except RuntimeError as error:  # uvloop's for a transport that has closed meanwhile
+            raise RedisConnectionError("the connection is closed") from error
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
         """Read an answer, within REQUEST_TIMEOUT_S."""

@@ -16,7 +16,7 @@ local function last_id(stream)
 end
 """
 
-# KEYS stream, head · ARGV fence, token, last id before this call, last id after it, then id, payload, id, payload ...
+# KEYS stream, head · ARGV fence, token, last id before this call, last id after it, then id, pack, id, pack ...
 APPEND = (
     _LAST_ID
     + """

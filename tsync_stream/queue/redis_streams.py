@@ -29,7 +29,8 @@ from tsync_stream.queue.redis_server_config import apply_server_settings
 log = logging.getLogger(__name__)
 
 GROUP = "tsync"
-# What an entry takes in a stream, its place in the list of pending ones included, and some to spare.
+# What an entry alone takes in a stream, its place in the list of pending ones included, and some to spare. Among others
+# in a pack it takes a fifth; better to wait for room that is not needed than to run out of it.
 ENTRY_BYTES = 200
 # Entries in a pack, at the most. More make it little cheaper, and a read's size harder to choose.
 PACK_ENTRIES = 32
@@ -131,17 +132,17 @@ class RedisStreams:
             raise ValueError(f"a read may wait less than {REQUEST_TIMEOUT_S} s")
         streams = {self._stream(epoch, partition): partition for partition in partitions}
         block = ("BLOCK", max(1, int(wait_s * 1000))) if wait_s else ()
-        packs = self._packs_for(limit)
+        count = self._packs_for(limit)
         new = [">"] * len(streams)
-        command = ("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", packs, *block, "STREAMS", *streams, *new)
+        command = ("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count, *block, "STREAMS", *streams, *new)
         with self._translated():
             (answer,) = await ask(self._once, command)
         found = {streams[stream.decode()]: items for stream, items in answer or ()}
         read = {partition: self._decoded(partition, items) for partition, items in found.items()}
         if read:
-            sizes = [len(pack.items) for of_partition in read.values() for pack in of_partition]
+            sizes = [len(pack.items) for packs in read.values() for pack in packs]
             self._pack_entries = sum(sizes) / len(sizes)
-        return Read(read, full=any(len(of_partition) >= packs for of_partition in read.values()))
+        return Read(read, full=any(len(packs) >= count for packs in read.values()))
 
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
@@ -253,8 +254,8 @@ class RedisStreams:
             raise from_redis(error, self.name) from error
 
 
-def _number(entry_id: bytes) -> int:
-    return int(entry_id.partition(b"-")[0])
+def _number(pack_id: bytes) -> int:
+    return int(pack_id.partition(b"-")[0])
 
 
 def _packs(append: Append, fence: int) -> Iterator[str | bytes]:

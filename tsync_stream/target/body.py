@@ -13,9 +13,11 @@ import orjson
 _ASCII = bytes(range(128))
 _LAST_OF_LATIN_1 = "\xff"
 _ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
-# So many different ones, as most of Europe's texts have, are replaced one after the other in the whole body at once.
-# That takes a fifth of the time of encoding each line anew, which other scripts need.
+# So many different ones, as texts of one language mostly have, are replaced one after the other in the whole body at
+# once. That takes a fifth of the time of encoding each line anew.
 MAX_REPLACED = 16
+# In Latin-1 they are one byte each, and to find those takes a twentieth of the time of finding two in a row.
+MAX_REPLACED_OF_LATIN_1 = 64
 # Two bytes of UTF-8 become the six of an escape, four become twelve.
 ESCAPED_GROWTH = 3
 
@@ -26,8 +28,7 @@ def import_body(lines: Sequence[bytes]) -> bytes:
     if body.isascii():
         return body
     beyond = set(body.translate(None, _ASCII).decode())
-    if max(beyond) <= _LAST_OF_LATIN_1:
-        # One byte each: to find those takes a twentieth of the time of finding two in a row.
+    if max(beyond) <= _LAST_OF_LATIN_1 and len(beyond) <= MAX_REPLACED_OF_LATIN_1:
         body = body.decode().encode("latin-1")
         for character in beyond:
             body = body.replace(character.encode("latin-1"), _escaped(character))

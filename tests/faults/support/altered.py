@@ -175,8 +175,8 @@ def four_consumers() -> None:
     async def read(self: Lane, tier: Any, epoch: Any) -> None:
         tools = self._tools
         read = await tier.read(epoch, sorted(self._owned), tools.leases.replica, tools.batch_size, tools.wait_s)
-        if read.entries:
-            await self._process(tier, epoch, read.entries, claimed=False)
+        if read.packs:
+            await self._process(tier, epoch, read.packs, claimed=False)
 
     Replica._lane = lane  # type: ignore[method-assign,assignment]
     Lane._claim = claim  # type: ignore[method-assign]

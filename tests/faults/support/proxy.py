@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback between one replica and one server: it delays, cuts, swallows replies, or says nothing.
+"""A TCP proxy on loopback between one replica and one server: it delays, cuts, resets, swallows, or says nothing.
 
 So one replica can lose one server while all others still have it.
 """
@@ -7,6 +7,8 @@ import asyncio
 import json
 import random
 import re
+import socket
+import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +30,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
+        self._clients: set[asyncio.StreamWriter] = set()
         self._open = asyncio.Event()
         self._refusing = False
         self._longest_delay_s = 0.0
@@ -50,6 +53,10 @@ class Proxy:
     def cut(self) -> None:
         """Close every connection and accept no more, until `restore`."""
         self._call(self._refuse)
+
+    def reset(self) -> None:
+        """Reset every connection, as something between may do with idle ones, and go on accepting."""
+        self._call(self._reset_clients)
 
     def black_hole(self) -> None:
         """Keep all connections, accept new ones, and let no byte through, until `restore`."""
@@ -81,6 +88,12 @@ class Proxy:
         """Forward the next `times` requests that hold `pattern`, and close the connection instead of their reply."""
         self._call(lambda: setattr(self, "_swallow", (pattern, times)))
 
+    def _reset_clients(self) -> None:
+        for client in self._clients:
+            # Without lingering, closing sends RST.
+            client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.transport.abort()
+
     def _refuse(self) -> None:
         self._refusing = True
         for connection in self._connections:
@@ -103,6 +116,7 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        self._clients.add(writer)
         try:
             if not self._refusing:
                 await self._serve(reader, writer)
@@ -110,6 +124,7 @@ class Proxy:
             pass  # the connection's end is all that the peer needs to know
         finally:
             self._connections.discard(task)
+            self._clients.discard(writer)
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
