@@ -1,6 +1,7 @@
 """The side-by-side benchmark: every scenario with every contender, in turn, each on fresh servers of its own.
 
-    python -m bench [--quick] [--only SCENARIO ...] [--contender NAME ...] [--backlog DOCUMENTS] [--report DIRECTORY]
+    python -m bench [--quick] [--only SCENARIO ...] [--contender NAME ...] [--rounds N] [--backlog DOCUMENTS]
+                    [--report DIRECTORY]
 
 Invariants: an interruption ends every process that was started, and what was measured so far is still reported; a
 contender that fails stops no other. The exit code is 0 if nothing went wrong with tsync-stream; whether it is as fast
@@ -25,7 +26,7 @@ import psutil
 from bench import report
 from bench.contenders import CONTENDERS, Tsync
 from bench.goals import verdicts
-from bench.results import Result, Results
+from bench.results import Result, Results, middle
 from bench.running import Scenario, Sizes, execute
 from bench.scenarios import SCENARIOS
 from tsync_stream.setting_table import BUFFER, PIPELINE
@@ -46,13 +47,20 @@ def main() -> int:
     began_s, interrupted = time.monotonic(), False
     try:
         with _signals_interrupt():
-            for scenario, contender in _pairs(options.only, options.contender):
-                results.append(execute(scenario, contender, sizes))
-                print(report.progress_line(results[-1]), flush=True)
+            for scenario, contenders in _chosen(options.only, options.contender):
+                rounds: dict[str, list[Result]] = {contender: [] for contender in contenders}
+                try:
+                    for contender in contenders * options.rounds:
+                        rounds[contender].append(execute(scenario, contender, sizes))
+                        print(report.progress_line(rounds[contender][-1]), flush=True)
+                finally:
+                    results += map(middle, filter(None, rounds.values()))
     except KeyboardInterrupt:
         interrupted = True
         print("==> Interrupted; every process has ended", flush=True)
     facts = _facts(results, time.monotonic() - began_s)
+    if options.rounds > 1:
+        facts["rounds"] = f"{options.rounds}, of which the median is shown"
     if options.quick:
         facts["sizes"] = "tiny, so the figures mean nothing"
     if interrupted:
@@ -70,9 +78,14 @@ def _options() -> argparse.Namespace:
         "--only", nargs="+", default=[], metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}; latency: all of these"
     )
     parser.add_argument("--contender", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="NAME")
+    parser.add_argument(
+        "--rounds", type=int, default=1, metavar="N", help="every contender N times, in turn: the median"
+    )
     parser.add_argument("--backlog", type=int, metavar="DOCUMENTS", help="so many in the backlog, not 100,000")
     parser.add_argument("--report", type=Path, default=_REPORT, metavar="DIRECTORY", help=f"default: {_REPORT}")
     options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds: at least 1")
     unknown = [name for name in options.only if not any(_is_meant(scenario, [name]) for scenario in SCENARIOS)]
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
@@ -83,10 +96,10 @@ def _is_meant(scenario: str, chosen: Sequence[str]) -> bool:
     return not chosen or any(scenario == name or scenario.startswith(f"{name}-") for name in chosen)
 
 
-def _pairs(only: Sequence[str], contenders: Sequence[str]) -> Iterator[tuple[Scenario, str]]:
+def _chosen(only: Sequence[str], contenders: Sequence[str]) -> Iterator[tuple[Scenario, list[str]]]:
     for name, scenario in SCENARIOS.items():
         if _is_meant(name, only):
-            yield from ((scenario, contender) for contender in scenario.contenders if contender in contenders)
+            yield scenario, [contender for contender in scenario.contenders if contender in contenders]
 
 
 def _facts(results: Sequence[Result], seconds: float) -> dict[str, Any]:

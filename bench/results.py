@@ -1,7 +1,8 @@
 """What a run came to: one `Result` for each contender in each scenario, and all of them together."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
 
 NOT_COMPARED = "not compared"
 EQUAL = "equal"
@@ -36,6 +37,31 @@ class Result:
     def good(self) -> bool:
         """Whether it went to its end, and nothing was wrong there."""
         return not self.failure and self.comparison in {EQUAL, NOT_COMPARED}
+
+
+def middle(rounds: Sequence[Result]) -> Result:
+    """One contender's rounds of one scenario as one result: of each number the median, of memory and harm the worst.
+
+    A machine that is shared gets faster and slower by the minute; the median of rounds taken in turn does so less.
+    """
+    first = rounds[0]
+    rates = [each.rate_per_s for each in rounds if each.rate_per_s is not None]
+    comparisons = [each.comparison for each in rounds if each.comparison != first.comparison]
+    return replace(
+        first,
+        rate_per_s=median(rates) if rates else None,
+        latency_ms=_medians([each.latency_ms for each in rounds]),
+        cpu_us=_medians([each.cpu_us for each in rounds]),
+        cpu_percent=_medians([each.cpu_percent for each in rounds]),
+        peak_memory_mb=max(each.peak_memory_mb for each in rounds),
+        figures=_medians([each.figures for each in rounds]),
+        comparison=next((each for each in [first.comparison, *comparisons] if each != EQUAL), EQUAL),
+        failure=next((each.failure for each in rounds if each.failure), ""),
+    )
+
+
+def _medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {name: median(each[name] for each in rounds if name in each) for name in rounds[0]}
 
 
 def show(value: float | None) -> str:
