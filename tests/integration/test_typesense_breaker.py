@@ -54,7 +54,8 @@ async def test_after_failures_in_a_row_nothing_is_asked_for_a_moment(
     monkeypatch.setattr(typesense, "BREAKER_PAUSE_S", 0.3)
     settings = load_settings(tmp_path, {}).typesense
     port = await silent.start()
-    target = TypesenseTarget(replace(settings, hosts=("127.0.0.1",), port=port, connection_timeout_s=0.1))
+    # Long enough for a request to arrive on a machine that has much to do.
+    target = TypesenseTarget(replace(settings, hosts=("127.0.0.1",), port=port, connection_timeout_s=0.5))
     for number in range(BREAKER_FAILURES):
         with pytest.raises(DependencyUnavailable):
             await target.ping()
