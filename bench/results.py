@@ -46,7 +46,6 @@ def middle(rounds: Sequence[Result]) -> Result:
     """
     first = rounds[0]
     rates = [each.rate_per_s for each in rounds if each.rate_per_s is not None]
-    comparisons = [each.comparison for each in rounds if each.comparison != first.comparison]
     return replace(
         first,
         rate_per_s=median(rates) if rates else None,
@@ -55,7 +54,7 @@ def middle(rounds: Sequence[Result]) -> Result:
         cpu_percent=_medians([each.cpu_percent for each in rounds]),
         peak_memory_mb=max(each.peak_memory_mb for each in rounds),
         figures=_medians([each.figures for each in rounds]),
-        comparison=next((each for each in [first.comparison, *comparisons] if each != EQUAL), EQUAL),
+        comparison=next((each.comparison for each in rounds if each.comparison != EQUAL), EQUAL),
         failure=next((each.failure for each in rounds if each.failure), ""),
     )
 

@@ -77,10 +77,12 @@ def test_an_idle_connection_that_was_reset_is_replaced(run: Run, proxy: Proxy) -
     run(work)
 
 
-def test_a_connection_that_is_reset_under_a_command_is_an_error_of_redis(run: Run, proxy: Proxy) -> None:
+def test_a_connection_that_is_reset_under_a_command_is_an_error_of_redis(
+    run: Run, proxy: Proxy, server: RedisTierServer
+) -> None:
     async def work(client: Redis) -> None:
         waiting = asyncio.create_task(ask(client, ("BLPOP", "nothing is here", 1)))
-        await eventually(lambda: not client.connection_pool.can_get_connection())
+        await eventually(lambda: waits_in_blpop(server))
         proxy.reset()
         with pytest.raises(redis.exceptions.ConnectionError):
             await waiting
@@ -118,11 +120,14 @@ def test_a_refusal_is_raised_when_all_is_answered(run: Run) -> None:
     run(work)
 
 
-def test_who_is_cancelled_leaves_no_answer_for_others(run: Run) -> None:
+def waits_in_blpop(server: RedisTierServer) -> bool:
+    return "cmd=blpop" in str(server.call("CLIENT", "LIST", "TYPE", "normal"))
+
+
+def test_who_is_cancelled_leaves_no_answer_for_others(run: Run, server: RedisTierServer) -> None:
     async def work(client: Redis) -> None:
         asking = asyncio.create_task(ask(client, ("ECHO", "old"), ("BLPOP", "nothing is here", 1), ("ECHO", "older")))
-        await eventually(lambda: not client.connection_pool.can_get_connection())
-        await asyncio.sleep(0)  # it is sent, and the first answer may have come
+        await eventually(lambda: waits_in_blpop(server))
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking
