@@ -71,7 +71,9 @@ def mongo_client(stack: EmbeddedStack) -> Iterator[MongoClient[dict[str, Any]]]:
         yield client
 
 
-def redis_client(server: RedisServer, timeout_s: float = _REQUEST_TIMEOUT_S) -> "closing[redis.Redis]":
+def redis_client(
+    server: RedisServer, timeout_s: float = _REQUEST_TIMEOUT_S, decode_responses: bool = True
+) -> "closing[redis.Redis]":
     """A client of one of the stack's Redis servers that tries once, to be used in a `with`."""
     return closing(
         redis.Redis(
@@ -79,7 +81,7 @@ def redis_client(server: RedisServer, timeout_s: float = _REQUEST_TIMEOUT_S) -> 
             password=server.options.password or None,
             socket_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
+            decode_responses=decode_responses,
         )
     )
 
