@@ -1,0 +1,62 @@
+"""What a batch takes from the system is kept for the next one; what is large goes back."""
+
+import platform
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="only glibc's malloc can be told how much to keep"
+)
+
+# A page fault is how a page of memory comes from the system.
+_BATCHES = textwrap.dedent("""
+    import resource
+
+    def work():
+        body = b"\\n".join(bytes(1_000) for _ in range(900))
+        return body.decode().encode("latin-1").replace(b"1", b"22")
+
+    def faults():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    for _ in range(3):
+        work()
+    before = faults()
+    for _ in range(20):
+        work()
+    print((faults() - before) // 20)
+""")
+_LARGE_BLOCKS = textwrap.dedent("""
+    import os
+
+    def resident_mb():
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+    before = resident_mb()
+    blocks = [b"x" * (2 << 20) for _ in range(60)]
+    del blocks
+    print(resident_mb() - before)
+""")
+_TUNE = "from tsync_stream import process_memory; process_memory.tune()\n"
+
+
+def number_printed_by(code: str) -> int:
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    return int(ended.stdout)
+
+
+def test_a_batch_of_a_thousand_documents_takes_no_new_memory_after_the_last_one() -> None:
+    assert number_printed_by(_TUNE + _BATCHES) < 10
+
+
+def test_without_tuning_each_batch_takes_its_memory_anew() -> None:
+    assert number_printed_by(_BATCHES) > 100, "the test above shows nothing any more"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resident memory is read from /proc")
+def test_large_blocks_go_back_to_the_system() -> None:
+    assert number_printed_by(_TUNE + _LARGE_BLOCKS) < 10
