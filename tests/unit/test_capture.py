@@ -23,7 +23,7 @@ from tsync_stream.model import (
     Position,
     Reason,
     Route,
-    partition_of,
+    partitioner,
 )
 from tsync_stream.queue.base import Tier
 from tsync_stream.source.change_stream import ENDING_OPERATIONS, ChangeBatch
@@ -98,7 +98,7 @@ async def test_every_event_becomes_an_entry_in_the_order_of_its_partition() -> N
 async def test_a_key_of_any_type_goes_to_the_partition_of_its_document(key: Key) -> None:
     ((partition, entry),) = entries_in(await capture([event(key)]))
     assert same_as_bson(entry.key, key)
-    assert partition == partition_of("shop-window", typesense_id(key), PARTITIONS)
+    assert partition == partitioner("shop-window", PARTITIONS)(typesense_id(key))
 
 
 async def test_keys_that_share_a_typesense_id_share_a_partition() -> None:
@@ -154,6 +154,17 @@ def test_a_job_queues_keys_to_look_at() -> None:
     assert (entries.count, len(entries.rejected)) == (2, 1)
 
 
+def test_many_entries_are_what_they_would_be_one_by_one() -> None:
+    made = Entry.many("listings", ["a", 1], "iu", BATCH_TIME, Reason.CHANGE)
+    assert made == [
+        Entry("listings", "a", Operation.INSERT, BATCH_TIME, Reason.CHANGE),
+        Entry("listings", 1, Operation.UPDATE, BATCH_TIME, Reason.CHANGE),
+    ]
+    assert {type(entry) for entry in made} == {Entry}
+    with pytest.raises(ValueError, match="shorter"):
+        Entry.many("listings", ["a", 1], "i", BATCH_TIME, Reason.CHANGE)
+
+
 @given(st.lists(st.one_of(st.text(max_size=20), st.integers(-5, 5), st.booleans(), st.none()), max_size=60))
 def test_no_key_is_lost_between_entries_and_dead_letters(keys: list[Any]) -> None:
     entries = Entries(ROUTE, PARTITIONS)
@@ -165,14 +176,16 @@ def test_no_key_is_lost_between_entries_and_dead_letters(keys: list[Any]) -> Non
 
 
 def test_partitions_are_shared_out_evenly_and_stay_the_same() -> None:
-    places = [partition_of("listings", f"{number:024x}", PARTITIONS) for number in range(8000)]
+    partition_of = partitioner("listings", PARTITIONS)
+    places = [partition_of(f"{number:024x}") for number in range(8000)]
     assert all(900 < places.count(partition) < 1100 for partition in range(PARTITIONS))
-    assert partition_of("listings", "65a000000000000000000001", PARTITIONS) == 7, "stored streams rely on it"
+    assert partition_of("65a000000000000000000001") == 7, "stored streams rely on it"
 
 
 def test_collections_of_one_typesense_may_be_partitioned_differently() -> None:
     ids = [f"{number:024x}" for number in range(100)]
-    assert [partition_of("one", i, PARTITIONS) for i in ids] != [partition_of("other", i, PARTITIONS) for i in ids]
+    one, other = partitioner("one", PARTITIONS), partitioner("other", PARTITIONS)
+    assert [one(document_id) for document_id in ids] != [other(document_id) for document_id in ids]
 
 
 async def test_who_watches_documents_learns_which_were_written() -> None:

@@ -136,6 +136,10 @@ def test_the_key_becomes_the_id_and_a_field_named_id_moves_aside() -> None:
     assert document == {"_id": ObjectId(HEX), "id": 7, "a": {"id": 8, "_id": 9}}
 
 
+def test_the_place_of_the_id_in_a_document_does_not_matter() -> None:
+    assert map_document({"a": 1, "_id": 5, "b": 2}, SECONDS) == {"id": "5", "a": 1, "b": 2}
+
+
 REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
     ({}, "unusable id", "the document has no _id"),
     ({"_id": ""}, "unusable id", "empty"),

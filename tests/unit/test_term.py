@@ -194,12 +194,12 @@ async def test_somebody_who_waits_for_a_time_gets_barriers_until_one_is_behind_i
 
 async def test_changes_of_watched_documents_are_noted_while_somebody_watches() -> None:
     term = new_term()
-    term.note_written("a", Timestamp(1, 1))
+    term.note_written([("a", Timestamp(1, 1))])
     with term.watching(["a", "b"]) as written:
         for document_id, seconds in (("b", 2), ("c", 3), ("b", 4)):
-            term.note_written(document_id, Timestamp(seconds, 1))
+            term.note_written([(document_id, Timestamp(seconds, 1))])
         assert written == {"b": Timestamp(4, 1)}
-    term.note_written("a", Timestamp(5, 1))
+    term.note_written([("a", Timestamp(5, 1))])
     with term.watching(["a"]) as written:
         assert written == {}
 

@@ -4,13 +4,14 @@ Invariant: of a key that can never be an entry, the last event decides: its docu
 or it is gone, and then nothing is left to be synced.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 
 from bson.timestamp import Timestamp
 
 from tsync_stream.dead_letters import DeadLetter, record_id
 from tsync_stream.errors import DocumentRejected
-from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Operation, Route, partition_of
+from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Operation, Route, partitioner
 from tsync_stream.source.keys import typesense_id
 
 
@@ -19,8 +20,8 @@ class Entries:
 
     def __init__(self, route: Route, partitions: int) -> None:
         self._route = route
-        self._partitions = partitions
-        self.by_partition: dict[int, list[Entry]] = {}
+        self._partition_of = partitioner(route.target, partitions)
+        self.by_partition: dict[int, list[Entry]] = defaultdict(list)
         self.count = 0
         self._rejected: dict[str, DeadLetter] = {}
         self._gone: dict[str, Key] = {}
@@ -35,22 +36,24 @@ class Entries:
         """Keys that could never have a Typesense id, and whose documents were deleted."""
         return list(self._gone.values())
 
-    def add(self, entry: Entry) -> str | None:
-        """Add one entry behind the others of its partition; returns its Typesense id, None if it has none."""
-        try:
-            document_id = typesense_id(entry.key)
-        except DocumentRejected as error:
-            self._reject(entry, error)
-            return None
-        partition = partition_of(self._route.target, document_id, self._partitions)
-        self.by_partition.setdefault(partition, []).append(entry)
-        self.count += 1
-        return document_id
+    def add(self, entries: Iterable[Entry]) -> list[str | None]:
+        """Add each behind the others of its partition; returns their Typesense ids, None for one that has none."""
+        ids: list[str | None] = []
+        for entry in entries:
+            try:
+                document_id = typesense_id(entry.key)
+            except DocumentRejected as error:
+                self._reject(entry, error)
+                ids.append(None)
+                continue
+            self.by_partition[self._partition_of(document_id)].append(entry)
+            ids.append(document_id)
+        self.count += len(ids) - ids.count(None)
+        return ids
 
-    def add_keys(self, keys: Iterable[Key], reason: str, cluster_time: Timestamp = BEGINNING_OF_TIME) -> None:
+    def add_keys(self, keys: Collection[Key], reason: str, cluster_time: Timestamp = BEGINNING_OF_TIME) -> None:
         """Add keys that a job wants looked at, as they were at `cluster_time` or later."""
-        for key in keys:
-            self.add(Entry(self._route.name, key, Operation.CHECK, cluster_time, reason))
+        self.add(Entry.many(self._route.name, keys, Operation.CHECK * len(keys), cluster_time, reason))
 
     def _reject(self, entry: Entry, error: DocumentRejected) -> None:
         record = record_id(self._route.name, entry.key)

@@ -191,10 +191,10 @@ class CaptureTerm:
         finally:
             self._watched = frozenset()
 
-    def note_written(self, document_id: str, cluster_time: Timestamp) -> None:
-        """A change of this Typesense id was captured; they come in the order of their times."""
-        if document_id in self._watched:
-            self._written[document_id] = cluster_time
+    def note_written(self, changes: Iterable[tuple[str | None, Timestamp]]) -> None:
+        """Changes of these Typesense ids were captured, in the order of their times; None has no id."""
+        if self._watched:
+            self._written.update({name: time for name, time in changes if name is not None and name in self._watched})
 
     def await_barrier(self, cluster_time: Timestamp) -> None:
         """Somebody waits until everything up to this time is synced: barriers follow soon, though nothing changes."""

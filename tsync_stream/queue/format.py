@@ -7,8 +7,9 @@ Invariants: what `decode_pack` returns equals what was encoded, with the types o
 being skipped.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import bson
@@ -16,6 +17,8 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.model import Barrier, BarrierOrder, Entry, Position
 from tsync_stream.source.keys import BSON_OPTIONS
+
+_SHARED_BY_A_RUN = attrgetter("route", "cluster_time", "reason")
 
 
 def encode_pack(items: Iterable[Entry | Barrier]) -> bytes:
@@ -28,24 +31,22 @@ def decode_pack(pack: bytes) -> list[Entry | Barrier]:
 
     Anything else raises `LookupError`, `TypeError`, `ValueError` or `bson.errors.BSONError`.
     """
-    items = [item for document in bson.decode_all(pack, BSON_OPTIONS) for item in _items(document)]
+    items: list[Entry | Barrier] = []
+    for document in bson.decode_all(pack, BSON_OPTIONS):
+        items += _items(document)
     if not items:
         raise ValueError("an empty pack")
     return items
 
 
 def _documents(items: Iterable[Entry | Barrier]) -> Iterator[dict[str, Any]]:
-    for shared, run in groupby(items, key=_what_a_run_shares):
-        if isinstance(shared, Barrier):
-            yield from (_barrier_document(item) for item in run if isinstance(item, Barrier))
+    for kind, alike in groupby(items, key=type):
+        if kind is Barrier:
+            yield from (_barrier_document(item) for item in alike if isinstance(item, Barrier))
             continue
-        route, cluster_time, reason = shared
-        _, keys, operations, _, _ = zip(*run, strict=True)
-        yield {"r": route, "w": reason, "t": cluster_time, "o": "".join(operations), "k": keys}
-
-
-def _what_a_run_shares(item: Entry | Barrier) -> Any:
-    return item if isinstance(item, Barrier) else (item.route, item.cluster_time, item.reason)
+        for (route, cluster_time, reason), run in groupby(alike, key=_SHARED_BY_A_RUN):
+            _, keys, operations, _, _ = zip(*run, strict=True)
+            yield {"r": route, "w": reason, "t": cluster_time, "o": "".join(operations), "k": keys}
 
 
 def _barrier_document(barrier: Barrier) -> dict[str, Any]:
@@ -53,14 +54,11 @@ def _barrier_document(barrier: Barrier) -> dict[str, Any]:
     return {"b": [order.epoch, order.fence, order.counter], "p": position_to_bson(barrier.position)}
 
 
-def _items(document: Mapping[str, Any]) -> Iterator[Entry | Barrier]:
+def _items(document: Mapping[str, Any]) -> Sequence[Entry | Barrier]:
     if "b" in document:
         epoch, fence, counter = document["b"]
-        yield Barrier(BarrierOrder(epoch, fence, counter), position_from_bson(document["p"]))
-        return
-    route, reason, cluster_time = document["r"], document["w"], document["t"]
-    for operation, key in zip(document["o"], document["k"], strict=True):
-        yield Entry(route, key, operation, cluster_time, reason)
+        return [Barrier(BarrierOrder(epoch, fence, counter), position_from_bson(document["p"]))]
+    return Entry.many(document["r"], document["k"], document["o"], document["t"], document["w"])
 
 
 def encode_token(token: Mapping[str, Any]) -> bytes:

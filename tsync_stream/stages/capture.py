@@ -58,20 +58,20 @@ def capture_agent(
 
 def entries_of(changes: CapturedChanges) -> Entries:
     """The entries of a batch. Raises `PositionLost` at an event that ends the stream."""
-    term = changes.term
-    route = term.route
-    entries = Entries(route, term.partitions)
-    # Of the last change, for all of them: to read later than asked is right, and what a batch shares is stored once.
-    cluster_time = changes.batch.cluster_time
-    for change in changes.batch.changes:
-        operation = change["operation"]
-        letter = _OPERATIONS.get(operation)
-        if letter is not None:
-            document_id = entries.add(Entry(route.name, change["key"], letter, cluster_time, Reason.CHANGE))
-            if document_id is not None:
-                term.note_written(document_id, change["time"])
-        elif operation in ENDING_OPERATIONS:
-            raise PositionLost(f"the source collection saw {operation}")
-        else:
-            raise PositionLost(f"the change stream sent {operation}, whose meaning for documents is not known")
+    term, batch = changes.term, changes.batch
+    operations = [change["operation"] for change in batch.changes]
+    if not _OPERATIONS.keys() >= set(operations):
+        raise _position_lost(next(operation for operation in operations if operation not in _OPERATIONS))
+    letters = [_OPERATIONS[operation] for operation in operations]
+    keys = [change["key"] for change in batch.changes]
+    entries = Entries(term.route, term.partitions)
+    # The time of the last change, for all: to read later than asked is right, and what a batch shares is stored once.
+    ids = entries.add(Entry.many(term.route.name, keys, letters, batch.cluster_time, Reason.CHANGE))
+    term.note_written(zip(ids, (change["time"] for change in batch.changes), strict=True))
     return entries
+
+
+def _position_lost(operation: str) -> PositionLost:
+    if operation in ENDING_OPERATIONS:
+        return PositionLost(f"the source collection saw {operation}")
+    return PositionLost(f"the change stream sent {operation}, whose meaning for documents is not known")

@@ -7,7 +7,7 @@ Invariants:
 - Errors name the field and the type, never a value.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
@@ -77,16 +77,11 @@ def map_document(document: Mapping[str, Any], options: MappingOptions) -> dict[s
     Raises DocumentRejected: "unusable id", "unusable field name" (others would fail in Typesense for it),
     "not a number in JSON", "number too large", "not a place on Earth", "unknown type", "nested too deeply".
     """
-    fields = dict(document)
-    try:
-        key = fields.pop("_id")
-    except KeyError:
-        raise DocumentRejected("unusable id", "the document has no _id") from None
+    fields = iter(document.items())
+    name, key = next(fields, (None, None))
+    if name != "_id" or "id" in document:  # MongoDB stores the `_id` first, and few call another field `id`
+        key, fields = _key_and_fields(document)
     mapped: dict[str, Any] = {"id": typesense_id(key)}
-    if "id" in fields:
-        if RENAMED_ID_FIELD in fields:
-            raise DocumentRejected("unusable field name", f"`id` and `{RENAMED_ID_FIELD}` cannot be told apart")
-        fields[RENAMED_ID_FIELD] = fields.pop("id")
     try:
         _map_fields(fields, mapped, _CONVERTERS[options.date_unit])
     except _RefusedError as refused:
@@ -96,6 +91,20 @@ def map_document(document: Mapping[str, Any], options: MappingOptions) -> dict[s
     if min(mapped) < "0":  # as an empty name is, and one of dots: few others, so the next line is rarely reached
         _check_names_at_the_top(mapped)
     return mapped
+
+
+def _key_and_fields(document: Mapping[str, Any]) -> tuple[Any, Iterator[tuple[str, Any]]]:
+    """The `_id` and the other fields, of which `id` gets another name and the last place."""
+    fields = dict(document)
+    try:
+        key = fields.pop("_id")
+    except KeyError:
+        raise DocumentRejected("unusable id", "the document has no _id") from None
+    if "id" in fields:
+        if RENAMED_ID_FIELD in fields:
+            raise DocumentRejected("unusable field name", f"`id` and `{RENAMED_ID_FIELD}` cannot be told apart")
+        fields[RENAMED_ID_FIELD] = fields.pop("id")
+    return key, iter(fields.items())
 
 
 def encode_line(mapped: Mapping[str, Any]) -> bytes:
@@ -121,8 +130,8 @@ def _check_names_at_the_top(mapped: Mapping[str, Any]) -> None:
             raise DocumentRejected("unusable field name", f"`{_path_text([name])}` is empty or made of dots")
 
 
-def _map_fields(fields: Mapping[str, Any], mapped: dict[str, Any], converters: _Converters) -> None:
-    for name, value in fields.items():
+def _map_fields(fields: Iterable[tuple[str, Any]], mapped: dict[str, Any], converters: _Converters) -> None:
+    for name, value in fields:
         # Typesense takes a flattened name with `.*` in it for a pattern and fails the whole batch.
         if "*" in name and (".*" in name or name[0] == "*"):
             raise _RefusedError("unusable field name", "looks like a pattern to Typesense", name)
@@ -145,7 +154,7 @@ def _convert_object(value: Mapping[str, Any], converters: _Converters) -> Any:
         if place is not None:
             return place
     mapped: dict[str, Any] = {}
-    _map_fields(value, mapped, converters)
+    _map_fields(value.items(), mapped, converters)
     return mapped
 
 
