@@ -14,11 +14,11 @@ from redis.asyncio import Redis
 
 from tests.contract.servers import RedisTierServer
 from tests.faults.support.proxy import Proxy
-from tests.support.stack import Names
+from tests.support.stack import Names, redis_client
 from tests.support.waiting import eventually
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue import redis_connections
-from tsync_stream.queue.redis_connections import ask, connect
+from tsync_stream.queue.redis_connections import ask, connect, open_idle_connections
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
     "asyncio": lambda: asyncio.SelectorEventLoop(selectors.DefaultSelector()),
@@ -160,3 +160,21 @@ def test_who_finds_none_free_waits_for_a_connection(run: Run) -> None:
         assert answers == [[str(number).encode()] for number in range(20)]
 
     run(work)
+
+
+async def test_of_connections_that_are_opened_early_none_stays_taken_when_one_fails(
+    server: RedisTierServer, stack: EmbeddedStack
+) -> None:
+    client = connect(replace(server.settings, pool_size=4, max_retries=0))
+    with redis_client(stack.primary_redis) as admin:
+        allowed = int(admin.config_get("maxclients")["maxclients"] or 0)
+        try:
+            admin.config_set("maxclients", admin.info("clients")["connected_clients"] + 2)
+            with pytest.raises(redis.exceptions.ConnectionError):
+                await open_idle_connections(client, 4)
+        finally:
+            admin.config_set("maxclients", allowed)
+    try:
+        await open_idle_connections(client, 4)
+    finally:
+        await client.connection_pool.disconnect()

@@ -102,9 +102,19 @@ async def test_a_key_of_any_type_goes_to_the_partition_of_its_document(key: Key)
 
 
 async def test_keys_that_share_a_typesense_id_share_a_partition() -> None:
-    found = entries_in(await capture([event(12), event("12"), event(12.0)]))
-    assert len(found) == 3
-    assert len({partition for partition, _ in found}) == 1, "their writes must never overlap"
+    alone = [entries_in(await capture([event(key)])) for key in (12, "12", 12.0)]
+    assert len({partition for ((partition, _),) in alone}) == 1, "their writes must never overlap"
+    assert len(entries_in(await capture([event(12), event("12"), event(12.0)]))) == 1, "they are looked up together"
+
+
+async def test_a_document_that_changed_often_is_one_entry_with_what_happened_last() -> None:
+    changes = [event("hot", "insert"), event("other"), event("hot"), event("hot", "delete"), event("hot", "replace")]
+    entries = await capture(changes)
+    assert {entry.key: entry.operation for _, entry in entries_in(entries)} == {
+        "hot": Operation.REPLACE,
+        "other": Operation.UPDATE,
+    }
+    assert entries.count == 2
 
 
 async def test_a_key_that_cannot_be_an_id_is_a_dead_letter_and_the_others_go_on() -> None:
@@ -144,8 +154,8 @@ async def test_an_event_that_nobody_knows_is_never_skipped() -> None:
 
 
 def test_a_job_queues_keys_to_look_at() -> None:
-    entries = Entries(ROUTE, PARTITIONS)
-    entries.add_keys(["a", "", 12], Reason.RECONCILE)
+    entries = Entries(ROUTE, PARTITIONS, Reason.RECONCILE)
+    entries.add_keys(["a", "", 12])
     found = sorted((entry for _, entry in entries_in(entries)), key=lambda entry: str(entry.key))
     assert found == [
         Entry("listings", 12, Operation.CHECK, BEGINNING_OF_TIME, Reason.RECONCILE),
@@ -167,11 +177,11 @@ def test_many_entries_are_what_they_would_be_one_by_one() -> None:
 
 @given(st.lists(st.one_of(st.text(max_size=20), st.integers(-5, 5), st.booleans(), st.none()), max_size=60))
 def test_no_key_is_lost_between_entries_and_dead_letters(keys: list[Any]) -> None:
-    entries = Entries(ROUTE, PARTITIONS)
-    entries.add_keys(keys, Reason.RECONCILE)
-    queued = [canonical_key(entry.key) for _, entry in entries_in(entries)]
+    entries = Entries(ROUTE, PARTITIONS, Reason.RECONCILE)
+    entries.add_keys(keys)
+    queued = [typesense_id(entry.key) for _, entry in entries_in(entries)]
     rejected = [canonical_key(letter.key) for letter in entries.rejected]
-    assert sorted(queued) == sorted(canonical_key(key) for key in keys if key != "")
+    assert sorted(queued) == sorted({typesense_id(key) for key in keys if key != ""})
     assert rejected == ([canonical_key("")] if "" in keys else []), "one dead letter for a key, however often it comes"
 
 

@@ -1,11 +1,12 @@
 """Sorting entries into partitions, for everything that produces them: capture and the jobs.
 
-Invariant: of a key that can never be an entry, the last event decides: its document is there, which is a dead letter,
-or it is gone, and then nothing is left to be synced.
+Invariants: of a document that changed several times in one batch there is one entry, since sync looks at what it is
+now, whatever happened before; of a key that can never be an entry, the last event decides: its document is there,
+which is a dead letter, or it is gone, and then nothing is left to be synced.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 
 from bson.timestamp import Timestamp
 
@@ -16,15 +17,29 @@ from tsync_stream.source.keys import typesense_id
 
 
 class Entries:
-    """Collects entries by partition; keys that cannot be a Typesense id go to `rejected`, or to `gone`."""
+    """The entries of one batch by partition; keys that cannot be a Typesense id go to `rejected`, or to `gone`.
 
-    def __init__(self, route: Route, partitions: int) -> None:
+    All are to be looked at for one reason, and as they are at one `cluster_time` or later.
+    """
+
+    def __init__(self, route: Route, partitions: int, reason: str, cluster_time: Timestamp = BEGINNING_OF_TIME) -> None:
         self._route = route
+        self._reason = reason
+        self._cluster_time = cluster_time
         self._partition_of = partitioner(route.target, partitions)
-        self.by_partition: dict[int, list[Entry]] = defaultdict(list)
-        self.count = 0
+        self._by_partition: dict[int, dict[str, Entry]] = defaultdict(dict)
         self._rejected: dict[str, DeadLetter] = {}
         self._gone: dict[str, Key] = {}
+
+    @property
+    def by_partition(self) -> dict[int, list[Entry]]:
+        """Of each Typesense document one entry, with the operation that was added last."""
+        return {partition: list(entries.values()) for partition, entries in self._by_partition.items()}
+
+    @property
+    def count(self) -> int:
+        """How many there are, over all partitions."""
+        return sum(map(len, self._by_partition.values()))
 
     @property
     def rejected(self) -> list[DeadLetter]:
@@ -36,24 +51,24 @@ class Entries:
         """Keys that could never have a Typesense id, and whose documents were deleted."""
         return list(self._gone.values())
 
-    def add(self, entries: Iterable[Entry]) -> list[str | None]:
-        """Add each behind the others of its partition; returns their Typesense ids, None for one that has none."""
+    def add(self, keys: Collection[Key], operations: Sequence[str]) -> list[str | None]:
+        """Add keys, each with what happened to it; returns their Typesense ids, None for one that has none."""
         ids: list[str | None] = []
-        for entry in entries:
+        for entry in Entry.many(self._route.name, keys, operations, self._cluster_time, self._reason):
             try:
                 document_id = typesense_id(entry.key)
             except DocumentRejected as error:
                 self._reject(entry, error)
                 ids.append(None)
                 continue
-            self.by_partition[self._partition_of(document_id)].append(entry)
+            # Keys that share the id are looked up together, whichever of them is queued.
+            self._by_partition[self._partition_of(document_id)][document_id] = entry
             ids.append(document_id)
-        self.count += len(ids) - ids.count(None)
         return ids
 
-    def add_keys(self, keys: Collection[Key], reason: str, cluster_time: Timestamp = BEGINNING_OF_TIME) -> None:
-        """Add keys that a job wants looked at, as they were at `cluster_time` or later."""
-        self.add(Entry.many(self._route.name, keys, Operation.CHECK * len(keys), cluster_time, reason))
+    def add_keys(self, keys: Collection[Key]) -> None:
+        """Add keys that a job wants looked at."""
+        self.add(keys, Operation.CHECK * len(keys))
 
     def _reject(self, entry: Entry, error: DocumentRejected) -> None:
         record = record_id(self._route.name, entry.key)

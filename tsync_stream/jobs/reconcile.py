@@ -117,9 +117,9 @@ class Reconcile:
 
     async def _queue(self, keys: list[Key], cursor: Mapping[str, Any]) -> None:
         term, tools = self._term, self._tools
-        entries = Entries(term.route, term.partitions)
         # With the time at which they were looked at: what sync then reads is not older than what was seen here.
-        entries.add_keys(keys, Reason.RECONCILE, tools.source.operation_time)
+        entries = Entries(term.route, term.partitions, Reason.RECONCILE, tools.source.operation_time)
+        entries.add_keys(keys)
         if entries.rejected:
             await tools.dead_letters.add(entries.rejected)
         progress = JobProgress(self.name, self.cursor, cursor)

@@ -76,9 +76,9 @@ class Replay:
 
     async def _queue(self, keys: Sequence[Key], as_of: Timestamp, cursor: Mapping[str, Any]) -> None:
         term = self._term
-        entries = Entries(term.route, term.partitions)
         # With the time of our read: whoever mended the document before asking for a replay is not read past.
-        entries.add_keys(keys, Reason.REPLAY, as_of)
+        entries = Entries(term.route, term.partitions, Reason.REPLAY, as_of)
+        entries.add_keys(keys)
         progress = JobProgress(self.name, self.cursor, cursor)
         with term.sending():
             await self._tools.send(EntryBatch(term, progress, entries.by_partition, entries.count))

@@ -257,9 +257,9 @@ class Verify:
     ) -> None:
         """Queue what is to be repaired; the numbers travel with the cursor."""
         term, tools = self._term, self._tools
-        entries = Entries(term.route, term.partitions)
         # With the time of the last look: what sync then reads is not older than what was seen here.
-        entries.add_keys(repairs, Reason.VERIFY, sides.source.operation_time)
+        entries = Entries(term.route, term.partitions, Reason.VERIFY, sides.source.operation_time)
+        entries.add_keys(repairs)
         cursor = {**cursor, "tally": tally.to_bson()}
         if entries.count:
             await tools.wait_for_room()

@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tsync_stream.config import RedisSettings
+from tsync_stream.tasks import all_to_end
 
 REQUEST_TIMEOUT_S = 2.0
 
@@ -148,6 +149,9 @@ async def _answer(connection: Any) -> Any:
 async def open_idle_connections(client: Redis, count: int) -> None:
     """Open `count` connections now, so that the first changes do not wait for them. Raises redis-py's errors."""
     pool: Any = client.connection_pool
-    async with AsyncExitStack() as stack:
-        for connection in await asyncio.gather(*(pool.get_connection() for _ in range(count))):
-            stack.push_async_callback(pool.release, connection)
+    async with AsyncExitStack() as opened:
+
+        async def open_one() -> None:
+            opened.push_async_callback(pool.release, await pool.get_connection())
+
+        await all_to_end([open_one() for _ in range(count)])

@@ -1,7 +1,7 @@
 """The capture agent: turns raw change events into entries, each with the partition of its Typesense document.
 
-Invariants: every event becomes an entry or, if its `_id` can never be one, a dead letter (a delete ends one); the
-order of events is kept within a partition; entries hold keys, never documents.
+Invariants: of every document that an event names there is an entry or, if its `_id` can never be one, a dead letter (a
+delete ends one); several events of one document in a batch are one entry; entries hold keys, never documents.
 """
 
 import logging
@@ -13,7 +13,7 @@ from tsync_stream.coordination.entries import Entries
 from tsync_stream.coordination.term import BatchLost, CapturedChanges, ChangeProgress, EntryBatch
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.errors import PositionLost, TsyncError, unforeseen
-from tsync_stream.model import Entry, Operation, Reason
+from tsync_stream.model import Operation, Reason
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.source.change_stream import ENDING_OPERATIONS
 
@@ -64,9 +64,9 @@ def entries_of(changes: CapturedChanges) -> Entries:
         raise _position_lost(next(operation for operation in operations if operation not in _OPERATIONS))
     letters = [_OPERATIONS[operation] for operation in operations]
     keys = [change["key"] for change in batch.changes]
-    entries = Entries(term.route, term.partitions)
     # The time of the last change, for all: to read later than asked is right, and what a batch shares is stored once.
-    ids = entries.add(Entry.many(term.route.name, keys, letters, batch.cluster_time, Reason.CHANGE))
+    entries = Entries(term.route, term.partitions, Reason.CHANGE, batch.cluster_time)
+    ids = entries.add(keys, letters)
     term.note_written(zip(ids, (change["time"] for change in batch.changes), strict=True))
     return entries
 
