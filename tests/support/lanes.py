@@ -15,6 +15,7 @@ from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Claimed, Found, Read
 from tsync_stream.queue.batches import SyncBatch, SyncResult
+from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.wake import Wake
@@ -167,6 +168,7 @@ class Bench:
         self.leases = MemoryLeases()
         self.positions = MemoryPositions(Pipeline(EPOCH, 1, 2, START, START, {}))
         self.health = Health()
+        self.pace = SyncPace()
         self.sync: Callable[[SyncBatch], Awaitable[None]] = synced
         self._agents: list[asyncio.Task[None]] = []
         tools = LaneTools(
@@ -179,6 +181,7 @@ class Bench:
             health=self.health,
             metrics=Metrics(),
             wake=Wake(),
+            pace=self.pace,
             batch_size=batch_size,
             buffer_size=1000,
             wait_s=0.0,

@@ -128,6 +128,15 @@ async def test_only_the_partitions_that_are_ours_are_read() -> None:
     assert await bench.steps() == [("sync", ["x"]), ("ack", 1, [1])]
 
 
+async def test_the_pace_is_that_of_batches_with_entries(bench: Bench) -> None:
+    bench.tier.put(0, BARRIER)
+    await bench.steps()
+    assert bench.pace.batch_s == 0.0, "a barrier alone asks nothing of MongoDB and Typesense"
+    bench.tier.put(0, "a")
+    await bench.steps()
+    assert bench.pace.batch_s > 0.0
+
+
 async def test_a_barrier_is_passed_when_all_before_it_is_acked(bench: Bench) -> None:
     async def fails_once(batch: SyncBatch) -> None:
         assert bench.lane.barriers == {}

@@ -37,6 +37,7 @@ from tsync_stream.queue.probing import probe_within_deadline
 from tsync_stream.queue.tiers import choose_tier, count_flaps
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.fingerprint import changes, prepare_collection, take_fingerprint
+from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.target.typesense import TypesenseTarget
 from tsync_stream.wake import Wake
@@ -82,6 +83,7 @@ class CaptureTools:
     health: Health
     metrics: Metrics
     wake: Wake
+    pace: SyncPace
 
 
 async def open_stream(tools: CaptureTools, after: Token | None) -> ChangeStream:

@@ -157,7 +157,7 @@ class Capturing:
                 with term.sending():
                     await tools.send_changes(CapturedChanges(term, token, batch))
                 token, sent_s = batch.token, time.monotonic()
-                await asyncio.sleep(gathering_pause_s(len(batch.changes), read_size, wait_s))
+                await asyncio.sleep(gathering_pause_s(len(batch.changes), read_size, wait_s, tools.pace.batch_s))
         finally:
             await stream.close()
 

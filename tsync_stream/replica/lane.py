@@ -214,7 +214,10 @@ class Lane:
                     self._doubts.stored(fences)
             await self._ack(tier, epoch, batch, fences)
             self._tools.metrics.entries_acked.inc(len(entries))
-            self._tools.metrics.batch_seconds.observe(time.monotonic() - started_s)
+            took_s = time.monotonic() - started_s
+            self._tools.metrics.batch_seconds.observe(took_s)
+            if entries:
+                self._tools.pace.note(took_s)
         finally:
             await self._let_go()
 

@@ -11,6 +11,7 @@ from tsync_stream.queue.base import Tier
 from tsync_stream.queue.batches import SyncBatch
 from tsync_stream.rechecks import Rechecks
 from tsync_stream.replica.epoch_watch import EpochWatch
+from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.wake import Wake
 
 
@@ -27,6 +28,7 @@ class LaneTools:
     health: Health
     metrics: Metrics
     wake: Wake
+    pace: SyncPace
     batch_size: int
     buffer_size: int
     wait_s: float

@@ -36,6 +36,7 @@ from tsync_stream.rechecks import Rechecks
 from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.replica.capturing import Capturing
 from tsync_stream.replica.epoch_watch import EpochWatch
+from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.replica.reach import Reach
@@ -100,6 +101,7 @@ class Replica:
         redis = (RedisStreams(settings.primary_redis), RedisStreams(settings.backup_redis))
         self.tiers: dict[str, Tier] = {tier.name: tier for tier in (*redis, MongoFallback(database))}
         self._wake = Wake()
+        self._pace = SyncPace()
         looks = {"typesense": self.target.ping, **{tier.name: tier.ping for tier in redis}}
         self._reach = Reach(looks, settings.lease_ttl_s, self._wake)
         self._epochs = EpochWatch(self.positions, self._wake)
@@ -241,6 +243,7 @@ class Replica:
             health=self.health,
             metrics=metrics,
             wake=self._wake,
+            pace=self._pace,
             batch_size=settings.buffer.batch_size,
             buffer_size=settings.buffer.max_buffer_size,
             wait_s=min(1.0, settings.buffer.flush_interval_s),
@@ -266,4 +269,5 @@ class Replica:
             health=self.health,
             metrics=metrics,
             wake=self._wake,
+            pace=self._pace,
         )
