@@ -10,7 +10,7 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, ConnectionFailure, OperationFailure
 
 from tests.support.comparison import wait_for
-from tests.support.worker import free_port
+from tests.support.worker import free_ports
 from tsync_stream.embedded import EmbeddedStack, MongoServer
 from tsync_stream.embedded.supervised import LOOPBACK, accepts_connections
 
@@ -69,9 +69,9 @@ def three_nodes(stack: EmbeddedStack, directory: Path) -> Iterator[tuple[Embedde
     """The same stack with three mongods instead of its one."""
     nodes = [Node(f"mongo{number}", directory, ["--wiredTigerCacheSizeGB", "0.25"]) for number in range(NODES)]
     try:
-        for node in nodes:
+        for node, port in zip(nodes, free_ports(NODES), strict=True):
             node.executable = stack.mongo.executable
-            node.ports = {"port": free_port()}
+            node.ports = {"port": port}
             node.launch()
         for node in nodes:
             node.wait_ready()
