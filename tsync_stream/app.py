@@ -193,11 +193,11 @@ def add_pages(app: TsyncApp) -> None:
     @app.page("/health", name="health")
     async def health(view: View, request: Request) -> Response:
         report = app.health.report()
-        return view.json(report, status=200 if report["status"] == "green" else 503)
+        return view.json(report, status=503 if report["status"] == "red" else 200)
 
     @app.page("/metrics", name="metrics")
     async def metrics(view: View, request: Request) -> Response:
-        app.metrics.healthy.set(0 if app.health.problems else 1)
+        app.metrics.healthy.set(0 if app.health.status == "red" else 1)
         app.metrics.partitions_owned.set(app.partitions_owned())
         return view.bytes(app.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 

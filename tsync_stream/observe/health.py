@@ -1,52 +1,70 @@
-"""Health: one check per thing that can be wrong, each red with what is wrong and what happens or what to do next.
+"""Health: one check per thing that can be wrong, each with what is wrong and what happens or what to do next.
 
-Invariant: a text names settings, servers and counts, never a document or a secret.
+A check is *degraded* while everything still reaches Typesense (a reserve is lost, documents were refused), and *red*
+while something does not, or a person has to act. Invariant: a text names settings, servers and counts, never a
+document or a secret.
 """
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 log = logging.getLogger(__name__)
+
+Level = Literal["degraded", "red"]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong. `needs_person`: waiting does not mend it."""
+    """What is wrong. `needs_person`: waiting does not repair it."""
 
     text: str
     needs_person: bool
+    level: Level = "red"
 
 
 class Health:
-    """The red checks of one replica. A change of a check is logged once, not at every repetition."""
+    """The checks of one replica that are not green. A change of a check is logged once, not at every repetition."""
 
     def __init__(self) -> None:
         self._problems: dict[str, Problem] = {}
 
     @property
     def problems(self) -> Mapping[str, Problem]:
-        """The red checks by name."""
+        """The checks that are not green, by name."""
         return self._problems
+
+    @property
+    def status(self) -> str:
+        """The worst level of all checks: `green`, `degraded` or `red`."""
+        levels = {problem.level for problem in self._problems.values()}
+        return "red" if "red" in levels else "degraded" if levels else "green"
 
     def red(self, check: str, text: str, *, needs_person: bool = False) -> None:
         """Turn a check red, or change its text."""
-        problem = Problem(text, needs_person)
-        if self._problems.get(check) != problem:
-            self._problems[check] = problem
-            log.log(logging.ERROR if needs_person else logging.WARNING, "%s: %s", check, text)
+        self._set(check, Problem(text, needs_person))
+
+    def degraded(self, check: str, text: str, *, needs_person: bool = False) -> None:
+        """Turn a check degraded, or change its text."""
+        self._set(check, Problem(text, needs_person, "degraded"))
 
     def green(self, check: str) -> None:
         """Turn a check green again."""
         if self._problems.pop(check, None) is not None:
-            log.info("%s: well again", check)
+            log.info("%s: healthy again", check)
 
     def report(self) -> dict[str, object]:
         """The answer of `/health`."""
         return {
-            "status": "red" if self._problems else "green",
+            "status": self.status,
             "problems": [
-                {"check": check, "text": problem.text, "needs_person": problem.needs_person}
+                {"check": check, "level": problem.level, "text": problem.text, "needs_person": problem.needs_person}
                 for check, problem in sorted(self._problems.items())
             ],
         }
+
+    def _set(self, check: str, problem: Problem) -> None:
+        if self._problems.get(check) != problem:
+            self._problems[check] = problem
+            log.log(logging.ERROR if problem.needs_person else logging.WARNING, "%s: %s", check, problem.text)
