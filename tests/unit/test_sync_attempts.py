@@ -14,7 +14,8 @@ from tsync_stream.errors import ConfigurationError, DependencyUnavailable, Tsync
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, Operation, Reason, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
-from tsync_stream.stages.sync import Sync, _Write
+from tsync_stream.stages.sync import Sync
+from tsync_stream.stages.writing import Write
 from tsync_stream.target.turns import Turns
 
 ROUTE = Route("listings", "shop", "listings", "listings")
@@ -29,7 +30,7 @@ class Reader:
 
 def attempts_in_memory() -> int:
     """How many attempts still hold their requests."""
-    return sum(isinstance(thing, _Write) for thing in gc.get_objects())
+    return sum(isinstance(thing, Write) for thing in gc.get_objects())
 
 
 class Target:

@@ -15,7 +15,7 @@ from tsync_stream.dead_letters import DeadLetter
 from tsync_stream.errors import DependencyUnavailable
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Operation, Reason
 from tsync_stream.source.keys import canonical_key, typesense_id
-from tsync_stream.stages.sync import wanted
+from tsync_stream.stages.sync_plan import wanted
 from tsync_stream.target.answers import Rejection
 from tsync_stream.target.answers import read_import_answer as read_bytes
 from tsync_stream.target.by_id import MAX_FILTER_BYTES, id_filters

@@ -24,7 +24,7 @@ from tsync_stream.replica import beginning
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.runtime import Replica
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.stages import persist, sync
+from tsync_stream.stages import persist, sync, sync_plan
 from tsync_stream.target.typesense import TypesenseTarget
 
 # Tools look for this file in the working directory; it is gone once they have acted.
@@ -185,13 +185,13 @@ def four_consumers() -> None:
 
 def forget_some() -> None:
     """One entry in two hundred is acked without having been synced."""
-    original = sync.wanted
+    original = sync_plan.wanted
     counted = iter(range(sys.maxsize))
 
     def wanted(entries: Any, not_before: Any) -> Any:
         return original([entry for entry in entries if next(counted) % 200], not_before)
 
-    sync.wanted = wanted
+    sync_plan.wanted = wanted
 
 
 def never_delete() -> None:
@@ -262,7 +262,7 @@ def letters_for_outages() -> None:
             return await original(self, batch)
         except SyncFailed as error:
             letters = [DeadLetter(entry.route, entry.key, "outage", str(error)) for entry in batch.entries]
-            await self._dead_letters.add(letters)
+            await self._attempt._dead_letters.add(letters)
             return SyncResult(dead_letters=len(letters))
 
     sync.Sync.run = run  # type: ignore[method-assign]

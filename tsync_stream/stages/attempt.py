@@ -1,0 +1,113 @@
+"""One attempt at a batch: read its documents, map them, write them, and keep dead letters of those that cannot be.
+
+Invariants: what is written was read after the entry's cluster time; one failing document becomes a dead letter and the
+rest of its batch is written; dead letters are stored before the batch is reported as synced.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from tsync_stream.config import Settings
+from tsync_stream.dead_letters import DeadLetter, DeadLetters
+from tsync_stream.errors import DependencyUnavailable, DocumentRejected
+from tsync_stream.model import Key, Route
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.queue.batches import SyncBatch, SyncResult
+from tsync_stream.source.keys import canonical_key, typesense_id
+from tsync_stream.stages import sync_plan
+from tsync_stream.stages.writing import Write
+from tsync_stream.target.body import most_bytes
+from tsync_stream.target.mapping import MappingOptions, encode_line, map_document
+from tsync_stream.target.schema import FieldChecks
+from tsync_stream.target.typesense import TypesenseTarget
+
+
+class Attempt:
+    """What every attempt needs; one per replica, for it keeps nothing of a batch."""
+
+    def __init__(
+        self,
+        route: Route,
+        target: TypesenseTarget,
+        dead_letters: DeadLetters,
+        metrics: Metrics,
+        settings: Settings,
+    ) -> None:
+        self._route = route
+        self._target = target
+        self._dead_letters = dead_letters
+        self._metrics = metrics
+        self._mapping = MappingOptions(date_unit=settings.date_unit)
+        self._import_max_bytes = settings.import_max_bytes
+        self._deadline_s = settings.typesense.connection_timeout_s
+        self._checks = FieldChecks({"fields": []})
+
+    def use_schema(self, live_schema: Mapping[str, Any]) -> None:
+        """Check documents for what this live schema would store wrongly without a word."""
+        self._checks = FieldChecks(live_schema)
+
+    async def run(self, batch: SyncBatch, max_lines: int) -> SyncResult:
+        """One attempt; an import request has `max_lines` documents at the most."""
+        plan = sync_plan.wanted(batch.entries, batch.not_before)
+        write = Write(self._route, self._target, self._import_max_bytes, max_lines, lambda: self._check_lease(batch))
+        write.letters += plan.rejected
+        found: dict[str, Key] = {}
+        groups = list(plan.keys_by_id.values())
+        async with aclosing(batch.reader.read(self._route, groups, plan.not_before)) as reading:
+            async for documents in reading:
+                await self._write(documents, plan, found, write)
+                del documents  # not one reply in memory while the next one comes
+        await write.flush()
+        gone = [document_id for document_id in plan.keys_by_id if document_id not in found]
+        await write.delete(gone)
+        if write.letters:
+            await self._dead_letters.add(write.letters)
+        await self._resolve(plan, write.letters[len(plan.rejected) :])
+        self._count(write, gone)
+        return SyncResult(write.written, len(gone), len(write.letters))
+
+    async def _write(
+        self, documents: Sequence[Mapping[str, Any]], plan: sync_plan.Wanted, found: dict[str, Key], write: Write
+    ) -> None:
+        for document in documents:
+            document_id = typesense_id(document["_id"])
+            if document_id not in plan.keys_by_id:
+                continue  # a collation finds others' keys too
+            line = self._line(document_id, document, found, write)
+            if line is not None:
+                size = most_bytes(line)
+                if write.is_full_for(size):
+                    await write.flush()
+                write.add(document["_id"], line, size)
+
+    def _line(self, document_id: str, document: Mapping[str, Any], found: dict[str, Key], write: Write) -> bytes | None:
+        """A document as it is imported, or None if it cannot be; the first key in BSON order owns its Typesense id."""
+        key = document["_id"]
+        if document_id in found:
+            other = type(found[document_id]).__name__
+            write.reject(key, "id collision", f"a document with a key of type {other} has the same Typesense id")
+            return None
+        found[document_id] = key
+        try:
+            mapped = map_document(document, self._mapping)
+            self._checks.check(mapped)
+            return encode_line(mapped)
+        except DocumentRejected as error:
+            write.reject(key, error.reason, error.detail)
+            return None
+
+    async def _resolve(self, plan: sync_plan.Wanted, letters: Sequence[DeadLetter]) -> None:
+        failed = {canonical_key(letter.key) for letter in letters}
+        keys = (key for group in plan.keys_by_id.values() for key in group)
+        synced = (key for key in keys if not failed or canonical_key(key) not in failed)
+        await self._dead_letters.resolve(self._route.name, synced)
+
+    def _count(self, write: Write, gone: Sequence[str]) -> None:
+        self._metrics.documents_written.inc(write.written)
+        self._metrics.documents_deleted.inc(len(gone))
+        self._metrics.dead_letters.inc(len(write.letters))
+
+    def _check_lease(self, batch: SyncBatch) -> None:
+        if batch.lease_left_s() < self._deadline_s:
+            raise DependencyUnavailable("the lease would not outlive a request; waiting for its renewal")
