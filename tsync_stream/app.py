@@ -36,6 +36,7 @@ from tsync_stream.embedded_settings import embedded_stack
 from tsync_stream.errors import ConfigurationError, unforeseen
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
+from tsync_stream.observe.quiet import keep_quiet
 from tsync_stream.replica.runtime import Channels, Replica
 from tsync_stream.stages.capture import capture_agent
 from tsync_stream.stages.persist import persist_agent
@@ -68,6 +69,12 @@ class Worker(FaustWorker):
         if not _on_command_line("loglevel"):
             loglevel = app.settings.log_level
         super().__init__(app, *services, loglevel=loglevel, **options)
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        """No line repeats more than once a minute."""
+        super().on_setup_root_logger(logger, level)
+        for handler in logger.handlers:
+            keep_quiet(handler)
 
     def _schedule_shutdown(self, signal: Any) -> None:
         if self._signal_stop_time:
