@@ -1,0 +1,240 @@
+"""A server on loopback before the real Typesense 0.24.1 that behaves like another release, or like a cluster of three.
+
+What differs is said in `releases.py`; here it is put into effect. The nodes of a cluster are listeners on 127.0.0.1 to
+127.0.0.3 with one port, before one real server: they differ in `created_at`, which each stamps when it applies the log,
+and all but the first are `LAG_S` late in what they know of collections. They are never late with documents.
+
+Invariants: it runs in a thread of its own, so that tests may block; a real server that is gone looks gone; what it
+remembers (metadata, deletions) it learns from requests that pass through it.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import orjson
+from aiohttp import web
+
+from tests.support.release_documents import ReleaseDocuments
+from tests.support.releases import RELEASES, Place, collection_path, described, unknown_path
+from tests.support.upstream import Reply, Upstream, message
+
+LAG_S = 0.3
+MAX_LINE_BYTES = 1 << 17
+_CALL_TIMEOUT_S = 20.0
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class _Memory:
+    """What is remembered of one collection, under the name that the real server gives it."""
+
+    born_s: float
+    created_at: int
+    metadata: dict[str, Any] = field(default_factory=dict)
+    former_metadata: dict[str, Any] = field(default_factory=dict)
+    changed_s: float = 0.0
+
+
+class ReleaseServer:
+    """Runs as long as its `with`. `release` is a key of `releases.RELEASES`."""
+
+    def __init__(self, upstream_port: int, api_key: str, release: str) -> None:
+        self.release = RELEASES[release]
+        self.hosts = tuple(f"127.0.0.{node + 1}" for node in range(self.release.nodes))
+        self.port = 0
+        # Requests about collections (not their documents): node, method, path.
+        self.administrative: list[tuple[int, str, str]] = []
+        # A PATCH of a schema takes so long, and the collection's writes wait for it.
+        self.alter_lasts_s = 0.0
+        self._upstream_is = (upstream_port, api_key)
+        self._upstream: Upstream
+        self._documents: ReleaseDocuments
+        self._later_s = list(range(self.release.nodes))
+        self._collections: dict[str, _Memory] = {}
+        self._altering: dict[str, asyncio.Lock] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="release", daemon=True)
+        self._runners: list[web.ServerRunner] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._in_loop(self._start())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._in_loop(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def environment(self) -> dict[str, str]:
+        """The settings that lead a worker here."""
+        return {"TYPESENSE_HOST": ",".join(self.hosts), "TYPESENSE_PORT": str(self.port)}
+
+    @property
+    def octet_stream_imports(self) -> int:
+        """How many imports came as `application/octet-stream`, which is base64-encoded in the log from 28 on."""
+        return self._documents.octet_stream_imports
+
+    def replay(self, node: int) -> None:
+        """A node starts again and applies its log again: it stamps everything anew."""
+        self._later_s[node] += 1000
+
+    def delete_during_next_export(self, *ids: str) -> None:
+        """Somebody deletes these documents when the next export with `include_fields` has begun."""
+        self._documents.victims = list(ids)
+
+    def slow_exports(self, pause_s: float) -> None:
+        """Every export waits so long after each part: that of a large collection takes its time."""
+        self._documents.export_pause_s = pause_s
+
+    # ---- the thread ----
+
+    async def _start(self) -> None:
+        self._upstream = Upstream(*self._upstream_is)
+        self._documents = ReleaseDocuments(self.release, self._upstream)
+        for node, host in enumerate(self.hosts):
+            server = web.Server(self._handler(node), max_line_size=MAX_LINE_BYTES)
+            runner = web.ServerRunner(server, shutdown_timeout=0.1)
+            await runner.setup()
+            self._runners.append(runner)
+            await web.TCPSite(runner, host, self.port).start()
+            self.port = runner.addresses[0][1]
+
+    async def _end(self) -> None:
+        for runner in self._runners:
+            await runner.cleanup()
+        await self._upstream.close()
+
+    def _in_loop(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_TIMEOUT_S)
+
+    def _handler(self, node: int) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            try:
+                return await self._answer(node, request)
+            except (aiohttp.ClientError, OSError):
+                if request.transport is not None:
+                    request.transport.abort()
+                return web.Response()
+
+        return handle
+
+    # ---- requests ----
+
+    async def _answer(self, node: int, request: web.BaseRequest) -> web.StreamResponse:
+        path, _, _ = request.raw_path.partition("?")
+        place = Place.of(path)
+        if place.rest == "documents/export" and request.method == "GET":
+            return await self._documents.export(request, place)
+        if unknown_path(self.release, path):
+            return message(404, "Not Found").response()
+        if path == "/collections" or (place.collection and not place.rest):
+            self.administrative.append((node, request.method, path))
+            return (await self._about_collections(node, request, place)).response()
+        async with self._written(place, request.method):
+            reply = await self._about_the_rest(request, path, place)
+        return reply.response()
+
+    async def _about_the_rest(self, request: web.BaseRequest, path: str, place: Place) -> Reply:
+        if place.rest == "documents/import":
+            return await self._documents.import_(request, place)
+        if place.rest == "documents" and request.method == "DELETE":
+            return await self._documents.delete_by_filter(request, place)
+        if place.document_id:
+            return await self._documents.one(request, place)
+        reply = await self._upstream.passed_on(request)
+        if path == "/debug":
+            return reply.changed(lambda answer: {**answer, "version": self.release.version})
+        return reply
+
+    def _written(self, place: Place, method: str) -> AbstractAsyncContextManager[None]:
+        """Around a write: it waits while the schema is altered."""
+        idle = method == "GET" or place.collection not in self._altering
+        return nullcontext() if idle else self._altering[place.collection]
+
+    # ---- collections ----
+
+    async def _about_collections(self, node: int, request: web.BaseRequest, place: Place) -> Reply:
+        if request.method == "POST" and self.release.has_metadata:
+            return await self._create(node, request)
+        if request.method == "PATCH":
+            return await self._alter(request, place)
+        reply = (await self._upstream.passed_on(request)).changed(lambda answer: self._described(node, answer))
+        late = place.collection and request.method == "GET" and self._is_late(node, place.collection)
+        return message(404, "Not Found") if late else reply
+
+    def _described(self, node: int, answer: Any) -> Any:
+        if isinstance(answer, list):
+            return [self._described(node, item) for item in answer]
+        if "created_at" not in answer:
+            return answer
+        memory = self._remembered(answer)
+        late = node > 0 and time.monotonic() - memory.changed_s < LAG_S
+        metadata = memory.former_metadata if late else memory.metadata
+        return described(self.release, answer, metadata, self._later_s[node])
+
+    def _remembered(self, collection: dict[str, Any]) -> _Memory:
+        memory = self._collections.get(collection["name"])
+        if memory is None or memory.created_at != collection["created_at"]:
+            memory = self._collections[collection["name"]] = _Memory(0.0, collection["created_at"])
+        return memory
+
+    def _is_late(self, node: int, name: str) -> bool:
+        memory = self._collections.get(name)
+        return node > 0 and memory is not None and time.monotonic() - memory.born_s < LAG_S
+
+    async def _create(self, node: int, request: web.BaseRequest) -> Reply:
+        schema, metadata = _without_metadata(await request.content.read())
+        if not isinstance(metadata, dict):
+            return message(400, "The `metadata` value should be an object.")
+        reply = await self._upstream.passed_on(request, schema)
+        if not reply.ok:
+            return reply
+        created, now_s = orjson.loads(reply.body), time.monotonic()
+        self._collections[created["name"]] = _Memory(now_s, created["created_at"], metadata, metadata, now_s)
+        return reply.changed(lambda answer: self._described(node, answer))
+
+    async def _alter(self, request: web.BaseRequest, place: Place) -> Reply:
+        lock = self._altering.setdefault(place.collection, asyncio.Lock())
+        if lock.locked() and self.release.one_alter_at_a_time:
+            return message(422, "Another collection update operation is in progress.")
+        async with lock:
+            await asyncio.sleep(self.alter_lasts_s)
+            body = await request.content.read()
+            return await self._altered(request, place, body)
+
+    async def _altered(self, request: web.BaseRequest, place: Place, body: bytes) -> Reply:
+        change, metadata = _without_metadata(body)
+        if not self.release.has_metadata or not metadata:
+            return await self._upstream.passed_on(request, body)
+        if not isinstance(metadata, dict):
+            return message(400, "The `metadata` value should be an object.")
+        found = await self._upstream.ask("GET", collection_path(place.collection), headers=request.headers)
+        if not found.ok:
+            return found
+        memory = self._remembered(orjson.loads(found.body))
+        memory.former_metadata, memory.metadata, memory.changed_s = memory.metadata, metadata, time.monotonic()
+        if change == b"{}":
+            return Reply(200, body)
+        return (await self._upstream.passed_on(request, change)).changed(lambda answer: answer | {"metadata": metadata})
+
+
+def _without_metadata(body: bytes) -> tuple[bytes, Any]:
+    """A schema without its `metadata`, and these; what is no JSON is left for the real server to refuse."""
+    try:
+        schema = orjson.loads(body)
+        metadata = schema.pop("metadata", {})
+    except (ValueError, TypeError, AttributeError):
+        return body, {}
+    return orjson.dumps(schema), metadata
