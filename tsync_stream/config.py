@@ -103,6 +103,8 @@ class Settings:
     sync_lanes: int
     date_unit: Literal["s", "ms"]
     mass_delete_share: float
+    on_reject: Literal["keep", "delete"]
+    dead_letter_alert_share: float
     fail_back_after_s: float
     embedded: bool
     embedded_dir: Path

@@ -27,7 +27,10 @@ Status: TypeAlias = Literal["open", "resolved", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One dead letter. `queueable`: its key can be an entry again; otherwise a replay cannot help it."""
+    """One dead letter. `queueable`: its key can be an entry again; otherwise a replay cannot help it.
+
+    `shown`: what Typesense shows under the document's id meanwhile; empty where it is not known.
+    """
 
     id: str
     route: str
@@ -40,6 +43,7 @@ class Record:
     status: str
     resolved_at: datetime | None
     queueable: bool
+    shown: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,4 +210,5 @@ class DeadLetterRecords:
 
 def _record(document: Mapping[str, Any]) -> Record:
     names = ("route", "key", "reason", "error", "attempts", "first_seen", "last_seen", "status", "resolved_at")
-    return Record(id=document["_id"], queueable=document["queueable"], **{name: document[name] for name in names})
+    fields = {name: document[name] for name in names}
+    return Record(id=document["_id"], queueable=document["queueable"], shown=document.get("shown", ""), **fields)

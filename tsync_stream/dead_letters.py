@@ -29,15 +29,23 @@ MAX_KEY_BYTES = 16_384
 KEPT_RESOLVED = timedelta(days=30)
 OPEN_CHECK_INTERVAL_S = 1.0
 
+# The reason of a document whose id another document owns.
+ID_COLLISION = "id collision"
+# What Typesense shows under the id of a document that was refused: an older version, if one was ever synced.
+SHOWS_NOTHING = "nothing"
+SHOWS_OLDER = "older version"
+SHOWS_ANOTHER = "another document"
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A key that failed, why (a short class of reasons), and the words of whoever refused it."""
+    """A key that failed, why (a short class of reasons), the words of whoever refused it, and what is shown instead."""
 
     route: str
     key: Key
     reason: str
     error: str
+    shown: str = SHOWS_NOTHING
 
 
 class DeadLetters:
@@ -47,7 +55,7 @@ class DeadLetters:
         self._collection = database[DEAD_LETTERS]
         self._some_open = True
         self._checked_s = float("-inf")
-        self._adds = 0
+        self._news = 0  # counts what an answer about open records, asked for before, does not know of
 
     async def start(self) -> None:
         """Make the indexes that lists, counts and replays use; records that were resolved long ago go by themselves."""
@@ -72,6 +80,7 @@ class DeadLetters:
                             "route": {"$literal": letter.route},
                             "key": {"$literal": _storable(letter.key)},
                             "queueable": can_be_queued(letter.key),
+                            "shown": letter.shown,
                             "reason": {"$literal": letter.reason},
                             "error": {"$literal": _valid_text(letter.error)[:MAX_ERROR_CHARACTERS]},
                             "attempts": {"$cond": [_IS_OPEN, {"$add": ["$attempts", 1]}, 1]},
@@ -91,15 +100,21 @@ class DeadLetters:
                 await self._collection.bulk_write(updates, ordered=False)
         finally:
             # Also after an error: it may have been written.
-            self._adds += 1
+            self._news += 1
             self._some_open = True
         self._checked_s = time.monotonic()
+
+    def look_again(self) -> None:
+        """Somebody else may have written records of keys that are ours from now on."""
+        self._news += 1
+        self._some_open = True
+        self._checked_s = float("-inf")
 
     async def resolve(self, route: str, keys: Iterable[Key]) -> int:
         """Close the open records of keys that were just synced; returns how many there were.
 
         Costs nothing while none is open: that is looked up once a second, and whoever owns a key's partition
-        writes its records, so that a fresh record of ours is always seen.
+        writes its records, so that a fresh record of ours is always seen. Who becomes the owner calls `look_again`.
         """
         return await self.close(route, keys) if await self._any_open() else 0
 
@@ -111,11 +126,16 @@ class DeadLetters:
             result = await self._collection.update_many({"_id": {"$in": ids}, "status": "open"}, change)
         return result.modified_count
 
-    async def open_among(self, route: str, keys: Iterable[Key]) -> set[str]:
-        """The `record_id`s of those of these keys that have an open record."""
-        ids = [record_id(route, key) for key in keys]
+    async def open_among(self, route: str, keys: Iterable[Key], *, unseen: bool = False) -> set[str]:
+        """The `record_id`s of those of these keys that have an open record.
+
+        `unseen`: and of which Typesense shows no version, not even an older one.
+        """
+        condition: dict[str, Any] = {"_id": {"$in": [record_id(route, key) for key in keys]}, "status": "open"}
+        if unseen:
+            condition["$or"] = [{"shown": {"$in": [SHOWS_NOTHING, SHOWS_ANOTHER]}}, {"reason": ID_COLLISION}]
         async with translated():
-            found = self._collection.find({"_id": {"$in": ids}, "status": "open"}, {"_id": 1})
+            found = self._collection.find(condition, {"_id": 1})
             return {document["_id"] async for document in found}
 
     async def count_open(self) -> int:
@@ -125,11 +145,11 @@ class DeadLetters:
 
     async def _any_open(self) -> bool:
         if time.monotonic() - self._checked_s > OPEN_CHECK_INTERVAL_S:
-            adds = self._adds
+            news = self._news
             async with translated():
                 some_open = await self._collection.find_one({"status": "open"}, {"_id": 1}) is not None
-            # What another task added meanwhile, this answer may not know of.
-            self._some_open = some_open or self._adds != adds
+            # What became ours or was added meanwhile, this answer may not know of.
+            self._some_open = some_open or self._news != news
             self._checked_s = time.monotonic()
         return self._some_open
 

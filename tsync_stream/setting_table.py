@@ -253,6 +253,20 @@ PIPELINE = (
         forms.SHARE,
         "a sweep that would delete more of the Typesense collection than this stops and asks",
     ),
+    Setting(
+        "ON_REJECT",
+        "keep",
+        "on_reject",
+        forms.choice("keep", "delete"),
+        "when a new version of a document is refused, keep the older one in Typesense, or delete it",
+    ),
+    Setting(
+        "DEAD_LETTER_ALERT_SHARE",
+        "0.01",
+        "dead_letter_alert_share",
+        forms.SHARE,
+        "health is red while more of the source's documents than this have an open dead letter; below it is degraded",
+    ),
 )
 
 SERVICE = (

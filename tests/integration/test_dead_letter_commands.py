@@ -23,7 +23,14 @@ from tests.support.worker import Worker, free_port
 from tsync_stream.commands.dead_letters import run_dead_letters
 from tsync_stream.commands.replay import run_replay
 from tsync_stream.config import load_settings
-from tsync_stream.dead_letters import DeadLetter, DeadLetters, record_id
+from tsync_stream.dead_letters import (
+    SHOWS_ANOTHER,
+    SHOWS_NOTHING,
+    SHOWS_OLDER,
+    DeadLetter,
+    DeadLetters,
+    record_id,
+)
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.model import Key
 from tsync_stream.state import state_database
@@ -46,8 +53,18 @@ class Filed:
         self.route = names.collection
         self._database = database
 
-    def add(self, *keys: Key, reason: str = REFUSED, error: str = NOT_A_FRACTION, route: str = "") -> None:
-        self._run([DeadLetter(route or self.route, key, reason, error) for key in keys], [])
+    def add(
+        self,
+        *keys: Key,
+        reason: str = REFUSED,
+        error: str = NOT_A_FRACTION,
+        route: str = "",
+        shown: str = SHOWS_OLDER,
+    ) -> None:
+        self._run([DeadLetter(route or self.route, key, reason, error, shown) for key in keys], [])
+
+    def forget_what_is_shown(self) -> None:
+        self._database.dead_letters.update_many({}, {"$unset": {"shown": ""}})
 
     def resolve(self, *keys: Key) -> None:
         self._run([], keys)
@@ -166,6 +183,27 @@ def test_one_is_shown_in_full_by_any_unique_beginning_of_its_id(worker: Worker, 
         assert "TYPESENSE_SCHEMA_FILE" in text
     shown = json.loads(dead_letters(worker, "show", filed.id_of(key)[:8], as_json=True))
     assert (shown["id"], shown["key"], shown["attempts"]) == (filed.id_of(key), {"$oid": str(key)}, 1)
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"),
+    [
+        (SHOWS_OLDER, "an older version of the document, if one was ever synced (ON_REJECT=keep)"),
+        (SHOWS_NOTHING, "nothing under this id"),
+        (SHOWS_ANOTHER, "another document, which has the same id"),
+    ],
+)
+def test_it_says_what_typesense_shows_meanwhile(worker: Worker, filed: Filed, shown: str, told: str) -> None:
+    filed.add("a", shown=shown)
+    assert told in " ".join(dead_letters(worker, "show", filed.id_of("a")).split())
+    assert json.loads(dead_letters(worker, "show", filed.id_of("a"), as_json=True))["shown"] == shown
+
+
+def test_of_a_record_from_before_that_was_known_it_says_nothing(worker: Worker, filed: Filed) -> None:
+    filed.add("a")
+    filed.forget_what_is_shown()
+    assert "shown" not in dead_letters(worker, "show", filed.id_of("a"))
+    assert json.loads(dead_letters(worker, "show", filed.id_of("a"), as_json=True))["shown"] is None
 
 
 def test_a_beginning_that_two_share_is_not_guessed(worker: Worker, filed: Filed) -> None:

@@ -161,6 +161,30 @@ async def test_a_record_of_another_replica_is_closed_too_a_little_later(
     assert await letters.resolve("listings", ["a"]) == 1
 
 
+async def test_a_new_owner_closes_what_the_last_one_has_just_opened(letters: DeadLetters, state: Database) -> None:
+    assert await letters.resolve("listings", ["b"]) == 0
+    await DeadLetters(state).add([letter("a")])
+    letters.look_again()  # a partition became ours
+    assert await letters.resolve("listings", ["a"]) == 1
+
+
+async def test_a_partition_that_becomes_ours_while_we_ask_is_not_overlooked(
+    letters: DeadLetters, state: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find_one = letters._collection.find_one
+
+    async def slow(*arguments: Any) -> Any:
+        answer = await find_one(*arguments)
+        await DeadLetters(state).add([letter("a")])
+        letters.look_again()
+        return answer
+
+    monkeypatch.setattr(letters._collection, "find_one", slow)
+    await letters.resolve("listings", ["b"])
+    monkeypatch.undo()
+    assert await letters.resolve("listings", ["a"]) == 1
+
+
 async def test_while_none_is_open_a_success_costs_nothing(
     letters: DeadLetters, client: Client, mongo_names: Names
 ) -> None:

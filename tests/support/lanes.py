@@ -170,6 +170,7 @@ class Bench:
         self.health = Health()
         self.pace = SyncPace()
         self.sync: Callable[[SyncBatch], Awaitable[None]] = synced
+        self.takeovers = 0
         self._agents: list[asyncio.Task[None]] = []
         tools = LaneTools(
             leases=cast("Any", self.leases),
@@ -180,6 +181,7 @@ class Bench:
             send=self._send,
             health=self.health,
             metrics=Metrics(),
+            taken_over=self._take_over,
             wake=Wake(),
             pace=self.pace,
             batch_size=batch_size,
@@ -196,6 +198,9 @@ class Bench:
         for _ in range(count):
             await self.lane._step()
         return list(self.events)
+
+    def _take_over(self) -> None:
+        self.takeovers += 1
 
     async def _send(self, batch: SyncBatch) -> None:
         self.events.append(("sync", [entry.key for entry in batch.entries]))

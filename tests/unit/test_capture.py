@@ -108,13 +108,20 @@ async def test_keys_that_share_a_typesense_id_share_a_partition() -> None:
 
 
 async def test_a_document_that_changed_often_is_one_entry_with_what_happened_last() -> None:
-    changes = [event("hot", "insert"), event("other"), event("hot"), event("hot", "delete"), event("hot", "replace")]
+    changes = [event("hot", "insert"), event("other"), event("hot"), event("hot", "replace")]
     entries = await capture(changes)
     assert {entry.key: entry.operation for _, entry in entries_in(entries)} == {
         "hot": Operation.REPLACE,
         "other": Operation.UPDATE,
     }
     assert entries.count == 2
+
+
+async def test_an_entry_says_that_a_document_was_deleted_whatever_came_of_its_id_later() -> None:
+    """What Typesense shows is the deleted one, and must not stay if what came later is refused."""
+    changes = [event("again", "delete"), event("again", "insert"), event(12, "delete"), event("other"), event("12")]
+    found = {entry.key: entry.operation for _, entry in entries_in(await capture(changes))}
+    assert found == {"again": Operation.DELETE, "12": Operation.DELETE, "other": Operation.UPDATE}
 
 
 async def test_a_key_that_cannot_be_an_id_is_a_dead_letter_and_the_others_go_on() -> None:

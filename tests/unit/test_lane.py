@@ -93,6 +93,26 @@ async def test_what_a_predecessor_left_comes_before_what_is_new(bench: Bench) ->
     assert await bench.steps() == [("sync", ["a", "b"]), ("ack", 0, [1, 2]), ("sync", ["c"]), ("ack", 0, [3])]
 
 
+async def test_a_new_owner_forgets_what_was_known_before_anything_is_synced(bench: Bench) -> None:
+    """The last owner's dead letters, for one, are news to it."""
+    bench.tier.put(0, "a")
+    known: list[int] = []
+
+    async def sync(batch: SyncBatch) -> None:
+        known.append(bench.takeovers)
+        await synced(batch)
+
+    bench.sync = sync
+    await bench.steps()
+    assert (known, bench.takeovers) == ([1], 1)
+    bench.leases.take(0)
+    await bench.steps()
+    bench.leases.give(0, 8)
+    bench.tier.put(0, "b")
+    await bench.steps()
+    assert (known, bench.takeovers) == ([1, 2], 2)
+
+
 async def test_a_long_predecessors_queue_is_claimed_piece_by_piece() -> None:
     bench = Bench(batch_size=2)
     bench.leases.give(0, 7)

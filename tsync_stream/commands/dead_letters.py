@@ -28,10 +28,17 @@ from tsync_stream.commands.shared import console, print_json, reachable_settings
 from tsync_stream.config import Settings
 from tsync_stream.dead_letter_hints import hint
 from tsync_stream.dead_letter_records import ReasonCount, Record, Status
+from tsync_stream.dead_letters import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER
 from tsync_stream.observe.status_view import show_age
 
 LONGEST_KEY = 40
 LONGEST_ERROR = 200
+
+_SHOWN = {
+    SHOWS_OLDER: "an older version of the document, if one was ever synced (ON_REJECT=keep)",
+    SHOWS_NOTHING: "nothing under this id",
+    SHOWS_ANOTHER: "another document, which has the same id",
+}
 
 
 async def run_dead_letters(
@@ -148,6 +155,7 @@ def record_lines(record: Record) -> list[tuple[str, str]]:
         ("key", show_key(record.key, 20_000)),
         ("reason", printable(record.reason)),
         ("error", printable(record.error)),
+        *([("shown", _SHOWN[record.shown])] if record.status == "open" and record.shown in _SHOWN else []),
         ("attempts", str(record.attempts)),
         ("first seen", _time(record.first_seen)),
         ("last seen", _time(record.last_seen)),
@@ -174,6 +182,7 @@ def as_json_value(record: Record) -> Mapping[str, Any]:
         "last_seen": record.last_seen,
         "status": record.status,
         "resolved_at": record.resolved_at,
+        "shown": record.shown or None,
         "can_be_replayed": record.queueable,
         "hint": None if known is None else known.text,
     }

@@ -1,7 +1,8 @@
 """Sorting entries into partitions, for everything that produces them: capture and the jobs.
 
 Invariants: of a document that changed several times in one batch there is one entry, since sync looks at what it is
-now, whatever happened before; of a key that can never be an entry, the last event decides: its document is there,
+now, whatever happened before; if a document of its id was deleted meanwhile, the entry says so, since what Typesense
+shows is then none of the new one's; of a key that can never be an entry, the last event decides: its document is there,
 which is a dead letter, or it is gone, and then nothing is left to be synced.
 """
 
@@ -33,7 +34,7 @@ class Entries:
 
     @property
     def by_partition(self) -> dict[int, list[Entry]]:
-        """Of each Typesense document one entry, with the operation that was added last."""
+        """Of each Typesense document one entry: a delete, if one was added, or else the operation that came last."""
         return {partition: list(entries.values()) for partition, entries in self._by_partition.items()}
 
     @property
@@ -64,7 +65,15 @@ class Entries:
             # Keys that share the id are looked up together, whichever of them is queued.
             self._by_partition[self._partition_of(document_id)][document_id] = entry
             ids.append(document_id)
+        if Operation.DELETE in operations:
+            self._keep_deletes(ids, operations)
         return ids
+
+    def _keep_deletes(self, ids: Sequence[str | None], operations: Sequence[str]) -> None:
+        for document_id, operation in zip(ids, operations, strict=True):
+            if operation == Operation.DELETE and document_id is not None:
+                entries = self._by_partition[self._partition_of(document_id)]
+                entries[document_id] = entries[document_id]._replace(operation=Operation.DELETE)
 
     def add_keys(self, keys: Collection[Key]) -> None:
         """Add keys that a job wants looked at."""

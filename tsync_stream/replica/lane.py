@@ -151,6 +151,7 @@ class Lane:
                 raise DependencyUnavailable(f"partition {partition} has a newer owner; leaving it alone")
             self._doubts.take_over(partition, held[partition], found[partition].fence)
             self._owned[partition] = _Owned(fence, found[partition].acked + 1)
+        self._tools.taken_over()
 
     async def _claim(self, tier: Tier, epoch: EpochRef, partition: int) -> None:
         tools = self._tools

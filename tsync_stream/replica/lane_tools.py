@@ -17,7 +17,10 @@ from tsync_stream.wake import Wake
 
 @dataclass(slots=True)
 class LaneTools:
-    """Connections, coordination, and settings in their units."""
+    """Connections, coordination, and settings in their units.
+
+    `taken_over` is called when a partition has become ours, before anything of it is read.
+    """
 
     leases: LeaseKeeper
     epochs: EpochWatch
@@ -27,6 +30,7 @@ class LaneTools:
     send: Callable[[SyncBatch], Awaitable[object]]
     health: Health
     metrics: Metrics
+    taken_over: Callable[[], None]
     wake: Wake
     pace: SyncPace
     batch_size: int

@@ -242,6 +242,7 @@ class Replica:
             send=channels.send_batch,
             health=self.health,
             metrics=metrics,
+            taken_over=self.dead_letters.look_again,
             wake=self._wake,
             pace=self._pace,
             batch_size=settings.buffer.batch_size,

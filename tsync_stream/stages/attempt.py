@@ -9,13 +9,13 @@ from contextlib import aclosing
 from typing import Any
 
 from tsync_stream.config import Settings
-from tsync_stream.dead_letters import DeadLetter, DeadLetters
+from tsync_stream.dead_letters import ID_COLLISION, DeadLetter, DeadLetters
 from tsync_stream.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.model import Key, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.source.keys import canonical_key, typesense_id
-from tsync_stream.stages import sync_plan
+from tsync_stream.stages import refusals, sync_plan
 from tsync_stream.stages.writing import Write
 from tsync_stream.target.body import most_bytes
 from tsync_stream.target.mapping import MappingOptions, encode_line, map_document
@@ -40,6 +40,7 @@ class Attempt:
         self._metrics = metrics
         self._mapping = MappingOptions(date_unit=settings.date_unit)
         self._import_max_bytes = settings.import_max_bytes
+        self._on_reject = settings.on_reject
         self._deadline_s = settings.typesense.connection_timeout_s
         self._checks = FieldChecks({"fields": []})
 
@@ -51,7 +52,6 @@ class Attempt:
         """One attempt; an import request has `max_lines` documents at the most."""
         plan = sync_plan.wanted(batch.entries, batch.not_before)
         write = Write(self._route, self._target, self._import_max_bytes, max_lines, lambda: self._check_lease(batch))
-        write.letters += plan.rejected
         found: dict[str, Key] = {}
         groups = list(plan.keys_by_id.values())
         async with aclosing(batch.reader.read(self._route, groups, plan.not_before)) as reading:
@@ -60,12 +60,19 @@ class Attempt:
                 del documents  # not one reply in memory while the next one comes
         await write.flush()
         gone = [document_id for document_id in plan.keys_by_id if document_id not in found]
+        letters = write.letters
+        if letters:
+            # Before the letters are stored: a repetition has to find what this attempt finds.
+            outdated = await refusals.outdated_ids(letters, batch.entries, self._dead_letters, self._on_reject)
+            letters = refusals.with_what_is_shown(letters, outdated)
+            gone += outdated
         await write.delete(gone)
-        if write.letters:
-            await self._dead_letters.add(write.letters)
-        await self._resolve(plan, write.letters[len(plan.rejected) :])
-        self._count(write, gone)
-        return SyncResult(write.written, len(gone), len(write.letters))
+        if plan.rejected or letters:
+            await self._dead_letters.add([*plan.rejected, *letters])
+        await self._resolve(plan, letters)
+        refused = len(plan.rejected) + len(letters)
+        self._count(write, gone, refused)
+        return SyncResult(write.written, len(gone), refused)
 
     async def _write(
         self, documents: Sequence[Mapping[str, Any]], plan: sync_plan.Wanted, found: dict[str, Key], write: Write
@@ -86,7 +93,7 @@ class Attempt:
         key = document["_id"]
         if document_id in found:
             other = type(found[document_id]).__name__
-            write.reject(key, "id collision", f"a document with a key of type {other} has the same Typesense id")
+            write.reject(key, ID_COLLISION, f"a document with a key of type {other} has the same Typesense id")
             return None
         found[document_id] = key
         try:
@@ -103,10 +110,10 @@ class Attempt:
         synced = (key for key in keys if not failed or canonical_key(key) not in failed)
         await self._dead_letters.resolve(self._route.name, synced)
 
-    def _count(self, write: Write, gone: Sequence[str]) -> None:
+    def _count(self, write: Write, gone: Sequence[str], refused: int) -> None:
         self._metrics.documents_written.inc(write.written)
         self._metrics.documents_deleted.inc(len(gone))
-        self._metrics.dead_letters.inc(len(write.letters))
+        self._metrics.dead_letters.inc(refused)
 
     def _check_lease(self, batch: SyncBatch) -> None:
         if batch.lease_left_s() < self._deadline_s:

@@ -1,0 +1,62 @@
+"""What Typesense goes on showing under the ids of refused documents, and which of that has to go.
+
+Invariants: what is shown under an id is the document that owns the id, or with ON_REJECT=keep an older version of it;
+never one that was deleted, and never another document that had the same id. An id that another document owns is left
+alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from tsync_stream.dead_letters import (
+    ID_COLLISION,
+    SHOWS_ANOTHER,
+    SHOWS_NOTHING,
+    SHOWS_OLDER,
+    DeadLetter,
+    DeadLetters,
+    can_be_queued,
+    record_id,
+)
+from tsync_stream.model import Entry, Operation
+from tsync_stream.source.keys import typesense_id
+
+OnReject = Literal["keep", "delete"]
+
+
+async def outdated_ids(
+    letters: Sequence[DeadLetter], entries: Sequence[Entry], dead_letters: DeadLetters, on_reject: OnReject
+) -> list[str]:
+    """The ids of refused documents under which nothing may be shown any more. Raises the errors of MongoDB calls.
+
+    `letters` are those of documents that exist; their records must not have been written over yet.
+    """
+    owners = [letter for letter in letters if letter.reason != ID_COLLISION and can_be_queued(letter.key)]
+    refused = {typesense_id(letter.key): letter for letter in owners}
+    if on_reject == "delete" or not refused:
+        return list(refused)
+    # What was shown is gone, if an entry says that it was deleted; and it was never this document's, if its last letter
+    # says that none of it is shown. Otherwise it is an older version.
+    deleted = {
+        typesense_id(entry.key) for entry in entries if entry.operation == Operation.DELETE and can_be_queued(entry.key)
+    }
+    route = letters[0].route
+    unseen = await dead_letters.open_among(route, (letter.key for letter in refused.values()), unseen=True)
+    return [
+        document_id
+        for document_id, letter in refused.items()
+        if document_id in deleted or record_id(route, letter.key) in unseen
+    ]
+
+
+def with_what_is_shown(letters: Sequence[DeadLetter], outdated: Sequence[str]) -> list[DeadLetter]:
+    """The letters, each with what Typesense shows under its id once `outdated` are deleted (pure)."""
+    gone = set(outdated)
+
+    def shown(letter: DeadLetter) -> str:
+        if letter.reason == ID_COLLISION:
+            return SHOWS_ANOTHER
+        return SHOWS_OLDER if can_be_queued(letter.key) and typesense_id(letter.key) not in gone else SHOWS_NOTHING
+
+    return [replace(letter, shown=shown(letter)) for letter in letters]
