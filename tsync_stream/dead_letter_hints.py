@@ -92,6 +92,17 @@ _BY_REASON = {
         "Another document's `_id` has the same text, and is shown in Typesense. Delete one of the two in MongoDB, or "
         "store it under another `_id`; if the other one was deleted, replay",
     ),
+    "too large for a proxy": Hint(
+        "raise the proxy's limit",
+        "A proxy before Typesense refuses a request that holds this document alone. Raise its limit for a request's "
+        "size (`client_max_body_size` in nginx), or that for a request line if this is a deletion, then replay; or "
+        "store less in the document",
+    ),
+    "refused by a proxy": Hint(
+        "let the firewall pass imports",
+        "A proxy or firewall before Typesense refuses a request that holds this document alone, for something in its "
+        "text. Let requests to `/collections/` pass it unread, then replay",
+    ),
     **{
         reason: Hint("mend the document", f"Typesense cannot show the document as it is: {_MEND}")
         for reason in (

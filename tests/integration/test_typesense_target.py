@@ -139,7 +139,7 @@ async def test_before_each_delete_the_caller_is_asked() -> None:
         assert [asked.path for asked in server.asked] == [
             f"/collections/c/documents{item.delete_path}" for item in requests
         ]
-    assert len(requests) == 4
+    assert len(requests) == 11
     assert "`..`" in requests[-2].filter_by
     assert requests[-1].delete_path == "/%60"
 

@@ -1,10 +1,12 @@
 """A server on loopback that answers as a test says: for answers that a real Typesense cannot be made to give."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from inspect import isawaitable
 
-from aiohttp import web
+from aiohttp import ClientSession, web
+from yarl import URL
 
 HOST = "127.0.0.1"
 MAX_LINE_BYTES = 1 << 16
@@ -17,6 +19,10 @@ class Asked:
     method: str
     path: str
     body: bytes
+    content_type: str = field(default="", compare=False)
+
+
+Answering = Callable[[Asked], web.Response | Awaitable[web.Response | None] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +34,16 @@ class FakeTypesense:
 
 
 @asynccontextmanager
-async def fake_typesense(answer: Callable[[Asked], web.Response | None]) -> AsyncIterator[FakeTypesense]:
+async def fake_typesense(answer: Answering) -> AsyncIterator[FakeTypesense]:
     """Answers as the function says; None: the connection breaks without an answer."""
     asked: list[Asked] = []
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        asked.append(Asked(request.method, request.raw_path, await request.content.read()))
+        body = await request.content.read()
+        asked.append(Asked(request.method, request.raw_path, body, request.headers.get("Content-Type", "")))
         response = answer(asked[-1])
+        if isawaitable(response):
+            response = await response
         if response is None:
             assert request.transport is not None
             request.transport.abort()
@@ -50,3 +59,25 @@ async def fake_typesense(answer: Callable[[Asked], web.Response | None]) -> Asyn
         yield FakeTypesense(address[1], asked)
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def proxy_before(
+    port: int, api_key: str, refuses: Callable[[Asked], web.Response | None]
+) -> AsyncIterator[FakeTypesense]:
+    """A proxy before a real Typesense: it answers by itself what the function answers, and passes on the rest."""
+    async with ClientSession(headers={"X-TYPESENSE-API-KEY": api_key}) as session:
+
+        async def answer(asked: Asked) -> web.Response:
+            refused = refuses(asked)
+            if refused is not None:
+                return refused
+            url = URL(f"http://{HOST}:{port}{asked.path}", encoded=True)
+            headers = {"Content-Type": asked.content_type} if asked.body else {}
+            async with session.request(asked.method, url, data=asked.body or None, headers=headers) as response:
+                return web.Response(
+                    status=response.status, body=await response.read(), content_type=response.content_type
+                )
+
+        async with fake_typesense(answer) as server:
+            yield server

@@ -28,7 +28,7 @@ from tsync_stream.errors import (
     from_redis,
     from_typesense,
 )
-from tsync_stream.target.answers import check_status
+from tsync_stream.target.answers import RequestRefused, check_status
 from tsync_stream.target.http import ConnectionBroken
 
 # What servers say may hold anything: it must not come out again.
@@ -218,15 +218,37 @@ def test_what_a_status_of_typesense_means(status: int, kind: type[TsyncError]) -
         assert translated.doubtful
 
 
+# What no release answers, so that something before it does.
+UNKNOWN_REFUSAL = 418
+
+
 @pytest.mark.parametrize("status", TYPESENSE_STATUS)
 def test_a_status_means_the_same_whoever_sent_the_request(status: int) -> None:
     by_package = from_typesense(typesense_answers(status))
-    with pytest.raises(type(by_package)) as caught:
-        check_status(status, "an import", doubtful=True)
+    with pytest.raises(TsyncError) as caught:
+        check_status(status, "an import", doubtful=True, body=b'{"message": "its own words"}')
+    if status == UNKNOWN_REFUSAL:
+        assert isinstance(caught.value, RequestRefused), "some of what it holds may pass in another request"
+        return
     for kind in (ConfigurationError, DependencyUnavailable):
         assert isinstance(caught.value, kind) == isinstance(by_package, kind)
     assert getattr(caught.value, "doubtful", None) == getattr(by_package, "doubtful", None)
     assert str(caught.value).partition(":")[0] == str(by_package).partition(":")[0]
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[1]", b"null", b'{"message": 7}', b'{"error": "x"}'])
+@pytest.mark.parametrize("status", [400, 403, 405, 406, 413, 414, 415, 431, 451])
+def test_a_refusal_that_is_not_typesenses_own_names_what_stands_before_it(status: int, body: bytes) -> None:
+    with pytest.raises(RequestRefused, match="proxy") as caught:
+        check_status(status, "an import", body=body)
+    assert caught.value.words == ""
+    assert caught.value.status == status
+
+
+@pytest.mark.parametrize("status", [408, 409, 422, 423, 425, 429])
+def test_a_refusal_that_passes_by_itself_is_waited_for(status: int) -> None:
+    with pytest.raises(DependencyUnavailable):
+        check_status(status, "an import")
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,14 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tsync_stream.config import load_settings
+from tsync_stream.dead_letters import SHOWS_OLDER, DeadLetter
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TsyncError, from_typesense
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, Operation, Reason, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.stages.sync import Sync
 from tsync_stream.stages.writing import Write
+from tsync_stream.target.dividing import Refusal
 from tsync_stream.target.turns import Turns
 
 ROUTE = Route("listings", "shop", "listings", "listings")
@@ -38,10 +40,11 @@ class Target:
 
     def __init__(self, failures: Iterable[Exception]) -> None:
         self.turns = Turns(1.0)
+        self.accepted_import_bytes = 1 << 30
         self.held: list[int] = []
         self._failures = iter(failures)
 
-    async def import_lines(self, _: str, lines: Sequence[bytes]) -> list[object]:
+    async def import_lines(self, _: str, lines: Sequence[bytes], **_options: object) -> list[object]:
         """As `TypesenseTarget` does it: a deadline in a frame that knows the request."""
         assert lines
         self.held.append(attempts_in_memory())
@@ -52,14 +55,23 @@ class Target:
                 raise from_typesense(error) from error
         return []
 
-    async def delete(self, *_: object, **__: object) -> None:
+    async def delete(self, *_: object, **__: object) -> list[object]:
         """Nothing is gone here."""
+        return []
 
 
 class Letters:
-    """None are written."""
+    """Those that were written, and the keys whose letters were closed."""
 
-    async def resolve(self, *_: object) -> int:
+    def __init__(self) -> None:
+        self.written: list[DeadLetter] = []
+        self.closed: list[Any] = []
+
+    async def add(self, letters: Sequence[DeadLetter]) -> None:
+        self.written += letters
+
+    async def resolve(self, _: str, keys: Iterable[Any]) -> int:
+        self.closed += keys
         return 0
 
 
@@ -72,11 +84,13 @@ def no_garbage_collection() -> Iterator[None]:
     gc.enable()
 
 
-async def run(directory: Path, target: Target) -> SyncResult:
-    """One batch of one document, with pauses of a millisecond."""
+async def run(
+    directory: Path, target: Target, keys: Sequence[Any] = ("a",), letters: Letters | None = None
+) -> SyncResult:
+    """One batch, with pauses of a millisecond; of its keys `a` has a document."""
     settings = load_settings(directory, {"TYPESENSE_RETRY_BACKOFF": "1ms", "TYPESENSE_MAX_RETRIES": "3"})
-    sync = Sync(ROUTE, cast("Any", target), cast("Any", Letters()), Metrics(), settings)
-    entries = [Entry("listings", "a", Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE)]
+    sync = Sync(ROUTE, cast("Any", target), cast("Any", letters or Letters()), Metrics(), settings)
+    entries = [Entry("listings", key, Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE) for key in keys]
     result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
     return await sync.run(SyncBatch(cast("Any", Reader()), entries, BEGINNING_OF_TIME, lambda: 1000.0, result))
 
@@ -101,3 +115,17 @@ async def test_a_failed_batch_holds_nothing_however_long_its_failure_is_kept(
     assert isinstance(caught.value.cause, TsyncError)
     assert len(target.held) == attempts
     assert attempts_in_memory() == 0
+
+
+async def test_a_deletion_that_is_refused_is_a_dead_letter_of_the_key_that_was_deleted(tmp_path: Path) -> None:
+    class Refusing(Target):
+        async def delete(self, *arguments: object, **__: object) -> list[object]:
+            assert arguments[1] == ["12", "b"]
+            return [Refusal("12", "too large for a proxy", "words")]
+
+    letters = Letters()
+    result = await run(tmp_path, Refusing([]), ["a", 12, "b"], letters)
+    assert (result.written, result.deleted, result.dead_letters) == (1, 1, 1)
+    assert letters.written == [DeadLetter("listings", 12, "too large for a proxy", "words", SHOWS_OLDER)]
+    assert 12 not in letters.closed
+    assert {"a", "b"} <= set(letters.closed)

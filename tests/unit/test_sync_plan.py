@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from tests.support.keys import KEYS_OF_EVERY_TYPE
 from tsync_stream.dead_letters import DeadLetter
-from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Operation, Reason
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.stages.sync_plan import wanted
 from tsync_stream.target.answers import Rejection
 from tsync_stream.target.answers import read_import_answer as read_bytes
-from tsync_stream.target.by_id import MAX_FILTER_BYTES, id_filters
+from tsync_stream.target.by_id import MAX_FILTER_BYTES, fits_filter, id_requests
 
 HEX = "65a000000000000000000001"
 
@@ -98,7 +98,11 @@ def test_a_key_that_cannot_be_an_id_is_a_dead_letter_and_the_others_go_on() -> N
 
 # How deletes are asked for
 
-some_ids = st.lists(st.text(min_size=1, max_size=300).filter(lambda text: "`" not in text), max_size=80)
+some_ids = st.lists(st.text(min_size=1, max_size=300).filter(fits_filter), max_size=80)
+
+
+def id_filters(ids: list[str]) -> list[str]:
+    return [request.filter_by for request in id_requests(ids)]
 
 
 def ids_in(filter_by: str) -> list[str]:
@@ -116,6 +120,7 @@ def test_every_id_is_in_one_filter_in_order(ids: list[str]) -> None:
 def test_no_filter_is_longer_than_a_request_line_may_be(ids: list[str]) -> None:
     for filter_by in id_filters(ids):
         assert len(quote(filter_by)) <= MAX_FILTER_BYTES + len("id%3A%5B%5D")
+    assert MAX_FILTER_BYTES <= 4_096, "half of what a proxy takes by default"
 
 
 def test_filters_are_as_few_as_their_length_allows() -> None:
@@ -123,14 +128,14 @@ def test_filters_are_as_few_as_their_length_allows() -> None:
     filters = id_filters(ids)
     lengths = [len(quote(filter_by)) for filter_by in filters]
     assert all(length > MAX_FILTER_BYTES * 0.9 for length in lengths[:-1])
-    assert len(filters) < 4
+    assert len(filters) < 10
 
 
 def test_the_longest_id_has_a_filter_of_its_own_if_need_be() -> None:
     longest = "☃" * 341
     filters = id_filters([longest] * 6)
     assert all(ids_in(filter_by) for filter_by in filters)
-    assert [len(ids_in(filter_by)) for filter_by in filters] == [5, 1]
+    assert [len(ids_in(filter_by)) for filter_by in filters] == [1] * 6
     assert unquote(quote(filters[0])) == filters[0]
 
 
@@ -159,8 +164,8 @@ def test_a_success_may_be_written_in_another_way() -> None:
 def test_a_refused_line_is_named_by_its_place_with_the_words_of_typesense() -> None:
     answer = "\n".join([SUCCESS, failure(400, "Field `price` must be a float."), SUCCESS, failure(409)])
     assert read_import_answer(answer, 4) == [
-        Rejection(1, 400, "Field `price` must be a float."),
-        Rejection(3, 409, "refused"),
+        Rejection(1, "rejected by Typesense (400)", "Field `price` must be a float."),
+        Rejection(3, "rejected by Typesense (409)", "refused"),
     ]
 
 
@@ -169,7 +174,7 @@ def test_an_answer_that_is_all_refusals_is_still_an_answer() -> None:
 
 
 def test_a_line_without_a_code_is_the_documents_own_fault() -> None:
-    assert read_import_answer(failure(None), 1) == [Rejection(0, 400, "refused")]
+    assert read_import_answer(failure(None), 1) == [Rejection(0, "rejected by Typesense (400)", "refused")]
 
 
 @pytest.mark.parametrize("code", [408, 422, 429, 500, 502, 503])
@@ -178,6 +183,36 @@ def test_a_line_that_fails_for_the_servers_reasons_makes_the_whole_batch_wait(co
     with pytest.raises(DependencyUnavailable, match=str(code)) as caught:
         read_import_answer(answer, 4)
     assert caught.value.doubtful, "the other lines may have been written"
+
+
+@pytest.mark.parametrize("last", [SUCCESS, failure(400)])
+def test_an_empty_line_at_the_end_is_no_line(last: str) -> None:
+    rejections = read_import_answer(f"{SUCCESS}\n{last}\n", 2)
+    assert [item.line for item in rejections] == ([] if last == SUCCESS else [1])
+
+
+def unembedded(code: int) -> str:
+    return orjson.dumps(
+        {"success": False, "code": code, "error": "provider", "embedding_error": "the text of a document"}
+    ).decode()
+
+
+@pytest.mark.parametrize("answer", [unembedded(401), unembedded(400), failure(401), failure(403), failure(404)])
+def test_a_provider_of_embeddings_that_refuses_is_for_a_person(answer: str) -> None:
+    with pytest.raises(ConfigurationError, match="provider of embeddings") as caught:
+        read_import_answer("\n".join([answer] * 3), 3)
+    assert "document" not in str(caught.value)
+
+
+def test_a_text_that_cannot_be_embedded_where_others_can_is_its_documents_fault() -> None:
+    assert [item.line for item in read_import_answer(f"{SUCCESS}\n{unembedded(400)}", 2)] == [1]
+
+
+@pytest.mark.parametrize("code", [401, 403, 404])
+def test_a_key_that_the_provider_refuses_is_no_documents_fault_though_others_pass(code: int) -> None:
+    """Those others have no text to embed."""
+    with pytest.raises(ConfigurationError, match=str(code)):
+        read_import_answer(f"{SUCCESS}\n{unembedded(code)}", 2)
 
 
 @pytest.mark.parametrize("lines", [0, 1, 2, 4, 5])

@@ -66,13 +66,15 @@ class Attempt:
             outdated = await refusals.outdated_ids(letters, batch.entries, self._dead_letters, self._on_reject)
             letters = refusals.with_what_is_shown(letters, outdated)
             gone += outdated
-        await write.delete(gone)
+        not_deleted = await write.delete(gone)
+        if not_deleted:
+            letters = refusals.with_refused_deletions(letters, not_deleted, batch.entries)
         if plan.rejected or letters:
             await self._dead_letters.add([*plan.rejected, *letters])
         await self._resolve(plan, letters)
-        refused = len(plan.rejected) + len(letters)
-        self._count(write, gone, refused)
-        return SyncResult(write.written, len(gone), refused)
+        deleted, refused = len(gone) - len(not_deleted), len(plan.rejected) + len(letters)
+        self._count(write, deleted, refused)
+        return SyncResult(write.written, deleted, refused)
 
     async def _write(
         self, documents: Sequence[Mapping[str, Any]], plan: sync_plan.Wanted, found: dict[str, Key], write: Write
@@ -110,9 +112,9 @@ class Attempt:
         synced = (key for key in keys if not failed or canonical_key(key) not in failed)
         await self._dead_letters.resolve(self._route.name, synced)
 
-    def _count(self, write: Write, gone: Sequence[str], refused: int) -> None:
+    def _count(self, write: Write, deleted: int, refused: int) -> None:
         self._metrics.documents_written.inc(write.written)
-        self._metrics.documents_deleted.inc(len(gone))
+        self._metrics.documents_deleted.inc(deleted)
         self._metrics.dead_letters.inc(refused)
 
     def _check_lease(self, batch: SyncBatch) -> None:

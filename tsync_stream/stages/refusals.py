@@ -21,6 +21,7 @@ from tsync_stream.dead_letters import (
 )
 from tsync_stream.model import Entry, Operation
 from tsync_stream.source.keys import typesense_id
+from tsync_stream.target.dividing import Refusal
 
 OnReject = Literal["keep", "delete"]
 
@@ -60,3 +61,18 @@ def with_what_is_shown(letters: Sequence[DeadLetter], outdated: Sequence[str]) -
         return SHOWS_OLDER if can_be_queued(letter.key) and typesense_id(letter.key) not in gone else SHOWS_NOTHING
 
     return [replace(letter, shown=shown(letter)) for letter in letters]
+
+
+def with_refused_deletions(
+    letters: Sequence[DeadLetter], not_deleted: Sequence[Refusal], entries: Sequence[Entry]
+) -> list[DeadLetter]:
+    """The letters, with one for each document that should be gone and is still shown (pure)."""
+    route, refused = entries[0].route, {refusal.document_id: refusal for refusal in not_deleted}
+    still_shown: dict[str, DeadLetter] = {}
+    for key in (*(letter.key for letter in letters), *(entry.key for entry in entries)):
+        refusal = refused.get(typesense_id(key)) if can_be_queued(key) else None
+        if refusal is not None and refusal.document_id not in still_shown:
+            letter = DeadLetter(route, key, refusal.reason, refusal.error, SHOWS_OLDER)
+            still_shown[refusal.document_id] = letter
+    keys = {record_id(route, letter.key) for letter in still_shown.values()}
+    return [*(letter for letter in letters if record_id(route, letter.key) not in keys), *still_shown.values()]

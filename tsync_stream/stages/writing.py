@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from tsync_stream.dead_letters import DeadLetter
 from tsync_stream.model import Key, Route
+from tsync_stream.target.dividing import Refusal
 from tsync_stream.target.typesense import TypesenseTarget
 
 
@@ -33,7 +34,8 @@ class Write:
 
     def is_full_for(self, size: int) -> bool:
         """Whether the request has to be sent before a line of so many bytes is added."""
-        too_long = self._bytes + size > self._max_bytes or len(self._lines) >= self._max_lines
+        most_bytes = min(self._max_bytes, self._target.accepted_import_bytes)
+        too_long = self._bytes + size > most_bytes or len(self._lines) >= self._max_lines
         return bool(self._lines) and too_long
 
     def add(self, key: Key, line: bytes, size: int) -> None:
@@ -49,9 +51,11 @@ class Write:
         async with self._target.turns.one():
             self._check_lease()
             # They are the target's now: what it has sent, it need not keep.
-            rejections = await self._target.import_lines(self._route.target, self._take_lines())
+            rejections = await self._target.import_lines(
+                self._route.target, self._take_lines(), before_another=self._check_lease
+            )
         for rejection in rejections:
-            self.reject(self._keys[rejection.line], f"rejected by Typesense ({rejection.code})", rejection.error)
+            self.reject(self._keys[rejection.line], rejection.reason, rejection.error)
         self.written += len(self._keys) - len(rejections)
         self._keys = []
 
@@ -59,8 +63,9 @@ class Write:
         lines, self._lines, self._bytes = self._lines, [], 0
         return lines
 
-    async def delete(self, ids: Sequence[str]) -> None:
-        """Delete what the source no longer has."""
-        if ids:
-            async with self._target.turns.one():
-                await self._target.delete(self._route.target, ids, before_each=self._check_lease)
+    async def delete(self, ids: Sequence[str]) -> list[Refusal]:
+        """Delete what the source no longer has; returns what cannot be."""
+        if not ids:
+            return []
+        async with self._target.turns.one():
+            return await self._target.delete(self._route.target, ids, before_each=self._check_lease)

@@ -7,19 +7,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import quote
 
-# A filter travels in the request line.
-MAX_FILTER_BYTES = 16_000
+# A filter travels in the request line, of which proxies take 8 KB by default, and some less.
+MAX_FILTER_BYTES = 4_000
 
 
 @dataclass(frozen=True, slots=True)
 class IdRequest:
     """One request: about those that `filter_by` finds, or, where that is empty, about `document_id` by its path.
 
-    Paths are what comes behind the path of the collection's documents.
+    `ids` are those that the filter names. Paths are what comes behind the path of the collection's documents.
     """
 
     filter_by: str = ""
     document_id: str = ""
+    ids: tuple[str, ...] = ()
 
     @property
     def delete_path(self) -> str:
@@ -30,6 +31,15 @@ class IdRequest:
     def get_path(self) -> str:
         """Where to send GET. A filter is answered by a line for each document, a path by the document."""
         return f"/export?{self._filter}" if self.filter_by else self._document
+
+    def smaller(self) -> "list[IdRequest]":
+        """What to ask for instead where this is refused; nothing if it is as small as can be."""
+        if not self.filter_by:
+            return []
+        if len(self.ids) == 1:
+            return [IdRequest(document_id=self.ids[0])]
+        middle = len(self.ids) // 2
+        return [_by_filter(self.ids[:middle]), _by_filter(self.ids[middle:])]
 
     @property
     def _filter(self) -> str:
@@ -49,7 +59,7 @@ def id_requests(ids: Iterable[str]) -> list[IdRequest]:
             by_filter.append(document_id)
         else:
             by_path.append(IdRequest(document_id=document_id))
-    return [*(IdRequest(filter_by=filter_by) for filter_by in id_filters(by_filter)), *by_path]
+    return [*map(_by_filter, filter_parts(by_filter)), *by_path]
 
 
 def fits_filter(document_id: str) -> bool:
@@ -71,18 +81,27 @@ def path_segment(document_id: str) -> str:
     return quote(document_id, safe="") if document_id.strip(".") else document_id.replace(".", "%2E")
 
 
-def id_filters(ids: Iterable[str]) -> list[str]:
-    """`id:[…]` filters of bounded length; backticks keep commas and brackets inside an id literal (pure)."""
-    filters: list[str] = []
-    quoted: list[str] = []
+def filter_parts(ids: Iterable[str]) -> list[tuple[str, ...]]:
+    """The ids of one filter of bounded length after the other (pure)."""
+    parts: list[tuple[str, ...]] = []
+    part: list[str] = []
     size = 0
     for document_id in ids:
-        item = f"`{document_id}`"
-        size += len(quote(item)) + 3
-        if quoted and size > MAX_FILTER_BYTES:
-            filters.append(f"id:[{','.join(quoted)}]")
-            quoted, size = [], len(quote(item)) + 3
-        quoted.append(item)
-    if quoted:
-        filters.append(f"id:[{','.join(quoted)}]")
-    return filters
+        added = len(quote(_literal(document_id))) + 3
+        size += added
+        if part and size > MAX_FILTER_BYTES:
+            parts.append(tuple(part))
+            part, size = [], added
+        part.append(document_id)
+    if part:
+        parts.append(tuple(part))
+    return parts
+
+
+def _by_filter(ids: tuple[str, ...]) -> IdRequest:
+    return IdRequest(filter_by=f"id:[{','.join(map(_literal, ids))}]", ids=ids)
+
+
+def _literal(document_id: str) -> str:
+    """Backticks keep commas and brackets inside."""
+    return f"`{document_id}`"

@@ -6,6 +6,7 @@ after some failures in a row nothing is asked for a moment.
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
@@ -25,7 +26,9 @@ from tsync_stream.config import TypesenseSettings
 from tsync_stream.errors import DependencyUnavailable, DocumentRejected, from_typesense
 from tsync_stream.target.answers import (
     KEY_REFUSED,
+    TOO_LARGE,
     Rejection,
+    RequestRefused,
     check_status,
     exported_id,
     read_import_answer,
@@ -33,6 +36,7 @@ from tsync_stream.target.answers import (
 )
 from tsync_stream.target.body import import_body
 from tsync_stream.target.by_id import IdRequest, id_requests
+from tsync_stream.target.dividing import Refusal, deletions_refused, rejected_alone
 from tsync_stream.target.http import Answer, TypesenseHttp
 from tsync_stream.target.turns import Turns
 
@@ -42,6 +46,11 @@ BREAKER_FAILURES = 5
 BREAKER_PAUSE_S = 2
 # Longer than any that our own ids make, quoted; servers refuse request lines of some tens of thousands.
 MAX_PATH_CHARACTERS = 60_000
+# No document: Typesense refuses the line, and writes nothing. And an id that no document has.
+HARMLESS_LINE = b"[]"
+(HARMLESS_DELETE,) = id_requests(["tsync-stream asks 5b0c7f0e-6d0e-4c57-9e0f-3c4a8f0d2b71"])
+# A proxy that takes no more than this takes no import.
+MIN_IMPORT_BYTES = 1 << 16
 
 
 class TypesenseTarget:
@@ -60,6 +69,8 @@ class TypesenseTarget:
             expected_exception=DependencyUnavailable,
         )
         self.turns = Turns(2 * settings.connection_timeout_s)
+        # What a proxy before Typesense takes in one import, as far as its refusals told.
+        self.accepted_import_bytes = sys.maxsize
         self._stats_refused = False
         self._http = TypesenseHttp(settings)
         # For what is asked seldom: it knows how collections are described.
@@ -110,7 +121,7 @@ class TypesenseTarget:
                     self._stats_refused = True
                     log.warning("TYPESENSE_API_KEY: it may not read /stats.json; a log that is replayed goes unseen")
                 return True
-            check_status(answer.status, "/stats.json")
+            check_status(answer.status, "/stats.json", body=answer.body)
             stats = orjson.loads(answer.body)
             if not isinstance(stats, dict):
                 raise DependencyUnavailable("Typesense: /stats.json is answered by something else")
@@ -127,34 +138,55 @@ class TypesenseTarget:
                 created = await self._client.collections[schema["name"]].retrieve()
             return created
 
-    async def import_lines(self, collection: str, lines: Sequence[bytes]) -> list[Rejection]:
+    async def import_lines(
+        self, collection: str, lines: Sequence[bytes], before_another: Callable[[], None] = lambda: None
+    ) -> list[Rejection]:
         """Upsert documents, one JSON line each; returns the lines that were refused.
 
-        Raises `DependencyUnavailable` (doubtful) too if a line failed for the server's reasons.
+        Where the request is refused, by a proxy for its size, say, there are others, and `before_another` is called
+        before each. Raises `DependencyUnavailable` (doubtful) too if a line failed for the server's reasons.
         """
         path = f"{_documents(collection)}/import?action=upsert&dirty_values=reject"
+
         count, body = len(lines), import_body(lines)
         del lines  # not in memory twice while the server takes its time
+        try:
+            return await self._import(path, body, count)
+        except RequestRefused as refused:
+            if refused.status in TOO_LARGE and count > 1:
+                # The largest that can be right. A restart tries again what the settings say.
+                self.accepted_import_bytes = max(MIN_IMPORT_BYTES, min(self.accepted_import_bytes, len(body) // 2))
+                log.warning("%s; they are kept smaller from now on. Set it below the proxy's limit", refused)
+
+        async def send(body: bytes, count: int) -> list[Rejection]:
+            before_another()
+            return await self._import(path, body, count)
+
+        return await rejected_alone(body.split(b"\n"), send, lambda: send(HARMLESS_LINE, 1))
+
+    async def _import(self, path: str, body: bytes, count: int) -> list[Rejection]:
         async with self._guarded():
             answer = await self._http.send("POST", path, body)
-            check_status(answer.status, "an import", doubtful=True)
+            check_status(answer.status, "an import", doubtful=True, body=answer.body)
         return read_import_answer(answer.body, count)
 
-    async def delete(self, collection: str, ids: Sequence[str], before_each: Callable[[], None] = lambda: None) -> None:
-        """Delete documents by id; ids that are not there are no error. `before_each` is called before each request.
+    async def delete(
+        self, collection: str, ids: Sequence[str], before_each: Callable[[], None] = lambda: None
+    ) -> list[Refusal]:
+        """Delete documents by id; ids that are not there are no error. Returns those whose deletion is refused.
 
-        Raises `DocumentRejected` for an id that no URL can hold.
+        `before_each` is called before each request. Raises `DocumentRejected` for an id that no URL can hold.
         """
-        for request in id_requests(ids):
-            before_each()
-            await self._delete(collection, request)
 
-    async def _delete(self, collection: str, request: IdRequest) -> None:
-        path = _path(collection, request.delete_path)
-        async with self._guarded():
-            answer = await self._http.send("DELETE", path)
-            if not await self._is_missing(collection, request, answer):
-                check_status(answer.status, "a delete", doubtful=True)
+        async def send(request: IdRequest) -> None:
+            path = _path(collection, request.delete_path)
+            before_each()
+            async with self._guarded():
+                answer = await self._http.send("DELETE", path)
+                if not await self._is_missing(collection, request, answer):
+                    check_status(answer.status, "a delete", doubtful=True, body=answer.body)
+
+        return await deletions_refused(id_requests(ids), send, lambda: send(HARMLESS_DELETE))
 
     async def _is_missing(self, collection: str, request: IdRequest, answer: Answer) -> bool:
         """By its path, 404 is the answer for a missing document, and for a missing collection."""
@@ -189,7 +221,7 @@ class TypesenseTarget:
                 answer = await self._http.send("GET", path)
                 missing = await self._is_missing(collection, request, answer)
                 if not missing:
-                    check_status(answer.status, "a document")
+                    check_status(answer.status, "a document", body=answer.body)
             if not missing:
                 yield answer.body
 
@@ -239,5 +271,5 @@ def _path(collection: str, path: str) -> str:
 
 async def _checked_pieces(answers: AsyncIterator[Answer]) -> AsyncGenerator[bytes, None]:
     async for answer in answers:
-        check_status(answer.status, "an export")
+        check_status(answer.status, "an export", body=answer.body)
         yield answer.body

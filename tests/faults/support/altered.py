@@ -74,33 +74,33 @@ def freeze_before_write() -> None:
     """The replica freezes itself between its check of the lease and the request, with documents in hand."""
     original = TypesenseTarget.import_lines
 
-    async def import_lines(self: TypesenseTarget, collection: str, lines: Any) -> Any:
+    async def import_lines(self: TypesenseTarget, collection: str, lines: Any, **options: Any) -> Any:
         sent = list(lines) if pulled("freeze_before_write") else []
         if sent:
             os.kill(os.getpid(), signal.SIGSTOP)
-        answer = await original(self, collection, lines)
+        answer = await original(self, collection, lines, **options)
         if sent:
             _note_sent("freeze_before_write", sent)
         return answer
 
-    TypesenseTarget.import_lines = import_lines  # type: ignore[method-assign]
+    TypesenseTarget.import_lines = import_lines  # type: ignore[method-assign,assignment]
 
 
 def die_after_write() -> None:
     """As above, but once it wakes it sends its request and dies before the answer."""
     original = TypesenseTarget.import_lines
 
-    async def import_lines(self: TypesenseTarget, collection: str, lines: Any) -> Any:
+    async def import_lines(self: TypesenseTarget, collection: str, lines: Any, **options: Any) -> Any:
         sent = list(lines) if pulled("die_after_write") else []
         if sent:
             os.kill(os.getpid(), signal.SIGSTOP)
-        answer = await original(self, collection, lines)
+        answer = await original(self, collection, lines, **options)
         if sent:
             _note_sent("die_after_write", sent)
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    TypesenseTarget.import_lines = import_lines  # type: ignore[method-assign]
+    TypesenseTarget.import_lines = import_lines  # type: ignore[method-assign,assignment]
 
 
 def raise_before_append() -> None:
@@ -197,8 +197,8 @@ def forget_some() -> None:
 def never_delete() -> None:
     """What is gone from the source stays in Typesense."""
 
-    async def delete(self: TypesenseTarget, *arguments: Any, **options: Any) -> None:
-        return
+    async def delete(self: TypesenseTarget, *arguments: Any, **options: Any) -> list[Any]:
+        return []
 
     TypesenseTarget.delete = delete  # type: ignore[method-assign]
 
