@@ -18,6 +18,7 @@ FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2
 
 SOAK_SECONDS ?= 1800
 FAULT_SEEDS ?= 1 2 3 4 5 6 7 8 9 10
+FAULT_HOLD ?= 60
 
 # Tests wait for servers more than they work: three at a time. One at a time: make test PARALLEL=
 PARALLEL := -n 3 --dist worksteal
@@ -51,7 +52,8 @@ test: lint
 faults: install
 	@for seed in $(FAULT_SEEDS); do \
 		echo "==> seed $$seed"; \
-		$(BIN)/python -m pytest tests/faults $(PARALLEL) --fault-replicas 3 --fault-seed $$seed $(PYTEST_FLAGS) || exit 1; \
+		$(BIN)/python -m pytest tests/faults $(PARALLEL) --fault-replicas 3 --fault-seed $$seed \
+			--fault-hold $(FAULT_HOLD) $(PYTEST_FLAGS) || exit 1; \
 	done
 
 soak: install

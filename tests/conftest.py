@@ -17,6 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Options of the fault suite. They are here because pytest asks only for those of the outermost conftest."""
     group = parser.getgroup("faults")
     group.addoption("--fault-seed", type=int, help="use this seed in every fault test")
+    group.addoption("--fault-hold", type=float, default=5.0, help="seconds for which each outage of a server is held")
     group.addoption("--fault-replicas", type=int, default=1, help="at least so many replicas, where more make sense")
     group.addoption("--fault-report", type=Path, help="write the table of the fault tests as Markdown to this file")
     group.addoption(

@@ -186,8 +186,11 @@ class TsyncApp(faust.App):
         os._exit(EXIT_UNFORESEEN)
 
     def partitions_owned(self) -> int:
-        """How many partitions' leases this replica holds."""
-        return 0 if self._replica is None else sum(name != CAPTURE for name in self._replica.leases.held)
+        """How many partitions this replica works on."""
+        if self._replica is None:
+            return 0
+        leases = self._replica.leases
+        return sum(name != CAPTURE and leases.holding(name) is not None for name in leases.held)
 
     def _dead_letters(self) -> DeadLetters:
         assert self._replica is not None, "agents get work from the replica only"

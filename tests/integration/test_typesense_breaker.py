@@ -58,18 +58,18 @@ async def test_after_failures_in_a_row_nothing_is_asked_for_a_moment(
     target = TypesenseTarget(replace(settings, hosts=("127.0.0.1",), port=port, connection_timeout_s=0.5))
     for number in range(BREAKER_FAILURES):
         with pytest.raises(DependencyUnavailable):
-            await target.ping()
+            await target.look("listings")
         assert silent.requests == number + 1
     with pytest.raises(DependencyUnavailable, match="in a moment"):
-        await target.ping()
+        await target.look("listings")
     assert silent.requests == BREAKER_FAILURES, "it was asked all the same"
 
     silent.answers = True
     async with asyncio.timeout(5):
         while silent.requests == BREAKER_FAILURES:
             with suppress(DependencyUnavailable):
-                await target.ping()
+                await target.look("listings")
             await asyncio.sleep(0.01)
-    await target.ping()
+    await target.look("listings")
     assert silent.requests == BREAKER_FAILURES + 2, "one answer closes the circuit"
     await target.close()

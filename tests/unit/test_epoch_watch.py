@@ -10,6 +10,7 @@ import pytest
 from tests.support.waiting import eventually
 from tsync_stream.coordination.positions import PositionStore
 from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.observe.health import Health
 from tsync_stream.replica import epoch_watch
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.wake import Wake
@@ -35,19 +36,26 @@ def positions() -> Positions:
 
 
 @pytest.fixture
-async def watch(positions: Positions, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EpochWatch]:
+def health() -> Health:
+    return Health()
+
+
+@pytest.fixture
+async def watch(positions: Positions, health: Health, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EpochWatch]:
     monkeypatch.setattr(epoch_watch, "LOOK_INTERVAL_S", 0.03)
     monkeypatch.setattr(epoch_watch, "LATE_S", 1.0)
-    made = EpochWatch(cast("PositionStore", positions), Wake())
+    made = EpochWatch(cast("PositionStore", positions), Wake(), health)
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_it_looks_by_itself_through_outages(watch: EpochWatch, positions: Positions) -> None:
+async def test_it_looks_by_itself_through_outages(watch: EpochWatch, positions: Positions, health: Health) -> None:
     positions.outages = 2
+    await eventually(lambda: "AutoReconnect" in str(health.problems))
     await eventually(lambda: positions.loads > 5)
+    assert health.status == "green"
 
 
 async def test_while_somebody_else_looks_it_need_not(

@@ -1,12 +1,16 @@
-"""What a replica lacks and vouches for: only what was so for the whole patience."""
+"""What a replica lacks and vouches for: only what was so for the whole patience. And what health says of it, sooner."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from tests.support.waiting import eventually
 from tsync_stream import clock
-from tsync_stream.errors import DependencyUnavailable
-from tsync_stream.replica.reach import Reach
+from tsync_stream.errors import DependencyUnavailable, TierRefused, TsyncError
+from tsync_stream.observe.health import Health
+from tsync_stream.replica import reach as reach_module
+from tsync_stream.replica.reach import GREEN_AFTER_S, RED_AFTER_S, OneAtATime, Reach
 from tsync_stream.wake import Wake
 
 PATIENCE_S = 10.0
@@ -17,17 +21,22 @@ class Server:
 
     def __init__(self) -> None:
         self.answers = True
+        self.error: TsyncError = DependencyUnavailable("away")
 
     async def look(self) -> None:
         if not self.answers:
-            raise DependencyUnavailable("away")
+            raise self.error
+
+
+def made(wake: Wake | None = None, patience_s: float = PATIENCE_S, tier: str | None = "primary", **looks: Any) -> Reach:
+    return Reach(looks, patience_s, wake or Wake(), Health(), lambda: tier)
 
 
 async def test_between_lacking_and_vouching_lies_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
     monkeypatch.setattr(clock, "now_s", lambda: now_s)
     server, other = Server(), Server()
-    reach = Reach({"server": server.look, "other": other.look}, PATIENCE_S, Wake())
+    reach = made(server=server.look, other=other.look)
     said = []
     for second in range(50):
         server.answers = not 15 <= second < 30
@@ -46,7 +55,7 @@ async def test_between_lacking_and_vouching_lies_the_patience(monkeypatch: pytes
 
 async def test_who_waits_for_a_server_is_woken_when_it_answers_again() -> None:
     server, wake = Server(), Wake()
-    reach = Reach({"server": server.look}, PATIENCE_S, wake)
+    reach = made(wake, server=server.look)
     server.answers = False
     await reach._look("server", server.look)
     waiting = asyncio.create_task(wake.wait(60.0))
@@ -62,7 +71,7 @@ async def test_who_waits_for_a_server_is_woken_when_it_answers_again() -> None:
 async def test_looks_are_so_frequent_that_a_server_that_answers_is_never_lacked() -> None:
     patience_s = 0.2
     server = Server()
-    reach = Reach({"server": server.look}, patience_s, Wake())
+    reach = made(patience_s=patience_s, server=server.look)
     looking = asyncio.create_task(reach.run())
     ends_s = clock.now_s() + 4 * patience_s
     try:
@@ -73,3 +82,98 @@ async def test_looks_are_so_frequent_that_a_server_that_answers_is_never_lacked(
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
     assert reach.report()["vouches"] == ["server"]
+
+
+class Looks:
+    """A reach whose one server is looked at once in a second of a clock that only moves then."""
+
+    def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch, tier: str | None = "primary") -> None:
+        self.server, self.now_s = Server(), 100.0
+        monkeypatch.setattr(clock, "now_s", lambda: self.now_s)
+        self.health = Health()
+        self._name = name
+        self._reach = Reach({name: self.server.look}, PATIENCE_S, Wake(), self.health, lambda: tier)
+
+    async def look(self, seconds: float) -> str:
+        for _ in range(int(seconds)):
+            await self._reach._look(self._name, self.server.look)
+            self.now_s += 1.0
+        return self.health.status
+
+
+async def test_health_tells_of_a_server_that_nobody_needs_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = Looks("typesense", monkeypatch)
+    assert await looks.look(10) == "green"
+    looks.server.answers = False
+    assert await looks.look(RED_AFTER_S - 1) == "green", "one look that fails is no outage"
+    assert await looks.look(2) == "red"
+    assert "away" in looks.health.problems["server typesense"].text
+    looks.server.answers = True
+    assert await looks.look(GREEN_AFTER_S - 1) == "red"
+    assert await looks.look(2) == "green"
+
+
+async def test_a_server_that_answers_now_and_then_stays_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = Looks("mongodb", monkeypatch)
+    looks.server.answers = False
+    assert await looks.look(10) == "red"
+    for _ in range(10):
+        looks.server.answers = True
+        assert await looks.look(3) == "red"
+        looks.server.answers = False
+        assert await looks.look(1) == "red"
+
+
+@pytest.mark.parametrize(
+    ("name", "tier", "level"),
+    [
+        ("primary", "primary", "red"),
+        ("backup", "primary", "degraded"),
+        ("primary", "backup", "degraded"),
+        ("backup", "mongo", "degraded"),
+    ],
+)
+async def test_a_redis_that_is_not_the_queue_is_a_lost_reserve(
+    name: str, tier: str, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks(name, monkeypatch, tier)
+    looks.server.answers = False
+    assert await looks.look(10) == level
+
+
+async def test_what_a_server_refuses_is_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = Looks("backup", monkeypatch)
+    looks.server.answers, looks.server.error = False, TierRefused("BACKUP_REDIS_PASSWORD: refused")
+    await looks.look(10)
+    (problem,) = looks.health.problems.values()
+    assert problem.needs_person
+    assert "BACKUP_REDIS_PASSWORD" in problem.text
+
+
+@pytest.fixture
+def short_deadline(monkeypatch: pytest.MonkeyPatch) -> float:
+    monkeypatch.setattr(reach_module, "LOOK_DEADLINE_S", 0.05)
+    return 0.05
+
+
+async def test_a_look_that_cannot_be_cancelled_is_not_begun_again_and_has_failed_when_late(
+    short_deadline: float,
+) -> None:
+    began, may_end = 0, asyncio.Event()
+
+    async def look() -> None:
+        nonlocal began
+        began += 1
+        await may_end.wait()
+
+    once = OneAtATime("the server", look)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(short_deadline):
+                await once()
+    assert began == 1, "each would hold a thread of the driver's"
+    may_end.set()
+    with pytest.raises(DependencyUnavailable, match="the server: it takes longer"):
+        await once()
+    await once()
+    await eventually(lambda: began == 2)

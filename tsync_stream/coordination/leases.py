@@ -25,10 +25,11 @@ from pymongo.errors import BulkWriteError
 
 from tsync_stream import clock
 from tsync_stream.coordination.identity import Identity, is_dead
-from tsync_stream.coordination.sharing import CAPTURE, LeaseView, able_replicas, decide, partition_lease
+from tsync_stream.coordination.sharing import CAPTURE, LeaseView, Seen, able_replicas, decide, partition_lease
 from tsync_stream.coordination.sightings import Sightings
-from tsync_stream.errors import TsyncError
+from tsync_stream.errors import ConfigurationError, TsyncError
 from tsync_stream.model import BEGINNING_OF_TIME
+from tsync_stream.observe.health import Health
 from tsync_stream.state import LEASES, translated
 from tsync_stream.tasks import all_to_end
 from tsync_stream.wake import Wake
@@ -80,6 +81,7 @@ class LeaseKeeper:
         wake: Wake,
         statistics: Callable[[], Mapping[str, Any]] = dict,
         reach: Callable[[], Mapping[str, Sequence[str]]] = dict,
+        health: Health | None = None,
     ) -> None:
         self._client = database.client
         self._collection = database[LEASES]
@@ -93,10 +95,16 @@ class LeaseKeeper:
         self._believed_until_s = 0.0
         self._leaving: dict[str, Held] = {}
         self.held: dict[str, Held] = {}
-        self.live_replicas = 0
+        self.seen: Seen | None = None
         self.operation_time = BEGINNING_OF_TIME
         self._statistics = statistics
+        self._health = health or Health()
         self._wake = wake
+
+    @property
+    def live_replicas(self) -> int:
+        """How many there are, ourselves included, as last seen."""
+        return 0 if self.seen is None else len(self.seen.live)
 
     @property
     def replica(self) -> str:
@@ -148,8 +156,8 @@ class LeaseKeeper:
     async def keep(self) -> None:
         """Renew and look around until cancelled. Errors of MongoDB are waited out: leases then simply run out."""
         renewal_interval_s = min(MAX_RENEWAL_INTERVAL_S, self._ttl_s / RENEWALS_PER_TTL)
-        renewing = self._repeat(self._renew, lambda: renewal_interval_s)
-        looking = self._repeat(self._look, self._look_interval_s)
+        renewing = self._repeat("leases, renewal", self._renew, lambda: renewal_interval_s)
+        looking = self._repeat("leases, look", self._look, self._look_interval_s)
         await all_to_end([renewing, looking])
 
     async def stop(self) -> None:
@@ -169,12 +177,16 @@ class LeaseKeeper:
         shortest_s = min(MAX_LOOK_INTERVAL_S, self._ttl_s / LOOKS_PER_TTL)
         return 2 * shortest_s if self.live_replicas == 1 else shortest_s
 
-    async def _repeat(self, step: Callable[[], Awaitable[None]], interval_s: Callable[[], float]) -> None:
+    async def _repeat(self, check: str, step: Callable[[], Awaitable[None]], interval_s: Callable[[], float]) -> None:
         while True:
             try:
                 await step()
             except TsyncError as error:
-                log.warning("leases: %s; trying again, leases last %.1f s more", error, max(0.0, self.time_left_s()))
+                person = isinstance(error, ConfigurationError)
+                text = f"{error}; trying again, and this replica's leases run out within LEASE_TTL meanwhile"
+                self._health.red(check, text, needs_person=person)
+            else:
+                self._health.green(check)
             await asyncio.sleep(interval_s())
 
     async def _create(self, names: Iterable[str], *, clean: bool) -> None:
@@ -248,7 +260,7 @@ class LeaseKeeper:
             if me != self.replica or me not in replicas or replicas[me]["expired"]:
                 return
             live = {name: document for name, document in replicas.items() if not document["expired"]}
-            self.live_replicas = len(live)
+            self.seen = Seen(leases, live)
             self._correct(me, leases)
             able = able_replicas({name: document.get("reach", {}) for name, document in live.items()})
             quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}

@@ -7,6 +7,7 @@ what is above its share.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 CAPTURE = "capture"
 
@@ -24,6 +25,14 @@ class LeaseView:
     holder: str | None
     fence: int
     clean: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look found: every lease, and the documents of the live replicas by name."""
+
+    leases: Mapping[str, LeaseView]
+    live: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

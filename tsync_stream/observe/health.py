@@ -8,7 +8,7 @@ document or a secret.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Health:
         if self._problems.pop(check, None) is not None:
             log.info("%s: healthy again", check)
 
-    def report(self) -> dict[str, object]:
+    def report(self) -> dict[str, Any]:
         """The answer of `/health`."""
         return {
             "status": self.status,

@@ -1,9 +1,38 @@
-"""Every metric, in one place, with its unit and meaning."""
+"""Every metric, in one place, with its unit and meaning.
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+Invariant: what is not known now is absent, not 0: what only the capturing replica measures, or what MongoDB does not
+let us see.
+"""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Measured(Collector):
+    """A gauge that is absent while its value is not known (None)."""
+
+    def __init__(self, name: str, meaning: str, registry: CollectorRegistry) -> None:
+        self._name = name
+        self._meaning = meaning
+        self.value: float | None = None
+        registry.register(self)
+
+    def set(self, value: float | None) -> None:
+        """The value now; None: not known."""
+        self.value = value
+
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus sees."""
+        family = GaugeMetricFamily(self._name, self._meaning)
+        if self.value is not None:
+            family.add_metric([], self.value)
+        yield family
 
 
 class Metrics:
@@ -17,6 +46,9 @@ class Metrics:
 
         def gauge(name: str, meaning: str, *labels: str) -> Gauge:
             return Gauge(f"tsync_{name}", meaning, labels, registry=self.registry)
+
+        def measured(name: str, meaning: str) -> Measured:
+            return Measured(f"tsync_{name}", f"{meaning} On the capturing replica.", self.registry)
 
         self.changes_captured = counter("changes_captured", "Changes read from the change stream.")
         self.entries_appended = counter("entries_appended", "Entries appended to the queue, barriers not counted.")
@@ -33,16 +65,25 @@ class Metrics:
             buckets=_BATCH_SECONDS,
             registry=self.registry,
         )
-        self.lag_seconds = gauge("lag_seconds", "Now minus the cluster time of the oldest unsynced change.")
-        self.oplog_left_seconds = gauge(
-            "oplog_left_seconds", "How long the oplog will still hold what is not synced, at the present rate."
+        self.lag_seconds = measured("lag_seconds", "Now minus the cluster time of the oldest unsynced change.")
+        self.oplog_left_seconds = measured(
+            "oplog_left_seconds",
+            "How long the oplog will still hold what is not synced, at the present rate. Needs the right to see it.",
         )
-        self.backlog_entries = gauge("backlog_entries", "Unacked entries.", "partition")
-        self.epoch = gauge("epoch", "The current epoch.")
-        self.tier = gauge("tier", "1 for the tier that is the queue, as the capturing replica knows it.", "tier")
-        self.capturing = gauge("capturing", "1 on the replica that captures.")
-        self.partitions_owned = gauge("partitions_owned", "Partitions whose lease this replica holds.")
+        self.backlog_entries = gauge("backlog_entries", "Unacked entries. On the capturing replica.", "partition")
+        self.epoch = measured("epoch", "The current epoch.")
+        self.tier = gauge("tier", "1 for the tier that is the queue. On the capturing replica.", "tier")
+        self.capturing = gauge("capturing", "1 on the replica that captures, once it reads the change stream.")
+        self.partitions_owned = gauge("partitions_owned", "Partitions that this replica works on.")
         self.healthy = gauge("healthy", "1 while no health check is red.")
+
+    def end_term(self) -> None:
+        """We do not capture any more: what we measured then is somebody else's to tell."""
+        self.capturing.set(0)
+        for measured in (self.lag_seconds, self.oplog_left_seconds, self.epoch):
+            measured.set(None)
+        for labelled in (self.backlog_entries, self.tier):
+            labelled.clear()
 
     def total(self, name: str) -> int:
         """What a counter has counted since the start."""

@@ -76,7 +76,7 @@ class Capturing:
                     await self._run_term(held.fence)
             except TsyncError as error:
                 at_once = self._note(error)
-            tools.metrics.capturing.set(0)
+            tools.metrics.end_term()
             lasted = held is not None and time.monotonic() - began_s > LASTING_TERM_S
             if lasted:
                 self._trouble = replace(self._trouble, times=0)

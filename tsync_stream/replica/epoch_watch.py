@@ -4,14 +4,12 @@ Invariant: what is known is never older than `LOOK_INTERVAL_S + LATE_S` while Mo
 """
 
 import asyncio
-import logging
 
 from tsync_stream import clock
 from tsync_stream.coordination.positions import Pipeline, PositionStore
-from tsync_stream.errors import TsyncError
+from tsync_stream.errors import ConfigurationError, TsyncError
+from tsync_stream.observe.health import Health
 from tsync_stream.wake import Wake
-
-log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S = 1.0
 # A capturing replica looks once a second itself; our own look is then needed only if that one is late.
@@ -21,9 +19,10 @@ LATE_S = 0.5
 class EpochWatch:
     """Holds the epoch document that was last read; `current` is None before the first start."""
 
-    def __init__(self, positions: PositionStore, wake: Wake) -> None:
+    def __init__(self, positions: PositionStore, wake: Wake, health: Health) -> None:
         self._positions = positions
         self._wake = wake
+        self._health = health
         self.current: Pipeline | None = None
         self._seen_since_s = clock.now_s()
         self._refreshed_s = float("-inf")
@@ -44,7 +43,11 @@ class EpochWatch:
             try:
                 await self._look()
             except TsyncError as error:
-                log.warning("epoch: %s; looking again in %g s", error, LOOK_INTERVAL_S)
+                person = isinstance(error, ConfigurationError)
+                text = f"{error}; which epoch is current is not known until it can be read"
+                self._health.red("epoch", text, needs_person=person)
+            else:
+                self._health.green("epoch")
             await asyncio.sleep(LOOK_INTERVAL_S)
             while (early_s := self._refreshed_s + LOOK_INTERVAL_S + LATE_S - clock.now_s()) > 0:
                 await asyncio.sleep(early_s)

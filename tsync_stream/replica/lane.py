@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tsync_stream import clock
 from tsync_stream.coordination.leases import Held
 from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.errors import DependencyUnavailable, TierLost, TsyncError
@@ -54,7 +55,7 @@ class Lane:
     """See the module's first lines. `run` goes on until `stop` was called and its batch is finished."""
 
     def __init__(self, name: str, tools: LaneTools, partitions: Sequence[int], reader: DocumentReader) -> None:
-        self._name = name
+        self.name = name
         self._tools = tools
         self._partitions = partitions
         self._reader = reader
@@ -72,6 +73,7 @@ class Lane:
         self._in_flight: frozenset[int] = frozenset()
         self._landed = asyncio.Condition()
         self.barriers: dict[int, tuple[int, Barrier]] = {}
+        self.moved_s = clock.now_s()  # when the last step began
 
     def stop(self) -> None:
         """Finish the batch in hand, take no other."""
@@ -90,10 +92,11 @@ class Lane:
     async def run(self) -> None:
         """Work until stopped. Faults are waited out here; each says what happens next."""
         while not self._stopping:
+            self.moved_s = clock.now_s()
             try:
                 worked = await self._step()
                 self._backoff.reset()
-                self._tools.health.green(f"queue, {self._name}")
+                self._tools.health.green(f"queue, {self.name}")
                 pause_s = self._pause_s if worked else self._tools.wait_s
                 if pause_s and not self._stopping:
                     await self._tools.wake.wait(pause_s)
@@ -102,7 +105,7 @@ class Lane:
             except TsyncError as error:
                 self._owned.clear()
                 self._tools.health.red(
-                    f"queue, {self._name}", f"{error}; reading again soon, the entries stay in the queue"
+                    f"queue, {self.name}", f"{error}; reading again soon, the entries stay in the queue"
                 )
                 await self._pause_after_fault()
         await self._reader.close()
@@ -304,11 +307,11 @@ class Lane:
             pipeline = await self._tools.epochs.refresh()
             if pipeline is not None and epoch is not None and pipeline.epoch == epoch:
                 self._tools.health.red(
-                    f"queue, {self._name}", f"{error}; the next epoch queues again what is not synced"
+                    f"queue, {self.name}", f"{error}; the next epoch queues again what is not synced"
                 )
                 await self._tools.positions.report_doubt(epoch, str(error))
         except TsyncError as state_error:
-            self._tools.health.red(f"queue, {self._name}", f"{error}; and it cannot be reported yet: {state_error}")
+            self._tools.health.red(f"queue, {self.name}", f"{error}; and it cannot be reported yet: {state_error}")
         await self._pause_after_fault()
 
     async def _pause_after_fault(self) -> None:

@@ -49,8 +49,7 @@ class Measuring:
         health, limit = self._tools.health, self._tools.settings.max_backlog
         self.queue_full = backlog > (FULL_UNTIL_SHARE * limit if self.queue_full else limit)
         left_s = None if self._oplog is None else self._oplog.left_s(synced.cluster_time)
-        if left_s is not None:
-            self._tools.metrics.oplog_left_seconds.set(left_s)
+        self._tools.metrics.oplog_left_seconds.set(left_s)
         if self.queue_full:
             health.red(
                 "backlog",

@@ -3,58 +3,144 @@
 What it has not reached for one LEASE_TTL it *lacks*; for what it has reached all along for one LEASE_TTL it *vouches*.
 Both travel with its lease renewals: a replica that lacks what another vouches for stands aside until it reaches it
 again. Between the two lies the time in which not everybody has noticed yet that an outage begins, or is over.
+
+Health tells sooner: after `RED_AFTER_S` without an answer, until nothing has failed for `GREEN_AFTER_S`. A look asks
+for what the work needs (`runtime.py`), and takes no longer than `LOOK_DEADLINE_S`: who is slower is as good as away.
+Invariant: who holds nothing, and has nothing to do, looks all the same.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from tsync_stream import clock
-from tsync_stream.errors import TsyncError
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TsyncError
+from tsync_stream.observe.health import Health
+from tsync_stream.queue.tiers import BACKUP, PRIMARY
+from tsync_stream.tasks import all_to_end
 from tsync_stream.wake import Wake
 
-# While all of them answer, and while one does not; shorter where a replica is to be followed soon.
+# While it answers, and while it does not; shorter where a replica is to be followed soon.
 CALM_INTERVAL_S = 2.0
 LOOK_INTERVAL_S = 1.0
 LOOKS_PER_PATIENCE = 5
 LOOK_DEADLINE_S = 1.0
+# Of a server whose looks fail now and then, both together make one long outage.
+RED_AFTER_S = 5.0
+GREEN_AFTER_S = 5.0
+
+MONGODB, TYPESENSE = "mongodb", "typesense"
+TITLES = {MONGODB: "MongoDB", TYPESENSE: "Typesense", PRIMARY: "the primary Redis", BACKUP: "the backup Redis"}
+
+Look = Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class _Seen:
+    """When a server last answered a look, and when one last failed."""
+
+    answered_s: float
+    failed_s: float
+
+    @property
+    def away(self) -> bool:
+        return self.failed_s > self.answered_s
 
 
 class Reach:
-    """`looks` are calls that return if a server answers, by the server's name. `wake` rings when one does so again."""
+    """`looks` are calls that return if a server does its work, by the server's name. `wake` rings when one does again.
 
-    def __init__(self, looks: Mapping[str, Callable[[], Awaitable[object]]], patience_s: float, wake: Wake) -> None:
+    `present_tier()` names the tier that is the queue now: of the others, a lost one is no more than a lost reserve.
+    """
+
+    def __init__(
+        self,
+        looks: Mapping[str, Look],
+        patience_s: float,
+        wake: Wake,
+        health: Health,
+        present_tier: Callable[[], str | None],
+    ) -> None:
         self._looks = looks
         self._patience_s = patience_s
         self._wake = wake
-        self._answered_s = dict.fromkeys(looks, clock.now_s())
-        self._failed_s = dict.fromkeys(looks, clock.now_s())
+        self._health = health
+        self._present_tier = present_tier
+        self._seen = {name: _Seen(clock.now_s(), clock.now_s()) for name in looks}
 
     def report(self) -> dict[str, list[str]]:
         """The names of the servers that this replica `lacks`, and of those that it `vouches` for."""
-        return {"lacks": self._longer_ago(self._answered_s), "vouches": self._longer_ago(self._failed_s)}
-
-    def _longer_ago(self, times_s: Mapping[str, float]) -> list[str]:
-        now_s = clock.now_s()
-        return sorted(name for name, then_s in times_s.items() if now_s - then_s > self._patience_s)
+        oldest_s = clock.now_s() - self._patience_s
+        return {
+            "lacks": sorted(name for name, seen in self._seen.items() if seen.answered_s < oldest_s),
+            "vouches": sorted(name for name, seen in self._seen.items() if seen.failed_s < oldest_s),
+        }
 
     async def run(self) -> None:
-        """Look again and again, until cancelled."""
+        """Look again and again, until cancelled; no server's silence delays the look at another."""
+        await all_to_end([self._watch(name, look) for name, look in self._looks.items()])
+
+    async def _watch(self, name: str, look: Look) -> None:
         while True:
-            await asyncio.gather(*(self._look(name, look) for name, look in self._looks.items()))
-            calm = not any(map(self._is_away, self._looks))
-            interval_s = CALM_INTERVAL_S if calm else LOOK_INTERVAL_S
+            await self._look(name, look)
+            interval_s = LOOK_INTERVAL_S if self._seen[name].away else CALM_INTERVAL_S
             await asyncio.sleep(min(interval_s, self._patience_s / LOOKS_PER_PATIENCE))
 
-    def _is_away(self, name: str) -> bool:
-        return self._failed_s[name] > self._answered_s[name]
-
-    async def _look(self, name: str, look: Callable[[], Awaitable[object]]) -> None:
+    async def _look(self, name: str, look: Look) -> None:
+        seen = self._seen[name]
         try:
             async with asyncio.timeout(LOOK_DEADLINE_S):
                 await look()
-        except (TsyncError, TimeoutError):
-            self._failed_s[name] = clock.now_s()
+        except (TsyncError, TimeoutError) as error:
+            seen.failed_s = clock.now_s()
+            if seen.failed_s - seen.answered_s >= RED_AFTER_S:
+                self._tell(name, error)
         else:
-            if self._is_away(name):
+            if seen.away:
                 self._wake.ring()
-            self._answered_s[name] = clock.now_s()
+            seen.answered_s = clock.now_s()
+            if seen.answered_s - seen.failed_s >= GREEN_AFTER_S:
+                self._health.green(_check(name))
+
+    def _tell(self, name: str, error: TsyncError | TimeoutError) -> None:
+        title = TITLES.get(name, name)
+        refused = isinstance(error, ConfigurationError)
+        text = str(error) if isinstance(error, TsyncError) else f"{title}: no answer within {LOOK_DEADLINE_S:g} s"
+        if name in {PRIMARY, BACKUP} and name != self._present_tier():
+            reserve = f"{text}; everything goes on, but {title} could not take over the queue now"
+            self._health.degraded(_check(name), reserve, needs_person=refused)
+            return
+        waits = f"{title} is the queue, which moves to another tier if this stays so"
+        if name not in {PRIMARY, BACKUP}:
+            waits = "nothing is lost: what changes meanwhile is synced when it answers again"
+        self._health.red(_check(name), f"{text}; {waits}", needs_person=refused)
+
+
+def _check(name: str) -> str:
+    return f"server {name}"
+
+
+class OneAtATime:
+    """A look that cannot be cancelled: one is under way at a time, and what comes late has failed.
+
+    The driver's calls go on in a thread when nobody waits any more. Were there a new one for every look, all of its
+    threads would wait for a server that is frozen, and none be left for the leases.
+    """
+
+    def __init__(self, title: str, look: Look) -> None:
+        self._title = title
+        self._look = look
+        self._task: asyncio.Task[object] | None = None
+        self._began_s = 0.0
+
+    async def __call__(self) -> None:
+        """Look, or go on waiting for the look that is under way."""
+        if self._task is None:
+            self._began_s = clock.now_s()
+            self._task = asyncio.ensure_future(self._look())
+        task = self._task
+        await asyncio.wait([task])
+        self._task = None
+        task.result()
+        if clock.now_s() - self._began_s > LOOK_DEADLINE_S:
+            raise DependencyUnavailable(f"{self._title}: it takes longer than {LOOK_DEADLINE_S:g} s to answer")

@@ -39,10 +39,11 @@ from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
-from tsync_stream.replica.reach import Reach
+from tsync_stream.replica.progress import Progress, own_problems
+from tsync_stream.replica.reach import MONGODB, TYPESENSE, Look, OneAtATime, Reach
 from tsync_stream.replica.reader import Reader
-from tsync_stream.source.documents import DocumentReader
-from tsync_stream.state import state_database
+from tsync_stream.source.documents import DocumentReader, source_collection
+from tsync_stream.state import state_database, translated
 from tsync_stream.target.typesense import TypesenseTarget
 from tsync_stream.tasks import end_tasks
 from tsync_stream.wake import Wake
@@ -102,9 +103,13 @@ class Replica:
         self.tiers: dict[str, Tier] = {tier.name: tier for tier in (*redis, MongoFallback(database))}
         self._wake = Wake()
         self._pace = SyncPace()
-        looks = {"typesense": self.target.ping, **{tier.name: tier.ping for tier in redis}}
-        self._reach = Reach(looks, settings.lease_ttl_s, self._wake)
-        self._epochs = EpochWatch(self.positions, self._wake)
+        self._epochs = EpochWatch(self.positions, self._wake, health)
+        looks: dict[str, Look] = {
+            MONGODB: OneAtATime("MongoDB", self._look_at_mongo),
+            TYPESENSE: partial(self.target.look, self.route.target),
+            **{tier.name: tier.ping for tier in redis},
+        }
+        self._reach = Reach(looks, settings.lease_ttl_s, self._wake, health, self._present_tier)
         self.leases = LeaseKeeper(
             database,
             own_identity(),
@@ -114,9 +119,12 @@ class Replica:
             self._wake,
             self._statistics,
             self._reach.report,
+            health,
         )
         tools = self._lane_tools(channels, metrics)
-        self._reader = Reader(tools, [self._lane(tools, lane) for lane in range(settings.sync_lanes)])
+        lanes = [self._lane(tools, lane) for lane in range(settings.sync_lanes)]
+        self._reader = Reader(tools, lanes)
+        self._progress = Progress(self.leases, self._epochs, lanes, health)
         self._capturing = Capturing(self._capture_tools(channels, metrics))
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -148,6 +156,7 @@ class Replica:
             "leases": self.leases.keep,
             "epochs": self._epochs.run,
             "reach": self._reach.run,
+            "progress": self._progress.run,
             "reader": self._reader.run,
             "capturing": self._capturing.run,
             "schema": partial(self._watch_schema, use_schema),
@@ -220,8 +229,18 @@ class Replica:
         captured, synced = self._metrics.total("changes_captured"), self._metrics.total("entries_acked")
         return {
             **self._rates.measure(clock.now_s(), captured, synced),
-            "problems": self.health.report()["problems"],
+            "problems": own_problems(self.health.report()["problems"]),
         }
+
+    async def _look_at_mongo(self) -> None:
+        """What sync does with it. That our own state can be read and written, the leases and the epoch watch tell."""
+        source = source_collection(self.client, self.route)
+        async with translated():
+            await source.find_one({}, {"_id": 1}, max_time_ms=MONGO_TIMEOUT_MS)
+
+    def _present_tier(self) -> str | None:
+        pipeline = self._epochs.current
+        return None if pipeline is None else pipeline.epoch.tier
 
     async def _before_giving_back(self, lease: str) -> bool:
         return await self._reader.released(lease)

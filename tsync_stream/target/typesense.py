@@ -95,10 +95,11 @@ class TypesenseTarget:
         await self._http.close()
         await self._client_http.aclose()
 
-    async def ping(self) -> None:
-        """Return if a server answers at all, be it that it is not ready."""
+    async def look(self, collection: str) -> None:
+        """Return if a server answers that takes our key and has the collection."""
         async with self._guarded():
-            await self._http.send("GET", "/health")
+            answer = await self._http.send("GET", f"/collections/{quote(collection, safe='')}")
+            check_status(answer.status, "a look at the collection")
 
     async def collection(self, name: str) -> Mapping[str, Any] | None:
         """The live schema, `created_at` and `num_documents`; None if there is no such collection."""

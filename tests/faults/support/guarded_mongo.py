@@ -1,0 +1,115 @@
+"""A mongod that wants a password, for what a server without users cannot show: credentials and roles that change."""
+
+import base64
+import copy
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+from pymongo.errors import ConnectionFailure, OperationFailure
+
+from tests.support.comparison import wait_for
+from tests.support.stack import Names
+from tests.support.worker import free_port
+from tsync_stream.embedded import EmbeddedStack, MongoServer
+from tsync_stream.embedded.supervised import LOOPBACK, accepts_connections
+
+USER, PASSWORD = "tsync", "first-secret"
+_ROOT, _ROOT_PASSWORD = "root", "root-secret"
+
+
+class GuardedMongo(MongoServer):
+    """One mongod with users. `uri` is its owner's; `worker_uri` is that of the user that a replica logs in as."""
+
+    @property
+    def uri(self) -> str:
+        return f"mongodb://{_ROOT}:{_ROOT_PASSWORD}@{LOOPBACK}:{self.port}/?directConnection=true"
+
+    @property
+    def worker_uri(self) -> str:
+        """With the rights that the documentation asks for, and no more."""
+        return f"mongodb://{USER}:{PASSWORD}@{LOOPBACK}:{self.port}/?replicaSet=rs0"
+
+    def roles(self, names: Names) -> list[dict[str, str]]:
+        """What a replica's user needs."""
+        return [
+            {"role": "read", "db": names.database},
+            {"role": "readWrite", "db": names.state_database},
+            {"role": "read", "db": "local"},
+        ]
+
+    def create_user(self, names: Names, roles: list[dict[str, str]] | None = None) -> None:
+        """The user that replicas log in as."""
+        with self.owner() as client:
+            client.admin.command("createUser", USER, pwd=PASSWORD, roles=self.roles(names) if roles is None else roles)
+
+    def drop_user(self) -> None:
+        """Its connections stay, and may do nothing any more."""
+        with self.owner() as client:
+            client.admin.command("dropUser", USER)
+
+    def set_roles(self, roles: list[dict[str, str]]) -> None:
+        """Other rights for the replicas' user."""
+        with self.owner() as client:
+            client.admin.command("updateUser", USER, roles=roles)
+
+    def fail_commands(self, commands: list[str], **how: Any) -> None:
+        """These commands of replicas fail, or take their time, as `how` says (`failCommand`), until `fail_nothing`."""
+        data = {"failCommands": commands, "appName": "tsync-stream", **how}
+        with self.owner() as client:
+            client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
+
+    def fail_nothing(self) -> None:
+        """Every command works again."""
+        with self.owner() as client:
+            client.admin.command("configureFailPoint", "failCommand", mode="off")
+
+    def owner(self) -> MongoClient[dict[str, Any]]:
+        """The owner's client, to be used in a `with`."""
+        return MongoClient(self.uri, serverSelectionTimeoutMS=10_000)
+
+    def initiate(self) -> None:
+        """Make the set and its owner; a mongod without users lets whoever comes over loopback do so, once."""
+        client: MongoClient[dict[str, Any]]
+        with MongoClient(LOOPBACK, self.port, directConnection=True, serverSelectionTimeoutMS=10_000) as client:
+            members = [{"_id": 0, "host": f"{LOOPBACK}:{self.port}"}]
+            client.admin.command("replSetInitiate", {"_id": "rs0", "members": members})
+            wait_for(lambda: bool(client.admin.command("hello")["isWritablePrimary"]), 30.0, "it is not primary")
+            client.admin.command("createUser", _ROOT, pwd=_ROOT_PASSWORD, roles=["root"])
+
+    def _probe(self) -> str | None:
+        if not accepts_connections(self.port):
+            return None
+        client: MongoClient[dict[str, Any]]
+        with MongoClient(LOOPBACK, self.port, directConnection=True, serverSelectionTimeoutMS=2_000) as client:
+            try:
+                hello = client.admin.command("hello")
+            except (ConnectionFailure, OperationFailure):
+                return None
+        # Before the set is made there is no primary to wait for.
+        return "guarded" if hello.get("isWritablePrimary") or not hello.get("setName") else None
+
+
+@contextmanager
+def guarded_mongo(stack: EmbeddedStack, directory: Path) -> Iterator[EmbeddedStack]:
+    """The same stack with a mongod that wants a password instead of its own."""
+    key_path = directory / "keyfile"
+    key_path.write_bytes(base64.b64encode(os.urandom(96)))
+    key_path.chmod(0o600)
+    arguments = ["--keyFile", str(key_path), "--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256"]
+    server = GuardedMongo("guarded", directory, [*arguments, "--setParameter", "enableTestCommands=1"])
+    server.executable = stack.mongo.executable
+    server.ports = {"port": free_port()}
+    try:
+        server.launch()
+        server.wait_ready()
+        server.initiate()
+        with_guard = copy.copy(stack)
+        with_guard.mongo = server
+        yield with_guard
+    finally:
+        server.thaw()
+        server.kill()

@@ -1,0 +1,102 @@
+"""Whatever is wrong with a server: the health of every replica tells within 20 s, and until it is over.
+
+Their logs stay short meanwhile, and everything ends equal without a restart. How long each outage is held is an option
+of pytest's, `--fault-hold`.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults.support.guarded_mongo import guarded_mongo
+from tests.faults.support.outages import NEEDED_ACTIONS, OUTAGES, Place, make_key, remove_keys
+from tests.faults.support.outages import REPLICAS_KEY as KEY
+from tests.faults.support.proxy import Proxy
+from tests.faults.support.trial import Trial
+from tests.support.comparison import wait_for
+from tests.support.worker import Worker
+from tsync_stream.embedded import EmbeddedStack
+
+pytestmark = pytest.mark.timeout(1_800)
+Seed = Callable[[int], int]
+
+TELLS_WITHIN_S = 20.0
+MOST_LOG_LINES = 100
+# Little: an outage should be noticed by who has nothing to do, too.
+RATE = 20.0
+
+
+@pytest.fixture(scope="module")
+def guarded(stack: EmbeddedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+    with guarded_mongo(stack, tmp_path_factory.mktemp("guarded")) as with_guard:
+        yield with_guard
+
+
+@pytest.fixture
+def place(trial: Trial, guarded: EmbeddedStack) -> Iterator[Place]:
+    """Replicas log in as users with no more rights than they need."""
+    trial.use(guarded)
+    with Proxy(guarded.typesense.port) as proxy:
+        made = Place(trial, proxy)
+        made.mongo.create_user(trial.names)
+        make_key(made, NEEDED_ACTIONS)
+        trial.cluster.settings |= {
+            "MONGODB_URI": made.mongo.worker_uri,
+            "TYPESENSE_PORT": str(proxy.port),
+            "TYPESENSE_API_KEY": KEY,
+        }
+        try:
+            yield made
+        finally:
+            trial.cluster.end()
+            made.mongo.thaw()
+            made.mongo.start()
+            made.mongo.fail_nothing()
+            made.mongo.drop_user()
+            guarded.typesense.thaw()
+            guarded.typesense.start()
+            remove_keys(made)
+
+
+def status(replica: Worker) -> str:
+    return str(replica.health()["status"])
+
+
+def lines(replica: Worker) -> int:
+    return replica.log().count("\n")
+
+
+@pytest.mark.parametrize("name", OUTAGES)
+def test_every_replica_tells_until_it_is_over(
+    place: Place, seed: Seed, name: str, request: pytest.FixtureRequest
+) -> None:
+    hold_s: float = request.config.getoption("--fault-hold")
+    trial = place.trial
+    with trial.under_load(f"H {name}", seed(500), replicas=2, rate=RATE, keys=200):
+        replicas = list(trial.cluster.running)
+        wait_for(lambda: all(status(each) == "green" for each in replicas), 30.0, lambda: str(_health(replicas)))
+        before = [lines(each) for each in replicas]
+        began_s = time.monotonic()
+        with trial.watcher.excused(), OUTAGES[name](place):
+            silent = list(replicas)
+            while silent:
+                silent = [each for each in silent if status(each) == "green"]
+                waited_s = time.monotonic() - began_s
+                assert not silent or waited_s < TELLS_WITHIN_S, f"green after {waited_s:.0f} s: {_health(replicas)}"
+                time.sleep(0.1)
+            held_s = time.monotonic()
+            while time.monotonic() - held_s < hold_s:
+                assert all(status(each) != "green" for each in replicas), (
+                    f"green before it is over: {_health(replicas)}"
+                )
+                time.sleep(0.1)
+        trial.fault_is_over()
+        wait_for(lambda: all(status(each) == "green" for each in replicas), 60.0, lambda: str(_health(replicas)))
+        written = [lines(each) - count for each, count in zip(replicas, before, strict=True)]
+        assert max(written) < MOST_LOG_LINES, f"{written} lines: {replicas[0].log()[-8000:]}"
+        trial.load.wait_for_operations(20)
+
+
+def _health(replicas: list[Worker]) -> list[object]:
+    return [replica.health() for replica in replicas]

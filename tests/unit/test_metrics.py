@@ -1,0 +1,39 @@
+"""Metrics: what is not known is absent, not 0."""
+
+from tsync_stream.observe.metrics import Metrics
+
+
+def names(metrics: Metrics) -> set[str]:
+    text = metrics.exposition().decode()
+    return {line.partition(" ")[0].partition("{")[0] for line in text.splitlines() if not line.startswith("#")}
+
+
+MEASURED_WHILE_CAPTURING = {"tsync_lag_seconds", "tsync_oplog_left_seconds", "tsync_epoch"}
+LABELLED = {"tsync_backlog_entries", "tsync_tier"}
+
+
+def test_who_does_not_capture_says_nothing_of_what_only_the_capturing_replica_measures() -> None:
+    metrics = Metrics()
+    assert not names(metrics) & (MEASURED_WHILE_CAPTURING | LABELLED)
+    assert "tsync_capturing 0.0" in metrics.exposition().decode()
+
+
+def test_what_was_measured_in_a_term_ends_with_it() -> None:
+    metrics = Metrics()
+    for measured in (metrics.lag_seconds, metrics.oplog_left_seconds, metrics.epoch):
+        measured.set(7)
+    metrics.backlog_entries.labels("0").set(7)
+    metrics.tier.labels("primary").set(1)
+    metrics.capturing.set(1)
+    assert names(metrics) > MEASURED_WHILE_CAPTURING | LABELLED
+    assert "tsync_lag_seconds 7.0" in metrics.exposition().decode()
+    metrics.end_term()
+    assert not names(metrics) & (MEASURED_WHILE_CAPTURING | LABELLED)
+    assert "tsync_capturing 0.0" in metrics.exposition().decode()
+
+
+def test_what_cannot_be_seen_any_more_is_absent_though_the_term_goes_on() -> None:
+    metrics = Metrics()
+    metrics.oplog_left_seconds.set(7)
+    metrics.oplog_left_seconds.set(None)
+    assert "tsync_oplog_left_seconds" not in names(metrics)

@@ -1,0 +1,142 @@
+"""Progress: whoever holds no lease sees it all the same, when what waits does not move."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import pytest
+
+from tests.support.lanes import EPOCH, START
+from tsync_stream import clock
+from tsync_stream.coordination.positions import Pipeline
+from tsync_stream.coordination.sharing import LeaseView, Seen
+from tsync_stream.observe.health import Health
+from tsync_stream.replica.progress import BOUND_S, TOLD_AFTER_S, Progress, own_problems
+
+ME, OTHER = "me.1", "other.1"
+
+
+@dataclass
+class Leases:
+    replica: str = ME
+    seen: Seen | None = None
+
+
+@dataclass
+class Epochs:
+    current: Pipeline | None = None
+
+
+@dataclass
+class Lane:
+    name: str = "lane 0"
+    moved_s: float = 0.0
+
+
+@dataclass
+class World:
+    """Everything that a replica without leases knows, and a clock; the captured position moves unless told not to."""
+
+    now_s: float = 100.0
+    leases: Leases = field(default_factory=Leases)
+    epochs: Epochs = field(default_factory=Epochs)
+    lane: Lane = field(default_factory=Lane)
+    health: Health = field(default_factory=Health)
+    captures: bool = True
+    lane_moves: bool = True
+
+    def __post_init__(self) -> None:
+        self.epochs.current = Pipeline(EPOCH, 1, 2, START, START, {})
+        self.progress = Progress(
+            cast("Any", self.leases), cast("Any", self.epochs), [cast("Any", self.lane)], self.health
+        )
+
+    def see(self, holder: str | None, *, live: tuple[str, ...] = (ME, OTHER), problems: tuple[Any, ...] = ()) -> None:
+        leases = {"capture": LeaseView("capture", holder, 1)}
+        self.leases.seen = Seen(leases, {name: {"statistics": {"problems": list(problems)}} for name in live})
+
+    def after(self, seconds: float) -> str:
+        for _ in range(int(seconds)):
+            self.now_s += 1.0
+            if self.captures:
+                assert self.epochs.current is not None
+                self.epochs.current = replace(self.epochs.current, captured=replace(START, token={"n": self.now_s}))
+            if self.lane_moves:
+                self.lane.moved_s = self.now_s
+            self.progress.look()
+        return self.health.status
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made: list[World] = []
+    monkeypatch.setattr(clock, "now_s", lambda: made[0].now_s if made else 100.0)
+    made.append(World())
+    return made[0]
+
+
+def problem(check: str, level: str = "red") -> dict[str, Any]:
+    return {"check": check, "level": level, "text": "it fails", "needs_person": False}
+
+
+def test_work_that_goes_on_is_green(world: World) -> None:
+    world.see(OTHER)
+    assert world.after(3 * BOUND_S) == "green"
+
+
+def test_a_captured_position_that_stands_still_is_red_until_it_moves(world: World) -> None:
+    world.see(OTHER)
+    world.captures = False
+    assert world.after(BOUND_S) == "green"
+    assert world.after(2) == "red"
+    assert list(world.health.problems) == ["progress, capture"]
+    world.captures = True
+    assert world.after(1) == "green"
+
+
+def test_a_pipeline_that_never_begins_is_red(world: World) -> None:
+    world.epochs.current, world.captures = None, False
+    assert world.after(BOUND_S + 2) == "red"
+
+
+@pytest.mark.parametrize("holder", [None, "dead.1"])
+def test_a_lease_that_nobody_holds_is_red(world: World, holder: str | None) -> None:
+    world.see(holder)
+    assert world.after(BOUND_S) == "green", "a take-over is no trouble"
+    assert world.after(2) == "red"
+    assert "capture" in world.health.problems["progress, leases"].text
+    world.see(OTHER)
+    assert world.after(1) == "green"
+
+
+def test_a_lane_that_does_not_end_what_it_has_in_hand_is_red(world: World) -> None:
+    world.lane_moves = False
+    world.lane.moved_s = world.now_s
+    assert world.after(BOUND_S) == "green"
+    assert world.after(2) == "red"
+    assert "lane 0" in world.health.problems["progress, lanes"].text
+
+
+def test_what_is_red_at_who_holds_leases_is_red_everywhere(world: World) -> None:
+    world.see(OTHER, problems=(problem("capture"),))
+    assert world.after(TOLD_AFTER_S) == "green", "it may be over in a moment"
+    assert world.after(2) == "red"
+    assert "other.1, capture: it fails" in world.health.problems["other replicas"].text
+    world.see(OTHER)
+    assert world.after(1) == "green"
+
+
+@pytest.mark.parametrize(
+    ("holder", "told"),
+    [
+        (None, problem("capture")),  # who holds nothing has its own trouble only
+        (OTHER, problem("backup", "degraded")),
+        (OTHER, problem("other replicas")),  # which it has from us
+    ],
+)
+def test_what_is_not_everybodys_stays_where_it_is(world: World, holder: str | None, told: dict[str, Any]) -> None:
+    world.see(holder, problems=(told,))
+    assert world.after(BOUND_S - 1) == "green"
+
+
+def test_what_we_have_from_others_is_not_told_to_them_again() -> None:
+    assert own_problems([problem("other replicas"), problem("capture")]) == [problem("capture")]
