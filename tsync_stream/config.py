@@ -95,6 +95,7 @@ class Settings:
     buffer: BufferSettings
     primary_redis: RedisSettings
     backup_redis: RedisSettings
+    redis_manage_persistence: bool
     state_database: str
     partitions: int
     lease_ttl_s: float

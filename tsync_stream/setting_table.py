@@ -181,6 +181,16 @@ def _redis(tier: str, port: str, queue_key: str, append_filename: str, rdb_filen
 PRIMARY_REDIS = _redis("primary", "6379", "typesense_sync_queue", "appendonly.aof", "dump.rdb")
 BACKUP_REDIS = _redis("backup", "6380", "typesense_sync_queue_backup", "appendonly_backup.aof", "dump_backup.rdb")
 
+BOTH_REDIS = (
+    Setting(
+        "REDIS_MANAGE_PERSISTENCE",
+        "true",
+        "redis_manage_persistence",
+        forms.BOOLEAN,
+        "a worker sets `save` and `appendonly` of both servers as set above; false: it compares and warns",
+    ),
+)
+
 PIPELINE = (
     Setting(
         "STATE_DATABASE",
@@ -325,6 +335,7 @@ GROUPS: tuple[Group, ...] = (
     Group("Buffers", BUFFER),
     Group("Primary Redis", PRIMARY_REDIS),
     Group("Backup Redis", BACKUP_REDIS),
+    Group("Both Redis", BOTH_REDIS),
     Group("Pipeline", PIPELINE),
     Group("Web pages and log", SERVICE),
     Group("Embedded stack", EMBEDDED),

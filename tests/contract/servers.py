@@ -22,7 +22,8 @@ from tsync_stream.model import EpochRef
 from tsync_stream.queue.base import Tier
 from tsync_stream.queue.mongo_documents import HEAD, OWNER, document_id, from_number
 from tsync_stream.queue.mongo_fallback import MongoFallback
-from tsync_stream.queue.redis_streams import GROUP, RedisStreams
+from tsync_stream.queue.redis_keys import GROUP
+from tsync_stream.queue.redis_streams import RedisStreams
 from tsync_stream.state import FALLBACK_QUEUE, state_database
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tsync_stream.embedded import EmbeddedStack, MongoServer, RedisServer
 from tsync_stream.embedded.supervised import accepts_connections
 from tsync_stream.observe.check import check_dependencies
 from tsync_stream.observe.findings import DEADLINE_S, Row
-from tsync_stream.queue.redis_connections import connect
+from tsync_stream.queue.redis_connections import ask_each, connect
 from tsync_stream.queue.redis_server_config import apply_server_settings
 
 MONGO, PRIMARY, BACKUP, TYPESENSE = range(4)
@@ -187,7 +188,7 @@ async def test_a_spoilt_redis_is_found_and_its_worker_mends_what_it_may(
 
     client_of_worker = connect(spoilt.primary_redis)
     try:
-        warnings = await apply_server_settings(client_of_worker, spoilt.primary_redis)
+        warnings = await apply_server_settings(partial(ask_each, client_of_worker), spoilt.primary_redis)
     finally:
         await client_of_worker.connection_pool.disconnect()
     assert len(warnings) == 2

@@ -13,7 +13,7 @@ from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from rich.console import Console
 
 from tsync_stream.config import Settings, load_settings
-from tsync_stream.errors import TsyncError, from_mongo
+from tsync_stream.errors import TierLost, TsyncError, from_mongo, from_redis
 from tsync_stream.observe.check import all_well, as_json, render
 from tsync_stream.observe.check_mongo import CHANGES, READ, SOURCE, STATE, MongoFacts, judge_mongo
 from tsync_stream.observe.check_redis import RedisFacts, judge_redis
@@ -172,8 +172,8 @@ def test_a_sharded_cluster_is_only_noted() -> None:
 INFO = {
     "redis_version": "7.2.4",
     "role": "master",
-    "loading": 0,
-    "aof_enabled": 1,
+    "loading": "0",
+    "aof_enabled": "1",
     "aof_last_write_status": "ok",
     "rdb_last_bgsave_status": "ok",
     "maxmemory_policy": "noeviction",
@@ -182,9 +182,14 @@ INFO = {
 CONFIGURATION = {directive.name: directive.value for directive in directives(SETTINGS.primary_redis)}
 
 
-def redis_row(settings: Settings = SETTINGS, configuration: Mapping[str, str] = CONFIGURATION, **info: Any) -> Row:
+def redis_row(
+    settings: Settings = SETTINGS,
+    configuration: Mapping[str, str] = CONFIGURATION,
+    refusal: TsyncError | None = None,
+    **info: Any,
+) -> Row:
     """The row of a primary Redis that is well but for what is given."""
-    return judge_redis(settings.primary_redis, RedisFacts(None, {**INFO, **info}, configuration))
+    return judge_redis(settings.primary_redis, RedisFacts(None, {**INFO, **info}, configuration, refusal))
 
 
 def test_a_redis_that_is_well_has_no_findings() -> None:
@@ -197,12 +202,14 @@ def test_a_redis_that_is_well_has_no_findings() -> None:
     ("info", "says", "mend"),
     [
         ({"redis_version": "6.0.16"}, "too old", "6.2"),
-        ({"loading": 1}, "loading", "wait"),
+        ({"loading": "1"}, "loading", "wait"),
         ({"role": "slave"}, "replica", "master"),
         ({"maxmemory_policy": "allkeys-lru"}, "maxmemory-policy is allkeys-lru", "maxmemory-policy noeviction"),
-        ({"aof_enabled": 0}, "AOF) is off, but PRIMARY_REDIS_APPEND_ONLY is true", "appendonly yes"),
+        ({"aof_enabled": "0"}, "AOF) is off, but PRIMARY_REDIS_APPEND_ONLY is true", "appendonly yes"),
         ({"aof_last_write_status": "err"}, "append-only file failed", "disk"),
         ({"rdb_last_bgsave_status": "err"}, "snapshot failed", "disk"),
+        ({"cluster_enabled": "1"}, "Redis Cluster", "PRIMARY_REDIS_HOST"),
+        ({"redis_mode": "cluster"}, "Redis Cluster", "PRIMARY_REDIS_HOST"),
     ],
 )
 def test_what_is_wrong_with_a_redis(info: Mapping[str, Any], says: str, mend: str) -> None:
@@ -221,7 +228,7 @@ def test_the_files_of_a_redis_are_compared_and_noted_with_the_line_that_mends_th
 
 
 def test_the_append_only_file_is_told_once_though_info_and_config_both_know() -> None:
-    row = redis_row(configuration={**CONFIGURATION, "appendonly": "no"}, aof_enabled=0)
+    row = redis_row(configuration={**CONFIGURATION, "appendonly": "no"}, aof_enabled="0")
     assert len(row.findings) == 1
 
 
@@ -246,7 +253,7 @@ def test_a_configuration_that_cannot_be_seen_is_noted_with_every_line() -> None:
         (redis.exceptions.TimeoutError(), False, "it took too long"),
         (TimeoutError(), False, "it took too long"),
         (redis.exceptions.AuthenticationError("Authentication required."), True, "asks for a password"),
-        (redis.exceptions.NoPermissionError("no permission"), True, "may not run INFO"),
+        (redis.exceptions.NoPermissionError("no permission"), True, "does not let its user do"),
         (redis.exceptions.BusyLoadingError("loading"), True, "loading"),
         (redis.exceptions.ResponseError("DB index is out of range"), True, "no database 0"),
         (redis.exceptions.InvalidResponse("HTTP"), True, "does not answer as Redis does"),
@@ -265,6 +272,21 @@ def test_a_password_that_is_refused_is_told_from_one_that_is_missing() -> None:
     assert wrong(row) == ["the password is refused"]
 
 
+def test_work_that_is_refused_is_wrong_with_the_line_that_allows_it() -> None:
+    refusal = from_redis(
+        redis.exceptions.NoPermissionError("User x has no permissions to run the 'xadd' command"), "primary"
+    )
+    row = redis_row(refusal=refusal)
+    (text,) = wrong(row)
+    assert "`xadd`" in text
+    assert row.findings[0].lines == ("ACL SETUSER default ~typesense_sync_queue:* +@all",)
+
+
+def test_work_that_is_refused_for_a_reason_that_is_told_already_is_told_once() -> None:
+    assert len(wrong(redis_row(role="slave", refusal=TierLost("primary Redis answers READONLY")))) == 1
+    assert "OOM" in wrong(redis_row(refusal=TierLost("primary Redis answers OOM")))[0]
+
+
 def test_two_tiers_on_one_server_are_noted() -> None:
     facts = RedisFacts(None, INFO, {})
     row = judge_redis(SETTINGS.backup_redis, facts, other=facts)
@@ -275,22 +297,29 @@ def test_two_tiers_on_one_server_are_noted() -> None:
 
 
 class FakeServer:
-    """CONFIG of a server; names in `closed` may not be set, and `hidden` shows nothing."""
+    """CONFIG of a server; names in `closed` may not be set, `deaf` ones stay as they are, `hidden` shows nothing."""
 
-    def __init__(self, found: Mapping[str, str], closed: Sequence[str] = (), *, hidden: bool = False) -> None:
+    def __init__(
+        self, found: Mapping[str, str], closed: Sequence[str] = (), deaf: Sequence[str] = (), *, hidden: bool = False
+    ) -> None:
         self.found = dict(found)
         self.closed = closed
+        self.deaf = deaf
         self.hidden = hidden
 
-    async def config_get(self, name: str) -> dict[str, str]:
-        if self.hidden:
-            raise redis.exceptions.ResponseError("unknown command 'CONFIG'")
-        return {name: self.found[name]} if name in self.found else {}
+    async def __call__(self, *commands: Sequence[str]) -> list[Any]:
+        return [self._answer(*command[1:]) for command in commands]
 
-    async def config_set(self, name: str, value: str) -> None:
+    def _answer(self, verb: str, name: str, value: str = "") -> object:
+        if self.hidden:
+            return redis.exceptions.ResponseError("unknown command 'CONFIG'")
+        if verb == "GET":
+            return [name.encode(), self.found[name].encode()] if name in self.found else []
         if name in self.closed:
-            raise redis.exceptions.NoPermissionError("no permission")
-        self.found[name] = value
+            return redis.exceptions.NoPermissionError("no permission")
+        if name not in self.deaf:
+            self.found[name] = value
+        return b"OK"
 
 
 OTHERWISE = {
@@ -315,6 +344,32 @@ async def test_a_worker_warns_of_what_the_server_does_not_let_it_set() -> None:
     server = FakeServer({**CONFIGURATION, "save": ""}, closed=["save"])
     (warning,) = await apply_server_settings(server, SETTINGS.primary_redis)
     assert "`save 300 1`" in warning
+
+
+async def test_a_server_that_answers_ok_and_changes_nothing_is_not_believed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = FakeServer({**CONFIGURATION, "save": ""}, deaf=["save"])
+    (warning,) = await apply_server_settings(server, SETTINGS.primary_redis)
+    assert "does not let us change it" in warning
+    assert "`save 300 1`" in warning
+    assert caplog.messages == []
+
+
+async def test_what_is_changed_on_a_server_is_told_with_its_address_and_both_values(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await apply_server_settings(FakeServer({**CONFIGURATION, "save": "3600 1"}), SETTINGS.primary_redis)
+    (line,) = caplog.messages
+    assert line.startswith('primary Redis at localhost:6379: `save` was "3600 1" and is "300 1" now')
+    assert "REDIS_MANAGE_PERSISTENCE=false" in line
+
+
+async def test_a_server_that_is_not_ours_to_manage_is_compared_and_left_as_it_is() -> None:
+    server = FakeServer(OTHERWISE)
+    warnings = await apply_server_settings(server, SETTINGS.primary_redis, manage=False)
+    assert server.found == OTHERWISE
+    assert len(warnings) == 4
 
 
 async def test_a_server_that_shows_nothing_gets_one_warning_with_every_line() -> None:

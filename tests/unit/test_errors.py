@@ -110,6 +110,33 @@ REDIS: list[tuple[str, Exception, type[TsyncError]]] = [
     ("a wrong password for Redis 5", redis_says("ERR invalid password"), TierRefused),
     ("a password where none is set", redis_says("ERR Client sent AUTH, but no password is set"), TierRefused),
     ("NOPERM", redis_says(f"NOPERM this user has no permissions {SECRET}"), TierRefused),
+    ("NOPERM in a script, 7", redis_says(f"ERR ACL failure in script: User {SECRET} has no permissions"), TierRefused),
+    (
+        "NOPERM in a script, 6.2",
+        redis_says(
+            "ERR Error running script (call to f_1): @user_script:17: @user_script: 17: "
+            "The user executing the script can't run this command or subcommand"
+        ),
+        TierRefused,
+    ),
+    ("an unknown command", redis_says(f"ERR unknown command 'XAUTOCLAIM' {SECRET}"), TierRefused),
+    (
+        "one unknown in a script, 6.2",
+        redis_says(
+            "ERR Error running script (call to f_1): @user_script:1: "
+            "@user_script: 1: Unknown Redis command called from Lua script"
+        ),
+        TierRefused,
+    ),
+    (
+        "one unknown in a script, 7",
+        redis_says("ERR Unknown command called from script script: on @user_script:1."),
+        TierRefused,
+    ),
+    ("CROSSSLOT", redis_says("CROSSSLOT Keys in request don't hash to the same slot"), TierRefused),
+    ("MOVED", redis_says("MOVED 3999 127.0.0.1:6381"), TierRefused),
+    ("ASK", redis_says("ASK 3999 127.0.0.1:6381"), TierRefused),
+    ("a database number for a cluster", redis_says("ERR SELECT is not allowed in cluster mode"), TierRefused),
     ("a database that is not there", redis_says("ERR DB index is out of range"), TierRefused),
     ("a database that no server has", redis_says("ERR invalid DB index"), TierRefused),
     ("LOADING", redis_says("LOADING Redis is loading the dataset in memory"), TierUnavailable),
@@ -134,7 +161,11 @@ REDIS: list[tuple[str, Exception, type[TsyncError]]] = [
     ("a deleted stream wakes a reader", redis_says("UNBLOCKED the stream key no longer exists"), TierLost),
     ("no such key", redis_says("ERR no such key"), TierLost),
     ("EXECABORT", redis_says("EXECABORT Transaction discarded because of previous errors."), TierLost),
-    ("an unknown command", redis_says(f"ERR unknown command 'XAUTOCLAIM' {SECRET}"), TierLost),
+    (
+        "no memory in a script on Redis 7",
+        redis_says(f"OOM command not allowed {SECRET} script: on @user_script:1."),
+        TierLost,
+    ),
     ("words that nobody has seen", redis_says(f"ERR {SECRET}"), TierLost),
 ]
 
@@ -149,8 +180,19 @@ def test_what_redis_means(error: Exception, kind: type[TsyncError], tier: str) -
     if isinstance(translated, DependencyUnavailable):
         assert translated.doubtful, "an append may have been done though its answer is an error"
     if isinstance(translated, ConfigurationError):
-        setting = "DB" if "database" in str(translated) else "PASSWORD"
-        assert str(translated).startswith(f"{tier.upper()}_REDIS_{setting}: ")
+        text = str(translated)
+        setting = "DB" if "database" in text else "HOST" if "Cluster" in text or "command" in text else "PASSWORD"
+        assert text.startswith(f"{tier.upper()}_REDIS_{setting}: ")
+
+
+def test_the_command_that_a_user_may_not_run_is_named_and_nothing_else() -> None:
+    for text in (
+        "NOPERM User default has no permissions to run the 'script|load' command",
+        "NOPERM this user has no permissions to run the 'script' command or its subcommand",
+    ):
+        assert "does not let its user run `script` (NOPERM)" in str(from_redis(redis_says(text), "backup"))
+    text = "NOPERM User 'hunter2' has no permissions to run the 'hunter2;' command"
+    assert "hunter2" not in str(from_redis(redis_says(text), "backup"))
 
 
 @pytest.mark.parametrize("code", ["OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOGROUP", "LOADING", "BUSY"])

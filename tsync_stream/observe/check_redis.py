@@ -1,16 +1,19 @@
-"""Is one Redis server fit to hold the queue? Looks only: nothing on the server is changed."""
+"""Is one Redis server fit to hold the queue? Nothing on it is changed: the probe removes its own keys at once."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import redis.exceptions
 
 from tsync_stream.config import RedisSettings
-from tsync_stream.errors import redis_code
+from tsync_stream.errors import TierRefused, TsyncError, from_redis, redis_code
 from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, why_unreachable, wrong
-from tsync_stream.queue.redis_connections import connect
+from tsync_stream.queue.redis_connections import ask_each, connect
+from tsync_stream.queue.redis_probe import probe
+from tsync_stream.queue.redis_replies import is_cluster, read_info
 from tsync_stream.queue.redis_server_config import APPEND_ONLY, POLICY, differences, directives, read_directives
 
 OLDEST_VERSION = (6, 2)
@@ -18,11 +21,15 @@ OLDEST_VERSION = (6, 2)
 
 @dataclass(frozen=True, slots=True)
 class RedisFacts:
-    """What one look saw. `error` is set if there was no INFO; `configuration` is empty if CONFIG is closed to us."""
+    """What one look saw. `error` is set if nothing could be asked, `refusal` if the queue's work is not done.
+
+    `info` is empty where INFO is closed to us, `configuration` where CONFIG is.
+    """
 
     error: Exception | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
+    info: Mapping[str, str] = field(default_factory=dict)
     configuration: Mapping[str, str] = field(default_factory=dict)
+    refusal: TsyncError | None = None
 
 
 async def gather_redis(settings: RedisSettings) -> RedisFacts:
@@ -31,14 +38,23 @@ async def gather_redis(settings: RedisSettings) -> RedisFacts:
     client: Any = connect(replace(settings, max_retries=0))
     try:
         async with asyncio.timeout(DEADLINE_S):
-            info = await client.info()
-            # A server that is loading answers INFO alone.
-            configuration = {} if info.get("loading") else await read_directives(client, settings)
-            return RedisFacts(None, info, configuration)
+            info = read_info((await ask_each(client, ("INFO",)))[0])
+            if _is_set(info, "loading"):  # it answers INFO alone
+                return RedisFacts(None, info)
+            configuration = await read_directives(partial(ask_each, client), settings)
+            return RedisFacts(None, info, configuration, await _refusal(client, settings))
     except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
         return RedisFacts(error)
     finally:
         await client.connection_pool.disconnect()
+
+
+async def _refusal(client: Any, settings: RedisSettings) -> TsyncError | None:
+    try:
+        await probe(client, settings)
+    except (redis.exceptions.ResponseError, TsyncError) as error:
+        return from_redis(error, settings.name)
+    return None
 
 
 def judge_redis(settings: RedisSettings, facts: RedisFacts, other: RedisFacts | None = None) -> Row:
@@ -47,9 +63,13 @@ def judge_redis(settings: RedisSettings, facts: RedisFacts, other: RedisFacts | 
     if facts.error is not None:
         findings.append(_unusable(settings, facts.error))
     else:
+        if is_cluster(facts.info):
+            findings.append(wrong("it is a Redis Cluster, which cannot be a queue here", _name_another(settings)))
         findings += _version(facts.info)
         findings += _state(facts.info)
         findings += _persistence(settings, facts)
+        if not findings or all(finding.level == "note" for finding in findings):  # else it is known why
+            findings += _work(settings, facts.refusal)
         if other is not None and facts.info.get("run_id") and facts.info["run_id"] == other.info.get("run_id"):
             text = "it is the other tier's server too: when it fails, both tiers are gone"
             findings.append(note(text, f"give {_prefix(settings)}HOST and {_prefix(settings)}PORT another server"))
@@ -71,9 +91,7 @@ def _unusable(settings: RedisSettings, error: Exception) -> Finding:
             return wrong("the password is refused", f"set {prefix}PASSWORD to its password, or to nothing")
         return wrong("it asks for a password", f"set {prefix}PASSWORD")
     if code == "NOPERM":
-        return wrong(
-            "its user may not run INFO", "allow the user `+@all` on the keys of the queue, in the server's ACL"
-        )
+        return _work_refused(settings, from_redis(error, settings.name))
     if code == "LOADING":
         return wrong("it is loading its files", "wait; large files take minutes")
     if "DB index is out of range" in str(error):
@@ -89,23 +107,37 @@ def _unusable(settings: RedisSettings, error: Exception) -> Finding:
     )
 
 
-def _version(info: Mapping[str, Any]) -> Iterator[Finding]:
-    version = str(info.get("redis_version", ""))
+def _work(settings: RedisSettings, refusal: TsyncError | None) -> Iterator[Finding]:
+    if refusal is not None:
+        yield _work_refused(settings, refusal)
+
+
+def _work_refused(settings: RedisSettings, refusal: TsyncError) -> Finding:
+    if isinstance(refusal, TierRefused):
+        return wrong(str(refusal), "allow the user all that the queue needs:", acl_line(settings))
+    return wrong(f"it does not do the queue's work: {refusal}", "see the server's log and its settings")
+
+
+def acl_line(settings: RedisSettings) -> str:
+    """The rights that the queue needs, as an administrator gives them."""
+    return f"ACL SETUSER default ~{settings.queue_key}:* +@all"
+
+
+def _version(info: Mapping[str, str]) -> Iterator[Finding]:
+    version = info.get("redis_version", "")
     if version and version_numbers(version) < OLDEST_VERSION:
         yield wrong(f"version {version} is too old", "install Redis 6.2 or newer, or Valkey")
 
 
-def _state(info: Mapping[str, Any]) -> Iterator[Finding]:
-    if info.get("loading"):
+def _state(info: Mapping[str, str]) -> Iterator[Finding]:
+    if _is_set(info, "loading"):
         yield wrong("it is loading its files", "wait; large files take minutes")
-    if info.get("role") == "slave":
+    if info.get("role") in {"slave", "replica"}:
         yield wrong("it is a replica and takes no writes", "name its master (or its Sentinel-managed address) instead")
-    if str(info.get("maxmemory_policy", "noeviction")) != "noeviction":
-        policy = info["maxmemory_policy"]
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
         text = f"maxmemory-policy is {policy}: a full server would throw away parts of the queue"
         yield wrong(text, "put this line into redis.conf, and `CONFIG SET` it until then:", f"{POLICY} noeviction")
-    if info.get("cluster_enabled"):
-        yield note("it is a Redis Cluster, which is untested")
     for name, what in (
         ("aof_last_write_status", "the last write to its append-only file failed"),
         ("rdb_last_bgsave_status", "its last snapshot failed, and it may refuse writes"),
@@ -114,14 +146,20 @@ def _state(info: Mapping[str, Any]) -> Iterator[Finding]:
             yield wrong(what, "see the server's log; most often the disk is full, or its folder may not be written to")
 
 
+def _name_another(settings: RedisSettings) -> str:
+    return (
+        f"name a server that is none in {_prefix(settings)}HOST: what is read at once is spread over a cluster's slots"
+    )
+
+
 def _persistence(settings: RedisSettings, facts: RedisFacts) -> Iterator[Finding]:
     """INFO tells whether there is an append-only file even where CONFIG is closed."""
-    aof_off = settings.append_only and not facts.info.get("aof_enabled")
+    aof_off = settings.append_only and facts.info.get("aof_enabled") == "0"
     if aof_off:
         text = f"its append-only file (AOF) is off, but {_prefix(settings)}APPEND_ONLY is true"
         mend = "a worker turns it on where the server lets it; to keep it on, put this line into redis.conf:"
         yield wrong(text, mend, f"{APPEND_ONLY} yes")
-    if not facts.configuration and not facts.info.get("loading"):
+    if not facts.configuration and not _is_set(facts.info, "loading"):
         lines = [directive.line for directive in directives(settings)]
         yield note(
             "its configuration cannot be seen (CONFIG is closed); it should be as these lines make it:", "", *lines
@@ -132,10 +170,14 @@ def _persistence(settings: RedisSettings, facts: RedisFacts) -> Iterator[Finding
             yield note(f"{difference}", "put this line into redis.conf:", difference.directive.line)
 
 
-def _version_text(info: Mapping[str, Any]) -> str:
+def _version_text(info: Mapping[str, str]) -> str:
     if "valkey_version" in info:
         return f"Valkey {info['valkey_version']}"
-    return str(info.get("redis_version", ""))
+    return info.get("redis_version", "")
+
+
+def _is_set(info: Mapping[str, str], name: str) -> bool:
+    return info.get(name, "0") not in {"", "0"}
 
 
 def _silent(error: Exception) -> bool:

@@ -117,8 +117,19 @@ def connect(settings: RedisSettings) -> Redis:
 async def ask(client: Redis, *commands: Sequence[Any]) -> list[Any]:
     """Send commands in one go; returns their answers as the server sends them. Tried again as the client would.
 
-    Straight over a connection: the client's own way does several times as much, which nobody here asks for.
     Raises redis-py's errors: when everything is answered, the first that the server answered with.
+    """
+    answers = await ask_each(client, *commands)
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            raise answer
+    return answers
+
+
+async def ask_each(client: Redis, *commands: Sequence[Any]) -> list[Any]:
+    """As `ask`, but what the server refuses is a `ResponseError` in its place among the answers.
+
+    Straight over a connection: the client's own way does several times as much, which nobody here asks for.
     """
     pool: Any = client.connection_pool
     connection: Any = await pool.get_connection()
@@ -126,12 +137,9 @@ async def ask(client: Redis, *commands: Sequence[Any]) -> list[Any]:
         answers: list[Any] = await connection.retry.call_with_retry(
             lambda: _answers(connection, commands), lambda _: connection.disconnect()
         )
+        return answers
     finally:
         await pool.release(connection)
-    for answer in answers:
-        if isinstance(answer, ResponseError):
-            raise answer
-    return answers
 
 
 async def _answers(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:

@@ -9,7 +9,10 @@ from hashlib import sha1
 _LAST_ID = """
 local function last_id(stream)
   local info = redis.pcall('XINFO', 'STREAM', stream)
-  if info.err then return nil end
+  if info.err then
+    if string.find(info.err, 'no such key', 1, true) then return nil end
+    redis.call('XINFO', 'STREAM', stream)  -- raised as it is: what is refused to us is not lost
+  end
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then return info[i + 1] end
   end

@@ -1,21 +1,27 @@
 """How a Redis server keeps the queue on disk: what the settings ask for, what it has, and bringing the two together.
 
-Invariants: only `save` and `appendonly` are ever set, and only by `apply_server_settings`; everything else is compared.
+Invariants: only `save` and `appendonly` are ever set, and only by `apply_server_settings`, which says so, and which
+REDIS_MANAGE_PERSISTENCE=false keeps from it; everything else is compared. What is set is read back before it is
+believed.
 A server that shows or changes nothing (CONFIG is closed on many managed ones) is no error: its owner is told the lines
 for redis.conf instead.
 """
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from redis.exceptions import ResponseError
 
 from tsync_stream.config import RedisSettings
+from tsync_stream.queue.redis_replies import read_configuration
 
 log = logging.getLogger(__name__)
+
+# `redis_connections.ask_each` of a client that speaks RESP2.
+Ask: TypeAlias = Callable[..., Awaitable[list[Any]]]
 
 POLICY, APPEND_ONLY, SAVE = "maxmemory-policy", "appendonly", "save"
 APPEND_FILENAME, RDB_FILENAME = "appendfilename", "dbfilename"
@@ -75,43 +81,45 @@ def differences(settings: RedisSettings, found: Mapping[str, str]) -> list[Diffe
     ]
 
 
-async def read_directives(client: Any, settings: RedisSettings) -> dict[str, str]:
-    """What the server has; empty if it does not let us see. Raises redis-py's errors if it is not there.
-
-    `client` is an asyncio client that speaks RESP2.
-    """
+async def read_directives(ask: Ask, settings: RedisSettings) -> dict[str, str]:
+    """What the server has; empty if it does not let us see. Raises redis-py's errors if it is not there."""
+    # Redis 6.2 takes one name at a time.
+    answers = await ask(*(("CONFIG", "GET", directive.name) for directive in directives(settings)))
+    if any(isinstance(answer, ResponseError) for answer in answers):  # renamed, disabled, or not permitted
+        return {}
     found: dict[str, str] = {}
-    for directive in directives(settings):  # Redis 6.2 takes one name at a time
-        try:
-            found |= await client.config_get(directive.name)
-        except ResponseError:  # renamed, disabled or not permitted, each in other words
-            return {}
+    for answer in answers:
+        found |= read_configuration(answer)
     return found
 
 
-async def apply_server_settings(client: Any, settings: RedisSettings) -> list[str]:
-    """Set `save` and `appendonly` as the settings say; returns a warning, with its line, for what a person has to do.
+async def apply_server_settings(ask: Ask, settings: RedisSettings, *, manage: bool = True) -> list[str]:
+    """Set `save` and `appendonly` as the settings say, unless `manage` is off; returns a warning for the rest.
 
-    `client` is an asyncio client that speaks RESP2. Raises redis-py's errors if the server is not there.
+    Each warning has the line for redis.conf. Raises redis-py's errors if the server is not there.
     """
     title = f"{settings.name} Redis"
-    found = await read_directives(client, settings)
+    found = await read_directives(ask, settings)
     if not found:
         lines = ", ".join(f"`{directive.line}`" for directive in directives(settings))
         return [f"{title}: it does not show its settings; they should be as redis.conf makes them with {lines}"]
+    different = differences(settings, found)
+    chosen = [difference.directive for difference in different if difference.directive.name in SETTABLE and manage]
+    if chosen:
+        await ask(*(("CONFIG", "SET", directive.name, directive.value) for directive in chosen))
+        found = await read_directives(ask, settings)  # a server may answer OK and leave it as it is
+    left = {difference.directive.name for difference in differences(settings, found)} if found else set()
     warnings = []
-    for difference in differences(settings, found):
+    for difference in different:
         wanted = difference.directive
-        if wanted.name in SETTABLE and await _set(client, wanted):
-            log.info("%s: %s: set; put `%s` into redis.conf, or a restart undoes it", title, difference, wanted.line)
+        if wanted in chosen and found and wanted.name not in left:
+            log.warning(
+                '%s at %s:%d: `%s` was "%s" and is "%s" now, as %s says; put `%s` into redis.conf, or a restart '
+                "undoes it; REDIS_MANAGE_PERSISTENCE=false leaves the server as it is",
+                *(title, settings.host, settings.port),
+                *(wanted.name, difference.found, wanted.value, wanted.setting, wanted.line),
+            )
         else:
-            warnings.append(f"{title}: {difference}; put `{wanted.line}` into redis.conf")
+            tried = ", and the server does not let us change it" if wanted in chosen else ""
+            warnings.append(f"{title}: {difference}{tried}; put `{wanted.line}` into redis.conf")
     return warnings
-
-
-async def _set(client: Any, directive: Directive) -> bool:
-    try:
-        await client.config_set(directive.name, directive.value)
-    except ResponseError:
-        return False
-    return True

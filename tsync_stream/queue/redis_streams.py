@@ -1,7 +1,6 @@
 """The Redis tiers: one stream, one consumer group, one head and one owner fence per partition.
 
-Keys are `{queue key}:{deployment:epoch.nonce:partition}` with braces around the second half: the keys of a partition
-share a hash tag. Nothing is ever trimmed by length: entries go away when they are acked.
+Nothing is ever trimmed by length: entries go away when they are acked. What the keys are called: `redis_keys.py`.
 
 Several entries that are appended together are one entry of the stream, a pack: adding, reading, acking and deleting
 cost Redis and us several times what the bytes cost. Its id is `number-fence` of its last entry; how many it holds
@@ -12,6 +11,7 @@ import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import redis.exceptions
@@ -23,31 +23,31 @@ from tsync_stream.model import EpochRef, Head, Pack, Token
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.base import Append, Claimed, Found, Read
 from tsync_stream.queue.format import decode_pack, decode_token, encode_pack, encode_token
-from tsync_stream.queue.redis_connections import REQUEST_TIMEOUT_S, ask, connect, open_idle_connections
+from tsync_stream.queue.redis_connections import REQUEST_TIMEOUT_S, ask, ask_each, connect, open_idle_connections
+from tsync_stream.queue.redis_keys import GROUP, QueueKeys
+from tsync_stream.queue.redis_probe import probe
 from tsync_stream.queue.redis_server_config import apply_server_settings
 
 log = logging.getLogger(__name__)
 
-GROUP = "tsync"
-# What an entry alone takes in a stream, its place in the list of pending ones included, and some to spare. Among others
-# in a pack it takes a fifth; better to wait for room that is not needed than to run out of it.
-ENTRY_BYTES = 200
 # Entries in a pack, at the most. More make it little cheaper, and a read's size harder to choose.
 PACK_ENTRIES = 32
 # How many times as many entries as were asked for a read may bring, when packs grow after it was asked.
 MOST_TOO_MANY = 4
 # The one field of an entry, as the append script writes it.
 _FIELD = b"e"
-# What bytes that we did not write make of our decoding (InvalidBSON is a BSONError).
-_NOT_OURS = (BSONError, LookupError, TypeError, ValueError)
+# What answers of another form, and bytes that we did not write, make of our reading (InvalidBSON is a BSONError).
+_NOT_OURS = (BSONError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class RedisStreams:
     """One Redis server as a tier. Keeps the contract of `queue.base.Tier`."""
 
-    def __init__(self, settings: RedisSettings) -> None:
+    def __init__(self, settings: RedisSettings, *, manage_persistence: bool = True) -> None:
         self.name: str = settings.name
         self._settings = settings
+        self._manage_persistence = manage_persistence
+        self._keys = QueueKeys(settings.queue_key)
         # redis-py's annotations cover sync and async at once.
         self._client: Any = connect(settings)
         # Tries once: who looks whether the server answers is told why it does not. And a read that is repeated brings
@@ -59,7 +59,8 @@ class RedisStreams:
         """Open the connections that are kept, and make the server keep the queue on disk as the settings say."""
         with self._translated():
             await open_idle_connections(self._client, self._settings.min_idle_conns)
-            for warning in await apply_server_settings(self._client, self._settings):
+            ask_server = partial(ask_each, self._client)
+            for warning in await apply_server_settings(ask_server, self._settings, manage=self._manage_persistence):
                 log.warning("%s", warning)
 
     async def ping(self) -> None:
@@ -68,77 +69,72 @@ class RedisStreams:
             await self._once.ping()
 
     async def probe(self, entries: int = 0) -> None:
-        key = f"{self._settings.queue_key}:probe"
         with self._translated():
-            # Refused for whatever reason an append would be: OOM, READONLY, MISCONF, NOREPLICAS.
-            await ask(self._once, ("SET", key, "1", "EX", 60), ("UNLINK", key))
-            memory = await self._once.info("memory")
-        left = memory["maxmemory"] - memory["used_memory"]
-        if memory["maxmemory"] and left < entries * ENTRY_BYTES:
-            raise TierLost(f"{self.name} Redis: maxmemory leaves no room for what waits")
+            await probe(self._once, self._settings, entries)
 
     async def create(self, epoch: EpochRef, partitions: int, fence: int, token: Token) -> None:
         with self._translated():
-            await self._client.sadd(self._registry(epoch), f"{epoch.epoch}.{epoch.nonce}.{partitions}")
+            await ask(self._client, ("SADD", self._keys.registry(epoch), f"{epoch.epoch}.{epoch.nonce}.{partitions}"))
         head = [GROUP, fence, encode_token(token)]
-        streams = [self._stream(epoch, partition) for partition in range(partitions)]
-        await self._call_each(redis_scripts.CREATE, [([stream, f"{stream}:head"], head) for stream in streams])
+        calls = [(self._written(epoch, partition), head) for partition in range(partitions)]
+        await self._call_each(redis_scripts.CREATE, calls)
 
     async def take_over(self, epoch: EpochRef, partitions: int, fence: int) -> Sequence[Head]:
-        def keys(partition: int) -> list[str]:
-            return [self._stream(epoch, partition), self._stream(epoch, partition) + ":head"]
-
-        answers = await self._call_each(
-            redis_scripts.TAKE_OVER, [(keys(partition), [fence, GROUP]) for partition in range(partitions)]
-        )
+        calls = [(self._written(epoch, partition), [fence, GROUP]) for partition in range(partitions)]
         heads = []
-        for partition, answer in enumerate(answers):
-            self._check(answer[0], epoch, partition)
-            heads.append(self._head(partition, answer))
+        for partition, answer in enumerate(await self._call_each(redis_scripts.TAKE_OVER, calls)):
+            with self._understood():
+                self._check(answer[0], epoch, partition)
+                number, _, last_fence = answer[1].decode().partition("-")
+                heads.append(Head(int(last_fence), int(number), decode_token(answer[2])))
         return heads
 
     async def append(self, epoch: EpochRef, fence: int, token: Token, appends: Sequence[Append]) -> None:
         encoded_token = encode_token(token)
         calls = []
         for append in appends:
-            stream = self._stream(epoch, append.partition)
             head = [fence, encoded_token, append.after, append.last_id(fence)]
-            calls.append(([stream, f"{stream}:head"], [*head, *_packs(append, fence)]))
+            calls.append((self._written(epoch, append.partition), [*head, *_packs(append, fence)]))
         answers = await self._call_each(redis_scripts.APPEND, calls)
         for append, answer in zip(appends, answers, strict=True):
             self._check(answer, epoch, append.partition)
 
     async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, Found]:
-        calls = [([self._owner(epoch, partition)], [fence]) for partition, fence in fences.items()]
+        calls = [([self._keys.owner(epoch, partition)], [fence]) for partition, fence in fences.items()]
         answers = await self._call_each(redis_scripts.OWN, calls)
-        return {partition: Found(*answer) for partition, answer in zip(fences, answers, strict=True)}
+        with self._understood():
+            return {partition: Found(*map(int, answer)) for partition, answer in zip(fences, answers, strict=True)}
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
-        call = ([self._stream(epoch, partition)], [GROUP, consumer, self._packs_for(limit)])
+        call = ([self._keys.stream(epoch, partition)], [GROUP, consumer, self._packs_for(limit)])
         (answer,) = await self._call_each(redis_scripts.CLAIM, [call])
         if not answer:
             raise TierLost(f"{self.name} Redis: the consumer group of partition {partition} is gone")
-        delivered, cursor, found = answer
-        # Redis 6.2 answers nil for a pending entry that was deleted, later ones leave it out: the numbers tell.
-        present = [item for item in found if item is not None and item[1] is not None]
-        return Claimed(
-            packs={partition: self._decoded(partition, present)},
-            delivered_number=_number(delivered),
-            complete=cursor == b"0-0",
-        )
+        with self._understood():
+            delivered, cursor, found = answer
+            # Redis 6.2 answers nil for a pending entry that was deleted, later ones leave it out: the numbers tell.
+            present = [item for item in found if item is not None and item[1] is not None]
+            return Claimed(
+                packs={partition: [_pack(*item) for item in present]},
+                delivered_number=_number(delivered),
+                complete=cursor == b"0-0",
+            )
 
     async def read(self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float) -> Read:
         if wait_s >= REQUEST_TIMEOUT_S:
             raise ValueError(f"a read may wait less than {REQUEST_TIMEOUT_S} s")
-        streams = {self._stream(epoch, partition): partition for partition in partitions}
+        streams = {self._keys.stream(epoch, partition): partition for partition in partitions}
         block = ("BLOCK", max(1, int(wait_s * 1000))) if wait_s else ()
         count = self._packs_for(limit)
         new = [">"] * len(streams)
         command = ("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count, *block, "STREAMS", *streams, *new)
         with self._translated():
             (answer,) = await ask(self._once, command)
-        found = {streams[stream.decode()]: items for stream, items in answer or ()}
-        read = {partition: self._decoded(partition, items) for partition, items in found.items()}
+        with self._understood():
+            read = {
+                streams[stream.decode()]: [_pack(pack_id, fields) for pack_id, fields in items]
+                for stream, items in answer or ()
+            }
         if read:
             sizes = [len(pack.items) for packs in read.values() for pack in packs]
             self._pack_entries = sum(sizes) / len(sizes)
@@ -149,36 +145,38 @@ class RedisStreams:
     ) -> Collection[int]:
         calls = []
         for partition, ids in acks.items():
-            stream = self._stream(epoch, partition)
-            calls.append(([stream, self._owner(epoch, partition)], [GROUP, fences[partition], *ids]))
+            keys = [self._keys.stream(epoch, partition), self._keys.owner(epoch, partition)]
+            calls.append((keys, [GROUP, fences[partition], *ids]))
         answers = await self._call_each(redis_scripts.ACK, calls)
         return [partition for partition, answer in zip(acks, answers, strict=True) if not answer]
 
     async def backlog(self, epoch: EpochRef, partitions: int) -> Sequence[int]:
         with self._translated():
-            heads = [("HGET", f"{self._stream(epoch, partition)}:head", "last") for partition in range(partitions)]
-            owners = [("HGET", self._owner(epoch, partition), "acked") for partition in range(partitions)]
+            heads = [("HGET", self._keys.head(epoch, partition), "last") for partition in range(partitions)]
+            owners = [("HGET", self._keys.owner(epoch, partition), "acked") for partition in range(partitions)]
             answers = await ask(self._client, *heads, *owners)
-        return [
-            max(0, _number(last or b"0-0") - int(acked or 0))  # the two may be of two moments
-            for last, acked in zip(answers[:partitions], answers[partitions:], strict=True)
-        ]
+        with self._understood():
+            return [
+                max(0, _number(last or b"0-0") - int(acked or 0))  # the two may be of two moments
+                for last, acked in zip(answers[:partitions], answers[partitions:], strict=True)
+            ]
 
     async def remove_older(self, epoch: EpochRef) -> int:
         removed = 0
-        with self._translated():
-            for member in await self._client.smembers(self._registry(epoch)):
+        with self._translated(), self._understood():
+            (members,) = await ask(self._client, ("SMEMBERS", self._keys.registry(epoch)))
+            for member in members or ():
                 try:
                     number, nonce, partitions = member.decode().split(".")
                     old, count = EpochRef(epoch.deployment, int(number), nonce, epoch.tier), int(partitions)
-                except ValueError:  # nobody of us has put that here
+                except _NOT_OURS:  # nobody of us has put that here
                     continue
                 if old.epoch < epoch.epoch:
                     removed += await self._remove(old, count, member)
         return removed
 
     async def remove(self, epoch: EpochRef, partitions: int) -> None:
-        with self._translated():
+        with self._translated(), self._understood():
             await self._remove(epoch, partitions, f"{epoch.epoch}.{epoch.nonce}.{partitions}".encode())
 
     async def close(self) -> None:
@@ -187,12 +185,12 @@ class RedisStreams:
             await client.connection_pool.disconnect()
 
     async def _remove(self, epoch: EpochRef, partitions: int, member: bytes) -> int:
-        removed = 0
-        for partition in range(partitions):
-            stream = self._stream(epoch, partition)
-            removed += await self._client.unlink(stream, f"{stream}:head", self._owner(epoch, partition))
-        await self._client.srem(self._registry(epoch), member)
-        return removed
+        streams = [
+            ("UNLINK", *self._written(epoch, partition), self._keys.owner(epoch, partition))
+            for partition in range(partitions)
+        ]
+        *removed, _ = await ask(self._client, *streams, ("SREM", self._keys.registry(epoch), member))
+        return sum(map(int, removed))
 
     async def _call_each(self, script: str, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
         """One script call per partition, in one round trip; the first error among them is raised."""
@@ -201,7 +199,7 @@ class RedisStreams:
                 return await self._run_scripts(script, calls)
             except redis.exceptions.NoScriptError:
                 # A restarted server has forgotten its scripts.
-                await self._client.script_load(script)
+                await ask(self._client, ("SCRIPT", "LOAD", script))
                 return await self._run_scripts(script, calls)
 
     async def _run_scripts(self, script: str, calls: Sequence[tuple[list[str], list[Any]]]) -> list[Any]:
@@ -209,42 +207,27 @@ class RedisStreams:
         commands = [("EVALSHA", digest, len(keys), *keys, *arguments) for keys, arguments in calls]
         return await ask(self._client, *commands)
 
-    def _stream(self, epoch: EpochRef, partition: int) -> str:
-        return f"{self._settings.queue_key}:{{{epoch.deployment}:{epoch.epoch}.{epoch.nonce}:{partition}}}"
-
-    def _owner(self, epoch: EpochRef, partition: int) -> str:
-        return self._stream(epoch, partition) + ":owner"
-
-    def _registry(self, epoch: EpochRef) -> str:
-        """The set that names every epoch of this deployment that has, or may have, keys here."""
-        return f"{self._settings.queue_key}:{epoch.deployment}:epochs"
-
     def _check(self, answer: bytes, epoch: EpochRef, partition: int) -> None:
         if answer == b"fenced":
             raise Fenced(f"{self.name} Redis: partition {partition} has a newer capturing replica")
         if answer != b"ok":
             raise TierLost(f"{self.name} Redis: partition {partition} of epoch {epoch.epoch} is not as we left it")
 
-    def _head(self, partition: int, answer: Sequence[bytes]) -> Head:
-        try:
-            number, _, last_fence = answer[1].decode().partition("-")
-            return Head(int(last_fence), int(number), decode_token(answer[2]))
-        except _NOT_OURS as error:
-            raise self._foreign(partition, "a head") from error
-
     def _packs_for(self, entries: int) -> int:
         """In how many packs there are about so many entries, going by the last read; should they be full, too many."""
         return max(1, int(min(entries / self._pack_entries, entries * MOST_TOO_MANY / PACK_ENTRIES)))
 
-    def _decoded(self, partition: int, items: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Pack]:
-        """Packs from `[id, [field, pack]]` pairs. Raises `TierLost` for what none of our writers appended."""
-        try:
-            return [_pack(pack_id, fields) for pack_id, fields in items]
-        except _NOT_OURS as error:
-            raise self._foreign(partition, "an entry") from error
+    def _written(self, epoch: EpochRef, partition: int) -> list[str]:
+        """The keys that a partition's writer changes."""
+        return [self._keys.stream(epoch, partition), self._keys.head(epoch, partition)]
 
-    def _foreign(self, partition: int, what: str) -> TierLost:
-        return TierLost(f"{self.name} Redis: partition {partition} has {what} that is not ours")
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """Raises `TierLost` for an answer that none of our scripts gives, and for what none of our writers appended."""
+        try:
+            yield
+        except _NOT_OURS as error:
+            raise TierLost(f"{self.name} Redis: it holds, or answers, what is not ours") from error
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

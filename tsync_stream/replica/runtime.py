@@ -99,8 +99,12 @@ class Replica:
         self._jobs = JobStore(database)
         self.rechecks = Rechecks(database, settings.typesense.connection_timeout_s)
         self.positions = PositionStore(database)
-        redis = (RedisStreams(settings.primary_redis), RedisStreams(settings.backup_redis))
-        self.tiers: dict[str, Tier] = {tier.name: tier for tier in (*redis, MongoFallback(database))}
+        manage = settings.redis_manage_persistence
+        redis = [
+            RedisStreams(tier, manage_persistence=manage) for tier in (settings.primary_redis, settings.backup_redis)
+        ]
+        tiers: list[Tier] = [*redis, MongoFallback(database)]
+        self.tiers = {tier.name: tier for tier in tiers}
         self._wake = Wake()
         self._pace = SyncPace()
         self._epochs = EpochWatch(self.positions, self._wake, health)

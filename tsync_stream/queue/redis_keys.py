@@ -1,0 +1,34 @@
+"""What the keys of a Redis tier are called: `{queue key}:{deployment:epoch.nonce:partition}` and what stands beside it.
+
+The braces are around the second half, so that the keys of a partition share a hash tag. Pure.
+"""
+
+from dataclasses import dataclass
+
+from tsync_stream.model import EpochRef
+
+# The consumer group of every stream.
+GROUP = "tsync"
+
+
+@dataclass(frozen=True, slots=True)
+class QueueKeys:
+    """The keys under one `*_REDIS_QUEUE_KEY`."""
+
+    queue_key: str
+
+    def stream(self, epoch: EpochRef, partition: int) -> str:
+        """A partition's stream."""
+        return f"{self.queue_key}:{{{epoch.deployment}:{epoch.epoch}.{epoch.nonce}:{partition}}}"
+
+    def head(self, epoch: EpochRef, partition: int) -> str:
+        """The hash that its writer keeps: fence, last id, token."""
+        return f"{self.stream(epoch, partition)}:head"
+
+    def owner(self, epoch: EpochRef, partition: int) -> str:
+        """The hash that its reader keeps: fence, the number up to which all is acked."""
+        return f"{self.stream(epoch, partition)}:owner"
+
+    def registry(self, epoch: EpochRef) -> str:
+        """The set that names every epoch of this deployment that has, or may have, keys here."""
+        return f"{self.queue_key}:{epoch.deployment}:epochs"

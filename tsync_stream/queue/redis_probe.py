@@ -1,0 +1,115 @@
+"""The probe of a Redis tier: the work itself, on two partitions of an epoch that nobody else knows of.
+
+Whatever the queue may need is asked for: the very scripts, a read over two streams, the keys' names. So a server that
+refuses any of it (an ACL, a renamed command, a cluster, no memory, a read-only replica) fails the probe, and is not
+chosen only to fail at work. All of it goes out and comes back in one go.
+
+Invariant: nothing is left behind. The keys are removed at the end of the same go, and would expire by themselves. What
+the work can do without (INFO, EXPIRE) may be refused.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import NoScriptError, ResponseError
+
+from tsync_stream.config import RedisSettings
+from tsync_stream.errors import TierLost, TierRefused, redis_cluster
+from tsync_stream.model import EpochRef
+from tsync_stream.queue import redis_scripts
+from tsync_stream.queue.redis_connections import ask, ask_each
+from tsync_stream.queue.redis_keys import GROUP, QueueKeys
+from tsync_stream.queue.redis_replies import is_cluster, read_info, whole_number
+
+# What an entry alone takes in a stream, its place in the list of pending ones included, and some to spare. Among others
+# in a pack it takes a fifth; better to wait for room that is not needed than to run out of it.
+ENTRY_BYTES = 200
+KEYS_LIVE_S = 60
+_PARTITIONS = (0, 1)  # of two hash tags, as a lane's
+_FENCE = 1
+_ID = f"1-{_FENCE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command, what it must answer if that is known, and whether the queue can do without it."""
+
+    command: Sequence[Any]
+    expected: object = None
+    needed: bool = True
+
+
+async def probe(client: Any, settings: RedisSettings, entries: int = 0) -> None:
+    """Return if the server does the queue's work, and has memory for `entries` more.
+
+    `client` is an asyncio client that speaks RESP2. Raises redis-py's errors, `TierRefused` and `TierLost`.
+    """
+    steps = _steps(settings)
+    commands = [("INFO", "memory"), ("INFO", "cluster"), *(step.command for step in steps)]
+    answers = await ask_each(client, *commands)
+    if any(isinstance(answer, NoScriptError) for answer in answers):  # it has forgotten them, or never had them
+        await ask(client, *(("SCRIPT", "LOAD", script) for script in redis_scripts.DIGESTS))
+        answers = await ask_each(client, *commands)
+    info = read_info(answers[0]) | read_info(answers[1])
+    if is_cluster(info):
+        raise TierRefused(f"{settings.name.upper()}_REDIS_HOST: {redis_cluster(settings.name)}")
+    for step, answer in zip(steps, answers[2:], strict=True):
+        _judge(step, answer, settings.name)
+    _require_room(info, entries, settings.name)
+
+
+def _steps(settings: RedisSettings) -> list[Step]:
+    """What the life of an epoch of two entries asks of the server."""
+    keys = QueueKeys(settings.queue_key)
+    epoch = EpochRef(f"probe-{secrets.token_hex(4)}", 1, "probe", settings.name)
+    registry, member = keys.registry(epoch), f"{epoch.epoch}.{epoch.nonce}.{len(_PARTITIONS)}"
+    streams = [keys.stream(epoch, partition) for partition in _PARTITIONS]
+    heads = [keys.head(epoch, partition) for partition in _PARTITIONS]
+    owners = [keys.owner(epoch, partition) for partition in _PARTITIONS]
+    made = [registry, *streams, *heads, *owners]
+    written, owned = list(zip(streams, heads, strict=True)), list(zip(streams, owners, strict=True))
+    return [
+        Step(("SADD", registry, member)),
+        *(_call(redis_scripts.CREATE, pair, (GROUP, _FENCE, "token"), b"ok") for pair in written),
+        *(_call(redis_scripts.TAKE_OVER, pair, (_FENCE, GROUP), [b"ok", b"0-0", b"token"]) for pair in written),
+        *(_call(redis_scripts.APPEND, pair, (_FENCE, "token", "0-0", _ID, _ID, "pack"), b"ok") for pair in written),
+        *(_call(redis_scripts.OWN, (owner,), (_FENCE,), [0, 0]) for owner in owners),
+        *(Step(("EXPIRE", key, KEYS_LIVE_S), needed=False) for key in made),
+        Step(("XREADGROUP", "GROUP", GROUP, "probe", "COUNT", 1, "STREAMS", *streams, ">", ">"), _read(streams)),
+        *(_call(redis_scripts.CLAIM, (stream,), (GROUP, "probe", 1), _CLAIMED) for stream in streams),
+        *(_call(redis_scripts.ACK, pair, (GROUP, _FENCE, _ID), 1) for pair in owned),
+        *(Step(("HGET", head, "last"), _ID.encode()) for head in heads),
+        Step(("SMEMBERS", registry), [member.encode()]),
+        *(Step(("UNLINK", *group), 3) for group in zip(streams, heads, owners, strict=True)),
+        Step(("SREM", registry, member), 1),
+    ]
+
+
+_ENTRY = [_ID.encode(), [b"e", b"pack"]]
+_CLAIMED = [_ID.encode(), b"0-0", [_ENTRY]]
+
+
+def _read(streams: Sequence[str]) -> list[Any]:
+    return [[stream.encode(), [_ENTRY]] for stream in streams]
+
+
+def _call(script: str, keys: Sequence[str], arguments: Sequence[Any], expected: object) -> Step:
+    return Step(("EVALSHA", redis_scripts.DIGESTS[script], len(keys), *keys, *arguments), expected)
+
+
+def _judge(step: Step, answer: object, tier: str) -> None:
+    if not step.needed:
+        return
+    if isinstance(answer, ResponseError):
+        raise answer
+    if step.expected is not None and answer != step.expected:
+        raise TierLost(f"{tier} Redis: it answers {step.command[0]} otherwise than Redis does")
+
+
+def _require_room(info: dict[str, str], entries: int, tier: str) -> None:
+    """Servers that do not tell have room until they refuse an append."""
+    limit, used = whole_number(info, "maxmemory"), whole_number(info, "used_memory")
+    if limit and used is not None and limit - used < entries * ENTRY_BYTES:
+        raise TierLost(f"{tier} Redis: maxmemory leaves no room for what waits")
