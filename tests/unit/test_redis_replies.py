@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import redis.exceptions
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsync_stream.config import load_settings
@@ -91,6 +91,7 @@ async def calls(tier: RedisStreams) -> None:
             await call()
 
 
+@settings(deadline=None)
 @given(said=st.lists(anything, min_size=1, max_size=6))
 async def test_no_answer_of_a_server_is_an_error_of_pythons(said: list[Any]) -> None:
     server = Server(said)
@@ -101,6 +102,7 @@ async def test_no_answer_of_a_server_is_an_error_of_pythons(said: list[Any]) -> 
         await calls(RedisStreams(SETTINGS))
 
 
+@settings(deadline=None)
 @given(info=st.one_of(infos, answers), configuration=answers, refusal=st.none() | refusals)
 def test_no_info_and_no_configuration_stops_a_check(info: Any, configuration: Any, refusal: str | None) -> None:
     read = read_info(info)
@@ -112,6 +114,7 @@ def test_no_info_and_no_configuration_stops_a_check(info: Any, configuration: An
     assert all(finding.text for finding in row.findings)
 
 
+@settings(deadline=None)
 @given(said=st.lists(anything, min_size=1, max_size=9))
 async def test_no_configuration_stops_a_worker(said: list[Any]) -> None:
     server = Server(said)
