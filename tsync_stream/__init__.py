@@ -6,10 +6,12 @@ importing a pure module (`tsync_stream.target.mapping`, say) needs neither faust
 
 from typing import TYPE_CHECKING
 
+from tsync_stream.version import __version__
+
 if TYPE_CHECKING:
     from tsync_stream.app import TsyncApp
 
-__version__ = "0.1.0"
+__all__ = ["__version__", "app"]
 
 app: "TsyncApp"
 

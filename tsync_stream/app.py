@@ -13,8 +13,9 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import click
@@ -29,7 +30,7 @@ from faust.worker import Worker as FaustWorker
 
 from tsync_stream import process_memory
 from tsync_stream.commands import add_commands
-from tsync_stream.config import Settings, lines_for_exit, load_settings
+from tsync_stream.config import Settings, default_settings, lines_for_exit, load_settings
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.embedded_settings import embedded_stack
@@ -38,10 +39,13 @@ from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
 from tsync_stream.observe.quiet import keep_quiet
 from tsync_stream.replica.runtime import Channels, Replica
+from tsync_stream.setting_texts import unused
 from tsync_stream.stages.capture import capture_agent
 from tsync_stream.stages.persist import persist_agent
 from tsync_stream.stages.sync import Sync, sync_agent
 from tsync_stream.tasks import end_tasks
+from tsync_stream.terminal import write_anywhere
+from tsync_stream.web_address import page_url, refuse_taken_address
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +70,7 @@ class Worker(FaustWorker):
     """
 
     def __init__(self, app: "TsyncApp", *services: Any, loglevel: Any = None, **options: Any) -> None:
+        app.refuse_bad_settings()
         if not _on_command_line("loglevel"):
             loglevel = app.settings.log_level
         super().__init__(app, *services, loglevel=loglevel, **options)
@@ -82,15 +87,22 @@ class Worker(FaustWorker):
             os._exit(128 + int(signal))
         super()._schedule_shutdown(signal)
 
+    async def on_first_start(self) -> None:
+        """The log is set up: say what of the environment and `.env` is not used."""
+        await super().on_first_start()
+        for warning in unused(Path.cwd()):
+            log.warning("settings: %s", warning)
+
     def execute_from_commandline(self) -> NoReturn:
-        """Run the app, inside its embedded stack if it has one."""
+        """Run the app, inside its embedded stack if it has one. A port that is taken ends it before anything starts."""
         app = cast("TsyncApp", self.app)
         try:
+            if app.conf.web_enabled and app.conf.web_transport.scheme == "tcp":
+                refuse_taken_address(app.conf.web_bind, app.conf.web_port)
             with app.embedded_stack():
                 super().execute_from_commandline()
         except ConfigurationError as error:
-            print(lines_for_exit(error), file=sys.stderr)
-            sys.exit(EXIT_CONFIGURATION)
+            exit_for(error)
 
 
 def _on_command_line(option: str) -> bool:
@@ -104,12 +116,18 @@ def _on_command_line(option: str) -> bool:
 
 
 class TsyncApp(faust.App):
-    """The Faust app of one replica. `replica` exists while the worker runs."""
+    """The Faust app of one replica. `replica` exists while the worker runs.
+
+    With `problems` it can only be asked for help: `settings` are the defaults then, and nothing works with them.
+    Faust takes its own settings from here alone: `env` is what it reads instead of the environment, where some ninety
+    names without a prefix (BROKER_URL, APP_VERSION, TIMEZONE) may mean anything.
+    """
 
     BootStrategy = NoKafka
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, problems: ConfigurationError | None = None) -> None:
         self.settings = settings
+        self._problems = problems
         self.health = Health()
         self.metrics = Metrics()
         self._sync: Sync
@@ -117,16 +135,28 @@ class TsyncApp(faust.App):
         self._starting: asyncio.Task[None] | None = None
         super().__init__(
             "tsync-stream",
+            env={},
             broker="memory://",
             datadir=f"{tempfile.gettempdir()}/tsync-stream",
             web_bind=settings.web_bind,
             web_port=settings.web_port,
             web_host=settings.web_bind,
+            web_transport="tcp://",
+            canonical_url=page_url(settings.web_bind, settings.web_port),
             worker_redirect_stdouts=False,
             Worker=Worker,
             autodiscover=False,
         )
         self._build()
+
+    def _init_fixups(self) -> MutableSequence[Any]:
+        """None: Faust would set up Django where DJANGO_SETTINGS_MODULE is set for somebody else."""
+        return []
+
+    def refuse_bad_settings(self) -> None:
+        """End the process with every problem of the settings, if there is one."""
+        if self._problems is not None:
+            exit_for(self._problems)
 
     def _build(self) -> None:
         buffer = self.settings.buffer
@@ -212,20 +242,26 @@ def add_pages(app: TsyncApp) -> None:
         return view.bytes(app.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
 
 
-def create_app(settings: Settings) -> TsyncApp:
+def create_app(settings: Settings, problems: ConfigurationError | None = None) -> TsyncApp:
     """The application for these settings; nothing is connected yet."""
-    app = TsyncApp(settings)
+    app = TsyncApp(settings, problems)
     add_pages(app)
     add_commands(app)
     return app
 
 
 def app_from_environment() -> TsyncApp:
-    """The application that the environment describes. Prints every problem and exits with 2 if it cannot be."""
+    """The application that the environment describes. With bad settings it helps, and refuses to do anything else."""
     if "FAUST_LOOP" not in os.environ:  # where somebody chose one (-L aio), Faust has put it there
         mode.loop.use("uvloop")
+    write_anywhere()
     try:
         return create_app(load_settings())
     except ConfigurationError as error:
-        print(lines_for_exit(error), file=sys.stderr)
-        sys.exit(EXIT_CONFIGURATION)
+        return create_app(default_settings(), error)
+
+
+def exit_for(error: ConfigurationError) -> NoReturn:
+    """Print every problem, and exit with 2."""
+    print(lines_for_exit(error), file=sys.stderr)
+    sys.exit(EXIT_CONFIGURATION)

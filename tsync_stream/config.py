@@ -1,24 +1,19 @@
 """Reads every setting of setting_table.py, checks them together, and gives them as frozen dataclasses.
 
-Invariants: the process environment wins over `.env`, and `.env` is looked for in the working directory only.
-Settings are either all good or not there at all: every problem is reported, in one ConfigurationError.
+Invariants: settings are either all good or not there at all: every problem is reported, in one ConfigurationError.
 Secrets (the API key, passwords, the MongoDB URI) show in no message, no `repr` and no `describe()`.
 """
 
-import difflib
 import operator
-import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from decouple import RepositoryEnv
-
 from tsync_stream.errors import ConfigurationError
 from tsync_stream.setting_table import SETTINGS, Setting, settings_table
+from tsync_stream.setting_texts import read_texts
 
 TIERS = ("PRIMARY", "BACKUP")
 
@@ -131,7 +126,15 @@ def load_settings(directory: Path | None = None, environ: Mapping[str, str] | No
     Raises ConfigurationError with every problem there is: no setting is used unless all of them are good.
     """
     directory = (directory or Path.cwd()).absolute()
-    texts = read_texts(directory, environ)
+    return _settings(read_texts(directory, environ), directory)
+
+
+def default_settings() -> Settings:
+    """Every setting at its default, whatever the environment says."""
+    return _settings({}, Path.cwd().absolute())
+
+
+def _settings(texts: Mapping[str, str], directory: Path) -> Settings:
     values: dict[str, Any] = {}
     problems: list[str] = []
     for setting in SETTINGS:
@@ -144,25 +147,6 @@ def load_settings(directory: Path | None = None, environ: Mapping[str, str] | No
     if problems:
         raise ConfigurationError(problems)
     return _build(values)
-
-
-def read_texts(directory: Path, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Every variable's text as given, ours or not: `.env` in `directory`, overlaid by `environ` (os.environ).
-
-    Raises ConfigurationError when there is a `.env` that cannot be read.
-    """
-    environ = os.environ if environ is None else environ
-    dotenv = directory / ".env"
-    texts: dict[str, str] = {}
-    try:
-        if dotenv.is_file():
-            # The byte order mark that some editors write would otherwise become part of the first name.
-            texts = RepositoryEnv(str(dotenv), encoding="utf-8-sig").data
-    except OSError as error:
-        raise ConfigurationError(f"{dotenv} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{dotenv} cannot be read: it is not a UTF-8 text file") from None
-    return {**texts, **environ}
 
 
 def _read(setting: Setting, text: str, directory: Path) -> Any:
@@ -285,29 +269,6 @@ def _broken_rules(values: Mapping[str, Any]) -> list[str]:
 
 
 # ---- for people ----
-
-PREFIXES = ("MONGODB_", "TYPESENSE_", "PRIMARY_REDIS_", "BACKUP_REDIS_", "TSYNC_")
-
-_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_[0-9]+_(TCP|UDP)")
-
-
-def unknown_names(texts: Mapping[str, str]) -> list[str]:
-    """A warning for each variable that looks like one of ours and is none; `read_texts` gives the `texts`.
-
-    A name with one of our prefixes needs little likeness for a suggestion; any other must be nearly equal to
-    a setting's name, because the environment is full of names that are none of our business.
-    """
-    known = [setting.name for setting in SETTINGS]
-    warnings = []
-    for name in sorted(set(texts).difference(known)):
-        # python-decouple takes `export NAME` for a name; Kubernetes adds links for services named like ours.
-        bare = name.removeprefix("export ").strip().upper()
-        ours = bare.startswith(PREFIXES)
-        likely = difflib.get_close_matches(bare, known, n=1, cutoff=0.6 if ours else 0.9)
-        if (ours or likely) and not _SERVICE_LINK.search(name):
-            suggestion = f"; did you mean {likely[0]}?" if likely else ""
-            warnings.append(f"{name} is not a setting and is ignored{suggestion}")
-    return warnings
 
 
 def lines_for_exit(error: ConfigurationError) -> str:

@@ -203,8 +203,9 @@ def _parse_host(text: str) -> str:
     host = text.strip()
     if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}", host):
         return host
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
-        return str(ipaddress.IPv6Address(host))
+        return str(ipaddress.IPv6Address(bare))
     except ValueError:
         # The address parser's own message would only repeat the value.
         raise ValueError from None

@@ -10,13 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream import config, setting_forms
+from tsync_stream import config, setting_forms, setting_texts
 from tsync_stream.config import (
     Settings,
     lines_for_exit,
     load_settings,
-    read_texts,
-    unknown_names,
     with_table,
 )
 from tsync_stream.errors import ConfigurationError
@@ -238,6 +236,7 @@ def test_the_defaults_make_settings(tmp_path: Path) -> None:
         ("ON_REJECT", "Delete", "delete"),
         ("TYPESENSE_HOST", "a.example, b.example,10.0.0.3", ("a.example", "b.example", "10.0.0.3")),
         ("WEB_BIND", "::1", "::1"),
+        ("WEB_BIND", "[::]", "::"),
         ("PRIMARY_REDIS_HOST", "redis_primary", "redis_primary"),
         ("PRIMARY_REDIS_PASSWORD", " spaces and = and # stay ", " spaces and = and # stay "),
         ("MONGODB_COLLECTION", "listings.archive", "listings.archive"),
@@ -600,7 +599,7 @@ def test_a_file_that_cannot_be_opened_is_a_problem(tmp_path: Path, monkeypatch: 
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / ".env").touch()
-    monkeypatch.setattr(config, "RepositoryEnv", refuse)
+    monkeypatch.setattr(setting_texts, "RepositoryEnv", refuse)
     [problem] = problems_from(tmp_path)
     assert problem == f"{tmp_path / '.env'} cannot be read: Permission denied"
 
@@ -608,42 +607,6 @@ def test_a_file_that_cannot_be_opened_is_a_problem(tmp_path: Path, monkeypatch: 
 def test_a_folder_called_dotenv_is_no_settings_file(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     assert settings_from(tmp_path).partitions == 8
-
-
-# ---- names that are none of ours ----
-
-
-@pytest.mark.parametrize(
-    ("name", "likely"),
-    [
-        ("PRIMARY_REDIS_POOLSIZE", "PRIMARY_REDIS_POOL_SIZE"),
-        ("TYPESENSE_APIKEY", "TYPESENSE_API_KEY"),
-        ("TYPESENSE_HOSTS", "TYPESENSE_HOST"),
-        ("MONGODB_URL", "MONGODB_URI"),
-        ("MONGO_URI", "MONGODB_URI"),
-        ("BATCHSIZE", "BATCH_SIZE"),
-        ("lease_ttl", "LEASE_TTL"),
-        ("export PARTITIONS", "PARTITIONS"),
-        ("TSYNC_EMBED", "TSYNC_EMBEDDED"),
-    ],
-)
-def test_a_misspelt_name_is_pointed_out(name: str, likely: str) -> None:
-    assert unknown_names({name: "s3cret"}) == [f"{name} is not a setting and is ignored; did you mean {likely}?"]
-
-
-def test_a_name_of_ours_without_a_likeness_is_pointed_out_too() -> None:
-    assert unknown_names({"TSYNC_QUX": ""}) == ["TSYNC_QUX is not a setting and is ignored"]
-
-
-def test_names_of_others_and_service_links_are_left_alone() -> None:
-    others = ["PATH", "HOME", "LANG", "VIRTUAL_ENV", "REDIS_HOST", "PORT", "DATABASE_URL", "HTTP_PROXY"]
-    links = ["TYPESENSE_SERVICE_HOST", "TYPESENSE_SERVICE_PORT_HTTP", "TYPESENSE_PORT_8108_TCP_ADDR"]
-    assert unknown_names(dict.fromkeys([*others, *links, *DEFAULTS], "")) == []
-
-
-def test_names_in_the_file_are_looked_at(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("export PARTITIONS=16\n", encoding="utf-8")
-    assert len(unknown_names(read_texts(tmp_path, {"BACKUP_REDIS_HOSTNAME": "b"}))) == 2
 
 
 # ---- what a person reads ----

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tsync_stream.commands.shared import EXIT_WRONG, console, print_json, reachable_settings, say
-from tsync_stream.config import Settings, read_texts, unknown_names
+from tsync_stream.config import Settings
 from tsync_stream.errors import TsyncError
+from tsync_stream.setting_texts import unused
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -23,7 +24,7 @@ async def run_check(settings: Settings, *, as_json: bool) -> int:
     """Print the findings; 1 if anything is wrong."""
     from tsync_stream.observe import check
 
-    warnings = unknown_names(read_texts(Path.cwd()))
+    warnings = unused(Path.cwd())
     rows = await check.check_dependencies(reachable_settings(settings))
     if as_json:
         print_json(check.as_json(rows, warnings))

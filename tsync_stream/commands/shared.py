@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 import click
 import orjson
@@ -19,6 +19,8 @@ from tsync_stream.errors import TsyncError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from tsync_stream.app import TsyncApp
 
 EXIT_WRONG = 1
 EXIT_USAGE = 2
@@ -38,6 +40,7 @@ class OurCommand(AppCommand):
     abstract: ClassVar[bool] = True  # faust registers a subclass as a command unless it says this
 
     def run_using_worker(self, *args: Any, **kwargs: Any) -> NoReturn:
+        cast("TsyncApp", self.app).refuse_bad_settings()
         try:
             code = asyncio.run(self.run(*self.args, *args, **{**self.kwargs, **kwargs}))
             sys.stdout.flush()

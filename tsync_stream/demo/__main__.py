@@ -30,6 +30,7 @@ from tsync_stream.demo.writer import Writer
 from tsync_stream.embedded import EmbeddedServerError
 from tsync_stream.embedded_settings import embedded_stack
 from tsync_stream.errors import ConfigurationError
+from tsync_stream.terminal import write_anywhere
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2
@@ -43,6 +44,7 @@ _MONGO_TIMEOUT_MS = 2000
 
 def main() -> int:
     """Run until interrupted, or for the seconds that were asked for; returns the exit code."""
+    write_anywhere()
     seconds = _seconds()
     console = Console(highlight=False)
     try:

@@ -1,0 +1,31 @@
+"""The command `tsync-stream`, also `python -m tsync_stream`: what `faust -A tsync_stream` does, under our own name.
+
+Invariant: nothing in the environment but our own settings and FAUST_LOOP has a say. What begins with FAUST_ or F_ is
+for the command `faust`, which reads it as it is imported, and fails over a value that it cannot use.
+"""
+
+import os
+import sys
+
+from tsync_stream.version import __version__
+
+OURS = "FAUST_LOOP"
+
+
+def main() -> None:
+    """Run one command. Ends the process."""
+    for name in [name for name in os.environ if name.startswith(("FAUST_", "F_")) and name != OURS]:
+        del os.environ[name]
+    # In place: Faust looks into this very list again to find the app.
+    sys.argv[1:1] = ["-A", "tsync_stream"]
+    from click import version_option
+    from faust.cli.faust import cli
+
+    cli.params = [option for option in cli.params if option.name != "version"]
+    version_option(__version__, prog_name="tsync-stream")(cli)
+    cli.help = "Keeps Typesense equal to MongoDB. `worker` runs a replica; `check` says whether all of it can work."
+    cli(prog_name="tsync-stream")
+
+
+if __name__ == "__main__":
+    main()

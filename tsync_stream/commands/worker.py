@@ -1,0 +1,48 @@
+"""`worker` as Faust has it, with a banner that says what this replica does: from where to where, by way of what."""
+
+import os
+import platform
+from typing import TYPE_CHECKING, Any, cast
+
+from faust.cli.worker import worker as faust_worker
+
+from tsync_stream.config import Settings
+from tsync_stream.setting_forms import redacted_uri
+from tsync_stream.version import __version__
+
+if TYPE_CHECKING:
+    from tsync_stream.app import TsyncApp
+
+
+class worker(faust_worker):  # noqa: N801 - the class's name is the command's
+    """Start a replica: it follows MongoDB's changes, and keeps Typesense equal."""
+
+    def banner(self, worker: Any) -> str:
+        """What is printed before anything starts."""
+        app = cast("TsyncApp", self.app)
+        pages = app.web_server_url if app.conf.web_enabled else None
+        return banner(app.settings, str(pages).rstrip("/") if pages else "", loop=type(worker.loop).__module__)
+
+
+def banner(settings: Settings, pages: str, loop: str) -> str:
+    """The lines (pure but for the process's own name and number)."""
+    mongo, typesense = settings.mongo, settings.typesense
+    if settings.embedded:
+        servers = f"the embedded stack in {settings.embedded_dir}"
+        source = target = servers
+        queue = f"two Redis servers and MongoDB, {servers}"
+    else:
+        source, target = redacted_uri(mongo.uri), ", ".join(typesense.node_urls)
+        primary, backup = settings.primary_redis, settings.backup_redis
+        queue = (
+            f"primary Redis {primary.host}:{primary.port}, backup Redis {backup.host}:{backup.port}, then MongoDB "
+            f"(database {settings.state_database})"
+        )
+    lines = {
+        "source": f"MongoDB {mongo.database}.{mongo.collection} ({source})",
+        "target": f"Typesense {typesense.collection_name} ({target})",
+        "queue": queue,
+        "pages": f"{pages}/health, {pages}/metrics" if pages else "none (--without-web)",
+        "process": f"{os.getpid()} on {platform.node()}, Python {platform.python_version()}, {loop}",
+    }
+    return "\n".join([f"tsync-stream {__version__}", *(f"  {name:<8} {line}" for name, line in lines.items())])

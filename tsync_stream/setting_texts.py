@@ -1,0 +1,102 @@
+"""The texts of settings as they were given: in the process environment, which wins, or in `.env`.
+
+python-decouple reads `.env`: one NAME=value a line, blanks around both are no part of them, nor is one pair of quotes
+around a value. It knows neither `export`, nor a comment behind a value; shells do, so that files which they share with
+us mean the same to us.
+Invariants: `.env` is looked for in the working directory only. Whatever is not used can be told, without its value.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from decouple import RepositoryEnv
+
+from tsync_stream.errors import ConfigurationError
+from tsync_stream.setting_table import SETTINGS
+
+PREFIXES = ("MONGODB_", "MONGO_", "TYPESENSE_", "PRIMARY_REDIS_", "BACKUP_REDIS_", "TSYNC_")
+# A name with one of our prefixes needs little likeness for a suggestion. In `.env` most names are meant for us; the
+# environment is full of names that are none of our business.
+LIKENESS_OF_OURS, LIKENESS_IN_DOTENV, LIKENESS_ELSEWHERE = 0.6, 0.75, 0.9
+# The byte order mark that some editors write would otherwise become part of the first name.
+ENCODING = "utf-8-sig"
+
+# Kubernetes adds links for services named like ours.
+_SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT)|_PORT_[0-9]+_(TCP|UDP)")
+_LINKED_PORT = "tcp://"
+_EXPORT = re.compile(r"export\s+")
+_COMMENT = re.compile(r"\s#.*")
+_QUOTED = re.compile(r"""(?P<quote>["'])(?P<value>.*?)(?P=quote)\s+#.*""")
+
+
+def read_texts(directory: Path, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Every variable's text as given, ours or not: `.env` in `directory`, overlaid by `environ` (os.environ).
+
+    Raises ConfigurationError when there is a `.env` that cannot be read.
+    """
+    return {**_read_dotenv(directory / ".env"), **(os.environ if environ is None else environ)}
+
+
+def unused(directory: Path, environ: Mapping[str, str] | None = None) -> list[str]:
+    """A warning for whatever was meant for us, as it seems, and is ignored. Raises as `read_texts` does."""
+    dotenv = directory / ".env"
+    in_dotenv = _read_dotenv(dotenv)
+    numbers = [str(number) for number, line in enumerate(_lines(dotenv), 1) if _says_nothing(line)]
+    warnings = [f"line {number} of .env is no NAME=value and is ignored" for number in numbers]
+    given = os.environ if environ is None else environ
+    elsewhere = {name: text for name, text in given.items() if name not in in_dotenv}
+    return warnings + unknown_names(in_dotenv, LIKENESS_IN_DOTENV) + unknown_names(elsewhere)
+
+
+def unknown_names(texts: Mapping[str, str], likeness: float = LIKENESS_ELSEWHERE) -> list[str]:
+    """A warning for each variable that looks like one of ours and is none."""
+    known = [setting.name for setting in SETTINGS]
+    warnings = []
+    for name in sorted(set(texts).difference(known)):
+        ours = name.upper().startswith(PREFIXES)
+        likely = difflib.get_close_matches(name.upper(), known, n=1, cutoff=LIKENESS_OF_OURS if ours else likeness)
+        linked = _SERVICE_LINK.search(name) or texts[name].startswith(_LINKED_PORT)
+        if (ours or likely) and not linked:
+            suggestion = f"; did you mean {likely[0]}?" if likely else ""
+            warnings.append(f"{name} is not a setting and is ignored{suggestion}")
+    return warnings
+
+
+def _read_dotenv(path: Path) -> dict[str, str]:
+    try:
+        if not path.is_file():
+            return {}
+        return _as_shells_read(RepositoryEnv(str(path), encoding=ENCODING).data, _lines(path))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{path} cannot be read: it is not a UTF-8 text file") from None
+
+
+def _as_shells_read(texts: Mapping[str, str], lines: Iterable[str]) -> dict[str, str]:
+    """What python-decouple read, without `export` and without comments behind values (pure)."""
+    given: dict[str, str] = {}
+    for line in lines:
+        name, _, text = line.partition("=")
+        given.pop(name.strip(), None)  # in the order of the last ones: those count
+        given[name.strip()] = text
+    return {_EXPORT.sub("", name, count=1): _value(texts[name], text) for name, text in given.items() if name in texts}
+
+
+def _value(text: str, given: str) -> str:
+    """`given` is what stands in the file, `text` what python-decouple made of it."""
+    if quoted := _QUOTED.fullmatch(given.strip()):
+        return quoted["value"]
+    return text if text != given.strip() else _COMMENT.sub("", given).strip()  # not the same: quoted from end to end
+
+
+def _says_nothing(line: str) -> bool:
+    text = line.strip()
+    return bool(text) and not text.startswith("#") and "=" not in text
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding=ENCODING).split("\n") if path.is_file() else []
