@@ -1,9 +1,8 @@
-"""Reading what Typesense answers (pure): a status, the lines of an import, the lines of an export.
+"""Reading what Typesense answers (pure): a status, the lines of an import.
 
 Invariant: every line of an import's answer is looked at, since an import answers 200 even if all lines failed.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -117,25 +116,3 @@ def _rejection(number: int, line: bytes, some_written: bool) -> Rejection | None
             f"TYPESENSE_SCHEMA_FILE: the provider of embeddings that the collection names refuses Typesense ({code})"
         )
     return Rejection(number, f"rejected by Typesense ({code})", str(result.get("error", "")))
-
-
-async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Lines between line feeds alone: JSON texts may hold whatever else counts as the end of a line (U+2028)."""
-    rest = bytearray()
-    async for chunk in chunks:
-        first, *others = chunk.split(b"\n")
-        rest += first
-        for other in others:
-            if rest:
-                yield bytes(rest)
-            rest = bytearray(other)
-    if rest:
-        yield bytes(rest)
-
-
-def exported_id(line: bytes) -> str:
-    """The id in one line of an export."""
-    try:
-        return str(orjson.loads(line)["id"])
-    except (ValueError, LookupError, TypeError) as error:
-        raise DependencyUnavailable("Typesense: an export holds a line without an id") from error

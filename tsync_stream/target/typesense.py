@@ -30,13 +30,12 @@ from tsync_stream.target.answers import (
     Rejection,
     RequestRefused,
     check_status,
-    exported_id,
     read_import_answer,
-    split_lines,
 )
 from tsync_stream.target.body import import_body
 from tsync_stream.target.by_id import IdRequest, id_requests
 from tsync_stream.target.dividing import Refusal, deletions_refused, rejected_alone
+from tsync_stream.target.exports import ExportBrokenOff, breaks_off, exported_ids, split_lines
 from tsync_stream.target.http import Answer, TypesenseHttp
 from tsync_stream.target.turns import Turns
 
@@ -72,6 +71,7 @@ class TypesenseTarget:
         # What a proxy before Typesense takes in one import, as far as its refusals told.
         self.accepted_import_bytes = sys.maxsize
         self._stats_refused = False
+        self._broke_off_ids = False
         self._http = TypesenseHttp(settings)
         # For what is asked seldom: it knows how collections are described.
         nodes: list[str | NodeConfigDict] = [
@@ -195,16 +195,33 @@ class TypesenseTarget:
         return missing and await self.collection(collection) is not None
 
     async def export_ids(self, collection: str, batch_size: int) -> AsyncGenerator[list[str], None]:
-        """Every id in the collection, `batch_size` at a time, in no order. Streamed: the client holds one batch."""
+        """Every id in the collection, `batch_size` at a time, in no order. Streamed: the client holds one batch.
+
+        Deletions meanwhile end an export of ids on some releases; there, whole documents come over the line.
+        Raises `ExportBrokenOff` where that shows too late: the next export is another.
+        """
+        ids_alone = "" if await self._breaks_off_ids() else "?include_fields=id"
+        lines = self._exported(collection, f"{_documents(collection)}/export{ids_alone}")
         batch: list[str] = []
-        async with aclosing(self._exported(f"{_documents(collection)}/export?include_fields=id")) as lines:
-            async for line in lines:
-                batch.append(exported_id(line))
-                if len(batch) >= batch_size:
-                    yield batch
-                    batch = []
+        async with aclosing(lines), aclosing(exported_ids(lines)) as ids:
+            try:
+                async for document_id in ids:
+                    batch.append(document_id)
+                    if len(batch) >= batch_size:
+                        yield batch
+                        batch = []
+            except ExportBrokenOff:
+                self._broke_off_ids = True
+                raise
         if batch:
             yield batch
+
+    async def _breaks_off_ids(self) -> bool:
+        if self._broke_off_ids:
+            return True
+        async with self._guarded():
+            answer = await self._http.send("GET", "/debug")
+        return answer.status == HTTPStatus.OK and breaks_off(answer.body)
 
     async def documents(self, collection: str, ids: Sequence[str]) -> AsyncGenerator[bytes, None]:
         """Those of these documents that exist, in no order, as JSON. Streamed: the client holds one at a time.
@@ -214,7 +231,7 @@ class TypesenseTarget:
         for request in id_requests(ids):
             path = _path(collection, request.get_path)
             if request.filter_by:
-                async with aclosing(self._exported(path)) as lines:
+                async with aclosing(self._exported(collection, path)) as lines:
                     async for line in lines:
                         yield line
                 continue
@@ -226,14 +243,22 @@ class TypesenseTarget:
             if not missing:
                 yield answer.body
 
-    async def _exported(self, path: str) -> AsyncGenerator[bytes, None]:
+    async def _exported(self, collection: str, path: str) -> AsyncGenerator[bytes, None]:
         # Closed also when our caller breaks off: else the connection stays taken.
         async with aclosing(self._http.stream(path)) as answers:
             try:
-                async for line in split_lines(_checked_pieces(answers)):
+                async for line in split_lines(self._checked_pieces(collection, answers)):
                     yield line
             except _FAILURES as error:
                 raise from_typesense(error) from error
+
+    async def _checked_pieces(self, collection: str, answers: AsyncIterator[Answer]) -> AsyncGenerator[bytes, None]:
+        async for answer in answers:
+            # Some releases answer it too where the first document was deleted since.
+            if answer.status == HTTPStatus.NOT_FOUND and await self.collection(collection) is not None:
+                raise ExportBrokenOff
+            check_status(answer.status, "an export", body=answer.body)
+            yield answer.body
 
     @asynccontextmanager
     async def _guarded(self) -> AsyncIterator[None]:
@@ -268,9 +293,3 @@ def _path(collection: str, path: str) -> str:
     if len(path) > MAX_PATH_CHARACTERS:
         raise DocumentRejected("unusable id", "it does not fit into a URL")
     return path
-
-
-async def _checked_pieces(answers: AsyncIterator[Answer]) -> AsyncGenerator[bytes, None]:
-    async for answer in answers:
-        check_status(answer.status, "an export", body=answer.body)
-        yield answer.body
