@@ -31,6 +31,7 @@ from faust.worker import Worker as FaustWorker
 from tsync_stream import process_memory
 from tsync_stream.commands import add_commands
 from tsync_stream.config import Settings, default_settings, lines_for_exit, load_settings
+from tsync_stream.coordination.membership import ForeignSettings
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.embedded_settings import embedded_stack
@@ -212,6 +213,9 @@ class TsyncApp(faust.App):
 
     def _end_at_once(self, error: BaseException) -> None:
         """End the process at once: whatever failed cannot be trusted with a tidy stop. The queue keeps everything."""
+        if isinstance(error, ForeignSettings):  # it took no work yet
+            print(lines_for_exit(error), file=sys.stderr, flush=True)
+            os._exit(EXIT_CONFIGURATION)
         log.critical("unforeseen %s; this replica ends, and its leases are taken over", unforeseen(error))
         os._exit(EXIT_UNFORESEEN)
 

@@ -295,7 +295,7 @@ def running(directory: Path, seed: int, rate: float) -> Iterator[Soak]:
     ):
         trial = Trial(stack, Names.new(), directory)
         with trial.prepared("soak", seed, rate=rate, keys=KEYS):
-            trial.cluster.add(PRIMARY_REDIS_PORT=str(redis_proxy.port))
+            trial.cluster.add_behind_proxy(redis_proxy.port)
             trial.cluster.add(MONGODB_URI=f"mongodb://127.0.0.1:{mongo_proxy.port}/?directConnection=true")
             trial.cluster.add()
             trial.cluster.wait_until_shared()

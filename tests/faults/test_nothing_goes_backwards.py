@@ -89,7 +89,7 @@ def zombie_knows(replica: Worker) -> bool:
 
 def test_the_capturing_replica_loses_redis_and_nobody_else(trial: Trial, seed: Seed) -> None:
     with Proxy(trial.stack.primary_redis.port) as proxy, trial.prepared("18 capture cut off Redis", seed(218)):
-        victim = trial.cluster.add(PRIMARY_REDIS_PORT=str(proxy.port))[0]
+        victim = trial.cluster.add_behind_proxy(proxy.port)
         victim.wait_until_capturing()
         others = trial.cluster.add(2)
         trial.cluster.wait_until_shared()

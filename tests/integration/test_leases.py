@@ -12,6 +12,7 @@ import pytest
 
 from tests.integration.conftest import Clock, Database, eventually
 from tests.support.keepers import ALL, TTL_S, Make, believed, fences, maker, shares, step
+from tsync_stream.coordination.expiry import expire_stale
 from tsync_stream.coordination.identity import Identity, is_dead, own_identity
 from tsync_stream.coordination.leases import BELIEF, PATIENCE
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease
@@ -176,7 +177,8 @@ async def test_a_holder_that_renews_at_the_last_moment_is_not_declared_expired(
     seen = await state[LEASES].find_one({"_id": f"replica:{a.replica}"})
     assert seen is not None
     await a._renew()
-    await b._expire_stale({a.replica: seen}, {a.replica: PATIENCE * TTL_S + 1})  # what it read is old by now
+    # What was read of it is old by now.
+    await expire_stale(state[LEASES], {a.replica: seen}, {a.replica: PATIENCE * TTL_S + 1}, PATIENCE * TTL_S)
     assert believed(a) == ALL
     name = a.replica
     await a._renew()

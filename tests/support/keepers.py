@@ -7,11 +7,14 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 
 from tsync_stream.coordination.identity import Identity
 from tsync_stream.coordination.leases import LeaseKeeper
+from tsync_stream.coordination.membership import Membership
 from tsync_stream.coordination.sharing import CAPTURE, partition_lease
+from tsync_stream.observe.health import Health
 from tsync_stream.wake import Wake
 
 TTL_S = 10.0
 PARTITIONS = 8
+COMMON = {"DATE_UNIT": "s", "TYPESENSE_COLLECTION_NAME": "listings"}
 ALL = {CAPTURE, *(partition_lease(partition) for partition in range(PARTITIONS))}
 
 Make: TypeAlias = Callable[..., Awaitable[LeaseKeeper]]
@@ -33,9 +36,12 @@ def maker(state: AsyncIOMotorDatabase[Any]) -> Make:
         ttl_s: float = TTL_S,
         wake: Wake | None = None,
         reach: Callable[[], Mapping[str, Sequence[str]]] = dict,
+        common: Mapping[str, str] = COMMON,
+        health: Health | None = None,
     ) -> LeaseKeeper:
         who = identity or Identity(name, f"kernel of {name}", 1, "1")
-        keeper = LeaseKeeper(state, who, PARTITIONS, ttl_s, before_giving_back, wake or Wake(), reach=reach)
+        member = Membership(state, common, ttl_s, health or Health())
+        keeper = LeaseKeeper(state, who, PARTITIONS, ttl_s, before_giving_back, wake or Wake(), member, reach=reach)
         await keeper.start()
         return keeper
 

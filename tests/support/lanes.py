@@ -8,9 +8,9 @@ from typing import Any, cast
 from bson.timestamp import Timestamp
 
 from tsync_stream.coordination.leases import Held
-from tsync_stream.coordination.positions import Pipeline
+from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.sharing import partition_lease
-from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Position, Reason
+from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Position, Reason, Route
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Claimed, Found, Read
@@ -22,6 +22,8 @@ from tsync_stream.wake import Wake
 
 DEADLINE_S = 5.0
 EPOCH = EpochRef("deployment", 4, "nonce", "memory")
+ROUTE = Route("listings", "shop", "listings", "window")
+FINGERPRINT = {"source": "shop.listings", "target": "window"}
 START = Position({"_data": "00"}, Timestamp(1, 0))
 
 
@@ -146,12 +148,17 @@ class MemoryPositions:
 
     current: Pipeline | None
     doubts: list[tuple[EpochRef, str]] = field(default_factory=list)
+    needs: list[ReconcileNeed] = field(default_factory=list)
 
     async def refresh(self) -> Pipeline | None:
         return self.current
 
     async def report_doubt(self, epoch: EpochRef, reason: str) -> None:
         self.doubts.append((epoch, reason))
+
+    async def request_reconcile(self, need: ReconcileNeed) -> bool:
+        self.needs.append(need)
+        return True
 
 
 async def synced(batch: SyncBatch) -> None:
@@ -166,13 +173,15 @@ class Bench:
         self.events: list[tuple[Any, ...]] = []
         self.tier = MemoryTier(self.events)
         self.leases = MemoryLeases()
-        self.positions = MemoryPositions(Pipeline(EPOCH, 1, 2, START, START, {}))
+        self.positions = MemoryPositions(Pipeline(EPOCH, 1, 2, START, START, FINGERPRINT))
         self.health = Health()
         self.pace = SyncPace()
         self.sync: Callable[[SyncBatch], Awaitable[None]] = synced
         self.takeovers = 0
         self._agents: list[asyncio.Task[None]] = []
         tools = LaneTools(
+            route=ROUTE,
+            partitions=2,
             leases=cast("Any", self.leases),
             epochs=cast("Any", self.positions),
             positions=cast("Any", self.positions),

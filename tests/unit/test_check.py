@@ -96,7 +96,7 @@ def translated(code: int) -> TsyncError:
 
 
 def test_a_mongodb_that_is_well_has_no_findings() -> None:
-    row = mongo(partitions=8)
+    row = mongo()
     assert (row.reachable, row.version, list(row.findings)) == (True, "6.0.5", [])
 
 
@@ -117,7 +117,11 @@ def test_a_mongodb_that_is_well_has_no_findings() -> None:
         ({"failures": {CHANGES: translated(11)}}, "reading neatlisting.listings fails (error 11)", "log"),
         ({"failures": {STATE: refusal(13)}}, "may not write to the database tsync", "`readWrite` on tsync"),
         ({"failures": {STATE: refusal(64)}}, "write to the database tsync fails (error 64)", "members"),
-        ({"partitions": 4}, "PARTITIONS is 8, but the pipeline in database tsync has 4", "PARTITIONS=4"),
+        (
+            {"differing": ["PARTITIONS is 8 here, and 4 there"], "replicas_run": True},
+            "replicas with other settings share the database tsync: PARTITIONS is 8 here, and 4 there",
+            "a STATE_DATABASE of its own",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_mongodb(facts: Mapping[str, Any], says: str, mend: str) -> None:
@@ -126,6 +130,14 @@ def test_what_is_wrong_with_a_mongodb(facts: Mapping[str, Any], says: str, mend:
     assert says in text
     assert mend in mends(row)
     assert row.reachable
+
+
+def test_other_settings_than_the_last_replicas_are_worth_a_note() -> None:
+    row = mongo(differing=["DATE_UNIT is ms here, and s there"])
+    assert wrong(row) == []
+    (finding,) = row.findings
+    assert "DATE_UNIT is ms here, and s there" in finding.text
+    assert "the next start goes on with these" in finding.mend
 
 
 @pytest.mark.parametrize(

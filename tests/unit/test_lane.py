@@ -568,3 +568,37 @@ async def test_an_agent_may_be_silent_as_long_as_a_request_may_take(monkeypatch:
     bench.sync = slow
     bench.tier.put(0, "a")
     assert await bench.steps() == [("sync", ["a"]), ("ack", 0, [1])]
+
+
+# Other settings
+
+
+async def test_an_epoch_of_another_route_or_division_is_left_alone(bench: Bench) -> None:
+    bench.tier.put(0, "a")
+    ours = bench.positions.current
+    assert ours is not None
+    for others in (
+        replace(ours, fingerprint={**ours.fingerprint, "source": "shop.orders"}),
+        replace(ours, fingerprint={**ours.fingerprint, "target": "elsewhere"}),
+        replace(ours, partitions=3),
+    ):
+        bench.positions.current = others
+        assert await bench.steps() == []
+        assert not bench.tier.owners, "not even the owner's fence is put there"
+    bench.positions.current = ours
+    assert await bench.steps() == [("sync", ["a"]), ("ack", 0, [1])]
+
+
+@pytest.mark.parametrize("delivered", [0, 2])
+async def test_an_entry_of_another_route_is_reported_and_never_synced(bench: Bench, delivered: int) -> None:
+    bench.tier.put_together(0, "ours", "theirs")
+    pack = bench.tier.streams[0][0]
+    bench.tier.streams[0] = [pack._replace(items=[pack.items[0], entry("theirs")._replace(route="orders")])]
+    bench.tier.delivered[0] = delivered
+    with pytest.raises(TierLost, match="entries of orders, while this replica syncs listings") as raised:
+        await bench.steps()
+    assert bench.events == []
+    await bench.lane._report_lost(raised.value)
+    assert [epoch for epoch, _ in bench.positions.doubts] == [EPOCH]
+    assert [need.reason for need in bench.positions.needs] == ["entries of another route were in the queue"]
+    assert bench.health.status == "red"

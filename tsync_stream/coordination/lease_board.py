@@ -13,6 +13,7 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 
 from tsync_stream.coordination.identity import Identity, is_dead
 from tsync_stream.coordination.leases import PATIENCE
+from tsync_stream.coordination.membership import GROUP
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease
 from tsync_stream.state import LEASES, translated
 
@@ -46,10 +47,11 @@ class ReplicaView:
 
 @dataclass(frozen=True, slots=True)
 class LeaseBoard:
-    """One look at the `leases` collection."""
+    """One look at the `leases` collection. `settings` are those that whoever holds leases has in common."""
 
     leases: Mapping[str, LeaseView] = field(default_factory=dict)
     replicas: Mapping[str, ReplicaView] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def holder(self, lease: str) -> str | None:
         """The replica that a lease is given to, None if there is none."""
@@ -74,6 +76,7 @@ async def read_lease_board(database: AsyncIOMotorDatabase[Any]) -> LeaseBoard:
     """Everything there now; empty before the first start. Raises the errors of `errors.from_mongo`."""
     leases: dict[str, LeaseView] = {}
     replicas: dict[str, ReplicaView] = {}
+    settings: Mapping[str, str] = {}
     async with translated():
         async for document in database[LEASES].find({}):
             name = str(document["_id"])
@@ -86,6 +89,8 @@ async def read_lease_board(database: AsyncIOMotorDatabase[Any]) -> LeaseBoard:
                     renewed_at=document.get("renewed_at"),
                     statistics=document.get("statistics") or {},
                 )
+            elif name == GROUP:
+                settings = document["settings"]
             else:
                 leases[name] = LeaseView(name, document["holder"], document["fence"])
-    return LeaseBoard(leases, replicas)
+    return LeaseBoard(leases, replicas, settings)

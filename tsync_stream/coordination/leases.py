@@ -10,7 +10,7 @@ Invariants:
 - The capture lease is taken sooner, as soon as its holder's beat is quiet: whoever captured is fenced by the queue
   itself and by the epoch document, so that a late write of his changes nothing.
 - A lease's fence grows with every change of hands.
-- A replica that lacks what others reach holds nothing.
+- A replica that lacks what others reach holds nothing; nor does one with other settings (`membership.py`).
 """
 
 import asyncio
@@ -24,7 +24,9 @@ from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo.errors import BulkWriteError
 
 from tsync_stream import clock
-from tsync_stream.coordination.identity import Identity, is_dead
+from tsync_stream.coordination.expiry import expire_stale, forget_expired
+from tsync_stream.coordination.identity import Identity
+from tsync_stream.coordination.membership import ForeignSettings, Membership, belongs
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, Seen, able_replicas, decide, partition_lease
 from tsync_stream.coordination.sightings import Sightings
 from tsync_stream.errors import ConfigurationError, TsyncError
@@ -79,12 +81,14 @@ class LeaseKeeper:
         ttl_s: float,
         before_giving_back: Callable[[str], Awaitable[bool]],
         wake: Wake,
+        membership: Membership,
         statistics: Callable[[], Mapping[str, Any]] = dict,
         reach: Callable[[], Mapping[str, Sequence[str]]] = dict,
         health: Health | None = None,
     ) -> None:
         self._client = database.client
         self._collection = database[LEASES]
+        self._membership = membership
         self._identity = identity
         self._ttl_s = ttl_s
         self._names = [CAPTURE, *(partition_lease(partition) for partition in range(partitions))]
@@ -154,7 +158,10 @@ class LeaseKeeper:
             await self._announce()
 
     async def keep(self) -> None:
-        """Renew and look around until cancelled. Errors of MongoDB are waited out: leases then simply run out."""
+        """Renew and look around until cancelled. Errors of MongoDB are waited out: leases then simply run out.
+
+        Raises `ForeignSettings` if other replicas run with other settings, and did so before we began.
+        """
         renewal_interval_s = min(MAX_RENEWAL_INTERVAL_S, self._ttl_s / RENEWALS_PER_TTL)
         renewing = self._repeat("leases, renewal", self._renew, lambda: renewal_interval_s)
         looking = self._repeat("leases, look", self._look, self._look_interval_s)
@@ -181,6 +188,8 @@ class LeaseKeeper:
         while True:
             try:
                 await step()
+            except ForeignSettings:
+                raise
             except TsyncError as error:
                 person = isinstance(error, ConfigurationError)
                 text = f"{error}; trying again, and this replica's leases run out within LEASE_TTL meanwhile"
@@ -208,6 +217,7 @@ class LeaseKeeper:
                 "expired": False,
                 "identity": self._identity.to_bson(),
                 "reach": dict(self._reach()),
+                "settings": self._membership.digest,
             }
         )
         self._generation += 1
@@ -255,13 +265,21 @@ class LeaseKeeper:
                 # Who held them may still write, and a partition's fence in the queue is newer: it will be noticed.
                 await self._create(missing, clean=False)
             quiet_for_s = self._sightings.look({name: document["beat"] for name, document in replicas.items()})
-            await self._expire_stale(replicas, quiet_for_s)
-            await self._forget_expired(replicas, leases)
+            others = {name: document for name, document in replicas.items() if name != me}
+            await expire_stale(self._collection, others, quiet_for_s, PATIENCE * self._ttl_s)
+            await forget_expired(self._collection, replicas, {lease.holder for lease in leases.values()})
             if me != self.replica or me not in replicas or replicas[me]["expired"]:
                 return
             live = {name: document for name, document in replicas.items() if not document["expired"]}
             self.seen = Seen(leases, live)
             self._correct(me, leases)
+            group = await self._membership.look(me, documents)
+            if group is None:
+                for name in list(self.held):
+                    await self._give_back(name)
+                return
+            live = {name: document for name, document in live.items() if belongs(document, group)}
+            self.seen = Seen(leases, live)
             able = able_replicas({name: document.get("reach", {}) for name, document in live.items()})
             quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
             decision = decide(me, live, leases, able=able, quiet=quiet)
@@ -269,25 +287,6 @@ class LeaseKeeper:
                 await self._take(me, lease)
             for name in decision.give_back:
                 await self._give_back(name)
-
-    async def _expire_stale(self, replicas: Mapping[str, dict[str, Any]], quiet_for_s: Mapping[str, float]) -> None:
-        for name, document in replicas.items():
-            if name == self.replica or document["expired"]:
-                continue
-            stale = quiet_for_s[name] > PATIENCE * self._ttl_s
-            if stale or is_dead(Identity(**document["identity"])):
-                result = await self._collection.update_one(
-                    {"_id": document["_id"], "beat": document["beat"]}, {"$set": {"expired": True}}
-                )
-                document["expired"] = bool(result.modified_count)
-                if document["expired"]:
-                    log.warning("leases: replica %s is gone; its leases are taken over", name)
-
-    async def _forget_expired(self, replicas: Mapping[str, Mapping[str, Any]], leases: Mapping[str, LeaseView]) -> None:
-        holders = {lease.holder for lease in leases.values()}
-        for name, document in replicas.items():
-            if document["expired"] and name not in holders:
-                await self._collection.delete_one({"_id": document["_id"], "expired": True})
 
     def _correct(self, me: str, leases: Mapping[str, LeaseView]) -> None:
         """Believe what MongoDB says where it knows more than we: fences only grow.

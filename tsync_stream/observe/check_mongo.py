@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -13,8 +13,9 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
+from tsync_stream.common_settings import common_settings, differences
 from tsync_stream.config import Settings
-from tsync_stream.coordination.positions import PositionStore
+from tsync_stream.coordination.lease_board import read_lease_board
 from tsync_stream.errors import TsyncError
 from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, why_unreachable, wrong
 from tsync_stream.setting_forms import redacted_uri
@@ -38,7 +39,8 @@ class MongoFacts:
     """What one look saw. `hello` is None if nobody answered us, not even when the replica set's name was left aside.
 
     `error` is why the driver found no primary; `direct`: `hello` is from a look at that one server by itself.
-    `failures` holds the errors of single attempts; `source_type` is None if there is no such collection.
+    `failures` holds the errors of single attempts; `source_type` is None if there is no such collection. `differing`
+    says which settings the pipeline's last replicas had otherwise.
     """
 
     error: Exception | None = None
@@ -46,7 +48,8 @@ class MongoFacts:
     direct: bool = False
     version: str = ""
     source_type: str | None = None
-    partitions: int | None = None
+    differing: Sequence[str] = ()
+    replicas_run: bool = False
     failures: Mapping[str, Exception] = field(default_factory=dict)
 
 
@@ -87,13 +90,14 @@ async def _look(settings: Settings) -> MongoFacts:
             except (PyMongoError, TsyncError) as error:
                 failures[name] = error
 
-        source_type, _, _, partitions = await asyncio.gather(
+        source_type, _, _, state = await asyncio.gather(
             attempt(SOURCE, _source_type(client, settings)),
             attempt(READ, _read(client, settings)),
             attempt(CHANGES, _open_and_close_changes(client, settings)),
             attempt(STATE, _use_state(client, settings)),
         )
-        return MongoFacts(None, hello, False, version, source_type, partitions, failures)
+        differing, replicas_run = state or ((), False)
+        return MongoFacts(None, hello, False, version, source_type, differing, replicas_run, failures)
     finally:
         client.close()
 
@@ -139,12 +143,13 @@ async def _open_and_close_changes(client: AsyncIOMotorClient[Any], settings: Set
     await stream.close()
 
 
-async def _use_state(client: AsyncIOMotorClient[Any], settings: Settings) -> int | None:
-    """May we write there, and does a majority confirm it? Also the PARTITIONS that the pipeline was made with."""
+async def _use_state(client: AsyncIOMotorClient[Any], settings: Settings) -> tuple[Sequence[str], bool]:
+    """May we write there, and does a majority confirm it? Also what the pipeline's replicas have set otherwise."""
     database = state_database(client, settings.state_database)
     await database[PIPELINE].update_one({"_id": f"check:{uuid4()}"}, {"$set": {"never": "written"}})
-    pipeline = await PositionStore(database).load()
-    return None if pipeline is None else pipeline.partitions
+    board = await read_lease_board(database)
+    replicas_run = any(not (replica.expired or replica.dead) for replica in board.replicas.values())
+    return differences(board.settings, common_settings(settings)), replicas_run
 
 
 # ---- judging ----
@@ -241,9 +246,12 @@ def _state(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
     elif error is not None:
         text = f"a majority-confirmed write to the database {name} fails ({describe_mongo_error(error)})"
         yield wrong(text, "see that most members of the replica set run and are not far behind")
-    elif facts.partitions not in {None, settings.partitions}:
-        text = f"PARTITIONS is {settings.partitions}, but the pipeline in database {name} has {facts.partitions}"
-        yield wrong(text, f"set PARTITIONS={facts.partitions}")
+    elif facts.differing and facts.replicas_run:
+        text = f"replicas with other settings share the database {name}: {'; '.join(facts.differing)}"
+        yield wrong(text, "give all the same settings, or this deployment a STATE_DATABASE of its own")
+    elif facts.differing:
+        text = f"the last replicas that shared the database {name} had other settings: {'; '.join(facts.differing)}"
+        yield note(text, "the next start goes on with these ones; another deployment needs a STATE_DATABASE of its own")
 
 
 def _code(error: BaseException | None) -> int | None:

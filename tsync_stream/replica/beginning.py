@@ -28,7 +28,7 @@ from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.coordination.term import CapturedChanges, CaptureTerm, EntryBatch
 from tsync_stream.dead_letter_records import DeadLetterRecords
 from tsync_stream.dead_letters import DeadLetters
-from tsync_stream.errors import ConfigurationError, Fenced, TierLost, TsyncError
+from tsync_stream.errors import Fenced, TierLost, TsyncError
 from tsync_stream.model import EpochRef, Head, Position, Route, Token
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
@@ -105,10 +105,6 @@ class Beginning:
         fingerprint = await self._fingerprint(stored)
         if stored is None:
             return await self._first_start(fence, fingerprint)
-        if stored.partitions != tools.settings.partitions:
-            raise ConfigurationError(
-                f"PARTITIONS: the pipeline has {stored.partitions}; set PARTITIONS={stored.partitions}"
-            )
         differing = changes(stored.fingerprint, fingerprint)
         lost = f"changed: {', '.join(differing)}" if differing else trouble.position
         if lost:
@@ -125,6 +121,8 @@ class Beginning:
     async def _doubt(self, stored: Pipeline, trouble: Trouble) -> tuple[str, set[str]]:
         """Why the epoch cannot be continued ("": it can), and the tiers that could be the next one's."""
         doubt = trouble.tier or (stored.doubt.reason if stored.doubt else "")
+        if stored.partitions != self._tools.settings.partitions:
+            doubt = f"PARTITIONS was {stored.partitions}"
         if not doubt and not trouble.unavailable:
             return "", set()
         healthy = await self._healthy_tiers()
@@ -234,7 +232,8 @@ class Beginning:
     ) -> Pipeline:
         tier = choose_tier(healthy)
         flaps = count_flaps(stored.flaps, stored.epoch.tier, tier, self._tools.epochs.age_s())
-        return replace(stored.next_epoch(fence, tier, began, need), flaps=flaps)
+        following = stored.next_epoch(fence, tier, began, need)
+        return replace(following, flaps=flaps, partitions=self._tools.settings.partitions)
 
     def _term(self, pipeline: Pipeline, heads: list[Head] | Any, start: Position) -> CaptureTerm:
         tier = self._tools.tiers[pipeline.epoch.tier]

@@ -10,6 +10,7 @@ from typing import Any
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from tsync_stream.config import Settings
+from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.errors import ConfigurationError
 from tsync_stream.model import Route
 from tsync_stream.source.documents import collection_uuid
@@ -30,13 +31,27 @@ async def take_fingerprint(
             f"MONGODB_COLLECTION: {route.database} has no collection {route.collection}; create it or name another"
         )
     return {
-        "source": f"{route.database}.{route.collection}",
+        "source": source_name(route),
         "source_uuid": uuid.hex(),
         "target": route.target,
         "target_created_at": live_schema["created_at"],
         "mapping": f"{MAPPING_VERSION} {settings.date_unit}",
-        "partitions": settings.partitions,
     }
+
+
+def source_name(route: Route) -> str:
+    """The source as a fingerprint names it."""
+    return f"{route.database}.{route.collection}"
+
+
+def was_made_for(pipeline: Pipeline, route: Route, partitions: int) -> bool:
+    """Whether an epoch's queue holds entries of this route, divided as we divide them (pure).
+
+    It does not for a moment, when all replicas were restarted with other settings: the next epoch will.
+    """
+    found = pipeline.fingerprint
+    ours = (partitions, source_name(route), route.target)
+    return (pipeline.partitions, found["source"], found["target"]) == ours
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ Invariants:
   partition always has the same lane.
 - What a predecessor left pending is claimed and synced before anything new is read.
 - Nothing is acked before it is synced; an ack is refused if the partition has a new owner.
+- What another route's entry means is not known here: it is reported, and never synced.
 - Numbers are contiguous, from the first that the tier says is not acked. A gap is claimed for once; if it stays, the
   tier is lost, and that is reported.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 
 from tsync_stream import clock
 from tsync_stream.coordination.leases import Held
+from tsync_stream.coordination.positions import ReconcileNeed, new_nonce
 from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.errors import DependencyUnavailable, TierLost, TsyncError
 from tsync_stream.model import Barrier, Entry, EpochRef, Pack, PartitionPacks
@@ -25,6 +27,7 @@ from tsync_stream.queue.base import Tier
 from tsync_stream.rechecks import Recheck
 from tsync_stream.replica.backoff import Backoff
 from tsync_stream.replica.doubts import Doubts
+from tsync_stream.replica.fingerprint import was_made_for
 from tsync_stream.replica.gathering import gathering_pause_s
 from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.replica.syncing import Syncing
@@ -40,6 +43,10 @@ RECHECK_LOOK_IN_DEADLINES = 0.4
 BATCHES_PER_RECHECK = 5
 # Entries of all of a lane's partitions. More at once would not be cheaper, and the first of them would wait longer.
 AT_ONCE_WHEN_BEHIND = 1_000
+
+
+class ForeignEntries(TierLost):
+    """Somebody who works for another route wrote into this pipeline's queue."""
 
 
 @dataclass(slots=True)
@@ -114,7 +121,7 @@ class Lane:
         """One batch, or one wait for entries. False if there was nothing that could be waited for."""
         pipeline = self._tools.epochs.current
         held = self._held()
-        if pipeline is None or not held:
+        if pipeline is None or not held or not was_made_for(pipeline, self._tools.route, self._tools.partitions):
             self._owned.clear()
             self._syncing.has_nothing_to_do()
             return False
@@ -210,6 +217,7 @@ class Lane:
                 for item in pack.items
                 if isinstance(item, Entry)
             ]
+            self._refuse_other_routes(entries)
             if entries:
                 doubtful = await self._syncing.sync(entries, fences)
                 doubtful += self._doubts.among(entries, claimed=claimed)
@@ -224,6 +232,15 @@ class Lane:
                 self._tools.pace.note(took_s)
         finally:
             await self._let_go()
+
+    def _refuse_other_routes(self, entries: Sequence[tuple[int, Entry]]) -> None:
+        ours = self._tools.route.name
+        others = {entry.route for _, entry in entries} - {ours}
+        if others:
+            raise ForeignEntries(
+                f"the queue holds entries of {', '.join(sorted(others))}, while this replica syncs {ours}; none of "
+                "them is written"
+            )
 
     def _take_in_hand(self, fences: Mapping[int, int]) -> None:
         """From here to `_let_go` these partitions' leases are not given back. Raises if one is gone already."""
@@ -310,6 +327,9 @@ class Lane:
                     f"queue, {self.name}", f"{error}; the next epoch queues again what is not synced"
                 )
                 await self._tools.positions.report_doubt(epoch, str(error))
+                if isinstance(error, ForeignEntries):  # who captured them has not captured ours
+                    need = ReconcileNeed(new_nonce(), "entries of another route were in the queue")
+                    await self._tools.positions.request_reconcile(need)
         except TsyncError as state_error:
             self._tools.health.red(f"queue, {self.name}", f"{error}; and it cannot be reported yet: {state_error}")
         await self._pause_after_fault()

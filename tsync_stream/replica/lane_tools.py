@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.positions import PositionStore
+from tsync_stream.model import Route
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Tier
@@ -22,6 +23,8 @@ class LaneTools:
     `taken_over` is called when a partition has become ours, before anything of it is read.
     """
 
+    route: Route
+    partitions: int
     leases: LeaseKeeper
     epochs: EpochWatch
     positions: PositionStore

@@ -15,10 +15,12 @@ from typing import Any
 from motor.motor_asyncio import AsyncIOMotorClient
 
 from tsync_stream import clock
+from tsync_stream.common_settings import common_settings
 from tsync_stream.config import Settings
 from tsync_stream.coordination.identity import own_identity
 from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.leases import LeaseKeeper
+from tsync_stream.coordination.membership import Membership
 from tsync_stream.coordination.positions import PositionStore
 from tsync_stream.coordination.term import CapturedChanges, EntryBatch
 from tsync_stream.dead_letter_records import DeadLetterRecords
@@ -121,6 +123,7 @@ class Replica:
             settings.lease_ttl_s,
             self._before_giving_back,
             self._wake,
+            Membership(database, common_settings(settings), settings.lease_ttl_s, health),
             self._statistics,
             self._reach.report,
             health,
@@ -257,6 +260,8 @@ class Replica:
     def _lane_tools(self, channels: Channels, metrics: Metrics) -> LaneTools:
         settings = self._settings
         return LaneTools(
+            route=self.route,
+            partitions=settings.partitions,
             leases=self.leases,
             epochs=self._epochs,
             positions=self.positions,

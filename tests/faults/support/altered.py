@@ -19,6 +19,7 @@ from tsync_stream.coordination import positions
 from tsync_stream.coordination.term import BatchLost, CaptureTerm, ChangeProgress
 from tsync_stream.dead_letters import DeadLetter
 from tsync_stream.queue.batches import SyncFailed, SyncResult
+from tsync_stream.queue.redis_streams import RedisStreams
 from tsync_stream.rechecks import Rechecks
 from tsync_stream.replica import beginning
 from tsync_stream.replica.lane import Lane
@@ -33,6 +34,7 @@ TRIGGER = "trigger"
 SENT = "sent"
 # In a replica's environment: the names of its changes.
 CHANGES_VARIABLE = "TSYNC_TEST_CHANGES"
+REDIS_PROXY_VARIABLE = "TSYNC_TEST_REDIS_PROXY_PORT"
 
 Change = Callable[[], None]
 
@@ -137,6 +139,17 @@ def raise_before_ack() -> None:
         return await original(self, batch)
 
     sync.Sync.run = run  # type: ignore[method-assign]
+
+
+def primary_redis_by_another_way() -> None:
+    """This replica alone reaches the primary Redis through a proxy, whose port is in its environment."""
+    original = RedisStreams.__init__
+
+    def init(self: RedisStreams, settings: Any) -> None:
+        port = int(os.environ[REDIS_PROXY_VARIABLE])
+        original(self, replace(settings, port=port) if settings.name == "primary" else settings)
+
+    RedisStreams.__init__ = init  # type: ignore[method-assign]
 
 
 # Wrong designs
@@ -276,6 +289,7 @@ CHANGES: dict[str, Change] = {
         freeze_before_append,
         raise_before_append,
         raise_before_ack,
+        primary_redis_by_another_way,
         position_after_append,
         no_rechecks,
         four_consumers,

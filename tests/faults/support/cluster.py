@@ -42,6 +42,14 @@ class Cluster:
         self.start(*added)
         return added
 
+    def add_behind_proxy(self, redis_port: int) -> Worker:
+        """One with a way of its own to the primary Redis. It cannot be a setting: all replicas have that in common."""
+        settings = {altered.REDIS_PROXY_VARIABLE: str(redis_port)}
+        replica = self._make([*self.changed, "primary_redis_by_another_way"], settings)
+        self.replicas.append(replica)
+        self.start(replica)
+        return replica
+
     def start(self, *replicas: Worker) -> None:
         """Start replicas, all at once, and wait for all of them."""
         for replica in replicas:

@@ -1,0 +1,222 @@
+"""Replicas with other settings on a real MongoDB: they never hold leases beside each other, whatever the moment."""
+
+import asyncio
+
+import pytest
+
+from tests.integration.conftest import Clock, Database
+from tests.support.keepers import ALL, COMMON, TTL_S, Make, believed, maker, shares, step
+from tsync_stream.coordination.leases import PATIENCE, LeaseKeeper
+from tsync_stream.coordination.membership import GROUP, ForeignSettings
+from tsync_stream.observe.health import Health
+from tsync_stream.state import LEASES
+
+OTHER = {**COMMON, "DATE_UNIT": "ms"}
+THIRD = {**COMMON, "TYPESENSE_COLLECTION_NAME": "elsewhere"}
+
+
+@pytest.fixture
+def make(state: Database) -> Make:
+    return maker(state)
+
+
+async def rounds(*keepers: LeaseKeeper) -> None:
+    """As many as it takes to see that a beat moves."""
+    for _ in range(3):
+        await step(*keepers)
+
+
+async def waits(*members: LeaseKeeper, newcomer: LeaseKeeper) -> None:
+    """Rounds in which the newcomer sees the members live, and has to end."""
+    with pytest.raises(ForeignSettings):
+        await rounds(*members, newcomer)
+
+
+async def test_a_replica_with_other_settings_takes_no_lease_and_ends(make: Make, boot_clock: Clock) -> None:
+    member = await make("a")
+    await step(member)
+    canary = await make("b", common=OTHER)
+    with pytest.raises(ForeignSettings, match=r"DATE_UNIT is ms here, and s there.*STATE_DATABASE"):
+        await rounds(member, canary)
+    assert not canary.held
+    await step(member)
+    assert believed(member) == ALL, "it gets no share either"
+    assert member.live_replicas == 1
+
+
+async def test_what_each_may_have_of_its_own_parts_nobody(make: Make, boot_clock: Clock) -> None:
+    a, b = await make("a"), await make("b", common=dict(reversed(COMMON.items())))
+    for _ in range(3):
+        await step(a, b)
+    assert shares(a, b) == [4, 4]
+
+
+async def test_of_two_new_ones_that_differ_one_takes_everything(make: Make, boot_clock: Clock) -> None:
+    for name in ("a", "b", "c", "d"):
+        one, other = await make(name), await make(f"other {name}", common=OTHER)
+        await asyncio.gather(one._look(), other._look())
+        await asyncio.gather(one._look(), other._look())
+        assert {len(one.held), len(other.held)} == {0, len(ALL)}
+        for keeper in (one, other):
+            await keeper.stop()
+        await keeper._collection.delete_many({})
+
+
+async def test_a_deliberate_change_is_taken_over_after_as_long_as_a_restart_may_take(
+    make: Make, boot_clock: Clock, state: Database
+) -> None:
+    old = await make("a")
+    await step(old)
+    await old.stop()
+    health = Health()
+    new = await make("b", common=OTHER, health=health)
+    boot_clock.forward(TTL_S - 1)
+    await step(new)
+    assert not new.held
+    assert "goes on with its own" in health.problems["settings"].text
+    boot_clock.forward(2)
+    for _ in range(2):
+        await step(new)
+    assert believed(new) == ALL
+    assert health.status == "green"
+    group = await state[LEASES].find_one({"_id": GROUP})
+    assert group is not None
+    assert group["settings"] == OTHER
+
+
+async def test_a_group_whose_only_replica_is_restarted_is_not_over(make: Make, boot_clock: Clock) -> None:
+    old = await make("a")
+    await step(old)
+    await old.stop()
+    foreign = await make("b", common=THIRD)
+    await step(foreign)
+    boot_clock.forward(TTL_S - 1)
+    again = await make("a again")
+    await step(again)
+    await waits(again, newcomer=foreign)
+    boot_clock.forward(TTL_S / 2)
+    await step(again)
+    assert believed(again) == ALL
+
+
+async def test_nobody_takes_over_while_a_member_only_seems_to_be_gone(make: Make, boot_clock: Clock) -> None:
+    frozen, health = await make("a"), Health()
+    await step(frozen)
+    new = await make("b", common=OTHER, health=health)
+    for _ in range(4):
+        boot_clock.forward(PATIENCE * TTL_S / 4)
+        await step(new)
+        assert not new.held
+    boot_clock.forward(1)
+    await step(new)  # it is marked expired now, and can renew no more
+    boot_clock.forward(TTL_S + 1)
+    for _ in range(2):
+        await step(new)
+    assert believed(new) == ALL
+    assert all(held.after_expiry for held in new.held.values())
+    assert not believed(frozen)
+    for _ in range(2):
+        await step(new, frozen)
+    assert not frozen.held, "it wakes, and is no member any more"
+    assert believed(new) == ALL
+
+
+async def test_who_joins_while_another_takes_over_makes_that_fail(make: Make, boot_clock: Clock) -> None:
+    old = await make("a")
+    await step(old)
+    await old.stop()
+    new = await make("b", common=OTHER)
+    await step(new)
+    boot_clock.forward(TTL_S + 1)
+    late = await make("c")
+    # Both have looked before either acts, the one who takes over has seen no member yet.
+    documents = {it["_id"]: it async for it in new._collection.find({"_id": {"$ne": f"replica:{late.replica}"}})}
+    await late._look()
+    await new._membership.look(new.replica, documents)
+    group = await new._collection.find_one({"_id": GROUP})
+    assert group is not None
+    assert group["settings"] == COMMON
+    await late._look()
+    assert believed(late) == ALL
+
+
+async def test_a_compare_and_set_is_lost_to_who_joined_after_the_look(
+    make: Make, boot_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = await make("a")
+    await step(old)
+    await old.stop()
+    new, late = await make("b", common=OTHER), None
+    await step(new)
+    boot_clock.forward(TTL_S + 1)
+    from tsync_stream.coordination import membership
+
+    seen = membership._live_members
+
+    def joined_meanwhile(*arguments: object) -> list[str]:
+        found = seen(*arguments)  # type: ignore[arg-type]
+        looked.set()
+        return found
+
+    looked = asyncio.Event()
+    monkeypatch.setattr(membership, "_live_members", joined_meanwhile)
+    update_one = type(new._membership._collection).update_one
+
+    async def after_the_other(self: object, query: object, *rest: object, **options: object) -> object:
+        nonlocal late
+        if late is None and isinstance(query, dict) and query.get("_id") == GROUP:
+            late = await make("c")
+            await late._look()
+        return await update_one(self, query, *rest, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(new._membership._collection), "update_one", after_the_other)
+    for _ in range(2):
+        await new._look()
+    assert late is not None
+    assert believed(late) == ALL
+    assert not new.held
+
+
+async def test_a_member_gives_back_what_it_holds_when_the_stored_settings_change(
+    make: Make, boot_clock: Clock, state: Database
+) -> None:
+    health = Health()
+    member = await make("a", health=health)
+    await step(member)
+    assert believed(member) == ALL
+    await state[LEASES].update_one({"_id": GROUP}, {"$set": {"settings": THIRD, "digests": ["another"]}})
+    await step(member)
+    assert not member.held
+    problem = health.problems["settings"]
+    assert "TYPESENSE_COLLECTION_NAME is listings here, and elsewhere there" in problem.text
+    leases = [it async for it in state[LEASES].find({"fence": {"$exists": True}})]
+    assert all(lease["holder"] is None and lease["clean"] for lease in leases)
+
+
+async def test_doubts_of_the_last_owners_pass_on_to_all_new_ones(
+    make: Make, boot_clock: Clock, state: Database
+) -> None:
+    async def dirty(lease: str) -> bool:
+        return lease != "partition:3"
+
+    old = await make("a", before_giving_back=dirty)
+    await step(old)
+    await old.stop()
+    new = await make("b", common=OTHER)
+    boot_clock.forward(TTL_S + 1)
+    for _ in range(2):
+        await step(new)
+    assert believed(new) == ALL
+    assert all(held.after_expiry for held in new.held.values())
+
+
+async def test_a_newer_version_that_compares_more_joins_and_adds_it(
+    make: Make, boot_clock: Clock, state: Database
+) -> None:
+    a, b = await make("a"), await make("b", common={**COMMON, "NEW": "1"})
+    for _ in range(3):
+        await step(a, b)
+    assert shares(a, b) == [4, 4]
+    c = await make("c", common={**COMMON, "NEW": "2"})
+    await waits(a, b, newcomer=c)
+    assert not c.held

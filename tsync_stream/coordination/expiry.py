@@ -1,0 +1,42 @@
+"""Replicas that are gone are marked expired, and forgotten when nothing names them any more.
+
+Invariant: a replica is marked by compare-and-set on a beat that was seen unchanged, and can never renew after that.
+"""
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorCollection
+
+from tsync_stream.coordination.identity import Identity, is_dead
+
+log = logging.getLogger(__name__)
+
+
+async def expire_stale(
+    collection: AsyncIOMotorCollection[Any],
+    others: Mapping[str, dict[str, Any]],
+    quiet_for_s: Mapping[str, float],
+    patience_s: float,
+) -> None:
+    """Mark those that were quiet for longer than `patience_s`, or whose process is surely dead, here and there."""
+    for name, document in others.items():
+        if document["expired"]:
+            continue
+        if quiet_for_s[name] > patience_s or is_dead(Identity(**document["identity"])):
+            result = await collection.update_one(
+                {"_id": document["_id"], "beat": document["beat"]}, {"$set": {"expired": True}}
+            )
+            document["expired"] = bool(result.modified_count)
+            if document["expired"]:
+                log.warning("leases: replica %s is gone; its leases are taken over", name)
+
+
+async def forget_expired(
+    collection: AsyncIOMotorCollection[Any], replicas: Mapping[str, Mapping[str, Any]], holders: Collection[str | None]
+) -> None:
+    """Delete the documents of expired replicas that hold nothing any more."""
+    for name, document in replicas.items():
+        if document["expired"] and name not in holders:
+            await collection.delete_one({"_id": document["_id"], "expired": True})

@@ -1,0 +1,168 @@
+"""Which replicas belong together: those that have in common what decides which document is written where, and by whom.
+
+One document beside the leases holds the settings of the *group* that may take leases. Invariants:
+
+- A replica takes a lease only as a member: it announced itself first, and then joined by a compare-and-set.
+- Others become the group only when no live replica belongs to the present one, by a compare-and-set that fails if
+  anybody joined since that was looked at. So the members of two groups never hold leases at the same time.
+- They also wait for as long as a restart may take, on their own clock: a group whose only replica is being restarted
+  is not over.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from motor.motor_asyncio import AsyncIOMotorDatabase
+from pymongo import ReturnDocument
+from pymongo.errors import DuplicateKeyError
+
+from tsync_stream import clock
+from tsync_stream.common_settings import differences, digest
+from tsync_stream.errors import ConfigurationError
+from tsync_stream.observe.health import Health
+from tsync_stream.state import LEASES
+
+log = logging.getLogger(__name__)
+
+GROUP = "settings"
+CHECK = "settings"
+
+
+class ForeignSettings(ConfigurationError):
+    """Live replicas of this pipeline run with other settings than this process, which never was one of them."""
+
+
+def belongs(replica: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
+    """Whether a replica is, or may be about to become, a member (pure). One that tells no settings is of old."""
+    return replica.get("settings") in {None, *group["digests"]}
+
+
+class Membership:
+    """This replica's place, by the settings it must have in common. `patience_s`: a restart takes no longer."""
+
+    def __init__(
+        self, database: AsyncIOMotorDatabase[Any], common: Mapping[str, str], patience_s: float, health: Health
+    ) -> None:
+        self._collection = database[LEASES]
+        self._common = dict(common)
+        self._patience_s = patience_s
+        self._health = health
+        self.digest = digest(common)
+        self._joined_as = ""
+        self._was_member = False
+        self._member_seen_s = clock.now_s()
+        self._beats: dict[str, int] = {}
+
+    async def look(self, me: str, documents: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """The group, if we may hold leases by what was just read of them; joins, or takes over, if it is time.
+
+        Raises `ForeignSettings` if others are seen alive with other settings and we never were a member.
+        """
+        group = documents.get(GROUP)
+        if group is None:
+            group = await self._found(me)
+        elif differing := differences(group["settings"], self._common):
+            self._joined_as = ""
+            await self._wait(me, "; ".join(differing), group, documents)
+            return None
+        elif self._joined_as != me or self.digest not in group["digests"]:
+            group = await self._join(me, group)
+        if group is not None:
+            self._was_member = True
+            self._health.green(CHECK)
+        return group
+
+    async def _wait(
+        self, me: str, differing: str, group: Mapping[str, Any], documents: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        now_s = clock.now_s()
+        members = _live_members(me, group, documents)
+        beats = {name: documents[name]["beat"] for name in members}
+        alive = any(self._beats.get(name, beat) != beat for name, beat in beats.items())
+        self._beats = beats
+        if members:
+            self._member_seen_s = now_s
+            if alive and not self._was_member:
+                await self._collection.delete_one({"_id": f"replica:{me}"})
+                raise ForeignSettings(_foreign(differing, len(members)))
+            self._health.red(CHECK, _foreign(differing, len(members)), needs_person=True)
+            return
+        if now_s < self._member_seen_s + self._patience_s:
+            self._health.red(
+                CHECK,
+                f"the pipeline's last replicas had other settings: {differing}; none of them runs now, and if that "
+                f"stays so for {self._patience_s:g} s (LEASE_TTL) this replica goes on with its own",
+            )
+            return
+        await self._take_over(me, differing)
+
+    async def _found(self, me: str) -> Mapping[str, Any] | None:
+        """None if somebody was quicker: the next look tells who."""
+        group = {"_id": GROUP, "joins": 1, "settings": self._common, "digests": [self.digest]}
+        try:
+            await self._collection.insert_one(group)
+        except DuplicateKeyError:
+            return None
+        self._joined_as = me
+        return group
+
+    async def _join(self, me: str, group: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Announced already, so that whoever wants to take over sees us, or sees that somebody joined."""
+        joined: Mapping[str, Any] | None = await self._collection.find_one_and_update(
+            {"_id": GROUP, "joins": group["joins"]},
+            {
+                "$inc": {"joins": 1},
+                "$addToSet": {"digests": self.digest},
+                "$set": {"settings": {**self._common, **group["settings"]}},
+            },
+            return_document=ReturnDocument.AFTER,
+        )
+        if joined is not None:
+            self._joined_as = me
+        return joined
+
+    async def _take_over(self, me: str, differing: str) -> None:
+        """The group is read before its members: who joins in between makes the compare-and-set fail."""
+        async with await self._collection.database.client.start_session(causal_consistency=True) as session:
+            group = await self._collection.find_one({"_id": GROUP}, session=session)
+            documents = {document["_id"]: document async for document in self._collection.find({}, session=session)}
+            if group is None or _live_members(me, group, documents):
+                return
+            # What a partition was may be divided otherwise now: what any of its last owners left in doubt, all have.
+            leases = [document for document in documents.values() if "fence" in document]
+            if any(lease["holder"] is not None or not lease["clean"] for lease in leases):
+                await self._collection.update_many(
+                    {"_id": {"$in": [lease["_id"] for lease in leases]}}, {"$set": {"clean": False}}, session=session
+                )
+            result = await self._collection.update_one(
+                {"_id": GROUP, "joins": group["joins"]},
+                {"$inc": {"joins": 1}, "$set": {"settings": self._common, "digests": [self.digest]}},
+                session=session,
+            )
+        if result.modified_count:
+            self._joined_as = me
+            log.warning("settings: the pipeline goes on with other settings than before: %s", differing)
+
+
+def _live_members(me: str, group: Mapping[str, Any], documents: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [
+        name
+        for name, document in documents.items()
+        if name.startswith("replica:")
+        and name != f"replica:{me}"
+        and not document["expired"]
+        and belongs(document, group)
+    ]
+
+
+def _foreign(differing: str, members: int) -> str:
+    others = (
+        f"{members} live replicas of this pipeline (STATE_DATABASE) run"
+        if members > 1
+        else ("a live replica of this pipeline (STATE_DATABASE) runs")
+    )
+    return (
+        f"{others} with other settings: {differing}; this replica takes no work until it has the same settings, or "
+        "until the others are stopped. Another deployment needs a STATE_DATABASE of its own"
+    )
