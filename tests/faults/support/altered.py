@@ -145,9 +145,9 @@ def primary_redis_by_another_way() -> None:
     """This replica alone reaches the primary Redis through a proxy, whose port is in its environment."""
     original = RedisStreams.__init__
 
-    def init(self: RedisStreams, settings: Any) -> None:
+    def init(self: RedisStreams, settings: Any, **options: Any) -> None:
         port = int(os.environ[REDIS_PROXY_VARIABLE])
-        original(self, replace(settings, port=port) if settings.name == "primary" else settings)
+        original(self, replace(settings, port=port) if settings.name == "primary" else settings, **options)
 
     RedisStreams.__init__ = init  # type: ignore[method-assign]
 
