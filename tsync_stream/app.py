@@ -192,8 +192,10 @@ class TsyncApp(faust.App):
         process_memory.tune()
         replica = Replica(self.settings, self._channels, self.health, self.metrics)
         self._replica = replica
-        self._sync = Sync(replica.route, replica.target, replica.dead_letters, self.metrics, self.settings)
-        self._starting = asyncio.create_task(replica.start(self._sync.use_schema, self._end_at_once))
+        self._sync = Sync(
+            replica.route, replica.target, replica.dead_letters, self.metrics, self.settings, replica.schema
+        )
+        self._starting = asyncio.create_task(replica.start(self._end_at_once))
         self._starting.add_done_callback(self._after_starting)
         await super().on_started()
 

@@ -12,7 +12,8 @@ import httpx
 
 from bench.documents import batches
 from bench.peers import connection
-from tsync_stream.target.mapping import MappingOptions, encode_line, map_document
+from tsync_stream.target.mapping import encode_line, map_document
+from tsync_stream.target.plan import MappingOptions, Plan
 
 _LINES_PER_REQUEST = 500
 _REQUESTS_AT_ONCE = 2
@@ -20,8 +21,8 @@ _REQUESTS_AT_ONCE = 2
 
 def bodies(count: int, size_bytes: int) -> list[bytes]:
     """The requests' bodies."""
-    options = MappingOptions()
-    lines = [encode_line(map_document(each, options)) for batch in batches(count, size_bytes) for each in batch]
+    plan = Plan(MappingOptions())
+    lines = [encode_line(map_document(each, plan)) for batch in batches(count, size_bytes) for each in batch]
     return [b"\n".join(lines[first : first + _LINES_PER_REQUEST]) for first in range(0, count, _LINES_PER_REQUEST)]
 
 

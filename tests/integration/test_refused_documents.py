@@ -22,6 +22,8 @@ from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.stages.sync import Sync
 from tsync_stream.state import DEAD_LETTERS
+from tsync_stream.target.live_schema import LiveSchema
+from tsync_stream.target.plan import MappingOptions
 from tsync_stream.target.typesense import TypesenseTarget
 
 # The library warns of its own deprecated parts.
@@ -53,7 +55,8 @@ class Shop:
     def sync_with(self, **settings: str) -> None:
         """From now on with these settings."""
         chosen = load_settings(self.directory, {**self.environment, **settings})
-        self.sync = Sync(self.route, self.target, self.letters, Metrics(), chosen)
+        schema = LiveSchema(self.target, self.route.target, MappingOptions(), lambda: 1)
+        self.sync = Sync(self.route, self.target, self.letters, Metrics(), chosen, schema)
 
     async def put(self, key: Key, document: dict[str, Any]) -> None:
         await self.source.replace_one({"_id": key}, {"_id": key, **document}, upsert=True)

@@ -13,7 +13,8 @@ import orjson
 from tests.support.stack import Names, mongo_client, typesense_client
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.source.keys import BSON_OPTIONS, typesense_id
-from tsync_stream.target.mapping import MappingOptions, encode_line, map_document
+from tsync_stream.target.mapping import encode_line, map_document
+from tsync_stream.target.plan import MappingOptions, Plan
 
 _EXPORT_TIMEOUT_S = 60.0
 _LOOK_INTERVAL_S = 0.05
@@ -38,11 +39,14 @@ class Difference:
 
 
 def expected_documents(stack: EmbeddedStack, names: Names) -> dict[str, Any]:
-    """What Typesense should hold, by id, from all of MongoDB."""
+    """What Typesense should hold, by id, from all of MongoDB and under the schema that the collection has now."""
+    with typesense_client(stack) as typesense:
+        answer = typesense.get(f"/collections/{names.typesense_collection}")
+    plan = Plan(MappingOptions(), answer.json()) if answer.is_success else Plan(MappingOptions())
     with mongo_client(stack) as client:
         collection = client[names.database].get_collection(names.collection, codec_options=BSON_OPTIONS)
         return {
-            typesense_id(document["_id"]): orjson.loads(encode_line(map_document(document, MappingOptions())))
+            typesense_id(document["_id"]): orjson.loads(encode_line(map_document(document, plan)))
             for document in collection.find()
         }
 

@@ -74,6 +74,7 @@ DEFAULTS = {
     "SYNC_LANES": "2",
     "IMPORT_MAX_BYTES": "8MB",
     "TYPESENSE_SCHEMA_FILE": "",
+    "TYPESENSE_MAX_FIELDS": "5000",
     "DATE_UNIT": "s",
     "MASS_DELETE_SHARE": "0.2",
     "ON_REJECT": "keep",
@@ -181,6 +182,7 @@ def test_the_defaults_make_settings(tmp_path: Path) -> None:
         max_retries=3,
         retry_backoff_s=0.1,
         schema_file=None,
+        max_fields=5000,
     )
     assert settings.buffer == config.BufferSettings(1000, 100, 5.0)
     assert settings.primary_redis == config.RedisSettings(

@@ -118,6 +118,7 @@ class World:
         tools = SimpleNamespace(
             settings=SimpleNamespace(buffer=buffer, date_unit="s", mass_delete_share=0.2),
             target=None,
+            schema=None,
             dead_letters=None,
             dead_letter_records=self.records,
             jobs=self.jobs,

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from bson.timestamp import Timestamp
 
+from tests.support.schemas import live_schema
 from tsync_stream.config import load_settings
 from tsync_stream.dead_letters import SHOWS_OLDER, DeadLetter
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TsyncError, from_typesense
@@ -89,7 +90,7 @@ async def run(
 ) -> SyncResult:
     """One batch, with pauses of a millisecond; of its keys `a` has a document."""
     settings = load_settings(directory, {"TYPESENSE_RETRY_BACKOFF": "1ms", "TYPESENSE_MAX_RETRIES": "3"})
-    sync = Sync(ROUTE, cast("Any", target), cast("Any", letters or Letters()), Metrics(), settings)
+    sync = Sync(ROUTE, cast("Any", target), cast("Any", letters or Letters()), Metrics(), settings, live_schema())
     entries = [Entry("listings", key, Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE) for key in keys]
     result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
     return await sync.run(SyncBatch(cast("Any", Reader()), entries, BEGINNING_OF_TIME, lambda: 1000.0, result))

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from bson.timestamp import Timestamp
 
+from tests.support.schemas import live_schema
 from tsync_stream.commands.verify import how_it_ended
 from tsync_stream.coordination.jobs import DONE, VERIFY, Job
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
@@ -30,7 +31,6 @@ from tsync_stream.jobs.tally import MOST_EXAMPLES, Findings, Tally
 from tsync_stream.jobs.verify import Verify, VerifyTools
 from tsync_stream.model import BEGINNING_OF_TIME, Position, Route
 from tsync_stream.observe.status_view import show_job
-from tsync_stream.target.mapping import MappingOptions
 
 ROUTE = Route("listings", "shop", "listings", "listings")
 JOB = Job("ab12", VERIFY, {"repair": False, "documents": 30}, "open", datetime(2026, 1, 1, tzinfo=UTC), {}, None)
@@ -178,7 +178,7 @@ class World:
             open_source=lambda: self.source,
             target=target,
             dead_letters=SimpleNamespace(open_among=self._open_among),
-            mapping=MappingOptions(),
+            schema=live_schema(),
             synced_up_to=self._synced_up_to,
             send=self._send,
             wait_for_room=_no_wait,

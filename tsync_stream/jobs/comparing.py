@@ -16,8 +16,10 @@ from tsync_stream.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.model import Key, Route
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import keys_sharing_id, typesense_id
-from tsync_stream.target.mapping import MappingOptions, map_document
-from tsync_stream.target.schema import FieldChecks, values_at
+from tsync_stream.target.live_schema import LiveSchema
+from tsync_stream.target.mapping import map_document
+from tsync_stream.target.plan import Plan
+from tsync_stream.target.schema import values_at
 from tsync_stream.target.typesense import TypesenseTarget
 
 Kind = Literal["missing", "different", "extra"]
@@ -84,13 +86,12 @@ def fields_of_its_own(collection: Mapping[str, Any]) -> frozenset[str]:
 
 @dataclass(slots=True)
 class BothSides:
-    """What a look works with. `checks` are those by which sync refuses documents; `left_out` are not compared."""
+    """What a look works with. `schema` is the one that sync maps by; `left_out` are not compared."""
 
     route: Route
     source: DocumentReader
     target: TypesenseTarget
-    mapping: MappingOptions
-    checks: FieldChecks
+    schema: LiveSchema
     left_out: frozenset[str] = frozenset()
 
     async def look(self, keys: Iterable[Key], not_before: Timestamp) -> list[Difference]:
@@ -124,6 +125,7 @@ class BothSides:
 
     async def _expected(self, groups: Mapping[str, Sequence[Key]], not_before: Timestamp) -> dict[str, bytes]:
         expected: dict[str, bytes] = {}
+        plan = await self.schema.plan()
         reading = self.source.read(self.route, list(groups.values()), not_before)
         async with aclosing(reading) as replies:
             async for documents in replies:
@@ -131,15 +133,13 @@ class BothSides:
                     document_id = typesense_id(document["_id"])
                     # The first key in BSON order owns the id; a collation finds others' keys too.
                     if document_id in groups and document_id not in expected:
-                        expected[document_id] = self._digest_of_source(document)
+                        expected[document_id] = self._digest_of_source(document, plan)
                 del documents  # not one reply in memory while the next one comes
         return expected
 
-    def _digest_of_source(self, document: Mapping[str, Any]) -> bytes:
+    def _digest_of_source(self, document: Mapping[str, Any], plan: Plan) -> bytes:
         try:
-            mapped = map_document(document, self.mapping)
-            self.checks.check(mapped)
-            return self._digest(mapped)
+            return self._digest(map_document(document, plan))
         except (DocumentRejected, orjson.JSONEncodeError):
             return REFUSED
 

@@ -26,8 +26,7 @@ from tsync_stream.jobs.tally import Findings, Tally
 from tsync_stream.model import Key, Reason
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import candidate_keys
-from tsync_stream.target.mapping import MappingOptions
-from tsync_stream.target.schema import FieldChecks
+from tsync_stream.target.live_schema import LiveSchema
 from tsync_stream.target.typesense import TypesenseTarget
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class VerifyTools:
     open_source: Callable[[], DocumentReader]
     target: TypesenseTarget
     dead_letters: DeadLetters
-    mapping: MappingOptions
+    schema: LiveSchema
     send: Callable[[EntryBatch], Awaitable[object]]
     wait_for_room: Callable[[], Awaitable[None]]
     synced_up_to: Callable[[Timestamp], Awaitable[None]]
@@ -129,7 +128,7 @@ class Verify:
         if live is None:
             raise ConfigurationError("TYPESENSE_COLLECTION_NAME: Typesense has no such collection (404)")
         self._most_deletes = tools.mass_delete_share * live["num_documents"]
-        return BothSides(route, source, tools.target, tools.mapping, FieldChecks(live), fields_of_its_own(live))
+        return BothSides(route, source, tools.target, tools.schema, fields_of_its_own(live))
 
     async def _until_settled(self) -> None:
         """While Typesense replays its log after a restart, it shows only part of what it holds."""

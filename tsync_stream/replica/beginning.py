@@ -39,6 +39,7 @@ from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.fingerprint import changes, prepare_collection, take_fingerprint
 from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.source.change_stream import ChangeStream
+from tsync_stream.target.live_schema import LiveSchema
 from tsync_stream.target.typesense import TypesenseTarget
 from tsync_stream.wake import Wake
 
@@ -75,6 +76,7 @@ class CaptureTools:
     positions: PositionStore
     tiers: Mapping[str, Tier]
     target: TypesenseTarget
+    schema: LiveSchema
     dead_letters: DeadLetters
     dead_letter_records: DeadLetterRecords
     jobs: JobStore

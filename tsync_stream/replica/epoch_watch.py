@@ -8,6 +8,7 @@ import asyncio
 from tsync_stream import clock
 from tsync_stream.coordination.positions import Pipeline, PositionStore
 from tsync_stream.errors import ConfigurationError, TsyncError
+from tsync_stream.model import EpochRef
 from tsync_stream.observe.health import Health
 from tsync_stream.wake import Wake
 
@@ -30,6 +31,10 @@ class EpochWatch:
     def age_s(self) -> float:
         """How long we have seen the current epoch be current."""
         return clock.now_s() - self._seen_since_s
+
+    def epoch(self) -> EpochRef | None:
+        """The current epoch itself."""
+        return None if self.current is None else self.current.epoch
 
     async def refresh(self) -> Pipeline | None:
         """Read the epoch document now, for somebody who needs it. Raises the errors of `errors.from_mongo`."""

@@ -18,7 +18,7 @@ from tsync_stream.target.schema import default_schema, load_schema
 from tsync_stream.target.typesense import TypesenseTarget
 
 # Counts up with every change of the mapping's rules: documents that were mapped by the old ones are written again.
-MAPPING_VERSION = 1
+MAPPING_VERSION = 2
 
 
 async def take_fingerprint(

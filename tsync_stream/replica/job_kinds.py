@@ -15,7 +15,6 @@ from tsync_stream.jobs.replay import Replay, ReplayTools
 from tsync_stream.jobs.verify import Verify, VerifyTools
 from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.target.mapping import MappingOptions
 
 
 class Running(Protocol):
@@ -73,7 +72,7 @@ class JobKinds:
             open_source=lambda: DocumentReader(self.tools.client, settings.lease_ttl_s),
             target=self.tools.target,
             dead_letters=self.tools.dead_letters,
-            mapping=MappingOptions(date_unit=settings.date_unit),
+            schema=self.tools.schema,
             send=self.tools.send_entries,
             wait_for_room=self.wait_for_room,
             synced_up_to=lambda cluster_time: self.synced_up_to(cluster_time, wanted),

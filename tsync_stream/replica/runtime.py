@@ -6,8 +6,7 @@ the next owner), and only then are the leases given back and the connections clo
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -44,8 +43,11 @@ from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.replica.progress import Progress, own_problems
 from tsync_stream.replica.reach import MONGODB, TYPESENSE, Look, OneAtATime, Reach
 from tsync_stream.replica.reader import Reader
+from tsync_stream.replica.schema_watch import watch_schema
 from tsync_stream.source.documents import DocumentReader, source_collection
 from tsync_stream.state import state_database, translated
+from tsync_stream.target.live_schema import LiveSchema
+from tsync_stream.target.plan import MappingOptions
 from tsync_stream.target.typesense import TypesenseTarget
 from tsync_stream.tasks import end_tasks
 from tsync_stream.wake import Wake
@@ -55,7 +57,6 @@ log = logging.getLogger(__name__)
 MONGO_TIMEOUT_MS = 5_000
 START_RETRY_S = 1.0
 START_TIER_S = 3.0
-SCHEMA_INTERVAL_S = 10.0
 
 
 def mongo_client(settings: Settings) -> AsyncIOMotorClient[Any]:
@@ -110,6 +111,8 @@ class Replica:
         self._wake = Wake()
         self._pace = SyncPace()
         self._epochs = EpochWatch(self.positions, self._wake, health)
+        options = MappingOptions(date_unit=settings.date_unit)
+        self.schema = LiveSchema(self.target, self.route.target, options, self._epochs.epoch)
         looks: dict[str, Look] = {
             MONGODB: OneAtATime("MongoDB", self._look_at_mongo),
             TYPESENSE: partial(self.target.look, self.route.target),
@@ -135,30 +138,23 @@ class Replica:
         self._capturing = Capturing(self._capture_tools(channels, metrics))
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(
-        self, use_schema: Callable[[Mapping[str, Any]], None], crash: Callable[[BaseException], object]
-    ) -> None:
+    async def start(self, crash: Callable[[BaseException], object]) -> None:
         """Wait until MongoDB and Redis answer, then start working in the background.
 
-        `use_schema` is told the live schema of the Typesense collection, now and then again. `crash` is told an
-        error that nobody foresaw: the process should end then, and another takes over.
+        `crash` is told an error that nobody foresaw: the process should end then, and another takes over.
         """
         await self._until_it_works(self._prepare)
-        # Before the first write, if Typesense can be asked: unchecked values would be stored wrongly in silence.
-        await self._look_at_schema(use_schema)
 
         def ended(task: asyncio.Task[None]) -> None:
             error = None if task.cancelled() else task.exception()
             if error is not None:
                 crash(error)
 
-        self._tasks = [asyncio.create_task(work(), name=name) for name, work in self._work(use_schema).items()]
+        self._tasks = [asyncio.create_task(work(), name=name) for name, work in self._work().items()]
         for task in self._tasks:
             task.add_done_callback(ended)
 
-    def _work(
-        self, use_schema: Callable[[Mapping[str, Any]], None]
-    ) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
+    def _work(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         return {
             "leases": self.leases.keep,
             "epochs": self._epochs.run,
@@ -166,7 +162,7 @@ class Replica:
             "progress": self._progress.run,
             "reader": self._reader.run,
             "capturing": self._capturing.run,
-            "schema": partial(self._watch_schema, use_schema),
+            "schema": partial(watch_schema, self.schema, self.health, self._settings.typesense),
         }
 
     async def stop(self) -> None:
@@ -214,18 +210,6 @@ class Replica:
             else:
                 self.health.green("start")
                 return
-
-    async def _watch_schema(self, use_schema: Callable[[Mapping[str, Any]], None]) -> None:
-        """Fields appear in the live schema as documents bring them; what they must be checked for follows."""
-        while True:
-            await asyncio.sleep(SCHEMA_INTERVAL_S)
-            await self._look_at_schema(use_schema)
-
-    async def _look_at_schema(self, use_schema: Callable[[Mapping[str, Any]], None]) -> None:
-        with suppress(TsyncError):  # sync says what is wrong with Typesense
-            live = await self.target.collection(self.route.target)
-            if live is not None:
-                use_schema(live)
 
     async def _finished(self, name: str) -> None:
         for task in self._tasks:
@@ -290,6 +274,7 @@ class Replica:
             positions=self.positions,
             tiers=self.tiers,
             target=self.target,
+            schema=self.schema,
             dead_letters=self.dead_letters,
             dead_letter_records=self._dead_letter_records,
             jobs=self._jobs,

@@ -18,8 +18,9 @@ from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.stages import refusals, sync_plan
 from tsync_stream.stages.writing import Write
 from tsync_stream.target.body import most_bytes
-from tsync_stream.target.mapping import MappingOptions, encode_line, map_document
-from tsync_stream.target.schema import FieldChecks
+from tsync_stream.target.live_schema import LiveSchema
+from tsync_stream.target.mapping import encode_line, map_document
+from tsync_stream.target.plan import Plan
 from tsync_stream.target.typesense import TypesenseTarget
 
 
@@ -33,32 +34,25 @@ class Attempt:
         dead_letters: DeadLetters,
         metrics: Metrics,
         settings: Settings,
+        schema: LiveSchema,
     ) -> None:
         self._route = route
         self._target = target
         self._dead_letters = dead_letters
         self._metrics = metrics
-        self._mapping = MappingOptions(date_unit=settings.date_unit)
+        self._schema = schema
         self._import_max_bytes = settings.import_max_bytes
         self._on_reject = settings.on_reject
         self._deadline_s = settings.typesense.connection_timeout_s
-        self._checks = FieldChecks({"fields": []})
-
-    def use_schema(self, live_schema: Mapping[str, Any]) -> None:
-        """Check documents for what this live schema would store wrongly without a word."""
-        self._checks = FieldChecks(live_schema)
 
     async def run(self, batch: SyncBatch, max_lines: int) -> SyncResult:
         """One attempt; an import request has `max_lines` documents at the most."""
         plan = sync_plan.wanted(batch.entries, batch.not_before)
-        write = Write(self._route, self._target, self._import_max_bytes, max_lines, lambda: self._check_lease(batch))
-        found: dict[str, Key] = {}
-        groups = list(plan.keys_by_id.values())
-        async with aclosing(batch.reader.read(self._route, groups, plan.not_before)) as reading:
-            async for documents in reading:
-                await self._write(documents, plan, found, write)
-                del documents  # not one reply in memory while the next one comes
-        await write.flush()
+        mapping = await self._schema.plan()
+        write, found = await self._import(batch, plan, mapping, max_lines)
+        if write.refused and not (now := await self._schema.look()).is_like(mapping):
+            # A field that was new a moment ago has its type now, and asks for another form of what was refused.
+            write, found = await self._import(batch, plan, now, max_lines)
         gone = [document_id for document_id in plan.keys_by_id if document_id not in found]
         letters = write.letters
         if letters:
@@ -76,21 +70,47 @@ class Attempt:
         self._count(write, deleted, refused)
         return SyncResult(write.written, deleted, refused)
 
+    async def _import(
+        self, batch: SyncBatch, plan: sync_plan.Wanted, mapping: Plan, max_lines: int
+    ) -> tuple[Write, dict[str, Key]]:
+        """Read and import what exists; returns what came of it, and the key that owns each id."""
+
+        def check() -> None:
+            self._schema.require(mapping)
+            self._check_lease(batch)
+
+        write = Write(self._route, self._target, self._import_max_bytes, max_lines, check)
+        found: dict[str, Key] = {}
+        groups = list(plan.keys_by_id.values())
+        async with aclosing(batch.reader.read(self._route, groups, plan.not_before)) as reading:
+            async for documents in reading:
+                await self._write(documents, plan, mapping, found, write)
+                del documents  # not one reply in memory while the next one comes
+        await write.flush()
+        return write, found
+
     async def _write(
-        self, documents: Sequence[Mapping[str, Any]], plan: sync_plan.Wanted, found: dict[str, Key], write: Write
+        self,
+        documents: Sequence[Mapping[str, Any]],
+        plan: sync_plan.Wanted,
+        mapping: Plan,
+        found: dict[str, Key],
+        write: Write,
     ) -> None:
         for document in documents:
             document_id = typesense_id(document["_id"])
             if document_id not in plan.keys_by_id:
                 continue  # a collation finds others' keys too
-            line = self._line(document_id, document, found, write)
+            line = self._line(document_id, document, mapping, found, write)
             if line is not None:
                 size = most_bytes(line)
                 if write.is_full_for(size):
                     await write.flush()
                 write.add(document["_id"], line, size)
 
-    def _line(self, document_id: str, document: Mapping[str, Any], found: dict[str, Key], write: Write) -> bytes | None:
+    def _line(
+        self, document_id: str, document: Mapping[str, Any], mapping: Plan, found: dict[str, Key], write: Write
+    ) -> bytes | None:
         """A document as it is imported, or None if it cannot be; the first key in BSON order owns its Typesense id."""
         key = document["_id"]
         if document_id in found:
@@ -99,9 +119,7 @@ class Attempt:
             return None
         found[document_id] = key
         try:
-            mapped = map_document(document, self._mapping)
-            self._checks.check(mapped)
-            return encode_line(mapped)
+            return encode_line(map_document(document, mapping))
         except DocumentRejected as error:
             write.reject(key, error.reason, error.detail)
             return None

@@ -6,9 +6,8 @@ a result is always reported; what an attempt may have left behind at Typesense i
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import stamina
 from faust.types import StreamT
@@ -20,6 +19,7 @@ from tsync_stream.model import Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.stages.attempt import Attempt
+from tsync_stream.target.live_schema import LiveSchema
 from tsync_stream.target.typesense import TypesenseTarget
 
 log = logging.getLogger(__name__)
@@ -45,16 +45,13 @@ class Sync:
         dead_letters: DeadLetters,
         metrics: Metrics,
         settings: Settings,
+        schema: LiveSchema,
     ) -> None:
-        self._attempt = Attempt(route, target, dead_letters, metrics, settings)
+        self._attempt = Attempt(route, target, dead_letters, metrics, settings, schema)
         self._backoff_s = settings.typesense.retry_backoff_s
         more_attempts = settings.typesense.max_retries - 1
         self._retry = _retry(more_attempts, 2 * self._backoff_s) if more_attempts else None
         self._max_lines = MAX_LINES
-
-    def use_schema(self, live_schema: Mapping[str, Any]) -> None:
-        """Check documents for what this live schema would store wrongly without a word."""
-        self._attempt.use_schema(live_schema)
 
     async def run(self, batch: SyncBatch) -> SyncResult:
         """Sync one batch. Raises `SyncFailed` when its attempts are used up, or at once if waiting cannot help."""

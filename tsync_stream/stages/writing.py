@@ -6,8 +6,10 @@ Invariant: a request is sent only while the lease outlives it.
 from collections.abc import Callable, Sequence
 
 from tsync_stream.dead_letters import DeadLetter
+from tsync_stream.errors import ConfigurationError
 from tsync_stream.model import Key, Route
 from tsync_stream.target.dividing import Refusal
+from tsync_stream.target.names import refusal_of_the_collection
 from tsync_stream.target.typesense import TypesenseTarget
 
 
@@ -27,6 +29,7 @@ class Write:
         self._bytes = 0
         self.letters: list[DeadLetter] = []
         self.written = 0
+        self.refused = 0
 
     def reject(self, key: Key, reason: str, error: str) -> None:
         """This key becomes a dead letter."""
@@ -54,8 +57,11 @@ class Write:
             rejections = await self._target.import_lines(
                 self._route.target, self._take_lines(), before_another=self._check_lease
             )
+        if rejections and (words := refusal_of_the_collection(rejections, len(self._keys))) is not None:
+            raise ConfigurationError(refused_by_the_collection(self._route.target, words))
         for rejection in rejections:
             self.reject(self._keys[rejection.line], rejection.reason, rejection.error)
+        self.refused += len(rejections)
         self.written += len(self._keys) - len(rejections)
         self._keys = []
 
@@ -69,3 +75,13 @@ class Write:
             return []
         async with self._target.turns.one():
             return await self._target.delete(self._route.target, ids, before_each=self._check_lease)
+
+
+def refused_by_the_collection(collection: str, words: str) -> str:
+    """What to say when no document is at fault: the batch waits, and a person has to act."""
+    return (
+        f"TYPESENSE_COLLECTION_NAME: the collection {collection} refuses documents for no fault of theirs: {words} "
+        "They wait in the queue. Drop the field that is named there "
+        f'(`PATCH /collections/{collection}` with {{"fields": [{{"name": …, "drop": true}}]}}); if it cannot be '
+        "dropped, drop the collection: it is made anew, and every document is synced"
+    )

@@ -1,0 +1,49 @@
+"""Watching the live schema: fields appear in it as documents bring them, and too many are a matter of their own."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection
+from contextlib import suppress
+
+from tsync_stream.config import TypesenseSettings
+from tsync_stream.errors import TsyncError
+from tsync_stream.observe.health import Health
+from tsync_stream.target.live_schema import LOOK_INTERVAL_S, LiveSchema
+from tsync_stream.target.values import path_text
+
+# From here on every document costs Typesense more: with thousands of fields it is many times slower.
+MANY_FIELDS = 1_000
+CHECK = "fields"
+
+
+async def watch_schema(schema: LiveSchema, health: Health, settings: TypesenseSettings) -> None:
+    """Look again and again, until cancelled."""
+    while True:
+        await asyncio.sleep(LOOK_INTERVAL_S)
+        with suppress(TsyncError):  # sync says what is wrong with Typesense
+            plan = await schema.look()
+            tell_fields(health, settings, plan.types)
+
+
+def tell_fields(health: Health, settings: TypesenseSettings, fields: Collection[str]) -> None:
+    """Say in health if there are too many fields (their names are given), and what to do about it."""
+    count, most = len(fields), settings.max_fields
+    if count < min(MANY_FIELDS, most):
+        health.green(CHECK)
+        return
+    parents = Counter(name.partition(".")[0] for name in fields if "." in name)
+    parent, below = parents.most_common(1)[0] if parents else ("", 0)
+    text = f"the Typesense collection {settings.collection_name} has {count:,} fields, and each makes it slower"
+    if below > count // 2:
+        name = path_text(parent)
+        text += (
+            f"; {below:,} of them are inside `{name}`, whose names look like values. Leave it out of the index: drop "
+            f'`{name}` and add {{"name": "{name}.*", "type": "auto", "index": false, "optional": true}} '
+            "(PATCH /collections/…, and TYPESENSE_SCHEMA_FILE), or store it as an array of names and values"
+        )
+    else:
+        text += "; name the fields that are searched in TYPESENSE_SCHEMA_FILE, without `.*`"
+    if count >= most:
+        health.red(CHECK, f"{text}. That is TYPESENSE_MAX_FIELDS ({most:,}) or more", needs_person=True)
+    else:
+        health.degraded(CHECK, f"{text}. It is red from TYPESENSE_MAX_FIELDS ({most:,}) on", needs_person=True)

@@ -1,0 +1,189 @@
+"""The plan of a mapping: for every field's name the converters that its type in the live schema asks for.
+
+Compiled once from the live schema: a tree of nodes, one for each name. It grows by the names that documents bring, and
+a name is looked into only when it is new. So a field costs one look-up, whatever the schema demands of it.
+
+Invariants:
+- A name that Typesense would take for something else, or that would harm the collection, is refused when it is new.
+- Below one field at the top there are never more than `MAX_NAMES_BELOW` names, of the live schema and those that
+  documents brought since: Typesense (seen with 0.24.1) crashes beyond 16,384 of them, and at every restart after that.
+- What a refused document brought is forgotten again, by `forget_new_names`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from tsync_stream.errors import DependencyUnavailable, DocumentRejected
+from tsync_stream.target.converting import tables
+from tsync_stream.target.names import MAX_NAME_BYTES, problem_anywhere, problem_at_the_top
+from tsync_stream.target.values import Converters, DateUnit, RefusedError, path_text
+
+MAX_NAMES_BELOW = 4_000
+MAX_NEW_NAMES = 20_000
+"""So many names that the live schema does not have are remembered. Typesense is very slow long before."""
+
+_CATCH_ALL = ".*"
+
+
+@dataclass(frozen=True, slots=True)
+class MappingOptions:
+    """What can be chosen about the mapping. A change needs a reconcile: it is part of the fingerprint."""
+
+    date_unit: DateUnit = "s"
+    """The unit of every date: whole seconds (rounded down) or milliseconds since 1970, UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldType:
+    """What a schema says of a field: its type, and whether it can be searched."""
+
+    name: str = ""
+    indexed: bool = True
+
+
+@dataclass(slots=True)
+class _Names:
+    """How many names there are below one field at the top."""
+
+    count: int = 0
+
+
+class Node:
+    """A field's name and what its values become; `children` are the names inside, by their own name.
+
+    `names` counts those below its field at the top; None for the document itself.
+    """
+
+    __slots__ = ("_plan", "children", "convert", "indexed", "names", "path")
+
+    def __init__(self, plan: "Plan", path: str, convert: Converters, names: _Names | None, *, indexed: bool) -> None:
+        self._plan = plan
+        self.path = path
+        self.convert = convert
+        self.names = names
+        self.indexed = indexed
+        self.children: dict[str, Node] = {}
+
+    def new_child(self, name: str) -> "Node":
+        """The node of a name that is not among the children yet.
+
+        Raises `RefusedError` for a name that cannot be used, `DocumentRejected` for one too many.
+        """
+        return self._plan.grow(self, name)
+
+
+class Plan:
+    """How the documents of one collection are mapped. `live` is Typesense's answer to `GET /collections/{name}`."""
+
+    def __init__(self, options: MappingOptions, live: Mapping[str, Any] = MappingProxyType({"fields": []})) -> None:
+        fields = dict(_fields(live))
+        self.types = {name: kind for name, kind in fields.items() if _CATCH_ALL not in name}
+        self.patterns = {name: kind for name, kind in fields.items() if _CATCH_ALL in name}
+        self._compiled = list(_compiled(self.patterns))
+        self._parents = {parent for name in self.types for parent in _parents(name)}
+        self._nested = live.get("enable_nested_fields") is not False
+        self._tables = tables(options.date_unit)
+        self._names: dict[str, _Names] = {}
+        for parent, _, rest in (name.partition(".") for name in self.types):
+            self._names.setdefault(parent, _Names()).count += bool(rest)
+        self._new: list[tuple[Node, str]] = []
+        self.new_names = 0
+        self.root = Node(self, "", self._tables.plain, None, indexed=True)
+
+    def is_like(self, other: "Plan") -> bool:
+        """Whether the other one was made of the same fields."""
+        return self.types == other.types and self.patterns == other.patterns
+
+    def only_adds_to(self, other: "Plan") -> bool:
+        """Whether a document that was mapped by the other one is right by this one too: no field has changed."""
+        return self.patterns == other.patterns and self.types.items() >= other.types.items()
+
+    def keep_new_names(self) -> None:
+        """The document at hand is mapped."""
+        self._new.clear()
+
+    def forget_new_names(self) -> None:
+        """The document at hand is refused: what it brought never reaches Typesense."""
+        while self._new:
+            parent, name = self._new.pop()
+            child = parent.children.pop(name)
+            self.new_names -= 1
+            if parent.names is not None and child.indexed:
+                parent.names.count -= 1
+
+    def grow(self, parent: Node, name: str) -> Node:
+        """See `Node.new_child`."""
+        at_the_top = parent.names is None
+        path = name if at_the_top else f"{parent.path}.{name}"
+        problem = problem_at_the_top(name) if at_the_top else problem_anywhere(name)
+        if problem is None and len(path.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
+            problem = f"has a name of more than {MAX_NAME_BYTES} bytes, with those of the objects around it"
+        if problem is not None:
+            raise RefusedError("unusable field name", problem, name)
+        kind = self._type_of(path) if at_the_top or self._nested else None
+        names = parent.names or self._names.get(name) or _Names()
+        indexed = kind is not None and kind.indexed if at_the_top else parent.indexed and self._nested
+        child = Node(self, path, self._converters(path, kind), names, indexed=indexed)
+        if path in self.types or path in self._parents:
+            parent.children[name] = child
+        else:
+            self._add_new(parent, name, child)
+        return child
+
+    def _add_new(self, parent: Node, name: str, child: Node) -> None:
+        if parent.names is not None and child.indexed:
+            if parent.names.count >= MAX_NAMES_BELOW:
+                raise DocumentRejected(
+                    "too many field names",
+                    f"field `{path_text(parent.path.partition('.')[0])}` would have more than {MAX_NAMES_BELOW} names "
+                    "inside, over all documents",
+                )
+            parent.names.count += 1
+        elif self.new_names >= MAX_NEW_NAMES:
+            return  # it does no harm, and is looked into again the next time
+        parent.children[name] = child
+        self._new.append((parent, name))
+        self.new_names += 1
+
+    def _converters(self, path: str, kind: FieldType | None) -> Converters:
+        asked = self._tables.of_type(kind.name, indexed=kind.indexed) if kind is not None else None
+        if asked is not None:
+            return asked
+        # With fields of its own, an object stays one, also where it looks like a place.
+        return self._tables.objects if path in self._parents else self._tables.plain
+
+    def _type_of(self, path: str) -> FieldType | None:
+        kind = self.types.get(path)
+        if kind is not None:
+            return kind
+        found = {kind for pattern, kind in self._compiled if pattern.fullmatch(path)}
+        # Which of several patterns Typesense takes is its secret: only what all of them ask is asked.
+        if len(found) > 1:
+            return FieldType()
+        return found.pop() if found else self.patterns.get(_CATCH_ALL)
+
+
+def _fields(live: Mapping[str, Any]) -> Iterator[tuple[str, FieldType]]:
+    try:
+        for field in live["fields"]:
+            yield str(field["name"]), FieldType(str(field["type"]), field.get("index") is not False)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise DependencyUnavailable("Typesense: its answer about the collection describes no fields") from error
+
+
+def _compiled(patterns: Mapping[str, FieldType]) -> Iterator[tuple[re.Pattern[str], FieldType]]:
+    for name, kind in patterns.items():
+        if name != _CATCH_ALL:
+            # C++ reads some in another way than Python: no check is better than a wrong one.
+            with suppress(re.error):
+                yield re.compile(name), kind
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
