@@ -30,10 +30,11 @@ def test_the_table_is_found() -> None:
 def test_each_row_is_so(kind: str, source: str, target: str) -> None:
     value = json_util.loads(source, json_options=_EXTENDED)
     schema = plan(*([("f", kind)] if kind != "auto" else []), CATCH_ALL)
-    try:
-        mapped = encode_line(map_document({"_id": 1, "f": value}, schema))
-    except DocumentRejected as rejected:
-        assert target == f"refused: {rejected.reason}"
+    document = {"_id": 1, "f": value}
+    if target.startswith("refused: "):
+        with pytest.raises(DocumentRejected) as caught:
+            map_document(document, schema)
+        assert target == f"refused: {caught.value.reason}"
         return
-    written = mapped.removeprefix(b'{"id":"1"').removeprefix(b',"f":').removesuffix(b"}")
-    assert written == (b"" if target == "left out" else orjson.dumps(orjson.loads(target.strip("`"))))
+    expected = {} if target == "left out" else {"f": orjson.loads(target.strip("`"))}
+    assert encode_line(map_document(document, schema)) == orjson.dumps({"id": "1", **expected})
