@@ -43,7 +43,6 @@ class TypesenseSettings:
     max_retries: int
     retry_backoff_s: float
     schema_file: Path | None
-    max_fields: int
 
     @property
     def node_urls(self) -> tuple[str, ...]:
@@ -99,6 +98,7 @@ class Settings:
     import_max_bytes: int
     sync_lanes: int
     date_unit: Literal["s", "ms"]
+    max_fields: int
     mass_delete_share: float
     on_reject: Literal["keep", "delete"]
     dead_letter_alert_share: float

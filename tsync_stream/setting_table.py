@@ -252,7 +252,7 @@ PIPELINE = (
     Setting(
         "TYPESENSE_MAX_FIELDS",
         "5000",
-        "typesense.max_fields",
+        "max_fields",
         forms.whole_number(1, 1_000_000, of="fields"),
         "health is red while the Typesense collection has so many fields or more; from 1,000 on it is degraded",
     ),

@@ -29,7 +29,7 @@ def blocked(status: int) -> web.Response:
 
 
 def settings(port: int, api_key: str) -> TypesenseSettings:
-    return TypesenseSettings(api_key, (HOST,), port, "http", "c", 5.0, 60.0, 3, 0.1, None, 5000)
+    return TypesenseSettings(api_key, (HOST,), port, "http", "c", 5.0, 60.0, 3, 0.1, None)
 
 
 @asynccontextmanager

@@ -209,7 +209,7 @@ async def test_an_owner_stays_the_owner_without_memory(server: RedisTierServer, 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the library's own deprecated parts
 async def test_ids_with_strange_line_ends_are_exported_and_deleted(stack: EmbeddedStack, names: Names) -> None:
     settings = TypesenseSettings(
-        stack.typesense.api_key, ("127.0.0.1",), stack.typesense.port, "http", "c", 5.0, 60.0, 3, 0.1, None, 5000
+        stack.typesense.api_key, ("127.0.0.1",), stack.typesense.port, "http", "c", 5.0, 60.0, 3, 0.1, None
     )
     target = TypesenseTarget(settings)
     name = names.typesense_collection
@@ -237,7 +237,7 @@ async def test_ids_with_strange_line_ends_are_exported_and_deleted(stack: Embedd
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the library's own deprecated parts
 async def test_no_character_is_lost_where_typesense_cuts_a_long_import(stack: EmbeddedStack, names: Names) -> None:
     settings = TypesenseSettings(
-        stack.typesense.api_key, ("127.0.0.1",), stack.typesense.port, "http", "c", 30.0, 60.0, 3, 0.1, None, 5000
+        stack.typesense.api_key, ("127.0.0.1",), stack.typesense.port, "http", "c", 30.0, 60.0, 3, 0.1, None
     )
     target, name = TypesenseTarget(settings), names.typesense_collection
     await target.create_collection(

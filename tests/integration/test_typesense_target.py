@@ -26,7 +26,7 @@ async def target(answer: Answering, *hosts: str) -> AsyncIterator[tuple[Typesens
     """A target whose server answers as the function says."""
     async with fake_typesense(answer) as server:
         made = TypesenseTarget(
-            TypesenseSettings("key", hosts or (HOST,), server.port, "http", "c", 2.0, 60.0, 3, 0.1, None, 5000)
+            TypesenseSettings("key", hosts or (HOST,), server.port, "http", "c", 2.0, 60.0, 3, 0.1, None)
         )
         try:
             yield made, server

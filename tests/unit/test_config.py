@@ -182,7 +182,6 @@ def test_the_defaults_make_settings(tmp_path: Path) -> None:
         max_retries=3,
         retry_backoff_s=0.1,
         schema_file=None,
-        max_fields=5000,
     )
     assert settings.buffer == config.BufferSettings(1000, 100, 5.0)
     assert settings.primary_redis == config.RedisSettings(

@@ -162,7 +162,7 @@ class Replica:
             "progress": self._progress.run,
             "reader": self._reader.run,
             "capturing": self._capturing.run,
-            "schema": partial(watch_schema, self.schema, self.health, self._settings.typesense),
+            "schema": partial(watch_schema, self.schema, self.health, self._settings),
         }
 
     async def stop(self) -> None:

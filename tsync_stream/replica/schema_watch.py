@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 
-from tsync_stream.config import TypesenseSettings
+from tsync_stream.config import Settings
 from tsync_stream.errors import TsyncError
 from tsync_stream.observe.health import Health
 from tsync_stream.target.live_schema import LOOK_INTERVAL_S, LiveSchema
@@ -16,7 +16,7 @@ MANY_FIELDS = 1_000
 CHECK = "fields"
 
 
-async def watch_schema(schema: LiveSchema, health: Health, settings: TypesenseSettings) -> None:
+async def watch_schema(schema: LiveSchema, health: Health, settings: Settings) -> None:
     """Look again and again, until cancelled."""
     while True:
         await asyncio.sleep(LOOK_INTERVAL_S)
@@ -25,7 +25,7 @@ async def watch_schema(schema: LiveSchema, health: Health, settings: TypesenseSe
             tell_fields(health, settings, plan.types)
 
 
-def tell_fields(health: Health, settings: TypesenseSettings, fields: Collection[str]) -> None:
+def tell_fields(health: Health, settings: Settings, fields: Collection[str]) -> None:
     """Say in health if there are too many fields (their names are given), and what to do about it."""
     count, most = len(fields), settings.max_fields
     if count < min(MANY_FIELDS, most):
@@ -33,7 +33,9 @@ def tell_fields(health: Health, settings: TypesenseSettings, fields: Collection[
         return
     parents = Counter(name.partition(".")[0] for name in fields if "." in name)
     parent, below = parents.most_common(1)[0] if parents else ("", 0)
-    text = f"the Typesense collection {settings.collection_name} has {count:,} fields, and each makes it slower"
+    text = (
+        f"the Typesense collection {settings.typesense.collection_name} has {count:,} fields, and each makes it slower"
+    )
     if below > count // 2:
         name = path_text(parent)
         text += (
