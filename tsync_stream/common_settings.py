@@ -53,6 +53,7 @@ OWN = frozenset(
         "IMPORT_MAX_BYTES",
         "MASS_DELETE_SHARE",
         "DEAD_LETTER_ALERT_SHARE",
+        "TYPESENSE_MAX_FIELDS",
         "REDIS_MANAGE_PERSISTENCE",
         "WEB_BIND",
         "WEB_PORT",
