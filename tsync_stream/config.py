@@ -81,6 +81,10 @@ class RedisSettings:
     rdb_filename: str
 
 
+# A document that Typesense needs long for has so many of the usual deadlines at the most: its lane waits.
+MAX_DEADLINES_FOR_ONE = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be set, read and checked. Paths are absolute; sizes are in bytes."""
@@ -111,6 +115,16 @@ class Settings:
     web_bind: str
     web_port: int
     log_level: str
+
+    @property
+    def longest_request_s(self) -> float:
+        """The deadline of a request to Typesense with one document that needs more than usual.
+
+        A lease that was just renewed is believed in for 0.9 LEASE_TTL, and renewals come in thirds at the latest: half
+        of one is always left.
+        """
+        usual_s = self.typesense.connection_timeout_s
+        return max(usual_s, min(self.lease_ttl_s / 2, MAX_DEADLINES_FOR_ONE * usual_s))
 
     def describe(self) -> dict[str, str]:
         """The name of every setting and its value as it would be written, fit for a log: no secrets."""

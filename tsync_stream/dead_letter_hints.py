@@ -92,6 +92,11 @@ _BY_REASON = {
         "Another document's `_id` has the same text, and is shown in Typesense. Delete one of the two in MongoDB, or "
         "store it under another `_id`; if the other one was deleted, replay",
     ),
+    "Typesense takes too long": Hint(
+        "store less in the document",
+        "Typesense does not write this document in time, though it writes others. Store less in it, or give it more "
+        "time with TYPESENSE_CONNECTION_TIMEOUT and LEASE_TTL, then replay",
+    ),
     "too large for a proxy": Hint(
         "raise the proxy's limit",
         "A proxy before Typesense refuses a request that holds this document alone. Raise its limit for a request's "

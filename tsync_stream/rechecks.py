@@ -1,7 +1,7 @@
 """Rechecks: keys of doubtful writes, synced once more when the old request can no longer be alive.
 
 A write that timed out may still be applied by Typesense later, over newer data, and Typesense has no conditional
-write to stop it. So the key is looked at again after twice the request's deadline, and twice more after longer
+write to stop it. So the key is looked at again after twice the longest request's deadline, and twice more after longer
 pauses. Invariants: a recheck is majority-written before its entry is acked; a new doubt starts the count again,
 and a recheck that was synced meanwhile cannot remove it (`version`).
 """
@@ -20,7 +20,7 @@ from tsync_stream.model import Entry, Key, Operation, Reason
 from tsync_stream.source.keys import canonical_key
 from tsync_stream.state import RECHECKS, translated
 
-# Pauses before the rechecks of one doubt, in request deadlines.
+# Pauses before the rechecks of one doubt, in deadlines of the longest request.
 PAUSES_IN_DEADLINES = (2, 6, 18)
 # How many waiting rechecks one replica keeps an eye on; the others wait their turn in MongoDB.
 MAX_WATCHED = 10_000
@@ -53,9 +53,9 @@ class _Watch(NamedTuple):
 class Rechecks:
     """The `rechecks` collection as one replica sees it. Calls raise the errors of `errors.from_mongo`."""
 
-    def __init__(self, database: AsyncIOMotorDatabase[Any], deadline_s: float) -> None:
+    def __init__(self, database: AsyncIOMotorDatabase[Any], longest_request_s: float) -> None:
         self._collection = database[RECHECKS]
-        self._deadline_s = deadline_s
+        self._longest_request_s = longest_request_s
         self._due_s: dict[_Watch, float] = {}
 
     async def start(self) -> None:
@@ -93,7 +93,7 @@ class Rechecks:
             async for document in cursor:
                 watch = _Watch(document["partition"], document["version"], document["done"])
                 seen.add(watch)
-                pause_s = PAUSES_IN_DEADLINES[document["done"]] * self._deadline_s
+                pause_s = PAUSES_IN_DEADLINES[document["done"]] * self._longest_request_s
                 if self._due_s.setdefault(watch, now_s + pause_s) <= now_s and len(due) < limit:
                     due.append(_recheck(document))
         # Each lane asks for its own partitions: those of the others stay watched.

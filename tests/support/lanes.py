@@ -197,6 +197,7 @@ class Bench:
             buffer_size=1000,
             wait_s=0.0,
             deadline_s=deadline_s,
+            longest_request_s=deadline_s,
             backoff_s=0.0001,
         )
         self.lane = Lane("lane 0", tools, [0, 1], cast("Any", None))

@@ -1,5 +1,7 @@
-"""The body of an import is ASCII, and says what the lines say."""
+"""The body of a long import is ASCII, that of a short one is UTF-8; both say what the lines say."""
 
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -7,7 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream.target.body import MAX_REPLACED, import_body, most_bytes
+from tsync_stream.target import body as module
+from tsync_stream.target.body import (
+    ENCODE_INLINE_BYTES,
+    MAX_REPLACED,
+    MAX_WHOLE_BYTES,
+    encoded,
+    import_body,
+    most_bytes,
+)
+
+# The window of Typesense 0.24.1: from here on it takes a body in pieces.
+WINDOW_BYTES = 196_605
+
+
+@pytest.fixture(scope="module", autouse=True)
+def every_body_is_long() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MAX_WHOLE_BYTES", 0)
+        yield
+
 
 numbers = st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False, allow_infinity=False))
 values = st.one_of(st.text(), numbers, st.booleans(), st.lists(st.text(), max_size=3))
@@ -44,3 +65,29 @@ def test_it_does_not_matter_how_many_characters_are_escaped(different: int) -> N
     assert first.isascii()
     assert orjson.loads(first) == document
     assert second == plain
+
+
+def test_a_body_that_is_taken_whole_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WHOLE_BYTES", MAX_WHOLE_BYTES)
+    assert MAX_WHOLE_BYTES < WINDOW_BYTES
+    short = orjson.dumps({"id": "1", "text": "漢" * ((MAX_WHOLE_BYTES - 30) // 3)})
+    assert import_body([short]) == short
+    assert not short.isascii()
+    assert import_body([short] * 2).isascii()
+
+
+@pytest.mark.parametrize("text", ["漢", "x"])
+async def test_a_long_body_is_escaped_off_the_event_loop(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[int] = []
+    original = module.import_body
+
+    def noted(lines: list[bytes]) -> bytes:
+        threads.append(threading.get_ident())
+        return original(lines)
+
+    monkeypatch.setattr(module, "import_body", noted)
+    line = orjson.dumps({"id": "1", "text": text * ENCODE_INLINE_BYTES})
+    assert orjson.loads(await encoded([line])) == orjson.loads(line)
+    short = orjson.dumps({"text": text})
+    assert await encoded([short]) == original([short])
+    assert [thread == threading.get_ident() for thread in threads] == [text == "x", True]

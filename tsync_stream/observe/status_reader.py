@@ -47,7 +47,7 @@ class StatusReader:
         self.positions = PositionStore(database)
         self._dead_letters = DeadLetters(database)
         self._jobs = JobStore(database)
-        self._rechecks = Rechecks(database, settings.typesense.connection_timeout_s)
+        self._rechecks = Rechecks(database, settings.longest_request_s)
         # One try each: a person waits, and can ask again.
         self._queues: dict[str, RedisSettings] = {
             queue.name: replace(queue, max_retries=0) for queue in (settings.primary_redis, settings.backup_redis)

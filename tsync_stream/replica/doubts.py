@@ -14,10 +14,10 @@ from tsync_stream.model import Entry
 
 
 class Doubts:
-    """The doubts of one lane, by partition. `deadline_s` is a request's."""
+    """The doubts of one lane, by partition. `longest_request_s` is the longest deadline of a request."""
 
-    def __init__(self, deadline_s: float) -> None:
-        self._longest_request_s = 2 * deadline_s
+    def __init__(self, longest_request_s: float) -> None:
+        self._longest_request_s = 2 * longest_request_s
         # Pending entries that may have been sent, and for which no rechecks are stored yet.
         self._pending: set[int] = set()
         # Until when any key of a partition may be the one that its last holder wrote.

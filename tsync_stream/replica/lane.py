@@ -67,7 +67,7 @@ class Lane:
         self._partitions = partitions
         self._reader = reader
         self._owned: dict[int, _Owned] = {}
-        self._doubts = Doubts(tools.deadline_s)  # outlive `_owned`, which every fault clears
+        self._doubts = Doubts(tools.longest_request_s)  # outlive `_owned`, which every fault clears
         self._syncing = Syncing(name, tools, reader, self._doubts, self._may_go_on)
         self._backoff = Backoff(tools.backoff_s, tools.wake)
         self._epoch: EpochRef | None = None
@@ -75,7 +75,7 @@ class Lane:
         self._behind = False  # True: the last read was full
         self._pause_s = 0.0  # after the last read
         self._batches_since_recheck = BATCHES_PER_RECHECK
-        self._recheck_look_s = max(RECHECK_LOOK_INTERVAL_S, RECHECK_LOOK_IN_DEADLINES * tools.deadline_s)
+        self._recheck_look_s = max(RECHECK_LOOK_INTERVAL_S, RECHECK_LOOK_IN_DEADLINES * tools.longest_request_s)
         self._rechecks_looked_s = float("-inf")
         self._in_flight: frozenset[int] = frozenset()
         self._landed = asyncio.Condition()

@@ -40,4 +40,5 @@ class LaneTools:
     buffer_size: int
     wait_s: float
     deadline_s: float
+    longest_request_s: float
     backoff_s: float

@@ -100,7 +100,7 @@ class Replica:
         self.dead_letters = DeadLetters(database)
         self._dead_letter_records = DeadLetterRecords(database)
         self._jobs = JobStore(database)
-        self.rechecks = Rechecks(database, settings.typesense.connection_timeout_s)
+        self.rechecks = Rechecks(database, settings.longest_request_s)
         self.positions = PositionStore(database)
         manage = settings.redis_manage_persistence
         redis = [
@@ -261,6 +261,7 @@ class Replica:
             buffer_size=settings.buffer.max_buffer_size,
             wait_s=min(1.0, settings.buffer.flush_interval_s),
             deadline_s=settings.typesense.connection_timeout_s,
+            longest_request_s=settings.longest_request_s,
             backoff_s=settings.typesense.retry_backoff_s,
         )
 

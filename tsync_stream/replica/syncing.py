@@ -21,7 +21,7 @@ from tsync_stream.source.documents import DocumentReader
 # An agent gives a sign before every request, when its turn has come. A request ends by its deadline, a wait for a turn
 # by twice that, and reading the documents soon.
 SILENCE_S = 60.0
-SILENCE_IN_DEADLINES = 4
+SILENCE_IN_REQUESTS = 4
 
 
 class Syncing:
@@ -40,7 +40,7 @@ class Syncing:
         self._reader = reader
         self._doubts = doubts
         self._may_go_on = may_go_on
-        self._silence_s = max(SILENCE_S, SILENCE_IN_DEADLINES * tools.deadline_s)
+        self._silence_s = max(SILENCE_S, SILENCE_IN_REQUESTS * tools.longest_request_s)
         self._backoff = Backoff(tools.backoff_s, tools.wake, busy_s=tools.deadline_s)
 
     async def sync(self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int]) -> list[tuple[int, Entry]]:

@@ -16,6 +16,7 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.stages import refusals, sync_plan
+from tsync_stream.stages.slow import SlowDocuments
 from tsync_stream.stages.writing import Write
 from tsync_stream.target.body import most_bytes
 from tsync_stream.target.live_schema import LiveSchema
@@ -44,15 +45,18 @@ class Attempt:
         self._import_max_bytes = settings.import_max_bytes
         self._on_reject = settings.on_reject
         self._deadline_s = settings.typesense.connection_timeout_s
+        self._slow = SlowDocuments(self._deadline_s, settings.longest_request_s)
 
     async def run(self, batch: SyncBatch, max_lines: int) -> SyncResult:
         """One attempt; an import request has `max_lines` documents at the most."""
         plan = sync_plan.wanted(batch.entries, batch.not_before)
         mapping = await self._schema.plan()
         write, found = await self._import(batch, plan, mapping, max_lines)
+        doubtful = write.doubtful
         if write.refused and not (now := await self._schema.look()).is_like(mapping):
             # A field that was new a moment ago has its type now, and asks for another form of what was refused.
             write, found = await self._import(batch, plan, now, max_lines)
+            doubtful = doubtful or write.doubtful
         gone = [document_id for document_id in plan.keys_by_id if document_id not in found]
         letters = write.letters
         if letters:
@@ -68,18 +72,19 @@ class Attempt:
         await self._resolve(plan, letters)
         deleted, refused = len(gone) - len(not_deleted), len(plan.rejected) + len(letters)
         self._count(write, deleted, refused)
-        return SyncResult(write.written, deleted, refused)
+        return SyncResult(write.written, deleted, refused, doubtful=doubtful)
 
     async def _import(
         self, batch: SyncBatch, plan: sync_plan.Wanted, mapping: Plan, max_lines: int
     ) -> tuple[Write, dict[str, Key]]:
         """Read and import what exists; returns what came of it, and the key that owns each id."""
 
-        def check() -> None:
+        def check(deadline_s: float | None) -> None:
             self._schema.require(mapping)
-            self._check_lease(batch)
+            if batch.lease_left_s() < (self._deadline_s if deadline_s is None else deadline_s):
+                raise DependencyUnavailable("the lease would not outlive a request; waiting for its renewal")
 
-        write = Write(self._route, self._target, self._import_max_bytes, max_lines, check)
+        write = Write(self._route, self._target, self._slow, self._import_max_bytes, max_lines, check)
         found: dict[str, Key] = {}
         groups = list(plan.keys_by_id.values())
         async with aclosing(batch.reader.read(self._route, groups, plan.not_before)) as reading:
@@ -106,7 +111,8 @@ class Attempt:
                 size = most_bytes(line)
                 if write.is_full_for(size):
                     await write.flush()
-                write.add(document["_id"], line, size)
+                if write.add(document["_id"], line, size):
+                    await write.flush()
 
     def _line(
         self, document_id: str, document: Mapping[str, Any], mapping: Plan, found: dict[str, Key], write: Write
@@ -134,7 +140,3 @@ class Attempt:
         self._metrics.documents_written.inc(write.written)
         self._metrics.documents_deleted.inc(deleted)
         self._metrics.dead_letters.inc(refused)
-
-    def _check_lease(self, batch: SyncBatch) -> None:
-        if batch.lease_left_s() < self._deadline_s:
-            raise DependencyUnavailable("the lease would not outlive a request; waiting for its renewal")

@@ -67,7 +67,7 @@ class Sync:
                 result = await self._retry(self._noted_attempt, batch, doubt)
         except TsyncError as error:
             raise SyncFailed(error, doubtful=doubt.any) from error
-        result.doubtful = doubt.any
+        result.doubtful = result.doubtful or doubt.any
         self._max_lines = min(MAX_LINES, self._max_lines * 2)
         return result
 

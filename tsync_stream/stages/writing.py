@@ -6,21 +6,33 @@ Invariant: a request is sent only while the lease outlives it.
 from collections.abc import Callable, Sequence
 
 from tsync_stream.dead_letters import DeadLetter
-from tsync_stream.errors import ConfigurationError
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.model import Key, Route
+from tsync_stream.stages.slow import ALONE_BYTES, SLOW_FROM_BYTES, TAKES_TOO_LONG, SlowDocuments
+from tsync_stream.target.answers import Rejection
 from tsync_stream.target.dividing import Refusal
 from tsync_stream.target.names import refusal_of_the_collection
 from tsync_stream.target.typesense import TypesenseTarget
+
+# Raises unless the lease outlives a request with this deadline, or with the usual one.
+CheckLease = Callable[[float | None], None]
 
 
 class Write:
     """The import requests of one attempt: flushed by bytes, and what came back line by line."""
 
     def __init__(
-        self, route: Route, target: TypesenseTarget, max_bytes: int, max_lines: int, check_lease: Callable[[], None]
+        self,
+        route: Route,
+        target: TypesenseTarget,
+        slow: SlowDocuments,
+        max_bytes: int,
+        max_lines: int,
+        check_lease: CheckLease,
     ) -> None:
         self._route = route
         self._target = target
+        self._slow = slow
         self._max_bytes = max_bytes
         self._max_lines = max_lines
         self._check_lease = check_lease
@@ -30,6 +42,7 @@ class Write:
         self.letters: list[DeadLetter] = []
         self.written = 0
         self.refused = 0
+        self.doubtful = False
 
     def reject(self, key: Key, reason: str, error: str) -> None:
         """This key becomes a dead letter."""
@@ -39,24 +52,21 @@ class Write:
         """Whether the request has to be sent before a line of so many bytes is added."""
         most_bytes = min(self._max_bytes, self._target.accepted_import_bytes)
         too_long = self._bytes + size > most_bytes or len(self._lines) >= self._max_lines
-        return bool(self._lines) and too_long
+        return bool(self._lines) and (too_long or size >= ALONE_BYTES)
 
-    def add(self, key: Key, line: bytes, size: int) -> None:
-        """Add one document, which takes so many bytes in the request."""
+    def add(self, key: Key, line: bytes, size: int) -> bool:
+        """Add one document, which takes so many bytes in the request; says whether that has to be sent at once."""
         self._keys.append(key)
         self._lines.append(line)
         self._bytes += size
+        return size >= ALONE_BYTES
 
     async def flush(self) -> None:
         """Send what is there."""
         if not self._lines:
             return
-        async with self._target.turns.one():
-            self._check_lease()
-            # They are the target's now: what it has sent, it need not keep.
-            rejections = await self._target.import_lines(
-                self._route.target, self._take_lines(), before_another=self._check_lease
-            )
+        alone = len(self._lines) == 1 and self._bytes >= SLOW_FROM_BYTES
+        rejections = await (self._import_alone(self._keys[0], self._lines[0]) if alone else self._import())
         if rejections and (words := refusal_of_the_collection(rejections, len(self._keys))) is not None:
             raise ConfigurationError(refused_by_the_collection(self._route.target, words))
         for rejection in rejections:
@@ -64,6 +74,38 @@ class Write:
         self.refused += len(rejections)
         self.written += len(self._keys) - len(rejections)
         self._keys = []
+
+    async def _import(self, deadline_s: float | None = None, *, first_harmless: bool = False) -> list[Rejection]:
+        def check_lease() -> None:
+            self._check_lease(deadline_s)
+
+        async with self._target.turns.one():
+            if first_harmless:
+                await self._target.harmless_import(self._route.target)
+            check_lease()
+            # They are the target's now: what it has sent, it need not keep.
+            return await self._target.import_lines(
+                self._route.target, self._take_lines(), before_another=check_lease, deadline_s=deadline_s
+            )
+
+    async def _import_alone(self, key: Key, line: bytes) -> list[Rejection]:
+        """Send one large document, of which it is known what it is that times out."""
+        size, digest, deadline_s = len(line), self._slow.digest(key, line), self._slow.deadline_s(key)
+        if self._slow.is_given_up(key, line):
+            self._take_lines()
+            return [Rejection(0, TAKES_TOO_LONG, self._slow.error(size))]
+        del line
+        try:
+            # If another request is not in time either, it is an outage, and no document's fault.
+            rejections = await self._import(deadline_s, first_harmless=bool(digest))
+        except DependencyUnavailable as error:
+            was_sent = not self._lines
+            if not (was_sent and error.timed_out and self._slow.timed_out(key, digest)):
+                raise
+            self.doubtful = True
+            return [Rejection(0, TAKES_TOO_LONG, self._slow.error(size))]
+        self._slow.in_time(key)
+        return rejections
 
     def _take_lines(self) -> list[bytes]:
         lines, self._lines, self._bytes = self._lines, [], 0
@@ -74,7 +116,7 @@ class Write:
         if not ids:
             return []
         async with self._target.turns.one():
-            return await self._target.delete(self._route.target, ids, before_each=self._check_lease)
+            return await self._target.delete(self._route.target, ids, before_each=lambda: self._check_lease(None))
 
 
 def refused_by_the_collection(collection: str, words: str) -> str:

@@ -42,6 +42,7 @@ class TypesenseHttp:
 
     def __init__(self, settings: TypesenseSettings) -> None:
         self._deadline_s = settings.connection_timeout_s
+        self._usual = _timeout(self._deadline_s, self._deadline_s)
         self._node_urls = settings.node_urls
         self._node = 0
         self._session = aiohttp.ClientSession(
@@ -52,9 +53,6 @@ class TypesenseHttp:
                 ssl=httpx.create_ssl_context() if settings.protocol == "https" else True,
             ),
             headers={"X-TYPESENSE-API-KEY": settings.api_key, "Accept-Encoding": "identity"},
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=settings.connection_timeout_s, sock_read=settings.connection_timeout_s
-            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             middlewares=(_only_once,),
         )
@@ -63,10 +61,12 @@ class TypesenseHttp:
         """Close the connections."""
         await self._session.close()
 
-    async def send(self, method: str, path: str, body: bytes | None = None) -> Answer:
-        """One request, whole, within the deadline. `path` is quoted already, with its query."""
+    async def send(self, method: str, path: str, body: bytes | None = None, deadline_s: float | None = None) -> Answer:
+        """One request, whole, within the deadline: the usual one, or another. `path` is quoted, with its query."""
         data = BytesIO(body) if body is not None and len(body) > MAX_BODY_AT_ONCE_BYTES else body
-        async with asyncio.timeout(self._deadline_s), self._request(method, path, data) as response:
+        timeout = None if deadline_s is None else _timeout(self._deadline_s, deadline_s)
+        deadline_s = self._deadline_s if deadline_s is None else deadline_s
+        async with asyncio.timeout(deadline_s), self._request(method, path, data, timeout) as response:
             return Answer(response.status, await response.read())
 
     async def stream(self, path: str) -> AsyncGenerator[Answer, None]:
@@ -78,14 +78,15 @@ class TypesenseHttp:
 
     @asynccontextmanager
     async def _request(
-        self, method: str, path: str, data: bytes | BytesIO | None = None
+        self, method: str, path: str, data: bytes | BytesIO | None = None, timeout: aiohttp.ClientTimeout | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """One request to one node. After it fails, the next request goes to the next node."""
         chosen = self._node
         url = URL(self._node_urls[chosen % len(self._node_urls)] + path, encoded=True)
+        headers = _TEXT if data else None
         try:
             async with self._session.request(
-                method, url, data=data, headers=_TEXT if data else None, allow_redirects=False
+                method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout or self._usual
             ) as response:
                 yield response
         except (aiohttp.ClientError, OSError, asyncio.CancelledError):
@@ -108,3 +109,8 @@ async def _only_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandler
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
         raise ConnectionBroken(type(error).__name__) from error
+
+
+def _timeout(connect_s: float, read_s: float) -> aiohttp.ClientTimeout:
+    """For each step of a request; the whole of it has its deadline beside that, but for what is streamed."""
+    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=read_s)

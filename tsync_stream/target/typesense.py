@@ -32,7 +32,7 @@ from tsync_stream.target.answers import (
     check_status,
     read_import_answer,
 )
-from tsync_stream.target.body import import_body
+from tsync_stream.target.body import encoded
 from tsync_stream.target.by_id import IdRequest, id_requests
 from tsync_stream.target.dividing import Refusal, deletions_refused, rejected_alone
 from tsync_stream.target.exports import ExportBrokenOff, breaks_off, exported_ids, split_lines
@@ -140,19 +140,22 @@ class TypesenseTarget:
             return created
 
     async def import_lines(
-        self, collection: str, lines: Sequence[bytes], before_another: Callable[[], None] = lambda: None
+        self,
+        collection: str,
+        lines: Sequence[bytes],
+        before_another: Callable[[], None] = lambda: None,
+        deadline_s: float | None = None,
     ) -> list[Rejection]:
         """Upsert documents, one JSON line each; returns the lines that were refused.
 
-        Where the request is refused, by a proxy for its size, say, there are others, and `before_another` is called
-        before each. Raises `DependencyUnavailable` (doubtful) too if a line failed for the server's reasons.
+        The deadline is the usual one, or another. Where the request is refused, by a proxy for its size, say, there
+        are others, and `before_another` is called before each. Raises `DependencyUnavailable` (doubtful) too if a line
+        failed for the server's reasons.
         """
-        path = f"{_documents(collection)}/import?action=upsert&dirty_values=reject"
-
-        count, body = len(lines), import_body(lines)
+        count, body = len(lines), await encoded(lines)
         del lines  # not in memory twice while the server takes its time
         try:
-            return await self._import(path, body, count)
+            return await self._import(collection, body, count, deadline_s)
         except RequestRefused as refused:
             if refused.status in TOO_LARGE and count > 1:
                 # The largest that can be right. A restart tries again what the settings say.
@@ -161,13 +164,20 @@ class TypesenseTarget:
 
         async def send(body: bytes, count: int) -> list[Rejection]:
             before_another()
-            return await self._import(path, body, count)
+            return await self._import(collection, body, count, deadline_s)
 
         return await rejected_alone(body.split(b"\n"), send, lambda: send(HARMLESS_LINE, 1))
 
-    async def _import(self, path: str, body: bytes, count: int) -> list[Rejection]:
+    async def harmless_import(self, collection: str) -> None:
+        """Return if imports are answered in time. It writes nothing."""
+        await self._import(collection, HARMLESS_LINE, 1)
+
+    async def _import(
+        self, collection: str, body: bytes, count: int, deadline_s: float | None = None
+    ) -> list[Rejection]:
+        path = f"{_documents(collection)}/import?action=upsert&dirty_values=reject"
         async with self._guarded():
-            answer = await self._http.send("POST", path, body)
+            answer = await self._http.send("POST", path, body, deadline_s)
             check_status(answer.status, "an import", doubtful=True, body=answer.body)
         return read_import_answer(answer.body, count)
 
