@@ -6,7 +6,7 @@ same key; it holds the key and the server's words, never the document; there is 
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -51,8 +51,12 @@ class DeadLetter:
 class DeadLetters:
     """The `dead_letters` collection. Every call raises the errors of `errors.from_mongo`."""
 
-    def __init__(self, database: AsyncIOMotorDatabase[Any]) -> None:
+    def __init__(
+        self, database: AsyncIOMotorDatabase[Any], count: Callable[[Iterable[str]], None] = lambda _: None
+    ) -> None:
+        """`count` is given the reasons of all letters that are written."""
         self._collection = database[DEAD_LETTERS]
+        self._count = count
         self._some_open = True
         self._checked_s = float("-inf")
         self._news = 0  # counts what an answer about open records, asked for before, does not know of
@@ -89,7 +93,8 @@ class DeadLetters:
                             "resolved_at": None,
                             "status": "open",
                         }
-                    }
+                    },
+                    {"$unset": "unseen_by"},
                 ],
                 upsert=True,
             )
@@ -103,6 +108,7 @@ class DeadLetters:
             self._news += 1
             self._some_open = True
         self._checked_s = time.monotonic()
+        self._count(letter.reason for letter in letters)
 
     def look_again(self) -> None:
         """Somebody else may have written records of keys that are ours from now on."""
@@ -121,10 +127,24 @@ class DeadLetters:
     async def close(self, route: str, keys: Iterable[Key]) -> int:
         """The same without looking whether any is open: for keys whose records another replica may have written."""
         ids = [record_id(route, key) for key in keys]
-        change = [{"$set": {"status": "resolved", "resolved_at": "$$NOW"}}]
         async with translated():
-            result = await self._collection.update_many({"_id": {"$in": ids}, "status": "open"}, change)
+            result = await self._collection.update_many({"_id": {"$in": ids}, "status": "open"}, _CLOSE)
         return result.modified_count
+
+    async def doubt_unusable(self, route: str, job: str) -> None:
+        """From now on the open records of keys that can never be queued are in doubt: `job` looks at every document.
+
+        Whichever of them fails again meanwhile, in whatever replica, is in doubt no more.
+        """
+        unusable = {"status": "open", "queueable": False, "route": route, "unseen_by": {"$ne": job}}
+        async with translated():
+            await self._collection.update_many(unusable, {"$set": {"unseen_by": job}})
+
+    async def close_doubted(self, route: str, job: str) -> None:
+        """`job` has seen every document: what is still in doubt has none."""
+        doubted = {"status": "open", "queueable": False, "route": route, "unseen_by": job}
+        async with translated():
+            await self._collection.update_many(doubted, _CLOSE)
 
     async def open_among(self, route: str, keys: Iterable[Key], *, unseen: bool = False) -> set[str]:
         """The `record_id`s of those of these keys that have an open record.
@@ -138,11 +158,6 @@ class DeadLetters:
             found = self._collection.find(condition, {"_id": 1})
             return {document["_id"] async for document in found}
 
-    async def count_open(self) -> int:
-        """How many records are open."""
-        async with translated():
-            return await self._collection.count_documents({"status": "open"})
-
     async def _any_open(self) -> bool:
         if time.monotonic() - self._checked_s > OPEN_CHECK_INTERVAL_S:
             news = self._news
@@ -155,6 +170,7 @@ class DeadLetters:
 
 
 _IS_OPEN = {"$eq": ["$status", "open"]}
+_CLOSE = [{"$set": {"status": "resolved", "resolved_at": "$$NOW"}}]
 
 
 def record_id(route: str, key: Key) -> str:

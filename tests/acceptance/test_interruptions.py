@@ -142,7 +142,7 @@ def test_an_outage_of_typesense_is_waited_out(
         load.wait_for_operations(100)
     equal(timeout_s=90)
     metrics = worker.metrics()
-    assert metrics["tsync_dead_letters_total"] == 0
+    assert not any(name.startswith("tsync_dead_letters_total") for name in metrics)
     wait_for(lambda: worker.health()["status"] == "green", 20.0, lambda: f"still red: {worker.health()}")
 
 

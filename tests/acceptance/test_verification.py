@@ -122,9 +122,11 @@ def test_documents_with_an_open_dead_letter_are_excepted(
     letters = source.database.client[names.state_database].dead_letters
     wait_for(lambda: letters.count_documents({"status": "open"}) == 2, 30.0, "not two dead letters")
     found = worker.run_command("verify", "--wait", timeout_s=60.0)
-    assert found.returncode == 0, found.stdout
-    assert "22 documents are compared, none differs" in found.stdout
-    assert "2 have an open dead letter" in found.stdout
+    assert found.returncode == 1, found.stdout
+    assert "Done: 2 documents are refused" in found.stdout
+    assert "22 documents are compared, none of the others differs" in found.stdout
+    log = worker.log()
+    assert "done, refused and left aside: 2, compared: 22, missing: 0" in log, log
 
 
 def test_more_than_may_be_deleted_is_left(

@@ -234,7 +234,7 @@ def test_a_reconcile_repairs_what_was_done_behind_our_back(
     result = running.run_command("reconcile", "--wait", timeout_s=60.0)
     assert result.returncode == 0, result.stderr
     assert "A reconcile is filed." in result.stdout
-    assert "Done: Typesense shows what MongoDB holds." in result.stdout
+    assert "Done: 20 documents queued, none refused: Typesense shows what MongoDB holds." in result.stdout
     wait_until_equal(stack, names, timeout_s=1.0)
 
     running.stop()

@@ -34,6 +34,10 @@ async def records(state: Database) -> list[dict[str, Any]]:
     return [record async for record in state[DEAD_LETTERS].find().sort("first_seen", 1)]
 
 
+async def count_open(state: Database) -> int:
+    return await state[DEAD_LETTERS].count_documents({"status": "open"})
+
+
 async def only(state: Database) -> dict[str, Any]:
     (record,) = await records(state)
     return record
@@ -58,7 +62,7 @@ async def test_failing_again_is_another_attempt_on_the_same_record(letters: Dead
         assert (record["attempts"], record["reason"], record["error"]) == (attempts, "id collision", "another reason")
     assert record["first_seen"] == first["first_seen"]
     assert record["last_seen"] >= first["last_seen"]
-    assert await letters.count_open() == 1
+    assert await count_open(state) == 1
 
 
 async def test_a_success_closes_the_record(letters: DeadLetters, state: Database) -> None:
@@ -67,7 +71,7 @@ async def test_a_success_closes_the_record(letters: DeadLetters, state: Database
     record = await only(state)
     assert record["status"] == "resolved"
     assert record["resolved_at"] >= record["last_seen"]
-    assert await letters.count_open() == 0
+    assert await count_open(state) == 0
     assert await letters.resolve("listings", ["a"]) == 0, "it is closed once"
 
 
@@ -85,7 +89,7 @@ async def test_only_the_same_key_closes_a_record(letters: DeadLetters, state: Da
     await letters.add([letter("a"), letter("b"), letter(1), letter("1", route="another")])
     assert await letters.resolve("listings", ["c", "A", "1", True, 1.5, None]) == 0
     assert await letters.resolve("another", ["a", "b", 1]) == 0
-    assert await letters.count_open() == 4
+    assert await count_open(state) == 4
     assert await letters.resolve("listings", ["b", "c"]) == 1
     assert [record["key"] for record in await records(state) if record["status"] == "open"] == ["a", 1, "1"]
 
@@ -97,11 +101,11 @@ async def test_numbers_that_mongodb_takes_for_one_key_have_one_record(letters: D
     assert await letters.resolve("listings", [12.0]) == 1
 
 
-async def test_keys_that_only_python_takes_for_one_have_a_record_each(letters: DeadLetters) -> None:
+async def test_keys_that_only_python_takes_for_one_have_a_record_each(letters: DeadLetters, state: Database) -> None:
     await letters.add([letter(key) for key in (1, True, "1", 1.5, {"a": 1}, {"a": True})])
-    assert await letters.count_open() == 6
+    assert await count_open(state) == 6
     assert await letters.resolve("listings", [True]) == 1
-    assert await letters.count_open() == 5
+    assert await count_open(state) == 5
 
 
 @pytest.mark.parametrize("key", KEYS_OF_EVERY_TYPE, ids=repr)
@@ -149,7 +153,7 @@ async def test_a_key_that_is_not_valid_text_is_a_dead_letter_like_others(
     await letters.add([letter(key, error="not UTF-8: \udcff") for key in (*found, found[0])])
     assert sorted(record["attempts"] for record in await records(state)) == [1, 2]
     assert await letters.resolve("listings", found[:1]) == 1
-    assert await letters.count_open() == 1
+    assert await count_open(state) == 1
 
 
 async def test_a_record_of_another_replica_is_closed_too_a_little_later(

@@ -13,6 +13,7 @@ from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from rich.console import Console
 
 from tsync_stream.config import Settings, load_settings
+from tsync_stream.dead_letter_counts import Refused
 from tsync_stream.errors import TierLost, TsyncError, from_mongo, from_redis
 from tsync_stream.observe.check import all_well, as_json, render
 from tsync_stream.observe.check_mongo import CHANGES, READ, SOURCE, STATE, MongoFacts, judge_mongo
@@ -177,6 +178,15 @@ def test_a_sharded_cluster_is_only_noted() -> None:
     row = mongo(hello={"msg": "isdbgrid", "isWritablePrimary": True})
     assert row.well
     assert "sharded" in notes(row)[0]
+
+
+def test_refused_documents_are_told_and_more_than_a_share_of_them_is_wrong() -> None:
+    few = mongo(refused=Refused({"id collision": 1, "nested too deeply": 2}), documents=300)
+    assert few.well
+    (text,) = notes(few)
+    assert text.startswith("3 of about 300 documents are refused (nested too deeply: 2, id collision: 1);")
+    (text,) = wrong(mongo(refused=Refused({"id collision": 4}), documents=300))
+    assert "more than the share of 0.01 that DEAD_LETTER_ALERT_SHARE allows" in text
 
 
 # ---- Redis ----

@@ -12,7 +12,7 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.waiting import eventually
-from tsync_stream.coordination.jobs import DONE, REPLAY, Job
+from tsync_stream.coordination.jobs import DONE, REPLAY, TIME_LEFT, Job
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.term import BatchLost, CaptureTerm, EntryBatch
 from tsync_stream.dead_letter_records import Outcome, Page, Selection
@@ -177,7 +177,7 @@ async def test_a_replay_queues_every_chosen_key_and_is_done_when_they_are_synced
         assert world.records.marked["one"] == [f"{number:02}" for number in range(10)]
         await world.look()
         assert world.jobs.ended == {}, "queued is not synced"
-        assert world.jobs.progress["one"] == {"phase": DONE, "queued": 10}
+        assert world.jobs.progress["one"] == {"phase": DONE, "queued": 10, TIME_LEFT: None}
         await world.look(all_synced=True)
         await eventually(lambda: "one" in world.jobs.ended and not world.term.appended.cursors)
     ending, result = world.jobs.ended["one"]

@@ -1,7 +1,8 @@
 """`status`, judged from facts alone, and what people and machines are shown of it."""
 
 import io
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,15 +12,20 @@ import pytest
 from bson.timestamp import Timestamp
 from rich.console import Console
 
-from tsync_stream.commands.reconcile import what_was_asked
+from tsync_stream.commands.reconcile import how_it_ended, what_was_asked
+from tsync_stream.commands.shared import NOBODY_S, NobodyWorks, Patience
+from tsync_stream.coordination.jobs import RECONCILE, Job
 from tsync_stream.coordination.lease_board import LeaseBoard, ReplicaView
 from tsync_stream.coordination.positions import BarrierRecord, Doubt, Pipeline, ReconcileNeed
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease
+from tsync_stream.dead_letter_counts import Refused
+from tsync_stream.errors import DependencyUnavailable
 from tsync_stream.jobs.ask_reconcile import Asked
 from tsync_stream.model import BarrierOrder, EpochRef, Position
+from tsync_stream.observe.progress import show_age
 from tsync_stream.observe.rates import Rates
 from tsync_stream.observe.status import Facts, Status, as_json, judge
-from tsync_stream.observe.status_view import NOT_STARTED, problem_lines, progress_line, render, show_age
+from tsync_stream.observe.status_view import NOT_STARTED, problem_lines, progress_line, render
 
 TTL_S = 15.0
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -219,7 +225,8 @@ def test_everything_is_shown_to_people() -> None:
     status = look(
         pipeline=pipeline(reconcile=replace(NEED, allow_mass_delete=True), doubt=Doubt(3, "entries are missing")),
         backlog=[3, 4],
-        dead_letters=2,
+        refused=Refused({"id collision": 2}),
+        documents=50,
         rechecks=1,
         board=board(replica("a"), replica("b", 90), owners=("a", "b")),
     )
@@ -230,7 +237,7 @@ def test_everything_is_shown_to_people() -> None:
         "2026-01-01T11:59:57Z, 3 s ago",
         "7 entries",
         "2/s captured, 1.5/s synced",
-        "2 open",
+        "2 open, 4 % of the documents (id collision: 2): `faust -A tsync_stream dead-letters` lists them",
         "1 waiting",
         "open (the first start, mass delete allowed): queueing every key",
         "b (silent)",
@@ -241,7 +248,7 @@ def test_everything_is_shown_to_people() -> None:
 
 
 def test_json_holds_everything_by_name() -> None:
-    status = look(pipeline=pipeline(reconcile=NEED), backlog=[3, 4], dead_letters=2, rechecks=1)
+    status = look(pipeline=pipeline(reconcile=NEED), backlog=[3, 4], refused=Refused({"a": 1, "b": 1}), rechecks=1)
     shown = orjson.loads(orjson.dumps(as_json(status)))
     assert shown["pipeline"] == {"deployment": "d1", "epoch": 3, "tier": "primary", "partitions": 2, "doubt": None}
     assert shown["synced"] == {"time": "2026-01-01T11:59:57+00:00", "age_s": 3.0}
@@ -251,7 +258,85 @@ def test_json_holds_everything_by_name() -> None:
     assert shown["replicas"][0]["captured"] == 7
     assert shown["rates"] == {"captured_per_s": 2.0, "synced_per_s": 1.5}
     assert (shown["dead_letters_open"], shown["rechecks_waiting"]) == (2, 1)
+    assert shown["dead_letters_by_reason"] == {"a": 1, "b": 1}
     assert shown["reconcile"]["phase"] == "scan"
+
+
+def test_a_reconcile_says_how_far_it_is_and_how_long_it_takes() -> None:
+    """By what is synced, not by what is queued: a queue may hold all of a small collection."""
+
+    def reached(queued: int) -> Mapping[str, Any]:
+        return {NEED.job: {"phase": "scan", "queued": queued, "documents": 1_000}}
+
+    began = pipeline(reconcile=NEED)
+    passed = {
+        partition: replace(record, position=replace(record.position, cursors=reached(400)))
+        for partition, record in records(2, 3).items()
+    }
+    captured = replace(began.captured, cursors=reached(900))
+    status = look(pipeline=replace(began, captured=captured), records=passed, backlog=[500, 0])
+    told = "queueing every key of the source; 40 %, 400 of about 1000 documents are synced, about 7 min left"
+    assert told in " ".join(printed(status).split()), "600 at 1.5/s"
+    assert status.reconcile is not None
+    assert progress_line(status, status.reconcile).endswith("left; 500 entries wait, 2/s are synced")
+    shown = as_json(status)["reconcile"]
+    assert (shown["synced"], shown["documents"]) == (400, 1_000)
+
+
+def test_a_reconcile_of_an_older_version_says_only_its_phase() -> None:
+    captured = replace(pipeline().captured, cursors={NEED.job: {"phase": "scan", "_id": 7}})
+    status = look(pipeline=replace(pipeline(reconcile=NEED), captured=captured))
+    assert status.reconcile is not None
+    assert progress_line(status, status.reconcile).startswith("queueing every key of the source; 0 entries wait")
+
+
+@pytest.mark.parametrize(
+    ("result", "words", "well"),
+    [
+        ({"queued": 50, "refused": []}, "50 documents queued, none refused: Typesense shows what MongoDB holds", True),
+        (
+            {"queued": 50, "refused": [{"reason": "id collision", "count": 50}]},
+            "50 documents queued, 50 refused (id collision: 50): Typesense shows older versions of these, or nothing",
+            False,
+        ),
+        (None, "What was refused is not known", False),
+    ],
+)
+def test_the_end_of_a_reconcile_counts_what_was_refused(result: Any, words: str, well: bool) -> None:
+    job = None if result is None else Job("r1", RECONCILE, {}, "done", NOW, {}, result)
+    text, is_well = how_it_ended(job)
+    assert words in text
+    assert is_well is well
+
+
+def test_whoever_waits_gives_up_when_nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    patience = Patience()
+    for now_s, live in ((0.0, 0), (NOBODY_S - 1, 0), (NOBODY_S, 1), (NOBODY_S + 1, 0), (2 * NOBODY_S, 0)):  # noqa: B007
+        patience.note_live(live, "The reconcile")
+    now_s = 2 * NOBODY_S + 1
+    with pytest.raises(NobodyWorks, match=r"No replica has been live for 20 s.*The reconcile stays filed"):
+        patience.note_live(0, "The reconcile")
+
+
+async def test_giving_up_is_no_trouble_to_be_waited_out_and_a_trouble_is_told_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    patience = Patience()
+    away = DependencyUnavailable("MongoDB is away")
+    outcomes: Iterator[bool | Exception] = iter([away, away, away, True, away])
+
+    async def look() -> bool:
+        outcome = next(outcomes, NobodyWorks("nobody"))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    assert [await patience.look(look) for _ in range(5)] == [False, False, False, True, False]
+    assert capsys.readouterr().err == "MongoDB is away\n" * 2
+    with pytest.raises(NobodyWorks):
+        await patience.look(look)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from bson.timestamp import Timestamp
 
 from tests.support.schemas import live_schema
 from tsync_stream.commands.verify import how_it_ended
-from tsync_stream.coordination.jobs import DONE, VERIFY, Job
+from tsync_stream.coordination.jobs import DONE, TIME_LEFT, VERIFY, Job
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.dead_letters import record_id
 from tsync_stream.errors import DependencyUnavailable
@@ -446,7 +446,7 @@ FOUND = {**dict.fromkeys(Tally.__dataclass_fields__, 0), "compared": 30, "exampl
 @pytest.mark.parametrize(
     ("found", "repair", "words", "well"),
     [
-        ({}, False, "30 documents are compared, none differs", True),
+        ({}, False, "Done: 0 documents are refused.\n30 documents are compared, none differs", True),
         (
             {"missing": 1, "different": 2, "extra": 3},
             False,
@@ -460,7 +460,9 @@ FOUND = {**dict.fromkeys(Tally.__dataclass_fields__, 0), "compared": 30, "exampl
         ({"unsettled": 1}, False, "1 were written whenever", False),
         ({"foreign": 2}, True, "delete them by hand", False),
         ({"unseen": True, "extra": 9, "left": 9}, True, "a reconcile sweeps all", False),
-        ({"excepted": 4}, False, "4 have an open dead letter", True),
+        ({"excepted": 4}, False, "Done: 4 documents are refused, and not shown as they are in MongoDB", False),
+        ({"excepted": 30}, False, "30 documents are compared, none of the others differs", False),
+        ({"excepted": 4, "missing": 1}, True, "Done: 4 documents are refused", False),
     ],
 )
 def test_the_end_says_what_was_found(found: dict[str, Any], repair: bool, words: str, well: bool) -> None:
@@ -481,13 +483,14 @@ def test_an_end_before_the_end_is_not_well(status: str, result: Any, words: str)
 
 
 @pytest.mark.parametrize(
-    ("phase", "line"),
+    ("phase", "words"),
     [
-        ("scan", "verify ab12: 10 of about 30 documents are compared; 3 differ"),
-        ("sweep", "verify ab12: 10 documents are compared; looking in Typesense for what the source lacks; 3 differ"),
-        ("done", "verify ab12: everything is compared; the last entries are being synced; 3 differ"),
+        ("scan", "10 of about 30 documents are compared (33 %)"),
+        ("sweep", "10 documents are compared; looking in Typesense for what the source lacks"),
+        ("done", "everything is compared; the last entries are being synced"),
     ],
 )
-def test_an_open_verification_says_how_far_it_is(phase: str, line: str) -> None:
-    progress = {"phase": phase, "compared": 10, "missing": 1, "different": 1, "extra": 1}
-    assert show_job(replace(JOB, progress=progress), live=True) == line
+def test_an_open_verification_says_how_far_it_is(phase: str, words: str) -> None:
+    numbers = {"compared": 10, "excepted": 2, "missing": 1, "different": 1, "extra": 1}
+    line = show_job(replace(JOB, progress={"phase": phase, **numbers, TIME_LEFT: 120}), live=True)
+    assert line == f"verify ab12: {words}; 2 are refused, 3 of the others differ, about 2 min left"

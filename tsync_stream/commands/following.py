@@ -16,8 +16,8 @@ from tsync_stream.commands.shared import (
     EXIT_WRONG,
     LOOK_INTERVAL_S,
     PROGRESS_INTERVAL_S,
+    Patience,
     console,
-    patiently,
     say,
 )
 from tsync_stream.coordination.jobs import Job
@@ -64,7 +64,8 @@ async def follow(
 ) -> Job | None:
     """Show a job's progress until it is ended; None if it is not stored any more."""
     job: Job | None = None
-    complaints: Sequence[str] = ()
+    complaints: Sequence[str] = []
+    patience = Patience()
     rest_s = LOOK_INTERVAL_S
 
     async def look() -> bool:
@@ -74,16 +75,17 @@ async def follow(
         job = await our.jobs.load(name)
         if job is None or job.status != "open":
             return True
+        patience.note_live(len(seen.live), f"{job.kind.capitalize()} {job.id}")
         show(show_job(job, live=bool(seen.live)), await measure(job))
         if problem_lines(seen) != complaints:
             complaints = problem_lines(seen)
-            say("\n".join(complaints) or "That is mended.")
+            say("\n".join(complaints) or "No replica complains any more.")
         rest_s = max(LOOK_INTERVAL_S, REST_FACTOR * (time.monotonic() - began_s))
         return False
 
     try:
         with _progress() as show:
-            while not await patiently(look):
+            while not await patience.look(look):
                 await asyncio.sleep(rest_s)
     except asyncio.CancelledError:
         say("It goes on without us: `faust -A tsync_stream status` shows how far it is.")

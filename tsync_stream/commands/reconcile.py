@@ -10,13 +10,15 @@ from tsync_stream.commands.shared import (
     EXIT_WRONG,
     LOOK_INTERVAL_S,
     PROGRESS_INTERVAL_S,
-    patiently,
+    Patience,
     reachable_settings,
     say,
 )
 from tsync_stream.config import Settings
+from tsync_stream.dead_letter_counts import describe_reconcile, refused_from_bson
 
 if TYPE_CHECKING:
+    from tsync_stream.coordination.jobs import Job
     from tsync_stream.jobs.ask_reconcile import Asked
     from tsync_stream.observe.status_reader import StatusReader
 
@@ -34,7 +36,7 @@ async def run_reconcile(settings: Settings, *, allow_mass_delete: bool, wait: bo
             return EXIT_WRONG
         if wait:
             sys.stdout.flush()
-            await wait_for_reconcile(reader)
+            return await wait_for_reconcile(reader, asked.need.job)
     return 0
 
 
@@ -62,18 +64,20 @@ def what_was_asked(asked: "Asked", *, allow_mass_delete: bool, live: int) -> str
     return "\n".join(parts)
 
 
-async def wait_for_reconcile(reader: "StatusReader") -> None:
-    """Print its progress, and what stands in its way, until no reconcile is open."""
+async def wait_for_reconcile(reader: "StatusReader", job: str) -> int:
+    """Print its progress, and what stands in its way, until it is done; 1 if any document was refused."""
     from tsync_stream.observe.status_view import problem_lines, progress_line
 
     said: Sequence[str] = ()
     said_at_s = 0.0
+    patience = Patience()
 
     async def look() -> bool:
         nonlocal said, said_at_s
         seen = await reader.read()
-        if seen.reconcile is None:
+        if seen.reconcile is None or seen.reconcile.job != job:
             return True
+        patience.note_live(len(seen.live), "The reconcile")
         # News at once; numbers that grow, now and then.
         news = [seen.reconcile.phase, *problem_lines(seen), *seen.unseen]
         now_s = time.monotonic()
@@ -83,9 +87,19 @@ async def wait_for_reconcile(reader: "StatusReader") -> None:
         return False
 
     try:
-        while not await patiently(look):
+        while not await patience.look(look):
             await asyncio.sleep(LOOK_INTERVAL_S)
     except asyncio.CancelledError:
         say("It goes on without us: `faust -A tsync_stream status` shows how far it is.")
         raise
-    print("Done: Typesense shows what MongoDB holds.")
+    text, well = how_it_ended(await reader.jobs.load(job))
+    print(text)
+    return 0 if well else EXIT_WRONG
+
+
+def how_it_ended(job: "Job | None") -> tuple[str, bool]:
+    """What came of it, for people, and whether all is well (pure)."""
+    if job is None or job.result is None:
+        return "Done. What was refused is not known: the replica that did it is of an older version.", False
+    refused = refused_from_bson(job.result["refused"])
+    return f"Done: {describe_reconcile(int(job.result['queued']), refused)}.", not refused.total

@@ -7,6 +7,7 @@ answer is told in a sentence, never by a stack trace.
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
@@ -27,6 +28,8 @@ EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 LOOK_INTERVAL_S = 1.0
 PROGRESS_INTERVAL_S = 5.0
+# Long enough for a worker to be started anew.
+NOBODY_S = 20.0
 # Without a terminal nobody knows the width; a report in a log should not be narrower than this.
 PIPED_WIDTH = 120
 
@@ -92,10 +95,41 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-async def patiently(look: Callable[[], Awaitable[bool]]) -> bool:
-    """False, and a line about it, while MongoDB cannot be read: that passes, and the reconcile is not lost."""
-    try:
-        return await look()
-    except TsyncError as error:
-        say(str(error))
-        return False
+class NobodyWorks(TsyncError):
+    """Nothing that is waited for can come, since no replica runs."""
+
+
+class Patience:
+    """What a command bears while it waits: MongoDB away, however long, and no replica at work for `NOBODY_S`."""
+
+    def __init__(self) -> None:
+        self._trouble = ""
+        self._nobody_since_s: float | None = None
+
+    async def look(self, look: Callable[[], Awaitable[bool]]) -> bool:
+        """False, and one line about it, while MongoDB cannot be read: that passes, and what was filed is not lost."""
+        try:
+            ended = await look()
+        except NobodyWorks:
+            raise
+        except TsyncError as error:
+            self._nobody_since_s = None
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                say(self._trouble)
+            return False
+        self._trouble = ""
+        return ended
+
+    def note_live(self, replicas: int, what: str) -> None:
+        """So many replicas are live. Raises `NobodyWorks` when it has been none for too long; `what` then waits."""
+        now_s = time.monotonic()
+        if replicas:
+            self._nobody_since_s = None
+        elif self._nobody_since_s is None:
+            self._nobody_since_s = now_s
+        elif now_s - self._nobody_since_s >= NOBODY_S:
+            raise NobodyWorks(
+                f"No replica has been live for {NOBODY_S:g} s, so nothing comes of waiting. {what} stays filed, and is "
+                "done when a worker is started (`faust -A tsync_stream worker`)."
+            )

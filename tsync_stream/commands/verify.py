@@ -13,8 +13,8 @@ from tsync_stream.commands.following import Measured, follow, give_up, what_was_
 from tsync_stream.commands.shared import EXIT_WRONG, reachable_settings
 from tsync_stream.config import Settings
 from tsync_stream.coordination.jobs import VERIFY, Job
+from tsync_stream.dead_letter_counts import WHAT_TO_DO
 from tsync_stream.observe.status_reader import StatusReader
-from tsync_stream.state import translated
 
 LONGEST_KEY = 60
 WHAT = "compares every document"
@@ -31,10 +31,7 @@ async def run_verify(settings: Settings, *, repair: bool, wait: bool, cancel: st
     async with StatusReader(settings) as reader:
         seen = await reader.read()  # it tells best if MongoDB is away
         async with opened(settings) as our:
-            async with translated():
-                source = our.client[settings.mongo.database][settings.mongo.collection]
-                documents = await source.estimated_document_count()
-            job = await our.jobs.file(VERIFY, {"repair": repair, "documents": documents})
+            job = await our.jobs.file(VERIFY, {"repair": repair, "documents": seen.documents})
             what = f"{WHAT}, and queues those that differ" if repair else WHAT
             print(what_was_filed(VERIFY, job, what, live=len(seen.live)), flush=True)
             return await _follow(our, reader, job) if wait else 0
@@ -61,7 +58,7 @@ def how_it_ended(job: Job | None) -> tuple[str, bool]:
         return f"The verification was given up: {result.get('error', 'no reason is stored')}.", False
     differences = _differences(result)
     wrong = result["left"] if job.arguments["repair"] else differences
-    well = not (wrong or result["unsettled"] or result["foreign"] or result["unseen"])
+    well = not (result["excepted"] or wrong or result["unsettled"] or result["foreign"] or result["unseen"])
     return "\n".join(_lines(result, repair=job.arguments["repair"])), well
 
 
@@ -79,12 +76,18 @@ def _lines(result: Mapping[str, Any], *, repair: bool) -> Iterator[str]:
 
 
 def _what_differs(result: Mapping[str, Any]) -> Iterator[str]:
-    differences = _differences(result)
+    differences, refused = _differences(result), result["excepted"]
+    others = ""
+    if refused:
+        others = " of the others"
+        yield f"Done: {refused} documents are refused, and not shown as they are in MongoDB. {WHAT_TO_DO}."
+    else:
+        yield "Done: 0 documents are refused."
     if not differences:
-        yield f"Done: {result['compared']} documents are compared, none differs."
+        yield f"{result['compared']} documents are compared, none{others} differs."
         return
     yield (
-        f"Done: {result['compared']} documents are compared. Typesense lacks {result['missing']}, shows "
+        f"{result['compared']} documents are compared. Typesense lacks {result['missing']}, shows "
         f"{result['different']} otherwise than MongoDB, and has {result['extra']} that MongoDB has not:"
     )
     for example in result["examples"]:
@@ -94,11 +97,6 @@ def _what_differs(result: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _what_is_open(result: Mapping[str, Any]) -> Iterator[str]:
-    if result["excepted"]:
-        yield (
-            f"{result['excepted']} have an open dead letter and are not counted; "
-            "`faust -A tsync_stream dead-letters` lists them."
-        )
     if result["unsettled"]:
         yield f"{result['unsettled']} were written whenever they were looked at: verify again when less is written."
     if result["unseen"]:

@@ -16,12 +16,16 @@ from tsync_stream.coordination.positions import new_nonce
 from tsync_stream.errors import TsyncError
 from tsync_stream.state import JOBS, translated
 
+RECONCILE = "reconcile"
 REPLAY = "replay"
 VERIFY = "verify"
 # The phases in the cursors of jobs: along the source, through Typesense, and, of any job, everything is queued.
 SCAN = "scan"
 SWEEP = "sweep"
 DONE = "done"
+
+# In the progress of a job, beside what the job says itself: seconds, or None while that is not known.
+TIME_LEFT = "left_s"
 
 MOST_OPEN = 100
 KEPT_ENDED = timedelta(days=30)
@@ -35,7 +39,10 @@ class TooManyJobs(TsyncError):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as it is stored. `progress` may be a second old; `result` is there once it is done or failed."""
+    """One job as it is stored. `progress` may be a second old; `result` is there once it is done or failed.
+
+    Of a reconcile only the result is stored: its need is in the epoch document, and is no job here.
+    """
 
     id: str
     kind: str
@@ -94,6 +101,20 @@ class JobStore:
         async with translated():
             await self._collection.update_one({"_id": job, "status": "open"}, {"$set": {"progress": dict(progress)}})
 
+    async def keep_result(self, job: str, kind: str, arguments: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        """Keep what came of a job that nobody filed here: it is done. A repetition changes nothing."""
+        fields = {
+            "kind": {"$literal": kind},
+            "arguments": {"$literal": dict(arguments)},
+            "status": "done",
+            "filed_at": "$$NOW",
+            "ended_at": "$$NOW",
+            "progress": {"$literal": {}},
+            "result": {"$literal": dict(result)},
+        }
+        async with translated():
+            await self._collection.update_one({"_id": job}, [{"$set": fields}], upsert=True)
+
     async def end(self, job: str, ending: Ending, result: Mapping[str, Any] | None = None) -> bool:
         """End an open job; False if it is not open (any more)."""
         fields = {
@@ -104,6 +125,11 @@ class JobStore:
         async with translated():
             ended = await self._collection.update_one({"_id": job, "status": "open"}, [{"$set": fields}])
         return bool(ended.modified_count)
+
+
+def without_time_left(progress: Mapping[str, Any]) -> dict[str, Any]:
+    """What the job itself said of its progress (pure)."""
+    return {name: value for name, value in progress.items() if name != TIME_LEFT}
 
 
 def _job(document: Mapping[str, Any]) -> Job:

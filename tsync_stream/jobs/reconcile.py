@@ -1,5 +1,7 @@
 """Reconcile: queue every key of the source, and every id in Typesense that the source no longer has.
 
+Then every dead letter is of a document that is there: those of others are queued too, or closed if they cannot be.
+
 It is the one repair, and it is the first start. Invariants: it only queues; sync decides by looking, so a sweep
 cannot delete what was just inserted. It goes on from its cursor after any interruption. A sweep that would delete
 more than the set share of the collection stops and asks.
@@ -14,17 +16,28 @@ from typing import Any
 from tsync_stream.coordination.entries import Entries
 from tsync_stream.coordination.jobs import DONE, SCAN, SWEEP
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
+from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.jobs.scanning import orphans, pages
 from tsync_stream.model import Key, Reason
 from tsync_stream.observe.health import Health
 from tsync_stream.source.documents import DocumentReader
+from tsync_stream.source.keys import canonical_key
 from tsync_stream.target.typesense import TypesenseTarget
 
 ASK_AGAIN_INTERVAL_S = 1.0
 COUNT_AGAIN_INTERVAL_S = 300.0
 # A job waits while more than this many batches' worth of entries are unacked: live changes queue behind it.
 MAX_WAITING_BATCHES = 10
+
+
+# Dead letters of one read.
+MAX_PAGE = 1_000
+
+
+def queued_of(cursor: Mapping[str, Any] | None) -> tuple[int, int]:
+    """How many documents were queued by this cursor, and about how many there were at the beginning (pure)."""
+    return (0, 0) if cursor is None else (int(cursor.get("queued", 0)), int(cursor.get("documents", 0)))
 
 
 @dataclass(slots=True)
@@ -34,6 +47,8 @@ class ReconcileTools:
     source: DocumentReader
     target: TypesenseTarget
     dead_letters: DeadLetters
+    records: DeadLetterRecords
+    count_documents: Callable[[], Awaitable[int]]
     health: Health
     send: Callable[[EntryBatch], Awaitable[object]]
     wait_for_room: Callable[[], Awaitable[None]]
@@ -50,9 +65,12 @@ class Reconcile:
         self._term = term
         self._tools = tools
         self.cursor: Mapping[str, Any] | None = term.appended.cursors.get(job)
+        # Documents that were queued, and about how many there are; they travel with the cursor, and go back with it.
+        self._queued, self._documents = queued_of(self.cursor)
 
     async def run(self) -> None:
         """Scan the source, then sweep Typesense. Raises the errors of MongoDB and Typesense calls."""
+        self._queued, self._documents = queued_of(self.cursor)
         if self._phase() == SCAN:
             await self._scan()
         if self._phase() == SWEEP:
@@ -64,10 +82,15 @@ class Reconcile:
     async def _scan(self) -> None:
         tools, route = self._tools, self._term.route
         since = self._term.appended.cluster_time
+        if self.cursor is None:
+            await tools.dead_letters.doubt_unusable(route.name, self.name)
+            self._documents = await tools.count_documents()
         async with aclosing(pages(tools.source, route, self.cursor, since, tools.batch_size)) as scan:
             async for keys, cursor in scan:
                 await tools.wait_for_room()
+                self._queued += len(keys)
                 await self._queue(keys, {"phase": SCAN, **cursor})
+        await tools.dead_letters.close_doubted(route.name, self.name)
         await self._queue([], {"phase": SWEEP})
 
     async def _sweep(self) -> None:
@@ -80,7 +103,27 @@ class Reconcile:
                 await self._tools.wait_for_room()
                 # A string key is its own Typesense id, so the id's partition and every key behind it are found by it.
                 await self._queue(found, {"phase": SWEEP})
+        await self._queue_letters_of_others()
         await self._queue([], {"phase": DONE})
+
+    async def _queue_letters_of_others(self) -> None:
+        """Of documents that went with a dropped collection, say: nobody else would look at them ever again.
+
+        Only now, since a key that is queued may be deleted from Typesense, and that is for the guard to allow.
+        """
+        tools, route = self._tools, self._term.route
+        after = ""
+        while True:
+            page = await tools.records.page(Selection(), route.name, after, min(MAX_PAGE, tools.batch_size))
+            if not page.ids:
+                return
+            existing = await tools.source.existing_keys(route, page.keys, page.operation_time)
+            known = {canonical_key(key) for key in existing}
+            gone = [key for key in page.keys if canonical_key(key) not in known]
+            if gone:
+                await tools.wait_for_room()
+                await self._queue(gone, {"phase": SWEEP})
+            after = page.ids[-1]
 
     async def _guard(self) -> None:
         """Wait until the sweep is small enough, or a person allows it."""
@@ -122,6 +165,7 @@ class Reconcile:
         entries.add_keys(keys)
         if entries.rejected:
             await tools.dead_letters.add(entries.rejected)
+        cursor = {**cursor, "queued": self._queued, "documents": self._documents}
         progress = JobProgress(self.name, self.cursor, cursor)
         with term.sending():
             await tools.send(EntryBatch(term, progress, entries.by_partition, entries.count))

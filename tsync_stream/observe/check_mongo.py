@@ -16,10 +16,13 @@ from pymongo.read_concern import ReadConcern
 from tsync_stream.common_settings import common_settings, differences
 from tsync_stream.config import Settings
 from tsync_stream.coordination.lease_board import read_lease_board
+from tsync_stream.dead_letter_counts import WHAT_TO_DO, Refused, describe, refused_among
+from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
 from tsync_stream.errors import TsyncError
 from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, why_unreachable, wrong
 from tsync_stream.setting_forms import redacted_uri
 from tsync_stream.source.change_stream import ChangeStream
+from tsync_stream.source.documents import count_documents
 from tsync_stream.state import PIPELINE, state_database
 
 OLDEST_VERSION = (4, 2)
@@ -31,7 +34,7 @@ UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 INITIATE = "mongosh --eval 'rs.initiate()'"
 
 # The attempts of one look, by what failing at them means.
-SOURCE, READ, CHANGES, STATE = "source", "read", "changes", "state"
+SOURCE, READ, CHANGES, STATE, LETTERS = "source", "read", "changes", "state", "letters"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class MongoFacts:
 
     `error` is why the driver found no primary; `direct`: `hello` is from a look at that one server by itself.
     `failures` holds the errors of single attempts; `source_type` is None if there is no such collection. `differing`
-    says which settings the pipeline's last replicas had otherwise.
+    says which settings the pipeline's last replicas had otherwise. The source has about so many `documents`.
     """
 
     error: Exception | None = None
@@ -50,6 +53,8 @@ class MongoFacts:
     source_type: str | None = None
     differing: Sequence[str] = ()
     replicas_run: bool = False
+    refused: Refused = field(default_factory=Refused)
+    documents: int = 0
     failures: Mapping[str, Exception] = field(default_factory=dict)
 
 
@@ -90,14 +95,25 @@ async def _look(settings: Settings) -> MongoFacts:
             except (PyMongoError, TsyncError) as error:
                 failures[name] = error
 
-        source_type, _, _, state = await asyncio.gather(
+        source_type, _, _, state, letters = await asyncio.gather(
             attempt(SOURCE, _source_type(client, settings)),
             attempt(READ, _read(client, settings)),
             attempt(CHANGES, _open_and_close_changes(client, settings)),
             attempt(STATE, _use_state(client, settings)),
+            attempt(LETTERS, _count_letters(client, settings)),
         )
         differing, replicas_run = state or ((), False)
-        return MongoFacts(None, hello, False, version, source_type, differing, replicas_run, failures)
+        refused, documents = letters or (Refused(), 0)
+        return MongoFacts(
+            hello=hello,
+            version=version,
+            source_type=source_type,
+            differing=differing,
+            replicas_run=replicas_run,
+            refused=refused,
+            documents=documents,
+            failures=failures,
+        )
     finally:
         client.close()
 
@@ -152,6 +168,12 @@ async def _use_state(client: AsyncIOMotorClient[Any], settings: Settings) -> tup
     return differences(board.settings, common_settings(settings)), replicas_run
 
 
+async def _count_letters(client: AsyncIOMotorClient[Any], settings: Settings) -> tuple[Refused, int]:
+    records = DeadLetterRecords(state_database(client, settings.state_database))
+    counts = await records.count_by_reason(Selection(route=settings.mongo.collection), "open")
+    return refused_among(counts), await count_documents(client, settings.mongo.database, settings.mongo.collection)
+
+
 # ---- judging ----
 
 
@@ -166,6 +188,7 @@ def judge_mongo(settings: Settings, facts: MongoFacts) -> Row:
         findings = [_no_primary(settings, hello)]
     else:
         findings = [*_server(facts, hello), *_source(settings, facts), *_state(settings, facts)]
+        findings += _letters(settings, facts)
     answered = hello is not None or _code(facts.error) is not None
     return Row("MongoDB", redacted_uri(settings.mongo.uri), answered, facts.version, findings)
 
@@ -252,6 +275,14 @@ def _state(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
     elif facts.differing:
         text = f"the last replicas that shared the database {name} had other settings: {'; '.join(facts.differing)}"
         yield note(text, "the next start goes on with these ones; another deployment needs a STATE_DATABASE of its own")
+
+
+def _letters(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
+    share = settings.dead_letter_alert_share
+    level = facts.refused.level(facts.documents, share)
+    if level != "green":
+        find = wrong if level == "red" else note
+        yield find(describe(facts.refused, facts.documents, share), WHAT_TO_DO)
 
 
 def _code(error: BaseException | None) -> int | None:

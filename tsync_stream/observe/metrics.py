@@ -4,7 +4,7 @@ Invariant: what is not known now is absent, not 0: what only the capturing repli
 let us see.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -41,8 +41,8 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
 
-        def counter(name: str, meaning: str) -> Counter:
-            return Counter(f"tsync_{name}", meaning, registry=self.registry)
+        def counter(name: str, meaning: str, *labels: str) -> Counter:
+            return Counter(f"tsync_{name}", meaning, labels, registry=self.registry)
 
         def gauge(name: str, meaning: str, *labels: str) -> Gauge:
             return Gauge(f"tsync_{name}", meaning, labels, registry=self.registry)
@@ -55,7 +55,10 @@ class Metrics:
         self.entries_acked = counter("entries_acked", "Entries synced and removed from the queue.")
         self.documents_written = counter("documents_written", "Documents upserted into Typesense.")
         self.documents_deleted = counter("documents_deleted", "Ids deleted from Typesense, there or not.")
-        self.dead_letters = counter("dead_letters", "Dead letters written.")
+        self.dead_letters = counter("dead_letters", "Dead letters written, those of repeated failures too.", "reason")
+        self.dead_letters_open = gauge(
+            "dead_letters_open", "Open dead letters of the whole pipeline, as this replica last saw them.", "reason"
+        )
         self.batches_retried = counter("batches_retried", "Batches that had to be tried again.")
         self.rechecks_synced = counter("rechecks_synced", "Keys of doubtful writes that were synced once more.")
         self.epochs_opened = counter("epochs_opened", "Epochs that this replica opened.")
@@ -84,6 +87,17 @@ class Metrics:
             measured.set(None)
         for labelled in (self.backlog_entries, self.tier):
             labelled.clear()
+
+    def count_refused(self, reasons: Iterable[str]) -> None:
+        """Dead letters of these reasons were written."""
+        for reason in reasons:
+            self.dead_letters.labels(reason).inc()
+
+    def show_refused(self, open_by_reason: Mapping[str, int]) -> None:
+        """So many dead letters are open now; a reason that has none any more is not shown."""
+        self.dead_letters_open.clear()
+        for reason, count in open_by_reason.items():
+            self.dead_letters_open.labels(reason).set(count)
 
     def total(self, name: str) -> int:
         """What a counter has counted since the start."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from tsync_stream.coordination.jobs import DONE, SCAN, Job
+from tsync_stream.coordination.jobs import DONE, SCAN, TIME_LEFT, Job
 from tsync_stream.coordination.lease_board import LeaseBoard
 from tsync_stream.coordination.positions import BarrierRecord, Pipeline, synced_position
+from tsync_stream.dead_letter_counts import Refused
+from tsync_stream.jobs.reconcile import queued_of
 from tsync_stream.model import Position
 
 # While somebody captures, the captured position follows MongoDB's clock, changes or not: see `IDLE_BARRIER_INTERVAL_S`.
@@ -24,14 +26,18 @@ Phase = Literal["waiting", "scan", "sweep", "syncing"]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One look. `backlog` is None if the queue could not be seen; `unseen` says why. `now` is MongoDB's time."""
+    """One look. `backlog` is None if the queue could not be seen; `unseen` says why. `now` is MongoDB's time.
+
+    `documents`: about so many there are in the source.
+    """
 
     now: datetime
     pipeline: Pipeline | None = None
     records: Mapping[int, BarrierRecord] = field(default_factory=dict)
     board: LeaseBoard = field(default_factory=LeaseBoard)
     backlog: Sequence[int] | None = None
-    dead_letters: int = 0
+    refused: Refused = field(default_factory=Refused)
+    documents: int = 0
     rechecks: int = 0
     unseen: Sequence[str] = ()
     jobs: Sequence[Job] = ()
@@ -76,12 +82,14 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileStatus:
-    """An open need of a reconcile, and how far its answer is."""
+    """An open need of a reconcile, and how far its answer is: documents that are synced, of about so many."""
 
     job: str
     reason: str
     phase: Phase
     mass_delete_allowed: bool
+    synced: int = 0
+    documents: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +103,8 @@ class Status:
     partitions: Sequence[PartitionStatus]
     replicas: Sequence[ReplicaStatus]
     reconcile: ReconcileStatus | None
-    dead_letters: int
+    refused: Refused
+    documents: int
     rechecks: int
     unseen: Sequence[str]
     jobs: Sequence[Job]
@@ -129,9 +138,10 @@ def judge(facts: Facts, lease_ttl_s: float) -> Status:
     captured = synced = reconcile = lag_s = None
     if pipeline is not None:
         captured = _reached(pipeline.captured, facts.now)
-        synced = _reached(synced_position(pipeline, facts.records), facts.now)
+        all_synced = synced_position(pipeline, facts.records)
+        synced = _reached(all_synced, facts.now)
         capturing = any(replica.captures and replica.state == "live" for replica in replicas)
-        reconcile = _reconcile(pipeline, capturing=capturing)
+        reconcile = _reconcile(pipeline, all_synced, capturing=capturing)
         idle = facts.backlog is not None and sum(facts.backlog) == 0
         lag_s = 0.0 if idle and captured.age_s <= CAPTURED_IS_CURRENT_S else synced.age_s
     return Status(
@@ -142,7 +152,8 @@ def judge(facts: Facts, lease_ttl_s: float) -> Status:
         partitions=_partitions(facts),
         replicas=replicas,
         reconcile=reconcile,
-        dead_letters=facts.dead_letters,
+        refused=facts.refused,
+        documents=facts.documents,
         rechecks=facts.rechecks,
         unseen=facts.unseen,
         jobs=facts.jobs,
@@ -179,7 +190,7 @@ def _replicas(facts: Facts, lease_ttl_s: float) -> list[ReplicaStatus]:
     ]
 
 
-def _reconcile(pipeline: Pipeline, *, capturing: bool) -> ReconcileStatus | None:
+def _reconcile(pipeline: Pipeline, synced: Position, *, capturing: bool) -> ReconcileStatus | None:
     need = pipeline.reconcile
     if need is None:
         return None
@@ -191,7 +202,9 @@ def _reconcile(pipeline: Pipeline, *, capturing: bool) -> ReconcileStatus | None
         phase = "scan"
     else:
         phase = "syncing" if cursor["phase"] == DONE else "sweep"
-    return ReconcileStatus(need.job, need.reason, phase, need.allow_mass_delete)
+    done, _ = queued_of(synced.cursors.get(need.job))
+    _, documents = queued_of(cursor)
+    return ReconcileStatus(need.job, need.reason, phase, need.allow_mass_delete, done, documents)
 
 
 # ---- for machines ----
@@ -225,7 +238,9 @@ def as_json(status: Status) -> dict[str, Any]:
         "live_replicas": len(status.live),
         "replicas": [_replica_json(replica) for replica in status.replicas],
         "rates": {name: status.rate(name) for name in ("captured_per_s", "synced_per_s")},
-        "dead_letters_open": status.dead_letters,
+        "documents": status.documents,
+        "dead_letters_open": status.refused.total,
+        "dead_letters_by_reason": dict(status.refused.by_reason),
         "rechecks_waiting": status.rechecks,
         "reconcile": None
         if status.reconcile is None
@@ -234,6 +249,8 @@ def as_json(status: Status) -> dict[str, Any]:
             "reason": status.reconcile.reason,
             "phase": status.reconcile.phase,
             "mass_delete_allowed": status.reconcile.mass_delete_allowed,
+            "synced": status.reconcile.synced,
+            "documents": status.reconcile.documents,
         },
         "jobs": [_job_json(job) for job in status.jobs],
         "unseen": list(status.unseen),
@@ -252,6 +269,8 @@ def _job_json(job: Job) -> dict[str, Any]:
         "queued": job.progress.get("queued", 0),
         "chosen": job.arguments.get("chosen"),
         "compared": job.progress.get("compared", 0),
+        "refused": job.progress.get("excepted", 0),
+        "left_s": job.progress.get(TIME_LEFT),
     }
 
 

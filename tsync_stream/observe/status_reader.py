@@ -14,7 +14,8 @@ from tsync_stream.config import RedisSettings, Settings
 from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.lease_board import read_lease_board
 from tsync_stream.coordination.positions import Pipeline, PositionStore
-from tsync_stream.dead_letters import DeadLetters
+from tsync_stream.dead_letter_counts import refused_among
+from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.observe.check_mongo import describe_mongo_error
 from tsync_stream.observe.findings import DEADLINE_S, why_unreachable
@@ -25,6 +26,7 @@ from tsync_stream.queue.redis_streams import RedisStreams
 from tsync_stream.queue.tiers import MONGO
 from tsync_stream.rechecks import Rechecks
 from tsync_stream.setting_forms import redacted_uri
+from tsync_stream.source.documents import count_documents
 from tsync_stream.source.keys import BSON_OPTIONS
 from tsync_stream.state import state_database, translated
 
@@ -45,8 +47,8 @@ class StatusReader:
         database = state_database(self._client, settings.state_database)
         self._database = database
         self.positions = PositionStore(database)
-        self._dead_letters = DeadLetters(database)
-        self._jobs = JobStore(database)
+        self._dead_letters = DeadLetterRecords(database)
+        self.jobs = JobStore(database)
         self._rechecks = Rechecks(database, settings.longest_request_s)
         # One try each: a person waits, and can ask again.
         self._queues: dict[str, RedisSettings] = {
@@ -73,13 +75,20 @@ class StatusReader:
         return judge(facts, self._settings.lease_ttl_s)
 
     async def _read_mongo(self) -> Facts:
-        (now, pipeline, records, board), (dead_letters, rechecks, jobs) = await asyncio.gather(
+        source = self._settings.mongo
+        (now, pipeline, records, board), (counts, documents, rechecks, jobs) = await asyncio.gather(
             asyncio.gather(
                 self._now(), self.positions.load(), self.positions.records(), read_lease_board(self._database)
             ),
-            asyncio.gather(self._dead_letters.count_open(), self._rechecks.count(), self._jobs.open()),
+            asyncio.gather(
+                self._dead_letters.count_by_reason(Selection(route=source.collection), "open"),
+                count_documents(self._client, source.database, source.collection),
+                self._rechecks.count(),
+                self.jobs.open(),
+            ),
         )
-        return Facts(now, pipeline, records, board, None, dead_letters, rechecks, jobs=jobs)
+        refused = refused_among(counts)
+        return Facts(now, pipeline, records, board, None, refused, documents, rechecks, jobs=jobs)
 
     async def _now(self) -> datetime:
         async with translated():

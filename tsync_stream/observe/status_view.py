@@ -8,7 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tsync_stream.coordination.jobs import DONE, SCAN, SWEEP, VERIFY, Job
+from tsync_stream.coordination.jobs import DONE, SCAN, SWEEP, TIME_LEFT, VERIFY, Job
+from tsync_stream.dead_letter_counts import WHAT_TO_DO
+from tsync_stream.observe.progress import percent, show_age, show_left
 from tsync_stream.observe.status import ReconcileStatus, ReplicaStatus, Status
 
 NOT_STARTED = "no pipeline yet: start a worker (`faust -A tsync_stream worker`), and it syncs every document"
@@ -38,15 +40,17 @@ def progress_line(status: Status, reconcile: ReconcileStatus) -> str:
     waiting = "" if status.entries is None else f"; {status.entries} entries wait"
     rate = status.rate("synced_per_s")
     pace = f", {rate:.0f}/s are synced" if rate else ""
-    return f"{PHASES[reconcile.phase]}{waiting}{pace}"
+    return f"{_reconcile_phase(status, reconcile)}{waiting}{pace}"
 
 
-def show_age(seconds: float) -> str:
-    """`3 s`, `2 min`, `5 h` or `3 d`: one unit is enough to read."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+def _reconcile_phase(status: Status, reconcile: ReconcileStatus) -> str:
+    phase = PHASES[reconcile.phase]
+    if not reconcile.documents:
+        return phase
+    done, total = reconcile.synced, max(reconcile.synced, reconcile.documents)
+    rate = status.rate("synced_per_s")
+    left = show_left((total - done) / rate) if rate and done < total else ""
+    return f"{phase}; {percent(done, total)} %, {done} of about {total} documents are synced{left}"
 
 
 def _summary(status: Status) -> RenderableType:
@@ -78,9 +82,9 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
     captured_per_s, synced_per_s = status.rate("captured_per_s"), status.rate("synced_per_s")
     if captured_per_s is not None and synced_per_s is not None:
         yield "pace", Text(f"{captured_per_s:g}/s captured, {synced_per_s:g}/s synced")
-    yield "dead letters", Text(f"{status.dead_letters} open", "red" if status.dead_letters else "")
+    yield "dead letters", _refused(status)
     yield "rechecks", Text(f"{status.rechecks} waiting")
-    yield "reconcile", _reconcile(status.reconcile)
+    yield "reconcile", _reconcile(status)
     for number, job in enumerate(status.jobs):
         # The others wait for the first one.
         yield "jobs" if number == 0 else "", Text(show_job(job, live=bool(status.live)), "yellow")
@@ -96,32 +100,47 @@ def show_job(job: Job, *, live: bool) -> str:
         phase = _verify_phase(job.progress, job.arguments.get("documents", 0))
     else:
         phase = _replay_phase(job.progress, job.arguments.get("chosen"))
-    return f"{job.kind} {job.id}: {phase}"
+    return f"{job.kind} {job.id}: {phase}{show_left(job.progress.get(TIME_LEFT))}"
 
 
 def _replay_phase(progress: Mapping[str, Any], chosen: int | None) -> str:
     if progress["phase"] == DONE:
         return f"all {progress['queued']} are queued; the last ones are being synced"
-    of = "" if chosen is None else f" of {max(chosen, progress['queued'])}"
-    return f"{progress['queued']}{of} are queued"
+    queued = progress["queued"]
+    if chosen is None:
+        return f"{queued} are queued"
+    total = max(chosen, queued)
+    return f"{queued} of {total} are queued ({percent(queued, total)} %)"
 
 
 def _verify_phase(progress: Mapping[str, Any], documents: int) -> str:
     compared = progress["compared"]
     found = progress["missing"] + progress["different"] + progress["extra"]
+    share = percent(compared, documents)
     phase = {
-        SCAN: f"{compared} of about {max(compared, documents)} documents are compared",
+        SCAN: f"{compared} of about {max(compared, documents)} documents are compared ({share} %)",
         SWEEP: f"{compared} documents are compared; looking in Typesense for what the source lacks",
         DONE: "everything is compared; the last entries are being synced",
     }[progress["phase"]]
-    return f"{phase}; {found} differ"
+    return f"{phase}; {progress['excepted']} are refused, {found} of the others differ"
 
 
-def _reconcile(reconcile: ReconcileStatus | None) -> Text:
+def _refused(status: Status) -> Text:
+    refused = status.refused
+    if not refused.total:
+        return Text("none open")
+    share = ""
+    if status.documents:
+        share = f", {100 * refused.total / max(status.documents, refused.total):.3g} % of the documents"
+    return Text(f"{refused.total} open{share} ({refused.reasons}): {WHAT_TO_DO}", "red")
+
+
+def _reconcile(status: Status) -> Text:
+    reconcile = status.reconcile
     if reconcile is None:
         return Text("none open")
     allowed = ", mass delete allowed" if reconcile.mass_delete_allowed else ""
-    return Text(f"open ({reconcile.reason}{allowed}): {PHASES[reconcile.phase]}", "yellow")
+    return Text(f"open ({reconcile.reason}{allowed}): {_reconcile_phase(status, reconcile)}", "yellow")
 
 
 def _table(*headings: str) -> Table:

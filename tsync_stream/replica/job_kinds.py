@@ -11,6 +11,7 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.coordination.jobs import REPLAY, VERIFY, Job
 from tsync_stream.coordination.term import CaptureTerm
+from tsync_stream.dead_letter_counts import refused_from_bson
 from tsync_stream.jobs.replay import Replay, ReplayTools
 from tsync_stream.jobs.verify import Verify, VerifyTools
 from tsync_stream.replica.beginning import CaptureTools
@@ -81,3 +82,21 @@ class JobKinds:
             batch_size=settings.buffer.max_buffer_size,
         )
         return Verify(job, self.term, tools)
+
+
+def measured(job: Job, progress: Mapping[str, Any]) -> tuple[int, int, str]:
+    """How much is done, of about how much, and of what (pure)."""
+    if job.kind == VERIFY:
+        return int(progress.get("compared", 0)), int(job.arguments.get("documents", 0)), "documents are compared"
+    return int(progress.get("queued", 0)), int(job.arguments.get("chosen") or 0), "dead letters are queued"
+
+
+def ending(job: Job, result: Mapping[str, Any]) -> tuple[str, bool]:
+    """What came of a job, for the log, and whether all is well; what was refused comes first (pure)."""
+    if job.kind == REPLAY:
+        refused = refused_from_bson(result["failed"])
+        text = f"{refused.total} failed again" + (f" ({refused.reasons})" if refused.total else "")
+        return f"{text}, {result['queued']} queued, {result['resolved']} resolved", not refused.total
+    excepted = int(result["excepted"])
+    counts = [f"{name}: {count}" for name, count in result.items() if type(count) is int and name != "excepted"]
+    return f"refused and left aside: {excepted}, {', '.join(counts)}", not excepted

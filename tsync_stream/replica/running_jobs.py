@@ -14,15 +14,18 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.coordination.jobs import DONE, VERIFY, Job
+from tsync_stream.coordination.jobs import DONE, RECONCILE, TIME_LEFT, VERIFY, Job, without_time_left
 from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.term import LONGEST_READ_S, BatchLost, CaptureTerm
+from tsync_stream.dead_letter_counts import Refused, describe_reconcile, refused_among
+from tsync_stream.dead_letter_records import Selection
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable
-from tsync_stream.jobs.reconcile import MAX_WAITING_BATCHES, Reconcile, ReconcileTools
+from tsync_stream.jobs.reconcile import MAX_WAITING_BATCHES, Reconcile, ReconcileTools, queued_of
 from tsync_stream.model import Position
 from tsync_stream.replica.beginning import CaptureTools
-from tsync_stream.replica.job_kinds import Filed, JobKinds, Running
-from tsync_stream.source.documents import DocumentReader
+from tsync_stream.replica.job_kinds import Filed, JobKinds, Running, ending, measured
+from tsync_stream.replica.progress_log import ProgressLog
+from tsync_stream.source.documents import DocumentReader, count_documents
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class RunningJobs:
         self._ended: set[str] = set()  # by this term: their cursors are dropped, they must not begin again
         self._running: Filed | None = None
         self._kinds = JobKinds(tools, term, self._wait_for_room, self._synced_up_to)
+        self._progress = ProgressLog()
         self._landing: dict[str, Running] = {}  # ran in this term; a batch of one that was cancelled may be on its way
 
     def work(self) -> list[Coroutine[Any, Any, None]]:
@@ -70,11 +74,25 @@ class RunningJobs:
             return
         job, term = stored.reconcile.job, self._term
         cursor = synced.cursors.get(job)
+        done, _ = queued_of(cursor)
+        _, documents = queued_of(term.appended.cursors.get(job))
+        self._progress.note(job, RECONCILE, done, documents, "documents are synced")
         if cursor is not None and cursor["phase"] == DONE:
+            queued, _ = queued_of(cursor)
+            refused = await self._refused()
+            result = {"queued": queued, "refused": refused.to_bson()}
+            # First, so that whoever waits for the need to be met finds it.
+            await self._tools.jobs.keep_result(job, RECONCILE, {"reason": stored.reconcile.reason}, result)
             await self._tools.positions.clear_reconcile(stored, job)
             term.pipeline = replace(term.pipeline, reconcile=None)
             term.forget_job(job)
-            log.info("reconcile: done, Typesense shows what MongoDB holds (%s)", stored.reconcile.reason)
+            self._progress.forget(job)
+            level = logging.WARNING if refused.total else logging.INFO
+            log.log(level, "reconcile: done (%s), %s", stored.reconcile.reason, describe_reconcile(queued, refused))
+
+    async def _refused(self) -> Refused:
+        selection = Selection(route=self._term.route.name)
+        return refused_among(await self._tools.dead_letter_records.count_by_reason(selection, "open"))
 
     async def _reconcile(self, need: ReconcileNeed) -> None:
         tools, settings, term = self._tools, self._tools.settings, self._term
@@ -88,6 +106,8 @@ class RunningJobs:
             source=source,
             target=tools.target,
             dead_letters=tools.dead_letters,
+            records=tools.dead_letter_records,
+            count_documents=partial(count_documents, tools.client, tools.route.database, tools.route.collection),
             health=tools.health,
             send=tools.send_entries,
             wait_for_room=self._wait_for_room,
@@ -151,15 +171,16 @@ class RunningJobs:
         await self._tools.jobs.end(job.id, "done", result)
         self._no_longer_filed(job.id)
         self._term.forget_job(job.id)
-        counts = ", ".join(f"{name}: {count}" for name, count in result.items() if isinstance(count, int))
-        log.info("%s %s: done, %s", job.kind, job.id, counts)
+        ended, well = ending(job, result)
+        log.log(logging.INFO if well else logging.WARNING, "%s %s: done, %s", job.kind, job.id, ended)
 
     async def _save_progress(self) -> None:
         for job in self._filed:
             if self._running is not None and self._running.name == job.id:
                 progress = self._running.progress()
-                if progress != job.progress:
-                    await self._tools.jobs.save_progress(job.id, progress)
+                if without_time_left(job.progress) != progress:
+                    left_s = self._progress.note(job.id, f"{job.kind} {job.id}", *measured(job, progress))
+                    await self._tools.jobs.save_progress(job.id, {**progress, TIME_LEFT: left_s})
 
     def _drop_cursors(self) -> None:
         """Of jobs that were cancelled, or ended by a term that could not go on to drop them."""
@@ -178,6 +199,7 @@ class RunningJobs:
 
     def _no_longer_filed(self, name: str) -> None:
         self._ended.add(name)
+        self._progress.forget(name)
         self._filed = [job for job in self._filed if job.id != name]
 
     # ---- what they share ----

@@ -43,8 +43,9 @@ from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.replica.progress import Progress, own_problems
 from tsync_stream.replica.reach import MONGODB, TYPESENSE, Look, OneAtATime, Reach
 from tsync_stream.replica.reader import Reader
+from tsync_stream.replica.refusal_watch import RefusalWatch
 from tsync_stream.replica.schema_watch import watch_schema
-from tsync_stream.source.documents import DocumentReader, source_collection
+from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
 from tsync_stream.state import state_database, translated
 from tsync_stream.target.live_schema import LiveSchema
 from tsync_stream.target.plan import MappingOptions
@@ -97,8 +98,16 @@ class Replica:
         self.client = mongo_client(settings)
         database = state_database(self.client, settings.state_database)
         self.target = TypesenseTarget(settings.typesense)
-        self.dead_letters = DeadLetters(database)
+        self.dead_letters = DeadLetters(database, metrics.count_refused)
         self._dead_letter_records = DeadLetterRecords(database)
+        self._refusals = RefusalWatch(
+            self.route.name,
+            self._dead_letter_records,
+            partial(count_documents, self.client, self.route.database, self.route.collection),
+            health,
+            metrics,
+            settings.dead_letter_alert_share,
+        )
         self._jobs = JobStore(database)
         self.rechecks = Rechecks(database, settings.longest_request_s)
         self.positions = PositionStore(database)
@@ -160,6 +169,7 @@ class Replica:
             "epochs": self._epochs.run,
             "reach": self._reach.run,
             "progress": self._progress.run,
+            "refusals": self._refusals.run,
             "reader": self._reader.run,
             "capturing": self._capturing.run,
             "schema": partial(watch_schema, self.schema, self.health, self._settings),

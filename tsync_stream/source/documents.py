@@ -94,13 +94,17 @@ class DocumentReader:
 
     async def existing_ids(self, route: Route, keys: Sequence[Key], not_before: Timestamp) -> set[str]:
         """The Typesense ids of those of `keys` that are in the source; the `_id` index answers alone."""
+        return {typesense_id(key) for key in await self.existing_keys(route, keys, not_before)}
+
+    async def existing_keys(self, route: Route, keys: Sequence[Key], not_before: Timestamp) -> list[Key]:
+        """Those of `keys` that are in the source, as they are there; where it has a collation, maybe others too."""
         session = await self._session_after(not_before)
         collection = self._source(route)
-        found: set[str] = set()
+        found: list[Key] = []
         try:
             for chunk in query_chunks([key] for key in keys):
                 cursor = collection.find({"_id": {"$in": chunk}}, {"_id": 1}, session=session)
-                found.update([typesense_id(document["_id"]) async for document in cursor])
+                found += [document["_id"] async for document in cursor]
         except (PyMongoError, BSONError) as error:
             raise from_mongo(error) from error
         return found
@@ -157,6 +161,15 @@ def source_collection(client: AsyncIOMotorClient[Any], route: Route) -> AsyncIOM
         read_concern=ReadConcern("majority"),
         read_preference=ReadPreference.PRIMARY,
     )
+
+
+async def count_documents(client: AsyncIOMotorClient[Any], database: str, collection: str) -> int:
+    """About how many documents the source has: from its metadata, so it costs nothing, and may be off after a crash."""
+    try:
+        count: int = await client[database][collection].estimated_document_count()
+    except (PyMongoError, BSONError) as error:
+        raise from_mongo(error) from error
+    return count
 
 
 async def collection_uuid(client: AsyncIOMotorClient[Any], route: Route) -> bytes | None:

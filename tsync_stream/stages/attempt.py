@@ -71,7 +71,7 @@ class Attempt:
             await self._dead_letters.add([*plan.rejected, *letters])
         await self._resolve(plan, letters)
         deleted, refused = len(gone) - len(not_deleted), len(plan.rejected) + len(letters)
-        self._count(write, deleted, refused)
+        self._count(write, deleted)
         return SyncResult(write.written, deleted, refused, doubtful=doubtful)
 
     async def _import(
@@ -136,7 +136,6 @@ class Attempt:
         synced = (key for key in keys if not failed or canonical_key(key) not in failed)
         await self._dead_letters.resolve(self._route.name, synced)
 
-    def _count(self, write: Write, deleted: int, refused: int) -> None:
+    def _count(self, write: Write, deleted: int) -> None:
         self._metrics.documents_written.inc(write.written)
         self._metrics.documents_deleted.inc(deleted)
-        self._metrics.dead_letters.inc(refused)
