@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.stack import Names, remove, repair
@@ -11,6 +12,10 @@ from tsync_stream.embedded import EmbeddedStack
 
 # Whoever is started in the background of a shell script ignores Ctrl-C, and every process that it starts does, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes is the machine's to say, which may be busy with much else.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
