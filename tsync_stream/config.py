@@ -43,6 +43,7 @@ class TypesenseSettings:
     max_retries: int
     retry_backoff_s: float
     schema_file: Path | None
+    trust_proxy_env: bool = False
 
     @property
     def node_urls(self) -> tuple[str, ...]:

@@ -122,6 +122,13 @@ TYPESENSE = (
         forms.duration("1ms", "1m"),
         "pause after the first failed attempt; the pauses after it grow exponentially",
     ),
+    Setting(
+        "TYPESENSE_TRUST_PROXY_ENV",
+        "false",
+        "typesense.trust_proxy_env",
+        forms.BOOLEAN,
+        "go to Typesense through the proxy of HTTP_PROXY, HTTPS_PROXY and NO_PROXY, which then sees the API key",
+    ),
 )
 
 BUFFER = (

@@ -20,6 +20,7 @@ class Asked:
     path: str
     body: bytes
     content_type: str = field(default="", compare=False)
+    host: str = field(default="", compare=False)
 
 
 Answering = Callable[[Asked], web.Response | Awaitable[web.Response | None] | None]
@@ -40,7 +41,8 @@ async def fake_typesense(answer: Answering) -> AsyncIterator[FakeTypesense]:
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         body = await request.content.read()
-        asked.append(Asked(request.method, request.raw_path, body, request.headers.get("Content-Type", "")))
+        content_type = request.headers.get("Content-Type", "")
+        asked.append(Asked(request.method, request.raw_path, body, content_type, request.host))
         response = answer(asked[-1])
         if isawaitable(response):
             response = await response

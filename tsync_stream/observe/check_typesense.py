@@ -16,6 +16,7 @@ import httpx
 from tsync_stream.config import TypesenseSettings
 from tsync_stream.errors import ConfigurationError
 from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, why_unreachable, wrong
+from tsync_stream.target.clients import http_client
 from tsync_stream.target.schema import load_schema
 
 # What the worker needs the key for, by the name of the action in Typesense.
@@ -36,12 +37,8 @@ class TypesenseFacts:
 
 async def gather_typesense(settings: TypesenseSettings, url: str) -> TypesenseFacts:
     """Look at one node; never raises for what it does or does not answer."""
-    headers = {"X-TYPESENSE-API-KEY": settings.api_key}
     try:
-        async with (
-            asyncio.timeout(DEADLINE_S),
-            httpx.AsyncClient(base_url=url, headers=headers, timeout=DEADLINE_S) as client,
-        ):
+        async with asyncio.timeout(DEADLINE_S), http_client(settings, DEADLINE_S, url) as client:
             return await _look(client, quote(settings.collection_name, safe=""))
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # the deadline's TimeoutError is an OSError
         return TypesenseFacts(error)

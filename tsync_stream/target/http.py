@@ -13,12 +13,11 @@ from io import BytesIO
 from typing import NamedTuple
 
 import aiohttp
-import httpx
 from yarl import URL
 
 from tsync_stream.config import TypesenseSettings
+from tsync_stream.target.clients import http_session
 
-MAX_CONNECTIONS = 20
 # aiohttp writes bytes in one go; what can be read from, it writes piece by piece as the server takes it.
 MAX_BODY_AT_ONCE_BYTES = 1 << 18
 CHUNK_BYTES = 1 << 16
@@ -45,17 +44,17 @@ class TypesenseHttp:
         self._usual = _timeout(self._deadline_s, self._deadline_s)
         self._node_urls = settings.node_urls
         self._node = 0
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=MAX_CONNECTIONS,
-                keepalive_timeout=settings.keepalive_timeout_s,
-                # The authorities that the `typesense` package trusts, too. Making the context takes its time.
-                ssl=httpx.create_ssl_context() if settings.protocol == "https" else True,
-            ),
-            headers={"X-TYPESENSE-API-KEY": settings.api_key, "Accept-Encoding": "identity"},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            middlewares=(_only_once,),
-        )
+        self._session = http_session(settings, (_only_once,))
+
+    @property
+    def node(self) -> int:
+        """The node that is asked now. Whoever has a client of his own asks the same one."""
+        return self._node % len(self._node_urls)
+
+    def failed(self, node: int) -> None:
+        """A node did not answer as it should: from now on the next one is asked, unless one was chosen since."""
+        if self.node == node:
+            self._node += 1
 
     async def close(self) -> None:
         """Close the connections."""

@@ -19,7 +19,6 @@ import orjson
 import typesense.exceptions
 from circuitbreaker import CircuitBreaker
 from typesense.async_.client import AsyncClient
-from typesense.configuration import NodeConfigDict
 from typesense.types.collection import CollectionCreateSchema
 
 from tsync_stream.config import TypesenseSettings
@@ -34,6 +33,7 @@ from tsync_stream.target.answers import (
 )
 from tsync_stream.target.body import encoded
 from tsync_stream.target.by_id import IdRequest, id_requests
+from tsync_stream.target.clients import api_clients, http_client
 from tsync_stream.target.dividing import Refusal, deletions_refused, rejected_alone
 from tsync_stream.target.exports import ExportBrokenOff, breaks_off, exported_ids, split_lines
 from tsync_stream.target.http import Answer, TypesenseHttp
@@ -74,21 +74,8 @@ class TypesenseTarget:
         self._broke_off_ids = False
         self._http = TypesenseHttp(settings)
         # For what is asked seldom: it knows how collections are described.
-        nodes: list[str | NodeConfigDict] = [
-            {"host": host, "port": settings.port, "protocol": settings.protocol} for host in settings.hosts
-        ]
-        self._client_http = httpx.AsyncClient(
-            timeout=settings.connection_timeout_s, limits=httpx.Limits(keepalive_expiry=settings.keepalive_timeout_s)
-        )
-        self._client = AsyncClient(
-            {
-                "nodes": nodes,
-                "api_key": settings.api_key,
-                "connection_timeout_seconds": settings.connection_timeout_s,
-                "num_retries": 0,
-            },
-            http_client=self._client_http,
-        )
+        self._client_http = http_client(settings, settings.connection_timeout_s)
+        self._clients = api_clients(settings, self._client_http)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -103,9 +90,9 @@ class TypesenseTarget:
 
     async def collection(self, name: str) -> Mapping[str, Any] | None:
         """The live schema, `created_at` and `num_documents`; None if there is no such collection."""
-        async with self._guarded(), asyncio.timeout(self._deadline_s):
+        async with self._asked() as client:
             try:
-                schema: Mapping[str, Any] = await self._client.collections[name].retrieve()
+                schema: Mapping[str, Any] = await client.collections[name].retrieve()
             except typesense.exceptions.ObjectNotFound:
                 return None
             return schema
@@ -130,13 +117,11 @@ class TypesenseTarget:
 
     async def create_collection(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         """Create the collection, or return it if somebody else just did."""
-        async with self._guarded(), asyncio.timeout(self._deadline_s):
+        async with self._asked() as client:
             try:
-                created: Mapping[str, Any] = await self._client.collections.create(
-                    cast("CollectionCreateSchema", schema)
-                )
+                created: Mapping[str, Any] = await client.collections.create(cast("CollectionCreateSchema", schema))
             except typesense.exceptions.ObjectAlreadyExists:
-                created = await self._client.collections[schema["name"]].retrieve()
+                created = await client.collections[schema["name"]].retrieve()
             return created
 
     async def import_lines(
@@ -271,6 +256,17 @@ class TypesenseTarget:
             yield answer.body
 
     @asynccontextmanager
+    async def _asked(self) -> AsyncIterator[AsyncClient]:
+        """A client of the node that all other requests go to, for one question: nodes differ in what they say."""
+        node = self._http.node
+        async with self._guarded(), asyncio.timeout(self._deadline_s):
+            try:
+                yield self._clients[node]
+            except _NODE_FAILURES:
+                self._http.failed(node)
+                raise
+
+    @asynccontextmanager
     async def _guarded(self) -> AsyncIterator[None]:
         """Around one request: behind the circuit breaker, and with errors of ours."""
         if self._breaker.opened:
@@ -282,6 +278,15 @@ class TypesenseTarget:
                 raise from_typesense(error) from error
 
 
+# After these another node may do better; a deadline is a cancellation here.
+_NODE_FAILURES = (
+    asyncio.CancelledError,
+    OSError,
+    httpx.TransportError,
+    typesense.exceptions.ServerError,
+    typesense.exceptions.ServiceUnavailable,
+    typesense.exceptions.HTTPStatus0Error,
+)
 # What the libraries raise when a request fails; ValueError: an answer that is no JSON, by something in between.
 _FAILURES = (
     OSError,  # a TimeoutError is one
