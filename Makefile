@@ -27,11 +27,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start hundreds of workers: with bytecode that is kept, each start takes a second; without it, five.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test faults soak bench scaling lint unit format install lock clean always
+.PHONY: help demo test releases faults soak bench scaling lint unit format install lock clean always
 
 help:
 	@echo "make demo     set up, then run the whole pipeline with live sample listings, until Ctrl-C (DEMO_SECONDS=20: for so long)"
 	@echo "make test     set up, then run every check and every test"
+	@echo "make releases set up, then every release of Typesense that can be imitated: all changes, reconcile, verify, kill -9"
 	@echo "make faults   set up, then the fault suite with three replicas, once for each of FAULT_SEEDS='1 2 3 4 5 6 7 8 9 10'"
 	@echo "make soak     set up, then real faults in random order under load, for SOAK_SECONDS=1800 (SOAK_FLAGS='--seed 7')"
 	@echo "make bench    set up, then measure side by side: raw imports, two scripts, tsync-stream (BENCH_FLAGS='--only burst')"
@@ -48,6 +49,9 @@ demo: install
 test: lint
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS)
+
+releases: install
+	@$(BIN)/python -m pytest tests/acceptance/test_releases.py $(PARALLEL) --all-releases $(PYTEST_FLAGS)
 
 faults: install
 	@for seed in $(FAULT_SEEDS); do \

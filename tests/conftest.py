@@ -28,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fault-altered", default="", help="run every replica with these changes of tests/faults/support/altered.py"
     )
+    releases = parser.getgroup("releases")
+    releases.addoption("--all-releases", action="store_true", help="run every release of Typesense that is imitated")
 
 
 @pytest.fixture(scope="session")

@@ -219,6 +219,9 @@ def from_typesense(error: Exception) -> TsyncError:
         return ConfigurationError("TYPESENSE_SCHEMA_FILE: Typesense finds the request malformed (400)")
     if isinstance(error, httpx.InvalidURL | aiohttp.InvalidURL):
         return ConfigurationError("TYPESENSE_HOST: it makes no URL with what was to be asked")
+    if isinstance(error, typesense.exceptions.ObjectUnprocessable):
+        text = "Typesense: 422, it is out of disk or memory, or somebody is changing the schema of the collection"
+        return DependencyUnavailable(text, doubtful=True)
     # A connection that broke; or a status: 422 for a whole request is a full disk, 408, 429 and 5xx pass by themselves.
     return DependencyUnavailable(f"Typesense: {name}", doubtful=True)
 

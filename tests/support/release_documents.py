@@ -34,7 +34,7 @@ class ReleaseDocuments:
     def __init__(self, release: Release, upstream: Upstream) -> None:
         self.octet_stream_imports = 0
         self.export_pause_s = 0.0
-        # Documents that somebody deletes when the next export with `include_fields` has begun.
+        # Documents that somebody deletes when the next export of a whole collection has begun.
         self.victims: list[str] = []
         self._release = release
         self._upstream = upstream
@@ -85,9 +85,9 @@ class ReleaseDocuments:
         async with self._upstream.request("GET", request.raw_path, b"", request.headers) as answer:
             if answer.status != 200:
                 return Reply(answer.status, await answer.read()).response()
+            await self._delete_victims(place)
             if "include_fields" not in request.query:
                 return await self._streamed(request, self._bodies(answer))
-            await self._delete_victims(place)
             return await self._streamed(request, self._id_bodies(answer, place, began))
 
     # ----

@@ -91,7 +91,7 @@ class ReleaseServer:
         self._later_s[node] += 1000
 
     def delete_during_next_export(self, *ids: str) -> None:
-        """Somebody deletes these documents when the next export with `include_fields` has begun."""
+        """Somebody deletes these documents when the next export of a whole collection has begun."""
         self._documents.victims = list(ids)
 
     def slow_exports(self, pause_s: float) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsync_stream.errors import DependencyUnavailable
@@ -92,6 +92,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=5), st.text('"\\,{}[]:id\n☃', max_size=8))
 def test_the_id_of_a_long_line_is_the_one_at_the_top(fields: dict[str, Any], document_id: str) -> None:
     document = {"filler": "x" * MAX_PARSED_BYTES, **fields, "id": document_id}

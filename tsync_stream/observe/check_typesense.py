@@ -16,6 +16,7 @@ import httpx
 from tsync_stream.config import TypesenseSettings
 from tsync_stream.errors import ConfigurationError
 from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, why_unreachable, wrong
+from tsync_stream.observe.typesense_releases import reference_findings, release_findings
 from tsync_stream.target.clients import http_client
 from tsync_stream.target.schema import load_schema
 
@@ -26,13 +27,17 @@ IMPORT, DELETE, EXPORT = "documents:import", "documents:delete", "documents:expo
 
 @dataclass(frozen=True, slots=True)
 class TypesenseFacts:
-    """What one look saw. `error` is set if a request got no answer; `answers` are HTTP codes by action."""
+    """What one look saw. `error` is set if a request got no answer; `answers` are HTTP codes by action.
+
+    `collection` is the answer to GET, whatever that is.
+    """
 
     error: Exception | None = None
     health_code: int = 0
     health: Any = None
     version: str = ""
     answers: Mapping[str, int] = field(default_factory=dict)
+    collection: Any = None
 
 
 async def gather_typesense(settings: TypesenseSettings, url: str) -> TypesenseFacts:
@@ -49,7 +54,7 @@ async def _look(client: httpx.AsyncClient, collection: str) -> TypesenseFacts:
     if _json(health) is None or not health.is_success:
         return TypesenseFacts(None, health.status_code, _json(health))
     debug = await client.get("/debug")
-    version = str((_json(debug) or {}).get("version", "")) if debug.is_success else ""
+    version = _version(_json(debug)) if debug.is_success else ""
     documents = f"/collections/{collection}/documents"
     nothing = str(uuid4())
     requests = {
@@ -61,16 +66,18 @@ async def _look(client: httpx.AsyncClient, collection: str) -> TypesenseFacts:
     }
     responses = await asyncio.gather(*requests.values())
     answers = {action: response.status_code for action, response in zip(requests, responses, strict=True)}
-    return TypesenseFacts(None, health.status_code, _json(health), version, answers)
+    collection_found = _json(responses[0]) if answers[GET] == 200 else None
+    return TypesenseFacts(None, health.status_code, _json(health), version, answers, collection_found)
 
 
 def judge_typesense(settings: TypesenseSettings, url: str, facts: TypesenseFacts, schema: str | None = None) -> Row:
     """The row of one node (pure). `schema` is the text of TYPESENSE_SCHEMA_FILE, if there is one."""
-    findings = [*_node(url, facts)]
+    findings = [*_node(url, facts), *release_findings(facts.version)]
     if facts.answers:
         findings += _key_and_collection(settings, facts.answers)
+    findings += reference_findings(facts.collection, f"the collection {settings.collection_name}", facts.version)
     if schema is not None:
-        findings += _schema(settings, schema)
+        findings += _schema(settings, schema, facts.version)
     return Row("Typesense", url, facts.error is None, facts.version, findings)
 
 
@@ -111,12 +118,18 @@ def _key_and_collection(settings: TypesenseSettings, answers: Mapping[str, int])
         yield wrong(f"the API key may not use {name} as needed", f"allow the key {', '.join(missing)} on it")
 
 
-def _schema(settings: TypesenseSettings, text: str) -> Iterator[Finding]:
+def _schema(settings: TypesenseSettings, text: str, version: str) -> Iterator[Finding]:
     try:
-        load_schema(text, settings.collection_name)
+        schema = load_schema(text, settings.collection_name)
     except ConfigurationError as error:
         for problem in error.problems:
             yield wrong(problem, f"mend {settings.schema_file} (TYPESENSE_SCHEMA_FILE)")
+    else:
+        yield from reference_findings(schema, "the Typesense schema file", version)
+
+
+def _version(debug: Any) -> str:
+    return str(debug.get("version") or "") if isinstance(debug, Mapping) else ""
 
 
 def _json(response: httpx.Response) -> Any:

@@ -20,6 +20,7 @@ _OF_THE_SERVER = frozenset({401, 404, 408, 409, 422, 423, 425, 429})
 _WAIT_CODES = frozenset({408, 422, 429})
 _PROVIDER_CODES = frozenset({401, 403, 404})
 _SUCCESS = b'{"success":true}'
+_UNPROCESSABLE = ": it is out of disk or memory, or somebody is changing the schema of the collection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ def check_status(status: int, request: str, *, doubtful: bool = False, body: byt
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _OF_THE_SERVER:
         words = _words(body)
         raise RequestRefused(_refusal(status, request, by_typesense=bool(words)), status, words)
-    raise DependencyUnavailable(f"Typesense: {request} is answered with {status}", doubtful=doubtful)
+    because = _UNPROCESSABLE if status == HTTPStatus.UNPROCESSABLE_ENTITY else ""
+    raise DependencyUnavailable(f"Typesense: {request} is answered with {status}{because}", doubtful=doubtful)
 
 
 def _words(body: bytes) -> str:
