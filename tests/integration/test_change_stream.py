@@ -271,6 +271,35 @@ async def test_a_stream_that_cannot_go_on_is_a_lost_position(
         await (stream.next_batch(10, 0.1) if command == "getMore" else open_stream(now))
 
 
+@pytest.mark.parametrize("code", [50, 9, 40646, 40648, 50811, 51055, 51057, 6189500, 6189504, 7182501])
+async def test_a_token_that_cannot_be_read_or_come_to_is_a_lost_position(
+    open_stream: Open, client: Client, mongo_names: Names, now: Token, code: int
+) -> None:
+    """50: the scan took longer than we allow it, and would again."""
+    await fail(client, mongo_names, "aggregate", errorCode=code)
+    with pytest.raises(PositionLost):
+        await open_stream(now)
+
+
+async def test_a_scan_ends_when_it_takes_longer_than_allowed(
+    client: Client, mongo_names: Names, route: Route, now: Token
+) -> None:
+    await fail(client, mongo_names, "aggregate", blockConnection=True, blockTimeMS=200)
+    with pytest.raises(PositionLost, match=r"0\.05 s"):
+        await ChangeStream.open(client[route.database], route.collection, now, 10, 0.05)
+
+
+async def test_a_limit_for_opening_is_none_for_what_follows(
+    client: Client, route: Route, source: Collection, now: Token
+) -> None:
+    stream = await ChangeStream.open(client[route.database], route.collection, now, 10, 0.3)
+    for _ in range(3):
+        assert list((await stream.next_batch(10, 0.2)).changes) == []
+    await source.insert_one({"_id": "a"})
+    assert [change["key"] for change in await changes(stream, 1)] == ["a"]
+    await stream.close()
+
+
 @pytest.mark.parametrize("how", [{"closeConnection": True}, {"errorCode": 43}, {"errorCode": 1}])
 async def test_a_broken_stream_is_waited_for_and_resumes_where_it_was(
     open_stream: Open, client: Client, mongo_names: Names, source: Collection, now: Token, how: dict[str, Any]

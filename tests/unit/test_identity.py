@@ -1,9 +1,11 @@
 """Who a replica is, and when it is surely dead: never on a guess."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +50,47 @@ def test_a_process_is_dead_when_it_ended_even_before_anybody_collected_it() -> N
 def test_another_process_with_the_same_number_is_not_it() -> None:
     me = own_identity()
     assert is_dead(replace(me, started=str(int(me.started) - 1)))
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, pid: int) -> None:
+    """As another user's process is where /proc is mounted with `hidepid`."""
+    read, kill = Path.read_text, os.kill
+
+    def read_text(path: Path, *arguments: Any, **options: Any) -> str:
+        if path == Path(f"/proc/{pid}/stat"):
+            raise FileNotFoundError(path)
+        return read(path, *arguments, **options)
+
+    def refuse(asked: int, signal: int) -> None:
+        if asked == pid:
+            raise PermissionError
+        kill(asked, signal)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(os, "kill", refuse)
+
+
+@sees_processes
+def test_another_users_process_that_proc_hides_is_not_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        identity = identity_of(process.pid)
+        hide(monkeypatch, process.pid)
+        assert not is_dead(identity)
+
+
+@sees_processes
+def test_a_process_that_does_not_exist_any_more_is_dead() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        identity = identity_of(process.pid)
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait()
+    assert is_dead(identity)
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**40])
+def test_a_number_that_no_process_has_says_nothing(pid: int) -> None:
+    assert not is_dead(replace(own_identity(), pid=pid))
 
 
 @pytest.mark.parametrize("unknown", [{"kernel": ""}, {"kernel": "another boot"}, {"started": ""}])

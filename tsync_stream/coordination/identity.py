@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+_UNKNOWN = ""
+_ENDED = "ended"  # a zombie: nobody has collected its exit code yet
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
@@ -36,11 +39,21 @@ def own_identity() -> Identity:
 
 
 def is_dead(identity: Identity) -> bool:
-    """True if the process ran on this kernel and is surely gone; False if it lives or cannot be seen from here."""
+    """True if the process ran on this kernel and is surely gone; False if it lives or cannot be seen from here.
+
+    The system says of any process whether it exists, also of another user's. Whether it is still the same process, and
+    no zombie, only /proc knows, which may hide it from us (`hidepid`): what it does not tell is no sign of death.
+    """
     kernel = _kernel()
-    if not kernel or identity.kernel != kernel or not identity.started:
+    if not kernel or identity.kernel != kernel or not identity.started or identity.pid <= 0:
         return False
-    return _process_start(identity.pid) != identity.started
+    try:
+        os.kill(identity.pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass  # another user's, and so there
+    return _process_start(identity.pid) not in {identity.started, _UNKNOWN}
 
 
 def _kernel() -> str:
@@ -53,10 +66,10 @@ def _kernel() -> str:
 
 
 def _process_start(pid: int) -> str:
-    """The start time in clock ticks since boot (proc(5), stat field 22), "" for no such process or a zombie."""
+    """The start time in clock ticks since boot (proc(5), stat field 22): `_UNKNOWN` where it cannot be read."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return ""
+        return _UNKNOWN
     fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] in {"Z", "X"} else fields[19]
+    return _ENDED if fields[0] in {"Z", "X"} else fields[19]

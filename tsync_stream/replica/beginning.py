@@ -88,12 +88,6 @@ class CaptureTools:
     pace: SyncPace
 
 
-async def open_stream(tools: CaptureTools, after: Token | None) -> ChangeStream:
-    """The source's change stream after a token, or from now. Raises the errors of `errors.from_mongo`."""
-    database = tools.client[tools.route.database]
-    return await ChangeStream.open(database, tools.route.collection, after, tools.settings.buffer.batch_size)
-
-
 class Beginning:
     """Finds and stores where a term begins."""
 
@@ -207,7 +201,8 @@ class Beginning:
 
     async def _position_of_now(self) -> Position:
         """Where a stream that is opened now begins: what changes from here on will be in it."""
-        stream = await open_stream(self._tools, None)
+        tools = self._tools
+        stream = await ChangeStream.open(tools.client[tools.route.database], tools.route.collection, None, 1)
         try:
             batch = await stream.next_batch(1, POSITION_WAIT_S)
         finally:

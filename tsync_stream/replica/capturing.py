@@ -22,9 +22,10 @@ from tsync_stream.errors import (
     TsyncError,
 )
 from tsync_stream.model import Position, Token
-from tsync_stream.replica.beginning import Beginning, CaptureTools, Trouble, open_stream
+from tsync_stream.replica.beginning import Beginning, CaptureTools, Trouble
 from tsync_stream.replica.gathering import gathering_pause_s
 from tsync_stream.replica.measuring import Measuring
+from tsync_stream.replica.opening import opened_stream
 from tsync_stream.replica.running_jobs import RunningJobs
 from tsync_stream.replica.tier_watch import BetterTier, TierWatch
 from tsync_stream.source.change_stream import ChangeBatch
@@ -121,9 +122,6 @@ class Capturing:
         term = await self._beginning.begin(fence, self._trouble)
         self._trouble = Trouble(times=self._trouble.times)
         tools = self._tools
-        tools.metrics.capturing.set(1)
-        for check in ("capture", "position"):
-            tools.health.green(check)
         await tools.epochs.refresh()
         jobs, tiers = RunningJobs(tools, term), TierWatch(tools, term)
         work = [self._feed(term), self._monitor(term, jobs), tiers.go_back(), tiers.clean_up(), term.broken()]
@@ -141,8 +139,13 @@ class Capturing:
         wait_s = min(LONGEST_READ_S, buffer.flush_interval_s)
         token: Token = term.appended.token
         sent_s = float("-inf")
-        stream = await open_stream(tools, token)
-        try:
+        since = term.appended.cluster_time
+        async with opened_stream(tools, token, since, lambda: self._stopping) as stream:
+            if stream is None:
+                return
+            tools.metrics.capturing.set(1)
+            for check in ("capture", "position"):
+                tools.health.green(check)
             while not self._stopping:
                 if self._measuring.queue_full or term.paused:
                     # The oplog holds the changes meanwhile; the empty batch lets the next barrier through.
@@ -158,8 +161,6 @@ class Capturing:
                     await tools.send_changes(CapturedChanges(term, token, batch))
                 token, sent_s = batch.token, time.monotonic()
                 await asyncio.sleep(gathering_pause_s(len(batch.changes), read_size, wait_s, tools.pace.batch_s))
-        finally:
-            await stream.close()
 
     async def _monitor(self, term: CaptureTerm, jobs: RunningJobs) -> None:
         """Once a second: is it still ours, is the tier in doubt, how far are we, how far are the jobs?"""

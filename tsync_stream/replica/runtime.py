@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from motor.motor_asyncio import AsyncIOMotorClient
-
 from tsync_stream import clock
 from tsync_stream.common_settings import common_settings
 from tsync_stream.config import Settings
@@ -46,6 +44,7 @@ from tsync_stream.replica.reader import Reader
 from tsync_stream.replica.refusal_watch import RefusalWatch
 from tsync_stream.replica.schema_watch import watch_schema
 from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
+from tsync_stream.source.mongo_client import TIMEOUT_MS, mongo_client
 from tsync_stream.state import state_database, translated
 from tsync_stream.target.live_schema import LiveSchema
 from tsync_stream.target.plan import MappingOptions
@@ -55,20 +54,8 @@ from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
 
-MONGO_TIMEOUT_MS = 5_000
 START_RETRY_S = 1.0
 START_TIER_S = 3.0
-
-
-def mongo_client(settings: Settings) -> AsyncIOMotorClient[Any]:
-    """A client whose calls end: a dead server is noticed after its timeouts, not after half a minute."""
-    return AsyncIOMotorClient(
-        settings.mongo.uri,
-        serverSelectionTimeoutMS=MONGO_TIMEOUT_MS,
-        connectTimeoutMS=MONGO_TIMEOUT_MS,
-        socketTimeoutMS=2 * MONGO_TIMEOUT_MS,
-        appname="tsync-stream",
-    )
 
 
 def route_of(settings: Settings) -> Route:
@@ -237,7 +224,7 @@ class Replica:
         """What sync does with it. That our own state can be read and written, the leases and the epoch watch tell."""
         source = source_collection(self.client, self.route)
         async with translated():
-            await source.find_one({}, {"_id": 1}, max_time_ms=MONGO_TIMEOUT_MS)
+            await source.find_one({}, {"_id": 1}, max_time_ms=TIMEOUT_MS)
 
     def _present_tier(self) -> str | None:
         pipeline = self._epochs.current

@@ -4,6 +4,7 @@ Invariants: a batch's token covers exactly the changes up to its end; an idle st
 token (the post-batch resume token), so that a quiet collection's position does not age out of the oplog.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,9 +28,18 @@ _KEYS_ONLY = {"$project": {"operation": "$operationType", "time": "$clusterTime"
 # The server ends the stream after these: what follows (a renamed collection's documents, say) sends no events.
 ENDING_OPERATIONS = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 
-# What MongoDB 6.0 answers to a token that was cut, or that another product made (resume_token.cpp, key_string.cpp):
-# FailedToParse, Overflow, no `_data`, an empty one, and the reader's own codes for what it misses in it.
-_TOKEN_CODES = frozenset({9, 15, 40647, 40649, *range(50790, 50880)})
+# What MongoDB 4.4 to 8 answer to a token that was cut, or that another product made (resume_token.cpp, key_string.cpp):
+# FailedToParse, Overflow, no `_data`, an empty or another one, the reader's own codes for what it misses in it, and
+# those for tokens of the second version.
+_TOKEN_CODES = frozenset(
+    {9, 15, *range(40646, 40650), *range(50790, 50880), *range(51055, 51058), *range(6189500, 6189505), 7182501}
+)
+_MAX_TIME_EXPIRED = 50
+
+_NOT_MONGODB = "MONGODB_URI: this server is not supported, MongoDB 4.4 or newer is needed: its change stream has no "
+# How long opening may take where no scan is to be expected, and how long a goodbye may.
+OPENING_S = 30.0
+_GOODBYE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +71,18 @@ class ChangeStream:
 
     @classmethod
     async def open(
-        cls, database: AsyncIOMotorDatabase[Any], collection: str, after: Token | None, batch_size: int
+        cls,
+        database: AsyncIOMotorDatabase[Any],
+        collection: str,
+        after: Token | None,
+        batch_size: int,
+        longest_opening_s: float = OPENING_S,
     ) -> "ChangeStream":
-        """Open the stream after a token, or from now. Raises the errors of `errors.from_mongo`."""
+        """Open the stream after a token, or from now. Raises the errors of `errors.from_mongo`.
+
+        The server scans the oplog from the token on, which may take long: `PositionLost` if it takes longer than
+        `longest_opening_s`, since the next attempt would not take less.
+        """
         try:
             # A getMore of one's own must run in the session of its aggregate, or the server refuses it.
             session = await database.client.start_session(causal_consistency=False)
@@ -71,25 +90,29 @@ class ChangeStream:
             raise from_mongo(error) from error
         stream = cls(database, collection, session)
         try:
-            await stream._open(after, batch_size)
+            await stream._open(after, batch_size, longest_opening_s)
         except (PyMongoError, BSONError, TsyncError) as error:
             await stream.close()
+            code = error.code if after is not None and isinstance(error, OperationFailure) else None
             # The command is always the same but for the token: what the server cannot parse in it is the token.
-            if after is not None and isinstance(error, OperationFailure) and error.code in _TOKEN_CODES:
-                raise PositionLost(f"MongoDB code {error.code}: it cannot read the resume token") from error
+            if code in _TOKEN_CODES:
+                raise PositionLost(f"MongoDB code {code}: it cannot read the resume token") from error
+            if code == _MAX_TIME_EXPIRED:
+                raise PositionLost(f"MongoDB did not come to the position within {longest_opening_s:g} s") from error
             raise from_mongo(error) from error
         return stream
 
-    async def _open(self, after: Token | None, batch_size: int) -> None:
+    async def _open(self, after: Token | None, batch_size: int, longest_s: float) -> None:
         change_stream: dict[str, Any] = {} if after is None else {"resumeAfter": after}
         command = {
             "aggregate": self._collection,
             "pipeline": [{"$changeStream": change_stream}, _KEYS_ONLY],
             "cursor": {"batchSize": batch_size},
             "readConcern": {"level": "majority"},
+            # It is for this command alone. Without it, a limit that the server is configured with would end the scan.
+            "maxTimeMS": int(longest_s * 1000),
         }
         reply = await self._run(command)
-        self._cursor_id = reply["cursor"]["id"]
         self._first_batch = self._batch(reply, "firstBatch")
 
     async def next_batch(self, batch_size: int, wait_s: float) -> ChangeBatch:
@@ -113,14 +136,14 @@ class ChangeStream:
             reply = await self._run(command)
         except (PyMongoError, BSONError) as error:
             raise from_mongo(error) from error
-        self._cursor_id = reply["cursor"]["id"]
         return self._batch(reply, "nextBatch")
 
     async def close(self) -> None:
-        """Give the cursor back to the server, if it still answers."""
+        """Give the cursor back to the server, if it answers soon."""
         if self._cursor_id:
-            with suppress(PyMongoError):
-                await self._run({"killCursors": self._collection, "cursors": [Int64(self._cursor_id)]})
+            with suppress(PyMongoError, TimeoutError):
+                async with asyncio.timeout(_GOODBYE_S):
+                    await self._run({"killCursors": self._collection, "cursors": [Int64(self._cursor_id)]})
         await self._session.end_session()
 
     async def _run(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -129,10 +152,12 @@ class ChangeStream:
         )
 
     def _batch(self, reply: Mapping[str, Any], name: str) -> ChangeBatch:
-        cursor = reply["cursor"]
-        token = cursor.get("postBatchResumeToken")
-        if token is None:
-            raise ConfigurationError("MONGODB_URI: this server sends no post-batch resume tokens (MongoDB 4.2 does)")
-        changes = cursor[name]
-        # The operation time may be ahead of what the batch has come to: its token is at its last change.
-        return ChangeBatch(changes, token, changes[-1]["time"] if changes else reply["operationTime"])
+        try:
+            cursor = reply["cursor"]
+            self._cursor_id = cursor["id"]
+            token, changes = cursor["postBatchResumeToken"], cursor[name]
+            # The operation time may be ahead of what the batch has come to: its token is at its last change.
+            time = changes[-1]["time"] if changes else reply["operationTime"]
+        except (KeyError, TypeError) as error:
+            raise ConfigurationError(f"{_NOT_MONGODB}{error}") from error
+        return ChangeBatch(changes, token, time)

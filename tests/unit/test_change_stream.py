@@ -1,0 +1,77 @@
+"""What servers answer that are not quite MongoDB: told as such, whatever is missing in it."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+from bson.timestamp import Timestamp
+
+from tsync_stream.errors import ConfigurationError
+from tsync_stream.source.change_stream import ChangeStream
+
+REPLY = {
+    "cursor": {"id": 7, "firstBatch": [], "nextBatch": [], "postBatchResumeToken": {"_data": "82"}},
+    "operationTime": Timestamp(7, 1),
+}
+
+
+class Client:
+    async def start_session(self, **_: Any) -> "Client":
+        return self
+
+    async def end_session(self) -> None:
+        """Nothing to end."""
+
+
+class Database:
+    """Answers every command with the same."""
+
+    def __init__(self, reply: Mapping[str, Any]) -> None:
+        self.client = Client()
+        self.reply = reply
+        self.commands: list[Mapping[str, Any]] = []
+
+    async def command(self, command: Mapping[str, Any], **_: Any) -> Mapping[str, Any]:
+        self.commands.append(command)
+        return self.reply
+
+
+def without(*path: str) -> dict[str, Any]:
+    """The reply without what the path leads to."""
+    reply: dict[str, Any] = {**REPLY, "cursor": dict(REPLY["cursor"])}  # type: ignore[call-overload]
+    inner = reply
+    for name in path[:-1]:
+        inner = inner[name]
+    del inner[path[-1]]
+    return reply
+
+
+BROKEN = [
+    {},
+    {"cursor": None},
+    without("operationTime"),
+    without("cursor", "id"),
+    without("cursor", "postBatchResumeToken"),
+    without("cursor", "firstBatch"),
+]
+
+
+@pytest.mark.parametrize("reply", BROKEN)
+async def test_a_server_that_leaves_out_what_we_need_is_not_supported(reply: Mapping[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="MONGODB_URI: this server is not supported"):
+        await ChangeStream.open(cast("Any", Database(reply)), "listings", None, 10)
+
+
+async def test_a_batch_without_what_we_need_is_not_supported_either() -> None:
+    database = Database(REPLY)
+    stream = await ChangeStream.open(cast("Any", database), "listings", None, 10)
+    assert (await stream.next_batch(10, 0.1)).token == {"_data": "82"}
+    database.reply = {**without("operationTime")}
+    with pytest.raises(ConfigurationError, match="not supported"):
+        await stream.next_batch(10, 0.1)
+
+
+async def test_the_limit_of_the_scan_is_ours_and_not_the_servers() -> None:
+    database = Database(REPLY)
+    await ChangeStream.open(cast("Any", database), "listings", None, 10, 77.0)
+    assert database.commands[0]["maxTimeMS"] == 77_000
