@@ -6,6 +6,7 @@ of pytest's, `--fault-hold`.
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,6 +14,7 @@ from tests.faults.support.guarded_mongo import guarded_mongo
 from tests.faults.support.outages import NEEDED_ACTIONS, OUTAGES, Place, make_key, remove_keys
 from tests.faults.support.outages import REPLICAS_KEY as KEY
 from tests.faults.support.proxy import Proxy
+from tests.faults.support.redis_outages import REDIS_OUTAGES
 from tests.faults.support.trial import Trial
 from tests.support.comparison import wait_for
 from tests.support.worker import Worker
@@ -21,6 +23,7 @@ from tsync_stream.embedded import EmbeddedStack
 pytestmark = pytest.mark.timeout(1_800)
 Seed = Callable[[int], int]
 
+ALL_OUTAGES = {**OUTAGES, **REDIS_OUTAGES}
 TELLS_WITHIN_S = 20.0
 MOST_LOG_LINES = 100
 # Little: an outage should be noticed by who has nothing to do, too.
@@ -37,14 +40,18 @@ def guarded(stack: EmbeddedStack, tmp_path_factory: pytest.TempPathFactory) -> I
 def place(trial: Trial, guarded: EmbeddedStack) -> Iterator[Place]:
     """Replicas log in as users with no more rights than they need."""
     trial.use(guarded)
-    with Proxy(guarded.typesense.port) as proxy:
-        made = Place(trial, proxy)
+    redis = {"primary": guarded.primary_redis, "backup": guarded.backup_redis}
+    with ExitStack() as proxies:
+        proxy = proxies.enter_context(Proxy(guarded.typesense.port))
+        redis_proxies = {tier: proxies.enter_context(Proxy(server.port)) for tier, server in redis.items()}
+        made = Place(trial, proxy, redis_proxies)
         made.mongo.create_user(trial.names)
         make_key(made, NEEDED_ACTIONS)
         trial.cluster.settings |= {
             "MONGODB_URI": made.mongo.worker_uri,
             "TYPESENSE_PORT": str(proxy.port),
             "TYPESENSE_API_KEY": KEY,
+            **{f"{tier.upper()}_REDIS_PORT": str(between.port) for tier, between in redis_proxies.items()},
         }
         try:
             yield made
@@ -54,8 +61,9 @@ def place(trial: Trial, guarded: EmbeddedStack) -> Iterator[Place]:
             made.mongo.start()
             made.mongo.fail_nothing()
             made.mongo.drop_user()
-            guarded.typesense.thaw()
-            guarded.typesense.start()
+            for server in (guarded.typesense, *redis.values()):
+                server.thaw()
+                server.start()
             remove_keys(made)
 
 
@@ -67,7 +75,7 @@ def lines(replica: Worker) -> int:
     return replica.log().count("\n")
 
 
-@pytest.mark.parametrize("name", OUTAGES)
+@pytest.mark.parametrize("name", ALL_OUTAGES)
 def test_every_replica_tells_until_it_is_over(
     place: Place, seed: Seed, name: str, request: pytest.FixtureRequest
 ) -> None:
@@ -78,7 +86,7 @@ def test_every_replica_tells_until_it_is_over(
         wait_for(lambda: all(status(each) == "green" for each in replicas), 30.0, lambda: str(_health(replicas)))
         before = [lines(each) for each in replicas]
         began_s = time.monotonic()
-        with trial.watcher.excused(), OUTAGES[name](place):
+        with trial.watcher.excused(), ALL_OUTAGES[name](place):
             silent = list(replicas)
             while silent:
                 silent = [each for each in silent if status(each) == "green"]

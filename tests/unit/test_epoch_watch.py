@@ -7,9 +7,11 @@ from typing import cast
 
 import pytest
 
+from tests.support.lanes import START
 from tests.support.waiting import eventually
-from tsync_stream.coordination.positions import PositionStore
+from tsync_stream.coordination.positions import Pipeline, PositionStore
 from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.model import EpochRef
 from tsync_stream.observe.health import Health
 from tsync_stream.replica import epoch_watch
 from tsync_stream.replica.epoch_watch import EpochWatch
@@ -18,16 +20,18 @@ from tsync_stream.wake import Wake
 
 @dataclass
 class Positions:
-    """The epoch document is not there yet; MongoDB is away as often as told."""
+    """The epoch document is not there yet, unless told; MongoDB is away as often as told."""
 
     loads: int = 0
     outages: int = 0
+    pipeline: Pipeline | None = None
 
-    async def load(self) -> None:
+    async def load(self) -> Pipeline | None:
         self.loads += 1
         if self.outages:
             self.outages -= 1
             raise DependencyUnavailable("MongoDB: AutoReconnect")
+        return self.pipeline
 
 
 @pytest.fixture
@@ -68,3 +72,13 @@ async def test_while_somebody_else_looks_it_need_not(
     assert positions.loads == 11
     monkeypatch.setattr(epoch_watch, "LATE_S", 0.0)
     await eventually(lambda: positions.loads > 13)
+
+
+async def test_every_replica_tells_that_a_reserve_is_the_queue_as_soon_as_it_knows_the_epoch(
+    watch: EpochWatch, positions: Positions, health: Health
+) -> None:
+    for number, (tier, status) in enumerate([("backup", "degraded"), ("mongo", "degraded"), ("primary", "green")]):
+        positions.pipeline = Pipeline(EpochRef("deployment", number, "nonce", tier), 1, 2, START, START, {})
+        await watch.refresh()
+        assert health.status == status
+        assert tier in str(health.problems) or status == "green"

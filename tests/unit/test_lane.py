@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 from tests.support.lanes import DEADLINE_S, EPOCH, START, Bench, entry, synced
 from tsync_stream import clock
 from tsync_stream.coordination.sharing import partition_lease
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost, TierRefused
 from tsync_stream.model import Barrier, BarrierOrder, EpochRef, Pack
-from tsync_stream.queue.base import Claimed
+from tsync_stream.queue.base import Claimed, Read
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.replica import syncing
 from tsync_stream.replica.lane import check_contiguous
@@ -409,6 +410,27 @@ async def test_a_lost_tier_is_reported_for_its_epoch(bench: Bench) -> None:
     await bench.lane._report_lost(TierLost("entry 2 is gone"))
     assert bench.positions.doubts == [(EPOCH, "entry 2 is gone")]
     assert bench.health.report()["status"] == "red"
+
+
+async def test_a_tier_that_refuses_to_be_read_is_reported_as_one_that_is_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who appends may be allowed all that, and notice nothing."""
+
+    async def refuse(*_: object) -> Read:
+        bench.lane.stop()
+        raise TierRefused("PRIMARY_REDIS_PASSWORD: its user may not run `xreadgroup`")
+
+    async def close() -> None:
+        """There are no connections."""
+
+    await bench.steps()
+    monkeypatch.setattr(bench.tier, "read", refuse)
+    monkeypatch.setattr(bench.lane, "_reader", SimpleNamespace(close=close))
+    await bench.lane.run()
+    assert [epoch for epoch, _ in bench.positions.doubts] == [EPOCH]
+    (problem,) = bench.health.problems.values()
+    assert problem.needs_person
 
 
 async def test_a_loss_in_an_epoch_that_is_over_is_old_news(bench: Bench) -> None:

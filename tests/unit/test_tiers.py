@@ -5,9 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsync_stream.queue.tiers import (
+    FIT_S,
     MAX_FAIL_BACK_WAIT_S,
     PREFERENCE,
     STEADY_S,
+    SetAside,
     better_tiers,
     choose_tier,
     count_flaps,
@@ -68,3 +70,41 @@ def test_a_flap_is_a_step_down_soon_after_the_last(old: str, new: str, flaps: in
     down = PREFERENCE.index(new) > PREFERENCE.index(old)
     expected = flaps if not down else 1 if lasted_s >= STEADY_S else flaps + 1
     assert count_flaps(flaps, old, new, lasted_s) == expected
+
+
+# Tiers whose probes mean nothing
+
+
+def test_a_tier_that_fails_once_may_be_the_queue_again_at_once() -> None:
+    """It was emptied, perhaps, and is as good as ever."""
+    set_aside = SetAside(30.0)
+    set_aside.failed("primary", lasted_s=5.0, now_s=100.0)
+    assert set_aside.why("primary", 100.0) == ""
+
+
+def test_a_tier_that_fails_again_and_again_is_set_aside_for_longer_each_time() -> None:
+    set_aside, now_s, pauses_s = SetAside(30.0), 100.0, []
+    for _ in range(8):
+        set_aside.failed("primary", lasted_s=5.0, now_s=now_s)
+        began_s = now_s
+        while set_aside.why("primary", now_s):
+            now_s += 1.0
+        pauses_s.append(now_s - began_s)
+        now_s += 1_000.0  # however long it is not the queue meanwhile
+    assert pauses_s == [0.0, 30.0, 60.0, 120.0, 240.0, 480.0, 600.0, 600.0]
+    assert set_aside.why("backup", now_s) == ""
+
+
+def test_a_tier_that_was_fit_for_a_while_begins_anew() -> None:
+    set_aside = SetAside(30.0)
+    for _ in range(4):
+        set_aside.failed("primary", lasted_s=5.0, now_s=100.0)
+    set_aside.failed("primary", lasted_s=FIT_S, now_s=1_000.0)
+    assert set_aside.why("primary", 1_000.0) == ""
+
+
+def test_mongodb_is_never_set_aside() -> None:
+    set_aside = SetAside(30.0)
+    for _ in range(9):
+        set_aside.failed("mongo", lasted_s=0.0, now_s=100.0)
+    assert set_aside.why("mongo", 100.0) == ""

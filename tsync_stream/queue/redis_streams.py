@@ -17,8 +17,9 @@ from typing import Any
 import redis.exceptions
 from bson.errors import BSONError
 
+from tsync_stream import clock
 from tsync_stream.config import RedisSettings
-from tsync_stream.errors import Fenced, TierLost, from_redis
+from tsync_stream.errors import Fenced, TierLost, TierUnavailable, from_redis
 from tsync_stream.model import EpochRef, Head, Pack, Token
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.base import Append, Claimed, Found, Read
@@ -36,6 +37,8 @@ PACK_ENTRIES = 32
 MOST_TOO_MANY = 4
 # The one field of an entry, as the append script writes it.
 _FIELD = b"e"
+# A probe writes two or three kilobytes into the append-only file; between two of them, a PING will do.
+PROBE_INTERVAL_S = 10.0
 # What answers of another form, and bytes that we did not write, make of our reading (InvalidBSON is a BSONError).
 _NOT_OURS = (BSONError, AttributeError, LookupError, TypeError, ValueError)
 
@@ -53,6 +56,7 @@ class RedisStreams:
         # Tries once: who looks whether the server answers is told why it does not. And a read that is repeated brings
         # what follows, while the entries whose reply was lost stay pending: a lane that is told claims them.
         self._once: Any = connect(replace(settings, max_retries=0))
+        self._probed_s = float("-inf")
         self._pack_entries = float(PACK_ENTRIES)  # on average, in the last read that brought any
 
     async def start(self) -> None:
@@ -63,10 +67,14 @@ class RedisStreams:
             for warning in await apply_server_settings(ask_server, self._settings, manage=self._manage_persistence):
                 log.warning("%s", warning)
 
-    async def ping(self) -> None:
-        """Return if the server answers at all."""
-        with self._translated():
-            await self._once.ping()
+    async def look(self) -> None:
+        """Return if the server answers, and did our work when it was last probed: ten seconds ago at the most."""
+        if clock.now_s() - self._probed_s < PROBE_INTERVAL_S:
+            with self._translated():
+                await ask_each(self._once, ("PING",))  # to refuse it is an answer, too
+            return
+        await self.probe()
+        self._probed_s = clock.now_s()  # else the next look is a probe again
 
     async def probe(self, entries: int = 0) -> None:
         with self._translated():
@@ -234,7 +242,10 @@ class RedisStreams:
         try:
             yield
         except (redis.exceptions.RedisError, OSError) as error:
-            raise from_redis(error, self.name) from error
+            translated = from_redis(error, self.name)
+            if not isinstance(translated, TierUnavailable):
+                self._probed_s = float("-inf")  # the next look finds out whether it is so for everybody
+            raise translated from error
 
 
 def _number(pack_id: bytes) -> int:

@@ -2,10 +2,12 @@
 
 Invariants: of the tiers that take entries the best one is chosen; MongoDB is always the last resort, since without it
 nothing works at all. The queue goes back to a better tier only after that one was healthy for a while, and for longer
-each time it failed again soon: no flapping.
+each time it failed again soon: no flapping. A tier whose probes are good and that fails at work is set aside, longer
+each time.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 
 PRIMARY = "primary"
 BACKUP = "backup"
@@ -16,6 +18,8 @@ PREFERENCE = (PRIMARY, BACKUP, MONGO)
 # An epoch that lasted for so long was no flap.
 STEADY_S = 600.0
 MAX_FAIL_BACK_WAIT_S = 600.0
+# Who was the queue for so long before it failed was fit for it.
+FIT_S = 60.0
 
 
 def choose_tier(healthy: Collection[str]) -> str:
@@ -43,3 +47,43 @@ def count_flaps(flaps: int, old_tier: str, new_tier: str, epoch_lasted_s: float)
     if PREFERENCE.index(new_tier) <= PREFERENCE.index(old_tier):
         return flaps
     return 1 if epoch_lasted_s >= STEADY_S else flaps + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Failures:
+    """How often in a row a tier failed soon after a good probe, and until when it is set aside for that."""
+
+    count: int
+    until_s: float
+
+
+class SetAside:
+    """The tiers that failed at work though they had been probed: the next probe may be as good, and mean as little.
+
+    The first failure costs nothing, since a tier that was emptied is fit at once. From the second in a row on, there is
+    a pause of `first_s`, and each is twice as long as the last.
+    """
+
+    def __init__(self, first_s: float) -> None:
+        self._first_s = first_s
+        self._failures: dict[str, _Failures] = {}
+
+    def failed(self, tier: str, lasted_s: float, now_s: float) -> None:
+        """It failed when it had been the queue for `lasted_s`. MongoDB is never set aside: it is the last resort."""
+        if tier == MONGO:
+            return
+        before = self._failures.get(tier)
+        count = before.count + 1 if before is not None and lasted_s < FIT_S else 1
+        pause_s = fail_back_wait_s(self._first_s, count - 1) if count > 1 else 0.0
+        self._failures[tier] = _Failures(count, now_s + pause_s)
+
+    def why(self, tier: str, now_s: float) -> str:
+        """Why it must not be the queue now; "" if it may be."""
+        failures = self._failures.get(tier)
+        if failures is None or now_s >= failures.until_s:
+            return ""
+        left_s = failures.until_s - now_s
+        return (
+            f"the {tier} tier is not tried for {left_s:.0f} s: its probes were good, and it failed at work "
+            f"{failures.count} times in a row; what else uses that server, or stands before it, is worth a look"
+        )

@@ -14,6 +14,7 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
+from tsync_stream import clock
 from tsync_stream.config import Settings
 from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.leases import LeaseKeeper
@@ -28,13 +29,13 @@ from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.coordination.term import CapturedChanges, CaptureTerm, EntryBatch
 from tsync_stream.dead_letter_records import DeadLetterRecords
 from tsync_stream.dead_letters import DeadLetters
-from tsync_stream.errors import Fenced, TierLost, TsyncError
+from tsync_stream.errors import Fenced, TierLost, TierRefused, TierUnavailable, TsyncError
 from tsync_stream.model import EpochRef, Head, Position, Route, Token
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Tier
 from tsync_stream.queue.probing import probe_within_deadline
-from tsync_stream.queue.tiers import choose_tier, count_flaps
+from tsync_stream.queue.tiers import SetAside, choose_tier, count_flaps
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.fingerprint import changes, prepare_collection, take_fingerprint
 from tsync_stream.replica.gathering import SyncPace
@@ -93,6 +94,7 @@ class Beginning:
 
     def __init__(self, tools: CaptureTools) -> None:
         self._tools = tools
+        self.set_aside = SetAside(tools.settings.fail_back_after_s)
 
     async def begin(self, fence: int, trouble: Trouble) -> CaptureTerm:
         """The term that goes on from what is stored: the same epoch if its tier is whole, the next one otherwise."""
@@ -165,8 +167,12 @@ class Beginning:
         """First the new streams, then the compare-and-set that makes them the queue; the term then cleans up."""
         tools = self._tools
         tier = tools.tiers[following.epoch.tier]
-        await tier.start()  # it may be another server by now, with its own settings
-        await tier.create(following.epoch, following.partitions, following.capture_fence, following.began.token)
+        try:
+            await tier.start()  # it may be another server by now, with its own settings
+            await tier.create(following.epoch, following.partitions, following.capture_fence, following.began.token)
+        except (TierLost, TierRefused, TierUnavailable):
+            self.set_aside.failed(tier.name, 0.0, clock.now_s())
+            raise
         if not await tools.positions.replace(stored, following):
             await tier.remove(following.epoch, following.partitions)
             raise Fenced("the epoch document changed meanwhile")
@@ -213,6 +219,9 @@ class Beginning:
         """The tiers that take entries now."""
 
         async def is_healthy(tier: Tier) -> bool:
+            if why := self.set_aside.why(tier.name, clock.now_s()):
+                log.warning("capture: %s", why)
+                return False
             try:
                 await probe_within_deadline(tier)
             except TsyncError as error:

@@ -9,6 +9,7 @@ import logging
 import time
 from dataclasses import replace
 
+from tsync_stream import clock
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.coordination.term import LONGEST_READ_S, CapturedChanges, CaptureTerm
@@ -123,10 +124,13 @@ class Capturing:
         self._trouble = Trouble(times=self._trouble.times)
         tools = self._tools
         await tools.epochs.refresh()
-        jobs, tiers = RunningJobs(tools, term), TierWatch(tools, term)
+        jobs, tiers = RunningJobs(tools, term), TierWatch(tools, term, self._beginning.set_aside)
         work = [self._feed(term), self._monitor(term, jobs), tiers.go_back(), tiers.clean_up(), term.broken()]
         try:
             await first_to_end([*work, *jobs.work()])
+        except (TierLost, TierRefused):
+            self._beginning.set_aside.failed(term.pipeline.epoch.tier, tools.epochs.age_s(), clock.now_s())
+            raise
         finally:
             if self._stopping:
                 await self._drain(term)

@@ -10,6 +10,7 @@ from tsync_stream.coordination.positions import Pipeline, PositionStore
 from tsync_stream.errors import ConfigurationError, TsyncError
 from tsync_stream.model import EpochRef
 from tsync_stream.observe.health import Health
+from tsync_stream.queue.tiers import PRIMARY
 from tsync_stream.wake import Wake
 
 LOOK_INTERVAL_S = 1.0
@@ -61,5 +62,15 @@ class EpochWatch:
         before, self.current = self.current, await self._positions.load()
         if (before and before.epoch) != (self.current and self.current.epoch):
             self._seen_since_s = clock.now_s()
+            self._tell_tier()
             self._wake.ring()
         return self.current
+
+    def _tell_tier(self) -> None:
+        """Every replica knows it at once, with the epoch; what ails the better tier it finds out a little later."""
+        tier = self.current.epoch.tier if self.current else PRIMARY
+        if tier == PRIMARY:
+            self._health.green("queue")
+        else:
+            text = f"the {tier} tier is the queue, not the primary one; it goes back by itself when that one is healthy"
+            self._health.degraded("queue", text)

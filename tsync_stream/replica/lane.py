@@ -21,7 +21,7 @@ from tsync_stream import clock
 from tsync_stream.coordination.leases import Held
 from tsync_stream.coordination.positions import ReconcileNeed, new_nonce
 from tsync_stream.coordination.sharing import partition_lease
-from tsync_stream.errors import DependencyUnavailable, TierLost, TsyncError
+from tsync_stream.errors import DependencyUnavailable, TierLost, TierRefused, TsyncError
 from tsync_stream.model import Barrier, Entry, EpochRef, Pack, PartitionPacks
 from tsync_stream.queue.base import Tier
 from tsync_stream.rechecks import Recheck
@@ -107,7 +107,7 @@ class Lane:
                 pause_s = self._pause_s if worked else self._tools.wait_s
                 if pause_s and not self._stopping:
                     await self._tools.wake.wait(pause_s)
-            except TierLost as error:
+            except (TierLost, TierRefused) as error:
                 await self._report_lost(error)
             except TsyncError as error:
                 self._owned.clear()
@@ -316,16 +316,18 @@ class Lane:
     def _may_go_on(self, fences: Mapping[int, int]) -> bool:
         return not self._stopping and self._all_held(fences)
 
-    async def _report_lost(self, error: TierLost) -> None:
-        """Tell the capturing replica, unless the epoch has moved on and this is only old news."""
+    async def _report_lost(self, error: TierLost | TierRefused) -> None:
+        """Tell the capturing replica, unless the epoch has moved on and this is only old news.
+
+        It may not have to do there what is refused to us: it asks for other things, and seldom.
+        """
         epoch, self._epoch = self._epoch, None
         self._owned.clear()
         try:
             pipeline = await self._tools.epochs.refresh()
             if pipeline is not None and epoch is not None and pipeline.epoch == epoch:
-                self._tools.health.red(
-                    f"queue, {self.name}", f"{error}; the next epoch queues again what is not synced"
-                )
+                text = f"{error}; the next epoch queues again what is not synced"
+                self._tools.health.red(f"queue, {self.name}", text, needs_person=isinstance(error, TierRefused))
                 await self._tools.positions.report_doubt(epoch, str(error))
                 if isinstance(error, ForeignEntries):  # who captured them has not captured ours
                     need = ReconcileNeed(new_nonce(), "entries of another route were in the queue")

@@ -4,8 +4,9 @@ What it has not reached for one LEASE_TTL it *lacks*; for what it has reached al
 Both travel with its lease renewals: a replica that lacks what another vouches for stands aside until it reaches it
 again. Between the two lies the time in which not everybody has noticed yet that an outage begins, or is over.
 
-Health tells sooner: after `RED_AFTER_S` without an answer, until nothing has failed for `GREEN_AFTER_S`. A look asks
-for what the work needs (`runtime.py`), and takes no longer than `LOOK_DEADLINE_S`: who is slower is as good as away.
+Health tells sooner: after `RED_AFTER_S` without an answer, or of what a Redis refuses at once, until nothing has failed
+for `GREEN_AFTER_S`. A look asks for what the work needs (`runtime.py`), and takes no longer than `LOOK_DEADLINE_S`: who
+is slower is as good as away.
 Invariant: who holds nothing, and has nothing to do, looks all the same.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from tsync_stream import clock
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TsyncError
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierRefused, TsyncError
 from tsync_stream.observe.health import Health
 from tsync_stream.queue.tiers import BACKUP, PRIMARY
 from tsync_stream.tasks import all_to_end
@@ -93,7 +94,8 @@ class Reach:
                 await look()
         except (TsyncError, TimeoutError) as error:
             seen.failed_s = clock.now_s()
-            if seen.failed_s - seen.answered_s >= RED_AFTER_S:
+            # A refusal is an answer, and none that passes by itself.
+            if isinstance(error, TierRefused) or seen.failed_s - seen.answered_s >= RED_AFTER_S:
                 self._tell(name, error)
         else:
             if seen.away:

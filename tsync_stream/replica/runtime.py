@@ -112,7 +112,7 @@ class Replica:
         looks: dict[str, Look] = {
             MONGODB: OneAtATime("MongoDB", self._look_at_mongo),
             TYPESENSE: partial(self.target.look, self.route.target),
-            **{tier.name: tier.ping for tier in redis},
+            **{tier.name: tier.look for tier in redis},
         }
         self._reach = Reach(looks, settings.lease_ttl_s, self._wake, health, self._present_tier)
         self.leases = LeaseKeeper(

@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from tsync_stream import clock
 from tsync_stream.coordination.term import CaptureTerm
-from tsync_stream.errors import DependencyUnavailable, TsyncError
+from tsync_stream.errors import DependencyUnavailable, TierLost, TierRefused, TsyncError
 from tsync_stream.queue.probing import probe_within_deadline
-from tsync_stream.queue.tiers import PRIMARY, better_tiers, fail_back_wait_s, tier_to_go_back_to
+from tsync_stream.queue.tiers import PRIMARY, SetAside, better_tiers, fail_back_wait_s, tier_to_go_back_to
 from tsync_stream.replica.beginning import CaptureTools
 
 log = logging.getLogger(__name__)
@@ -28,15 +28,16 @@ DRAIN_LOOK_S = 0.1
 
 
 class BetterTier(TsyncError):
-    """Nothing is wrong: a better tier is well again, and everything captured is synced."""
+    """Nothing is wrong: a better tier is healthy again, and everything captured is synced."""
 
 
 class TierWatch:
     """Both calls go on beside the feed until their term ends."""
 
-    def __init__(self, tools: CaptureTools, term: CaptureTerm) -> None:
+    def __init__(self, tools: CaptureTools, term: CaptureTerm, set_aside: SetAside) -> None:
         self._tools = tools
         self._term = term
+        self._set_aside = set_aside
         self._current = term.pipeline.epoch.tier
         self._wait_s = fail_back_wait_s(tools.settings.fail_back_after_s, term.pipeline.flaps)
         self._healthy_since_s: dict[str, float] = {}
@@ -68,25 +69,33 @@ class TierWatch:
 
     async def _look(self) -> None:
         """Probe the better tiers, and say why they are not the queue."""
-        tools, troubles = self._tools, []
-        backlog = self._term.backlog
+        health, troubles, refused = self._tools.health, [], False
         for name in better_tiers(self._current):
             try:
-                await probe_within_deadline(tools.tiers[name], backlog)
+                await self._require_healthy(name)
             except TsyncError as error:
                 self._healthy_since_s.pop(name, None)
                 troubles.append(str(error))
+                refused = refused or isinstance(error, TierRefused)
             else:
                 self._healthy_since_s.setdefault(name, clock.now_s())
         if self._current == PRIMARY:
-            tools.health.green("tier")
+            health.green("tier")
+            return
+        why = "; ".join(troubles) or "the better one answers again"
+        text = (
+            f"the {self._current} tier is the queue ({why}); it goes back when a better one was healthy for "
+            f"{self._wait_s:g} s and at most {MAX_BACKLOG_TO_WAIT_FOR} entries wait"
+        )
+        if refused:
+            health.red("tier", text, needs_person=True)
         else:
-            why = "; ".join(troubles) or "the better one answers again"
-            tools.health.red(
-                "tier",
-                f"the {self._current} tier is the queue ({why}); it goes back when a better one was well for "
-                f"{self._wait_s:g} s and at most {MAX_BACKLOG_TO_WAIT_FOR} entries wait",
-            )
+            health.degraded("tier", text)
+
+    async def _require_healthy(self, name: str) -> None:
+        if why := self._set_aside.why(name, clock.now_s()):
+            raise TierLost(why)
+        await probe_within_deadline(self._tools.tiers[name], self._term.backlog)
 
     def _healthy_for_s(self) -> dict[str, float]:
         now_s = clock.now_s()

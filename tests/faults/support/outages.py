@@ -1,6 +1,7 @@
 """What can happen to a server, each as a block: the server is so as long as the block lasts.
 
-To add one: a function here, and its line in `OUTAGES`. `tests/faults/test_health_tells.py` runs them all.
+To add one: a function here, and its line in `OUTAGES`; those of the Redis servers are in `redis_outages.py`.
+`tests/faults/test_health_tells.py` runs them all.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,10 +26,11 @@ SLOW_TYPESENSE_S = 8.0
 
 @dataclass
 class Place:
-    """Where an outage happens: the trial, the proxy between its replicas and Typesense, and its guarded mongod."""
+    """Where an outage happens: the trial, its guarded mongod, the proxies between its replicas and other servers."""
 
     trial: Trial
-    proxy: Proxy
+    proxy: Proxy  # before Typesense
+    redis_proxies: Mapping[str, Proxy]  # by tier
 
     @property
     def mongo(self) -> GuardedMongo:
@@ -41,7 +43,9 @@ class Place:
 Outage: TypeAlias = Callable[[Place], AbstractContextManager[None]]
 
 
-def _killed(server: Callable[[Place], Server]) -> Outage:
+def killed(server: Callable[[Place], Server]) -> Outage:
+    """kill -9, and a start at the end."""
+
     @contextmanager
     def outage(place: Place) -> Iterator[None]:
         server(place).kill()
@@ -53,7 +57,9 @@ def _killed(server: Callable[[Place], Server]) -> Outage:
     return outage
 
 
-def _frozen(server: Callable[[Place], Server]) -> Outage:
+def frozen(server: Callable[[Place], Server]) -> Outage:
+    """It keeps its connections and answers nothing."""
+
     @contextmanager
     def outage(place: Place) -> Iterator[None]:
         server(place).freeze()
@@ -156,15 +162,15 @@ def typesense_slow(place: Place) -> Iterator[None]:
 
 
 OUTAGES: Mapping[str, Outage] = {
-    "MongoDB is killed": _killed(lambda place: place.mongo),
-    "MongoDB is frozen": _frozen(lambda place: place.mongo),
+    "MongoDB is killed": killed(lambda place: place.mongo),
+    "MongoDB is frozen": frozen(lambda place: place.mongo),
     "MongoDB refuses the credentials": mongo_credentials,
     "MongoDB refuses to read the source": mongo_source_role,
     "MongoDB refuses to write our state": mongo_state_role,
     "MongoDB refuses the change stream": _mongo_fails(["aggregate", "getMore"], errorCode=13),
     "MongoDB is slow": _mongo_fails(WORK_COMMANDS, blockConnection=True, blockTimeMS=SLOW_MS),
-    "Typesense is killed": _killed(lambda place: place.trial.stack.typesense),
-    "Typesense is frozen": _frozen(lambda place: place.trial.stack.typesense),
+    "Typesense is killed": killed(lambda place: place.trial.stack.typesense),
+    "Typesense is frozen": frozen(lambda place: place.trial.stack.typesense),
     "Typesense refuses the credentials": typesense_credentials,
     "Typesense refuses imports": typesense_import,
     "Typesense is slow": typesense_slow,
