@@ -14,7 +14,7 @@ _KEEPER, _KEEPERS_PASSWORD = "keeper", "of the tests"
 _EVERYTHING = ("~*", "&*", "+@all")
 
 
-def _call(server: RedisServer, *command: str) -> Any:
+def as_keeper(server: RedisServer, *command: str) -> Any:
     """One command of a user whom no test touches."""
     client: Any = redis.Redis(
         port=server.port,
@@ -42,12 +42,12 @@ def make_keeper(server: RedisServer) -> None:
 def take(server: RedisServer, *rules: str) -> None:
     """Change what everybody else may do, by rules of `ACL SETUSER`, for those who are connected as well."""
     make_keeper(server)
-    _call(server, "ACL", "SETUSER", "default", *rules)
+    as_keeper(server, "ACL", "SETUSER", "default", *rules)
 
 
 def give_back(server: RedisServer) -> None:
     """Everybody may do everything again, with the password of the server's settings."""
-    _call(server, "ACL", "SETUSER", "default", "reset", "on", *_password(server), *_EVERYTHING)
+    as_keeper(server, "ACL", "SETUSER", "default", "reset", "on", *_password(server), *_EVERYTHING)
 
 
 @contextmanager
