@@ -76,9 +76,8 @@ async def test_what_is_refused_works_again_as_soon_as_it_is_allowed(
         await writer.append({0: ["before"]})
         for number in range(2):
             act(server.process)
-            with suppress(
-                TierUnavailable, TierRefused
-            ):  # who was cut off learns of it with the first command that is tried once
+            # Who was cut off learns of it with the first command that is tried once.
+            with suppress(TierUnavailable, TierRefused):
                 await tier.probe()
             for call in (tier.probe(), tier.look(), writer.append({0: ["lost"]}), read(tier, epoch, 0)):
                 with pytest.raises(TierRefused, match="PRIMARY_REDIS_PASSWORD"):
