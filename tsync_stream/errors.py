@@ -26,6 +26,8 @@ import pymongo.errors
 import redis.exceptions
 import typesense.exceptions
 
+from tsync_stream.causes import NO_CERTIFICATE, TLS_CAUSES, UNKNOWN, UNTRUSTED, cause_in_text, cause_of
+
 # How far back an unforeseen error is told.
 UNFORESEEN_FRAMES = 6
 
@@ -90,8 +92,13 @@ class Fenced(TsyncError):
 # InvalidResumeToken, CappedPositionLost, and QueryPlanKilled/NamespaceNotFound never appear on a live stream.
 POSITION_CODES = frozenset({286, 280, 260, 136})
 NOT_RESUMABLE_LABEL = "NonResumableChangeStreamError"
-# Unauthorized, AuthenticationFailed, and "not a replica set" (a change stream needs one).
-MONGO_CONFIGURATION_CODES = frozenset({13, 18, 40573})
+MONGO_CONFIGURATION = {
+    13: "its user may not do what is needed; `check` says which roles to grant",
+    18: "its user or password is refused",
+    40573: "this MongoDB is not a replica set, and without one there are no change streams",
+}
+# What may mean that no server was reached; a server's own refusals have a code.
+_MONGO_CONNECTION = (pymongo.errors.ConnectionFailure, OSError)
 REDIS_CONFIGURATION_CODES = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
 # "ERR DB index is out of range", "ERR invalid DB index": the answers to SELECT.
 REDIS_DATABASE_WORDS = "DB index"
@@ -123,9 +130,20 @@ def from_mongo(error: Exception) -> TsyncError:
     not_resumable = isinstance(error, pymongo.errors.PyMongoError) and error.has_error_label(NOT_RESUMABLE_LABEL)
     if code in POSITION_CODES or not_resumable:
         return PositionLost(f"MongoDB code {code} ({name})")
-    if code in MONGO_CONFIGURATION_CODES or isinstance(error, pymongo.errors.ConfigurationError):
-        return ConfigurationError(f"MONGODB_URI: MongoDB refuses it with code {code} ({name})")
+    if code in MONGO_CONFIGURATION:
+        return ConfigurationError(f"MONGODB_URI: {MONGO_CONFIGURATION[code]} (code {code})")
+    if isinstance(error, pymongo.errors.ConfigurationError):
+        return ConfigurationError(
+            "MONGODB_URI: the driver cannot use it: its options contradict each other, or its DNS records are missing"
+        )
+    if code is None and isinstance(error, _MONGO_CONNECTION) and not isinstance(error, pymongo.errors.NotPrimaryError):
+        cause = cause_in_text(error)
+        return DependencyUnavailable(f"MongoDB: {name if cause == UNKNOWN else f'{cause} ({_mongo_setting(cause)})'}")
     return DependencyUnavailable(f"MongoDB: {name}" + (f", code {code}" if code is not None else ""))
+
+
+def _mongo_setting(cause: str) -> str:
+    return "MONGODB_URI, and there tlsCAFile" if cause in {UNTRUSTED, NO_CERTIFICATE} else "MONGODB_URI"
 
 
 def from_redis(error: Exception, tier: str) -> TsyncError:
@@ -140,8 +158,12 @@ def from_redis(error: Exception, tier: str) -> TsyncError:
     if REDIS_TOO_MANY_CLIENTS in str(error):
         return TierUnavailable(f"{tier} Redis: it has as many clients as its `maxclients` allows")
     unreachable = isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError | OSError)
-    if code in REDIS_BUSY_CODES or unreachable:
-        return TierUnavailable(f"{tier} Redis: {code or name}")
+    if code in REDIS_BUSY_CODES:
+        return TierUnavailable(f"{tier} Redis: {code}")
+    if unreachable:
+        cause, prefix = cause_of(error), f"{tier.upper()}_REDIS_"
+        words = name if cause == UNKNOWN else f"{cause} ({prefix}HOST, {prefix}PORT)"
+        return TierUnavailable(f"{tier} Redis: {words}")
     return TierLost(f"{tier} Redis answers {code or name}")
 
 
@@ -208,9 +230,11 @@ def from_typesense(error: Exception) -> TsyncError:
         return error
     name = type(error).__name__
     if isinstance(error, _NOTHING_SENT):
-        return DependencyUnavailable(f"Typesense: {name}")
+        return DependencyUnavailable(f"Typesense: {_not_reached(error)}")
     if isinstance(error, TimeoutError | httpx.TimeoutException):
-        return DependencyUnavailable(f"Typesense: {name}", doubtful=True, timed_out=True)
+        return DependencyUnavailable(
+            "Typesense: no answer in time (TYPESENSE_CONNECTION_TIMEOUT)", doubtful=True, timed_out=True
+        )
     if isinstance(error, typesense.exceptions.RequestUnauthorized | typesense.exceptions.RequestForbidden):
         return ConfigurationError(f"TYPESENSE_API_KEY: Typesense refuses it ({name})")
     if isinstance(error, typesense.exceptions.ObjectNotFound):
@@ -224,6 +248,18 @@ def from_typesense(error: Exception) -> TsyncError:
         return DependencyUnavailable(text, doubtful=True)
     # A connection that broke; or a status: 422 for a whole request is a full disk, 408, 429 and 5xx pass by themselves.
     return DependencyUnavailable(f"Typesense: {name}", doubtful=True)
+
+
+def _not_reached(error: Exception) -> str:
+    cause = cause_of(error)
+    if cause == UNKNOWN:
+        return type(error).__name__
+    place = f" at {error.host}:{error.port}" if isinstance(error, aiohttp.ClientConnectorError) else ""
+    settings = "TYPESENSE_HOST, TYPESENSE_PORT"
+    if cause in TLS_CAUSES:
+        trust = "SSL_CERT_FILE" if cause in {UNTRUSTED, NO_CERTIFICATE} else "TYPESENSE_PROTOCOL"
+        settings = f"TYPESENSE_HOST, {trust}"
+    return f"{cause}{place} ({settings})"
 
 
 def without_frames(error: TsyncError) -> TsyncError:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.coordination.leases import Held
+from tsync_stream.coordination.held import Held
 from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Position, Reason, Route

@@ -12,6 +12,7 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from rich.console import Console
 
+from tsync_stream.causes import cause_of
 from tsync_stream.config import Settings, load_settings
 from tsync_stream.dead_letter_counts import Refused
 from tsync_stream.errors import TierLost, TsyncError, from_mongo, from_redis
@@ -27,7 +28,7 @@ from tsync_stream.observe.check_typesense import (
     TypesenseFacts,
     judge_typesense,
 )
-from tsync_stream.observe.findings import Row, version_numbers, why_unreachable
+from tsync_stream.observe.findings import Row, version_numbers
 from tsync_stream.queue.redis_server_config import apply_server_settings, differences, directives
 
 SECRET = "hunter2"
@@ -69,9 +70,9 @@ def test_a_failed_connection_is_told_by_its_innermost_cause() -> None:
     outer = httpx.ConnectError("All connection attempts failed")
     outer.__cause__ = OSError("several")
     outer.__cause__.__context__ = ConnectionRefusedError(111, "Connect call failed")
-    assert why_unreachable(outer) == "connection refused"
-    assert why_unreachable(httpx.ReadTimeout("")) == "it took too long"
-    assert why_unreachable(RuntimeError(SECRET)) == "the connection failed"
+    assert cause_of(outer) == "connection refused"
+    assert cause_of(httpx.ReadTimeout("")) == "it took too long"
+    assert cause_of(RuntimeError(SECRET)) == "the connection failed"
 
 
 # ---- MongoDB ----

@@ -16,7 +16,7 @@ Invariants:
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from bson.timestamp import Timestamp
@@ -25,6 +25,7 @@ from pymongo.errors import BulkWriteError
 
 from tsync_stream import clock
 from tsync_stream.coordination.expiry import expire_stale, forget_expired
+from tsync_stream.coordination.held import Held, tell_change
 from tsync_stream.coordination.identity import Identity
 from tsync_stream.coordination.membership import ForeignSettings, Membership, belongs
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, Seen, able_replicas, decide, partition_lease
@@ -49,19 +50,6 @@ MAX_LOOK_INTERVAL_S = 0.5
 # Three beats missed, and the next replica captures.
 CAPTURE_PATIENCE_S = 6.0
 DUPLICATE_KEY = 11000
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A lease of ours, taken at `taken_s` of our clock.
-
-    `after_expiry`: its last holder did not give it back, or not in a clean state: its last writes are doubtful.
-    """
-
-    name: str
-    fence: int
-    after_expiry: bool
-    taken_s: float
 
 
 class LeaseKeeper:
@@ -99,6 +87,7 @@ class LeaseKeeper:
         self._believed_until_s = 0.0
         self._leaving: dict[str, Held] = {}
         self.held: dict[str, Held] = {}
+        self._told: Mapping[str, int] = {}  # the fences of what the log said is ours
         self.seen: Seen | None = None
         self.operation_time = BEGINNING_OF_TIME
         self._statistics = statistics
@@ -178,6 +167,7 @@ class LeaseKeeper:
             await self._collection.update_many(ours, {"$set": {"holder": None, "clean": False}})
             await self._collection.delete_one({"_id": f"replica:{self.replica}"})
         self.held.clear()
+        self._told = tell_change(self._told, self.held)
 
     def _look_interval_s(self) -> float:
         """Nobody gives anything back while we are alone: only a newcomer can be seen, and he waits a moment longer."""
@@ -287,6 +277,7 @@ class LeaseKeeper:
                 await self._take(me, lease)
             for name in decision.give_back:
                 await self._give_back(name)
+        self._told = tell_change(self._told, self.held)
 
     def _correct(self, me: str, leases: Mapping[str, LeaseView]) -> None:
         """Believe what MongoDB says where it knows more than we: fences only grow.
@@ -318,7 +309,6 @@ class LeaseKeeper:
                 after_expiry = lease.holder is not None or not lease.clean
                 self.held[lease.name] = Held(lease.name, lease.fence + 1, after_expiry, clock.now_s())
                 self._wake.ring()
-                log.info("leases: %s is ours%s", lease.name, " after its holder expired" if after_expiry else "")
 
     async def _give_back(self, name: str) -> None:
         held = self.held.pop(name, None)
@@ -333,7 +323,6 @@ class LeaseKeeper:
             )
         finally:
             self._leaving.pop(name, None)
-        log.info("leases: %s given back", name)
 
     def _drop_all(self) -> None:
         self.held.clear()

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 CAPTURE = "capture"
+PARTITION_PREFIX = "partition:"
 
 
 def partition_lease(partition: int) -> str:
     """The name of a partition's lease."""
-    return f"partition:{partition}"
+    return f"{PARTITION_PREFIX}{partition}"
 
 
 @dataclass(frozen=True, slots=True)

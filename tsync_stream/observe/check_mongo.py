@@ -13,13 +13,14 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
+from tsync_stream.causes import UNKNOWN, cause_in_text
 from tsync_stream.common_settings import common_settings, differences
 from tsync_stream.config import Settings
 from tsync_stream.coordination.lease_board import read_lease_board
 from tsync_stream.dead_letter_counts import WHAT_TO_DO, Refused, describe, refused_among
 from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
 from tsync_stream.errors import TsyncError
-from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, why_unreachable, wrong
+from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.setting_forms import redacted_uri
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.documents import count_documents
@@ -303,16 +304,5 @@ def describe_mongo_error(error: BaseException) -> str:
 
 def _why(error: BaseException | None) -> str:
     """The driver gives the reason of a failed connection as text only."""
-    text = str(error.__cause__ if isinstance(error, TsyncError) else error)
-    for symptom, words in (
-        ("Connection refused", "connection refused"),
-        ("Name or service not known", "there is no host of that name"),
-        ("nodename nor servname", "there is no host of that name"),
-        ("No replica set members", "none of these servers is in the replica set that MONGODB_URI names"),
-        ("timed out", "it took too long"),
-        ("SSL", "TLS: the handshake failed"),
-        ("connection closed", "the connection was closed"),
-    ):
-        if symptom in text:
-            return words
-    return why_unreachable(error) if error is not None else "the connection failed"
+    source = error.__cause__ if isinstance(error, TsyncError) else error
+    return UNKNOWN if source is None else cause_in_text(source)

@@ -8,9 +8,10 @@ from typing import Any
 
 import redis.exceptions
 
+from tsync_stream.causes import cause_of
 from tsync_stream.config import RedisSettings
 from tsync_stream.errors import TierRefused, TsyncError, from_redis, redis_code
-from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, why_unreachable, wrong
+from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.queue.redis_connections import ask_each, connect
 from tsync_stream.queue.redis_probe import probe
 from tsync_stream.queue.redis_replies import is_cluster, read_info
@@ -98,7 +99,7 @@ def _unusable(settings: RedisSettings, error: Exception) -> Finding:
         return wrong(f"it has no database {settings.db}", f"lower {prefix}DB, or raise `databases` in redis.conf")
     if _silent(error):
         return wrong(
-            f"no answer at {settings.host}:{settings.port} ({why_unreachable(error)})",
+            f"no answer at {settings.host}:{settings.port} ({cause_of(error)})",
             f"start it, or set {prefix}HOST and {prefix}PORT",
         )
     return wrong(

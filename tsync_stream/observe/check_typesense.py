@@ -13,9 +13,10 @@ from uuid import uuid4
 
 import httpx
 
+from tsync_stream.causes import cause_of
 from tsync_stream.config import TypesenseSettings
 from tsync_stream.errors import ConfigurationError
-from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, why_unreachable, wrong
+from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, wrong
 from tsync_stream.observe.typesense_releases import reference_findings, release_findings
 from tsync_stream.target.clients import http_client
 from tsync_stream.target.schema import load_schema
@@ -87,7 +88,7 @@ def _node(url: str, facts: TypesenseFacts) -> Iterator[Finding]:
         if isinstance(facts.error, httpx.RemoteProtocolError | httpx.InvalidURL):
             yield wrong(f"{url} does not answer as Typesense does", f"set {names}")
         else:
-            yield wrong(f"no answer at {url} ({why_unreachable(facts.error)})", f"start it, or set {names}")
+            yield wrong(f"no answer at {url} ({cause_of(facts.error)})", f"start it, or set {names}")
     elif not isinstance(facts.health, dict):
         yield wrong(
             f"{url}/health answers {facts.health_code} without JSON: this is not Typesense",

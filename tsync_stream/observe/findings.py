@@ -3,9 +3,6 @@
 Invariant: texts name settings, servers and codes, never a secret; and whatever is wrong says how to mend it.
 """
 
-import os
-import socket
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -64,29 +61,3 @@ def version_numbers(version: str) -> tuple[int, ...]:
         if digits != part:
             break
     return tuple(numbers)
-
-
-def why_unreachable(error: BaseException) -> str:
-    """A few words for a failed connection. Drivers wrap the system's error: the innermost that says something wins."""
-    words = "the connection failed"
-    link: BaseException | None = error
-    while link is not None:
-        words = _words(link) or words
-        link = link.__cause__ or link.__context__
-    return words
-
-
-def _words(error: BaseException) -> str:
-    if isinstance(error, socket.gaierror):
-        return "there is no host of that name"
-    if isinstance(error, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(error, ConnectionResetError | EOFError) or "closed by server" in str(error):
-        return "the connection was closed"
-    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
-        return "it took too long"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {error.reason or 'the handshake failed'}"
-    if isinstance(error, OSError) and error.errno:
-        return os.strerror(error.errno).lower()
-    return ""

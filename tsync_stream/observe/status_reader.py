@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
+from tsync_stream.causes import cause_of
 from tsync_stream.config import RedisSettings, Settings
 from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.lease_board import read_lease_board
@@ -18,7 +19,7 @@ from tsync_stream.dead_letter_counts import refused_among
 from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.observe.check_mongo import describe_mongo_error
-from tsync_stream.observe.findings import DEADLINE_S, why_unreachable
+from tsync_stream.observe.findings import DEADLINE_S
 from tsync_stream.observe.status import Facts, Status, judge
 from tsync_stream.queue.base import Tier
 from tsync_stream.queue.mongo_fallback import MongoFallback
@@ -110,7 +111,7 @@ class StatusReader:
         except ConfigurationError as error:
             return replace(facts, unseen=[f"the queue: {error}"])
         except (TsyncError, TimeoutError) as error:
-            return replace(facts, unseen=[f"{place} gives no answer ({why_unreachable(error)})"])
+            return replace(facts, unseen=[f"{place} gives no answer ({cause_of(error)})"])
         finally:
             await queue.close()
         return replace(facts, backlog=backlog)

@@ -9,7 +9,7 @@ twice the request deadline has passed; neither a fault nor a new epoch ends it.
 from collections.abc import Collection, Iterable, Sequence
 
 from tsync_stream import clock
-from tsync_stream.coordination.leases import Held
+from tsync_stream.coordination.held import Held
 from tsync_stream.model import Entry
 
 

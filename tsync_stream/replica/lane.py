@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tsync_stream import clock
-from tsync_stream.coordination.leases import Held
+from tsync_stream.coordination.held import Held
 from tsync_stream.coordination.positions import ReconcileNeed, new_nonce
 from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.errors import DependencyUnavailable, TierLost, TierRefused, TsyncError

@@ -67,6 +67,7 @@ class TypesenseTarget:
             recovery_timeout=BREAKER_PAUSE_S,
             expected_exception=DependencyUnavailable,
         )
+        self._trouble = ""
         self.turns = Turns(2 * settings.connection_timeout_s)
         # What a proxy before Typesense takes in one import, as far as its refusals told.
         self.accepted_import_bytes = sys.maxsize
@@ -270,12 +271,17 @@ class TypesenseTarget:
     async def _guarded(self) -> AsyncIterator[None]:
         """Around one request: behind the circuit breaker, and with errors of ours."""
         if self._breaker.opened:
-            raise DependencyUnavailable("Typesense: it failed several times in a row, and is asked again in a moment")
+            raise DependencyUnavailable(self._trouble)  # in the same words: what is wrong has not changed
         with self._breaker:
             try:
                 yield
+            except DependencyUnavailable as error:
+                self._trouble = str(error)
+                raise
             except _FAILURES as error:
-                raise from_typesense(error) from error
+                ours = from_typesense(error)
+                self._trouble = str(ours)
+                raise ours from error
 
 
 # After these another node may do better; a deadline is a cancellation here.
