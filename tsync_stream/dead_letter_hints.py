@@ -1,4 +1,4 @@
-"""What mends a dead letter, where its reason and error tell: a sentence for people. Pure.
+"""What repairs a dead letter, where its reason and error tell: a sentence for people. Pure.
 
 Invariant: no hint is better than a wrong one. The errors are Typesense's own words (seen with 0.24.1) and ours.
 """
@@ -17,13 +17,22 @@ class Hint:
     text: str
 
 
-_MEND = "mend the document in MongoDB: that change syncs it again, without a replay"
+_FIX = "fix the document in MongoDB: that change syncs it again, without a replay"
 _CHANGE_FIELD = (
     ': `PATCH /collections/…` with {{"fields": [{{"name": {name}, "drop": true}}, {{"name": {name}, "type": "{type}", '
     '"optional": true}}]}} changes the live collection, and the same in TYPESENSE_SCHEMA_FILE is for the day it is '
     "created again; then replay"
 )
-_INTEGERS = "`{field}` is a field of integers (with `auto` the first value that Typesense sees decides). If it may hold"
+_INTEGERS = "`{field}` is a field of integers (with `auto` the first value that Typesense sees decides)"
+_FRACTIONS = (
+    f"{_INTEGERS}, and cannot hold this number. If it may hold fractions, give it the type {{type}}{_CHANGE_FIELD}. "
+    f"If not, {_FIX}"
+)
+_NO_NUMBERS = (
+    f"{_INTEGERS}, and this document has something in it that is no number. If the document is wrong, {_FIX}. If the "
+    "type is, declare the right one in TYPESENSE_SCHEMA_FILE and drop the collection: it is made anew, and every "
+    "document is synced"
+)
 _FIELD = r"ield `(?P<field>.+)` "
 
 # The words of an error, what to do in short and in full, and the type that the field should have.
@@ -32,27 +41,24 @@ _BY_ERROR: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
     (re.compile(_FIELD + words), short, text, field_type)
     for words, short, text, field_type in (
         (
-            r"is int32 in Typesense",
+            r"is int32 in Typesense: declare",
             "give `{field}` the type int64",
             "`{field}` holds a number beyond 32 bits. Give the field the type int64" + _CHANGE_FIELD,
             "int64",
         ),
         (
-            r"must be an int(?:32|64)\.",
-            "give `{field}` the type float",
-            _INTEGERS + " fractions, give it the type float" + _CHANGE_FIELD + ". If this is no number, " + _MEND,
-            "float",
+            r"is int32\[\] in Typesense: declare",
+            "give `{field}` the type int64[]",
+            "`{field}` holds a number beyond 32 bits. Give the field the type int64[]" + _CHANGE_FIELD,
+            "int64[]",
         ),
-        (
-            r"must be an array of int(?:32|64)\.",
-            "give `{field}` the type float[]",
-            _INTEGERS + " fractions, give it the type float[]" + _CHANGE_FIELD + ". If these are no numbers, " + _MEND,
-            "float[]",
-        ),
+        (r"is int(?:32|64) in Typesense, and", "give `{field}` the type float", _FRACTIONS, "float"),
+        (r"is int(?:32|64)\[\] in Typesense, and", "give `{field}` the type float[]", _FRACTIONS, "float[]"),
+        (r"must be an (?:array of )?int(?:32|64)\.", "fix `{field}` in the document", _NO_NUMBERS, ""),
         (
             r"has been declared as a default sorting field",
             "give the document a `{field}`",
-            "The collection is sorted by `{field}`, so that every document needs one: " + _MEND,
+            "The collection is sorted by `{field}`, so that every document needs one: " + _FIX,
             "",
         ),
         (
@@ -60,21 +66,31 @@ _BY_ERROR: tuple[tuple[re.Pattern[str], str, str, str], ...] = tuple(
             "make `{field}` optional",
             'The schema demands `{field}` of every document. Declare it with "optional": true'
             " (`PATCH /collections/…`: drop the field and add it again; and in TYPESENSE_SCHEMA_FILE), then replay. Or "
-            + _MEND,
+            + _FIX,
             "",
         ),
         (
-            r"(?:must be a 2 element|must contain 2 element|must be a geopoint|is not \[latitude)",
-            "mend the place in `{field}`",
-            "A geopoint is a GeoJSON Point in MongoDB, longitude first, with a longitude and a latitude that exist: "
-            + _MEND,
+            r"(?:must be a 2 element|must contain 2 element|must be a geopoint|is a geopoint in|is a place outside)",
+            "fix the place in `{field}`",
+            "A place is a GeoJSON Point, a pair [longitude, latitude] or an object with `lng` and `lat`; the longitude "
+            "comes first, and both exist. Several of them need a field of the type geopoint[]. If the document is "
+            "wrong, " + _FIX,
             "",
+        ),
+        (
+            r"is invalid\.",
+            "declare `{field}`",
+            "Typesense detects no type for an array of arrays: if these are places, give `{field}` the type geopoint[]"
+            + _CHANGE_FIELD
+            + ". If they are not, "
+            + _FIX,
+            "geopoint[]",
         ),
         (
             r"(?:must be |has an incorrect type)",
-            "mend `{field}` in the document",
+            "fix `{field}` in the document",
             "Typesense knows `{field}` as another type than this document has (with `auto` the first value decides). "
-            "If the document is wrong, " + _MEND + ". If the type is, declare the right one in "
+            "If the document is wrong, " + _FIX + ". If the type is, declare the right one in "
             "TYPESENSE_SCHEMA_FILE and drop the collection: it is made anew, and every document is synced",
             "",
         ),
@@ -108,8 +124,15 @@ _BY_REASON = {
         "A proxy or firewall before Typesense refuses a request that holds this document alone, for something in its "
         "text. Let requests to `/collections/` pass it unread, then replay",
     ),
+    "too many field names": Hint(
+        "leave the object out of the index",
+        "Every name inside the object becomes a field, and so many crash Typesense. Leave it out of the index (add a "
+        'field to the schema, with the object\'s name in `"name": "NAME.*"`, and "type": "auto", "index": false, '
+        '"optional": true; drop NAME first where the collection has it), or store it as an array of names and values; '
+        "then replay",
+    ),
     **{
-        reason: Hint("mend the document", f"Typesense cannot show the document as it is: {_MEND}")
+        reason: Hint("fix the document", f"Typesense cannot show the document as it is: {_FIX}")
         for reason in (
             "cannot be written as JSON",
             "nested too deeply",

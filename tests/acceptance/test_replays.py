@@ -17,7 +17,7 @@ from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
 Equal = Callable[..., None]
-REFUSED = "rejected by Typesense (400)"
+REFUSED = "no whole number"
 
 
 class State:

@@ -36,7 +36,7 @@ from tsync_stream.model import Key
 from tsync_stream.state import state_database
 
 REFUSED = "rejected by Typesense (400)"
-NOT_A_FRACTION = "Field `price` must be an int64."
+NOT_A_FRACTION = "field `price` is int64 in Typesense, and its number has a fraction"
 
 
 @pytest.fixture

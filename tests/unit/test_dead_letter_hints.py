@@ -1,8 +1,11 @@
-"""What is said about a dead letter: each of Typesense's and our own complaints leads to what mends it."""
+"""What is said about a dead letter: each of Typesense's and our own complaints leads to what repairs it."""
 
 import pytest
 
+from tests.support.schemas import plan
 from tsync_stream.dead_letter_hints import hint
+from tsync_stream.errors import DocumentRejected
+from tsync_stream.target.mapping import map_document
 
 REFUSED = "rejected by Typesense (400)"
 
@@ -10,30 +13,31 @@ REFUSED = "rejected by Typesense (400)"
 @pytest.mark.parametrize(
     ("error", "short"),
     [
-        ("Field `price` must be an int64.", "give `price` the type float"),
-        ("Field `price` must be an int32.", "give `price` the type float"),
-        ("Field `a.b` must be an array of int64.", "give `a.b` the type float[]"),
-        ("Field `title` must be a string.", "mend `title` in the document"),
-        ("Field `f` must be a float.", "mend `f` in the document"),
-        ("Field `b` must be a bool.", "mend `b` in the document"),
-        ("Field `tags` must be an array.", "mend `tags` in the document"),
-        ("Field `af` must be a array of float.", "mend `af` in the document"),
-        ("Field `o` has an incorrect type.", "mend `o` in the document"),
+        ("Field `price` must be an int64.", "fix `price` in the document"),
+        ("Field `price` must be an int32.", "fix `price` in the document"),
+        ("Field `a.b` must be an array of int64.", "fix `a.b` in the document"),
+        ("Type of field `p` is invalid.", "declare `p`"),
+        ("Field `title` must be a string.", "fix `title` in the document"),
+        ("Field `f` must be a float.", "fix `f` in the document"),
+        ("Field `b` must be a bool.", "fix `b` in the document"),
+        ("Field `tags` must be an array.", "fix `tags` in the document"),
+        ("Field `af` must be a array of float.", "fix `af` in the document"),
+        ("Field `o` has an incorrect type.", "fix `o` in the document"),
         (
             "Field `o` has an incorrect type. Hint: field inside an array of objects must be an array type as well.",
-            "mend `o` in the document",
+            "fix `o` in the document",
         ),
         ("Field `t` has been declared in the schema, but is not found in the document.", "make `t` optional"),
         (
             "Field `n` has been declared as a default sorting field, but is not found in the document.",
             "give the document a `n`",
         ),
-        ("Field `g` must be a 2 element array: [lat, lng].", "mend the place in `g`"),
-        ("Field `g` must be a geopoint.", "mend the place in `g`"),
-        ("Field `g` must contain 2 element arrays: [ [lat, lng],... ].", "mend the place in `g`"),
+        ("Field `g` must be a 2 element array: [lat, lng].", "fix the place in `g`"),
+        ("Field `g` must be a geopoint.", "fix the place in `g`"),
+        ("Field `g` must contain 2 element arrays: [ [lat, lng],... ].", "fix the place in `g`"),
     ],
 )
-def test_each_of_typesenses_complaints_has_what_mends_it(error: str, short: str) -> None:
+def test_each_of_typesenses_complaints_has_what_repairs_it(error: str, short: str) -> None:
     found = hint(REFUSED, error)
     assert found is not None
     assert found.short == short
@@ -41,7 +45,7 @@ def test_each_of_typesenses_complaints_has_what_mends_it(error: str, short: str)
 
 
 def test_a_field_of_integers_is_given_a_type_that_takes_fractions() -> None:
-    found = hint(REFUSED, "Field `price` must be an int64.")
+    found = hint("no whole number", "field `price` is int64 in Typesense, and its number has a fraction")
     assert found is not None
     assert '{"fields": [{"name": "price", "drop": true}, {"name": "price", "type": "float"' in found.text
     assert "TYPESENSE_SCHEMA_FILE" in found.text
@@ -49,7 +53,7 @@ def test_a_field_of_integers_is_given_a_type_that_takes_fractions() -> None:
 
 
 def test_a_fields_name_is_only_a_name() -> None:
-    found = hint(REFUSED, 'Field `{0} "x" {name}` must be an int64.')
+    found = hint(REFUSED, 'field `{0} "x" {name}` is int64 in Typesense, and its number has a fraction')
     assert found is not None
     assert found.short == 'give `{0} "x" {name}` the type float'
     assert r'{"name": "{0} \"x\" {name}", "drop": true}' in found.text
@@ -59,10 +63,26 @@ def test_a_fields_name_is_only_a_name() -> None:
     ("reason", "error", "short"),
     [
         ("value out of range", "field `n` is int32 in Typesense: declare it int64", "give `n` the type int64"),
-        ("value out of range", "field `g` is not [latitude, longitude]", "mend the place in `g`"),
+        ("value out of range", "field `n` is int32[] in Typesense: declare it int64[]", "give `n` the type int64[]"),
+        (
+            "no whole number",
+            "field `n` is int64[] in Typesense, and its number has a fraction",
+            "give `n` the type float[]",
+        ),
+        ("not a place", "field `g` is a geopoint in Typesense: this is neither …", "fix the place in `g`"),
+        (
+            "not a place on Earth",
+            "field `g` is a place outside of longitude ±180, latitude ±90",
+            "fix the place in `g`",
+        ),
+        (
+            "too many field names",
+            "field `o` would have more than 4000 names inside",
+            "leave the object out of the index",
+        ),
         ("unusable id", "it has 2000 bytes, more than 1024", "give it another `_id`"),
         ("id collision", "a document with a key of type int has the same Typesense id", "delete one of the two"),
-        ("not a number in JSON", "field `x` is NaN or infinite", "mend the document"),
+        ("not a number in JSON", "field `x` is NaN or infinite", "fix the document"),
     ],
 )
 def test_so_has_each_of_ours(reason: str, error: str, short: str) -> None:
@@ -74,3 +94,24 @@ def test_so_has_each_of_ours(reason: str, error: str, short: str) -> None:
 def test_what_is_not_known_has_no_hint() -> None:
     assert hint(REFUSED, "Something else.") is None
     assert hint("unknown", "") is None
+
+
+def test_text_in_a_field_of_integers_is_not_cured_by_floats() -> None:
+    found = hint(REFUSED, "Field `price` must be an int64.")
+    assert found is not None
+    assert "float" not in found.text
+
+
+def test_each_refusal_of_the_mapping_for_a_fields_type_has_its_hint() -> None:
+    for kind, value, short in (
+        ("int64", 4.5, "give `f` the type float"),
+        ("int64[]", [4.5], "give `f` the type float[]"),
+        ("int32", 2**31, "give `f` the type int64"),
+        ("geopoint", 5, "fix the place in `f`"),
+        ("geopoint", [1, 200], "fix the place in `f`"),
+    ):
+        with pytest.raises(DocumentRejected) as caught:
+            map_document({"_id": 1, "f": value}, plan(("f", kind)))
+        found = hint(caught.value.reason, caught.value.detail)
+        assert found is not None
+        assert found.short == short

@@ -131,7 +131,7 @@ def test_a_name_with_dots_is_the_same_field_as_objects_in_each_other() -> None:
 
 
 REFUSED: list[tuple[str, Any, str, str]] = [
-    ("int64", 4.5, "no whole number", "field `f` is one of integers in Typesense, and the number has a fraction"),
+    ("int64", 4.5, "no whole number", "field `f` is int64 in Typesense, and its number has a fraction"),
     ("int64", float(2**53) + 2, "no whole number", "beyond 2^53"),
     ("int64", float("nan"), "no whole number", "NaN"),
     ("int64", Decimal128("4.5"), "no whole number", "has a fraction"),
@@ -140,11 +140,11 @@ REFUSED: list[tuple[str, Any, str, str]] = [
     ("int64", Decimal128("9223372036854775808"), "number too large", "beyond 64 bits"),
     ("int64", Decimal128("1E-6176"), "no whole number", "has a fraction"),
     ("int64", Decimal128("sNaN"), "no whole number", "NaN"),
-    ("int64[]", [1, 4.5], "no whole number", "field `f`"),
+    ("int64[]", [1, 4.5], "no whole number", "field `f` is int64[] in Typesense, and its number has a fraction"),
     ("int32", 2**31, "value out of range", "field `f` is int32 in Typesense: declare it int64"),
     ("int32", -(2.0**31) - 1, "value out of range", "field `f`"),
     ("int32", DatetimeMS(2**60), "value out of range", "field `f`"),
-    ("int32[]", [1, 2**31], "value out of range", "field `f`"),
+    ("int32[]", [1, 2**31], "value out of range", "field `f` is int32[] in Typesense: declare it int64[]"),
     ("geopoint", [LAT, 148.85], "not a place on Earth", "the longitude comes first"),
     ("geopoint", {"lng": 200, "lat": 1}, "not a place on Earth", "field `f`"),
     ("geopoint", {"x": LNG, "y": LAT}, "not a place", "longitude and latitude cannot be told"),

@@ -53,8 +53,9 @@ class Attempt:
         mapping = await self._schema.plan()
         write, found = await self._import(batch, plan, mapping, max_lines)
         doubtful = write.doubtful
-        if write.refused and not (now := await self._schema.look()).is_like(mapping):
-            # A field that was new a moment ago has its type now, and asks for another form of what was refused.
+        if write.letters and not (now := await self._schema.look()).is_like(mapping):
+            # What was refused is judged by the schema of now: a field that was new a moment ago has its type, and
+            # asks for another form; or somebody has just changed it, and asks for a replay.
             write, found = await self._import(batch, plan, now, max_lines)
             doubtful = doubtful or write.doubtful
         gone = [document_id for document_id in plan.keys_by_id if document_id not in found]

@@ -41,7 +41,6 @@ class Write:
         self._bytes = 0
         self.letters: list[DeadLetter] = []
         self.written = 0
-        self.refused = 0
         self.doubtful = False
 
     def reject(self, key: Key, reason: str, error: str) -> None:
@@ -71,7 +70,6 @@ class Write:
             raise ConfigurationError(refused_by_the_collection(self._route.target, words))
         for rejection in rejections:
             self.reject(self._keys[rejection.line], rejection.reason, rejection.error)
-        self.refused += len(rejections)
         self.written += len(self._keys) - len(rejections)
         self._keys = []
 

@@ -58,11 +58,14 @@ class Node:
     `names` counts those below its field at the top; None for the document itself.
     """
 
-    __slots__ = ("_plan", "children", "convert", "indexed", "names", "path")
+    __slots__ = ("_plan", "children", "convert", "indexed", "kind", "names", "path")
 
-    def __init__(self, plan: "Plan", path: str, convert: Converters, names: _Names | None, *, indexed: bool) -> None:
+    def __init__(
+        self, plan: "Plan", path: str, kind: str, convert: Converters, names: _Names | None, *, indexed: bool
+    ) -> None:
         self._plan = plan
         self.path = path
+        self.kind = kind
         self.convert = convert
         self.names = names
         self.indexed = indexed
@@ -92,7 +95,7 @@ class Plan:
             self._names.setdefault(parent, _Names()).count += bool(rest)
         self._new: list[tuple[Node, str]] = []
         self.new_names = 0
-        self.root = Node(self, "", self._tables.plain, None, indexed=True)
+        self.root = Node(self, "", "", self._tables.plain, None, indexed=True)
 
     def is_like(self, other: "Plan") -> bool:
         """Whether the other one was made of the same fields."""
@@ -127,7 +130,7 @@ class Plan:
         kind = self._type_of(path) if at_the_top or self._nested else None
         names = parent.names or self._names.get(name) or _Names()
         indexed = kind is not None and kind.indexed if at_the_top else parent.indexed and self._nested
-        child = Node(self, path, self._converters(path, kind), names, indexed=indexed)
+        child = Node(self, path, kind.name if kind else "", self._converters(path, kind), names, indexed=indexed)
         if path in self.types or path in self._parents:
             parent.children[name] = child
         else:

@@ -157,7 +157,7 @@ def _plain(unit: DateUnit) -> dict[type, Converter]:
 
 def _no_integer(node: Any, why: str) -> DocumentRejected:
     return DocumentRejected(
-        "no whole number", f"field `{path_text(node.path)}` is one of integers in Typesense, and the number {why}"
+        "no whole number", f"field `{path_text(node.path)}` is {node.kind} in Typesense, and its number {why}"
     )
 
 
@@ -189,7 +189,8 @@ def _within_32_bits(convert: Converter) -> Converter:
         if _INT32_MIN <= number <= _INT32_MAX:
             return number
         raise DocumentRejected(
-            "value out of range", f"field `{path_text(node.path)}` is int32 in Typesense: declare it int64"
+            "value out of range",
+            f"field `{path_text(node.path)}` is {node.kind} in Typesense: declare it {node.kind.replace('32', '64')}",
         )
 
     return within_32_bits
