@@ -37,7 +37,13 @@ from tsync_stream.queue.base import Tier
 from tsync_stream.queue.probing import probe_within_deadline
 from tsync_stream.queue.tiers import SetAside, choose_tier, count_flaps
 from tsync_stream.replica.epoch_watch import EpochWatch
-from tsync_stream.replica.fingerprint import changes, prepare_collection, take_fingerprint
+from tsync_stream.replica.fingerprint import (
+    changes,
+    prepare_collection,
+    take_fingerprint,
+    target_part,
+    unchanged_target_part,
+)
 from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.target.live_schema import LiveSchema
@@ -134,12 +140,12 @@ class Beginning:
         """The present fingerprint. While Typesense cannot be asked, its part is taken as unchanged: capture goes on."""
         tools = self._tools
         try:
-            schema = await prepare_collection(tools.target, tools.settings)
+            target = target_part(await prepare_collection(tools.target, tools.settings))
         except TsyncError:
             if stored is None:
                 raise
-            schema = {"created_at": stored.fingerprint["target_created_at"]}
-        return await take_fingerprint(tools.client, tools.route, schema, tools.settings)
+            target = unchanged_target_part(stored.fingerprint)
+        return await take_fingerprint(tools.client, tools.route, target, tools.settings)
 
     async def _first_start(self, fence: int, fingerprint: Mapping[str, Any]) -> CaptureTerm:
         tools = self._tools

@@ -24,6 +24,7 @@ from tsync_stream.errors import (
 )
 from tsync_stream.model import Position, Token
 from tsync_stream.replica.beginning import Beginning, CaptureTools, Trouble
+from tsync_stream.replica.fingerprint import target_part, unchanged_target_part
 from tsync_stream.replica.gathering import gathering_pause_s
 from tsync_stream.replica.measuring import Measuring
 from tsync_stream.replica.opening import opened_stream
@@ -200,7 +201,7 @@ class Capturing:
             live = await tools.target.collection(tools.route.target)
         except TsyncError:
             return  # sync is the one to say so; capture goes on without Typesense
-        if live is None or live["created_at"] != stored.fingerprint["target_created_at"]:
+        if live is None or target_part(live) != unchanged_target_part(stored.fingerprint):
             raise TermOver("the Typesense collection is not the one we filled")
 
     async def _drain(self, term: CaptureTerm) -> None:

@@ -14,7 +14,7 @@ from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.errors import ConfigurationError
 from tsync_stream.model import Route
 from tsync_stream.source.documents import collection_uuid
-from tsync_stream.target.schema import default_schema, load_schema
+from tsync_stream.target.schema import default_schema, fields_to_check, load_schema
 from tsync_stream.target.typesense import TypesenseTarget
 
 # Counts up with every change of the mapping's rules: documents that were mapped by the old ones are written again.
@@ -22,9 +22,12 @@ MAPPING_VERSION = 2
 
 
 async def take_fingerprint(
-    client: AsyncIOMotorClient[Any], route: Route, live_schema: Mapping[str, Any], settings: Settings
+    client: AsyncIOMotorClient[Any], route: Route, target: Mapping[str, Any], settings: Settings
 ) -> dict[str, Any]:
-    """The fingerprint as the epoch document holds it. Raises `ConfigurationError` if the source is missing."""
+    """The fingerprint as the epoch document holds it; `target` is its `target_part`.
+
+    Raises `ConfigurationError` if the source is missing.
+    """
     uuid = await collection_uuid(client, route)
     if uuid is None:
         raise ConfigurationError(
@@ -34,9 +37,19 @@ async def take_fingerprint(
         "source": source_name(route),
         "source_uuid": uuid.hex(),
         "target": route.target,
-        "target_created_at": live_schema["created_at"],
+        **target,
         "mapping": f"{MAPPING_VERSION} {settings.date_unit}",
     }
+
+
+def target_part(live: Mapping[str, Any]) -> dict[str, Any]:
+    """What a live schema says of the collection in a fingerprint: which one it is, and what it finds wrongly (pure)."""
+    return {"target_created_at": live["created_at"], "target_checks": fields_to_check(live)}
+
+
+def unchanged_target_part(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """That of a stored fingerprint, for when Typesense cannot be asked (pure)."""
+    return {name: fingerprint.get(name) for name in ("target_created_at", "target_checks")}
 
 
 def source_name(route: Route) -> str:

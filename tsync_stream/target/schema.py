@@ -12,6 +12,7 @@ import orjson
 
 from tsync_stream.errors import ConfigurationError
 
+_FOUND_WRONGLY = frozenset({"int32", "geopoint"})
 _FILE = "the Typesense schema file"
 
 
@@ -40,6 +41,20 @@ def load_schema(text: str, collection_name: str) -> dict[str, Any]:
     if problems:
         raise ConfigurationError(problems)
     return {"enable_nested_fields": True, **schema, "name": collection_name}
+
+
+def fields_to_check(live: Mapping[str, Any]) -> list[str]:
+    """The fields of a live schema that Typesense would find wrongly what it takes without a word, and their types.
+
+    Where somebody gives such a type to a field, documents that are there already may be found wrongly. Fields that a
+    pattern brings with its own type are left out: they come with new documents, which are checked.
+    """
+    kinds = {str(field["name"]): str(field["type"]) for field in live["fields"]}
+    checked = {name: kind for name, kind in kinds.items() if kind.removesuffix("[]") in _FOUND_WRONGLY}
+    patterns = {kind.removesuffix("[]") for name, kind in checked.items() if ".*" in name}
+    return sorted(
+        f"{name} {kind}" for name, kind in checked.items() if ".*" in name or kind.removesuffix("[]") not in patterns
+    )
 
 
 def _problems(schema: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,67 @@
+"""The worker follows the live schema from its first document on, and when somebody changes it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.conftest import Source
+from tests.support.comparison import actual_documents, wait_for
+from tests.support.stack import Names, typesense_client
+from tests.support.worker import Worker
+from tsync_stream.embedded import EmbeddedStack
+
+Equal = Callable[..., None]
+LNG, LAT = 2.35, 48.85
+
+
+def near_paris(stack: EmbeddedStack, names: Names) -> list[str]:
+    """The ids of what is found within 50 km of Paris."""
+    query = {"q": "*", "filter_by": f"place:({LAT}, {LNG}, 50 km)"}
+    with typesense_client(stack) as client:
+        answer = client.get(f"/collections/{names.typesense_collection}/documents/search", params=query)
+    return sorted(hit["document"]["id"] for hit in answer.json().get("hits", []))
+
+
+def open_letters(names: Names, source: Source) -> dict[str, str]:
+    """The reason of each open dead letter, by key."""
+    letters = source.database.client[names.state_database].dead_letters
+    return {letter["key"]: letter["reason"] for letter in letters.find({"status": "open"})}
+
+
+@pytest.mark.timeout(120)
+def test_the_first_documents_are_checked_by_the_schema_file(
+    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, tmp_path: Path, equal: Equal
+) -> None:
+    """They come within a second of the collection; what is wrong without a word would stay."""
+    schema = tmp_path / "schema.json"
+    fields = [{"name": "n", "type": "int32", "optional": True}, {"name": "place", "type": "geopoint", "optional": True}]
+    schema.write_text(json.dumps({"fields": [*fields, {"name": ".*", "type": "auto"}]}))
+    worker.environment["TYPESENSE_SCHEMA_FILE"] = str(schema)
+    source.insert_many([{"_id": f"large {number}", "n": 2**31 + number} for number in range(20)])
+    source.insert_many([{"_id": f"good {number}", "n": float(number)} for number in range(20)])
+    source.insert_one({"_id": "paris", "place": {"type": "Point", "coordinates": [LNG, LAT], "city": "Paris"}})
+    source.insert_one({"_id": "swapped", "place": [LAT, 148.85]})
+    worker.start()
+    wait_for(lambda: len(actual_documents(stack, names)) >= 21, 30.0, lambda: f"not synced: {worker.health()}")
+    wait_for(lambda: len(open_letters(names, source)) == 21, 30.0, lambda: f"letters: {open_letters(names, source)}")
+    assert set(open_letters(names, source).values()) == {"value out of range", "not a place on Earth"}
+    assert near_paris(stack, names) == ["paris"]
+    source.delete_many({"_id": {"$in": list(open_letters(names, source))}})
+    equal()
+
+
+@pytest.mark.timeout(120)
+def test_a_place_that_is_declared_later_is_written_again(
+    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Equal
+) -> None:
+    """Typesense takes the pairs that are there, longitude first, for latitudes, and says nothing."""
+    source.insert_many([{"_id": "pair", "place": [LNG, LAT]}, {"_id": "point", "place": [LNG, LAT]}])
+    worker.start()
+    equal()
+    fields = [{"name": "place", "drop": True}, {"name": "place", "type": "geopoint", "optional": True}]
+    with typesense_client(stack) as client:
+        client.patch(f"/collections/{names.typesense_collection}", json={"fields": fields}).raise_for_status()
+    wait_for(lambda: near_paris(stack, names) == ["pair", "point"], 30.0, lambda: f"not found: {worker.health()}")
+    equal()
