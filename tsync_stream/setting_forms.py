@@ -20,6 +20,8 @@ from typing import Generic, TypeVar
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
+from tsync_stream.field_types import field_problems
+
 T = TypeVar("T")
 N = TypeVar("N", int, float)
 
@@ -326,6 +328,8 @@ def _inspect_schema(path: Path | None) -> None:
     has_fields = isinstance(schema, dict) and isinstance(schema.get("fields"), list)
     if not has_fields:
         raise ValueError('the file is not a collection schema: an object with a list of "fields"')
+    if problem := next(field_problems(schema["fields"]), None):
+        raise ValueError(problem)
 
 
 def _inspect_executable(path: Path | None) -> None:

@@ -75,6 +75,14 @@ async def test_a_key_that_may_not_read_the_statistics_is_said_once(caplog: pytes
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
+async def test_a_schema_that_is_refused_is_told_in_typesenses_words() -> None:
+    words = "Field `x` has an invalid data type `int65`, see docs for supported data types."
+    async with target(lambda _: web.json_response({"message": words}, status=400)) as (made, _):
+        with pytest.raises(ConfigurationError) as caught:
+            await CALLS["create"](made)
+    assert str(caught.value) == f"TYPESENSE_SCHEMA_FILE: Typesense refuses the schema: {words}"
+
+
 @pytest.mark.parametrize("call", ["import", "export", "delete by filter", "delete by path"])
 async def test_a_missing_collection_is_for_a_person(call: str) -> None:
     async with target(lambda _: web.json_response({}, status=404)) as (made, _):

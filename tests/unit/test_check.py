@@ -515,3 +515,30 @@ def test_no_secret_is_printed_whatever_a_server_says() -> None:
         judge_typesense(settings.typesense, URL, TypesenseFacts(httpx.ConnectError(SECRET))),
     ]
     assert SECRET not in str(as_json(rows, []))
+
+
+def fields_found(*names: str) -> list[tuple[str, str]]:
+    """What is found in a collection with these fields."""
+    collection = {"fields": [{"name": name, "type": "int64"} for name in names]}
+    answers = {"collections:get": 200}
+    row = judge_typesense(SETTINGS.typesense, URL, TypesenseFacts(None, 200, HEALTHY, "0.24.1", answers, collection))
+    return [(finding.level, finding.text) for finding in row.findings if "field" in finding.text]
+
+
+def test_a_field_for_which_typesense_refuses_other_documents_is_wrong() -> None:
+    ((level, text),) = fields_found("title", "title ", "o.x ")
+    assert level == "wrong"
+    assert "`title `" in text
+
+
+def test_many_fields_are_noted_with_the_object_that_brings_them() -> None:
+    assert fields_found(*(f"prices.{number}" for number in range(999))) == []
+    ((level, text),) = fields_found(*(f"prices.{number}" for number in range(1000)))
+    assert level == "note"
+    assert "inside `prices`" in text
+
+
+@pytest.mark.parametrize("collection", [None, 5, [], {}, {"fields": None}, {"fields": [1, None, {}, {"name": 5}]}])
+def test_an_unforeseen_description_of_the_collection_is_no_crash(collection: object) -> None:
+    facts = TypesenseFacts(None, 200, HEALTHY, "0.24.1", {"collections:get": 200}, collection)
+    assert judge_typesense(SETTINGS.typesense, URL, facts).well

@@ -391,6 +391,7 @@ def test_any_text_is_a_value_or_a_problem(text: str) -> None:
         ("TYPESENSE_SCHEMA_FILE", "bad.json", "not JSON"),
         ("TYPESENSE_SCHEMA_FILE", "list.json", "not a collection schema"),
         ("TYPESENSE_SCHEMA_FILE", "folder", "cannot be read"),
+        ("TYPESENSE_SCHEMA_FILE", "types.json", "field 1 (`n`) has the type `int65`"),
         ("TYPESENSE_SCHEMA_FILE", "x" * 5000, "cannot be read"),
         ("MONGOD_EXECUTABLE", "bad.json", "may not be executed"),
         ("REDIS_SERVER_EXECUTABLE", "folder", "may not be executed"),
@@ -402,6 +403,7 @@ def test_any_text_is_a_value_or_a_problem(text: str) -> None:
 def test_a_problem_says_what_is_wrong_and_what_fits(tmp_path: Path, name: str, text: str, told: str) -> None:
     (tmp_path / "bad.json").write_text("{", encoding="utf-8")
     (tmp_path / "list.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "types.json").write_text('{"fields": [{"name": "n", "type": "int65"}]}', encoding="utf-8")
     (tmp_path / "folder").mkdir()
 
     [problem] = problems_from(tmp_path, **{name: text})

@@ -263,6 +263,17 @@ def test_names_are_counted_wherever_they_are_below_one_field(value: Any) -> None
         map_document({"_id": 1, "o": value}, plan(CATCH_ALL))
 
 
+def test_a_dot_in_a_name_is_a_level_too() -> None:
+    """Typesense crashes for these as well."""
+    schema = plan(CATCH_ALL)
+    map_document({"_id": 1, **{f"a.{name}": {"x": 1} for name in range(MAX_NAMES_BELOW // 2)}}, schema)
+    with pytest.raises(DocumentRejected, match="too many field names"):
+        map_document({"_id": 2, "a.b": 1}, schema)
+    with pytest.raises(DocumentRejected, match="too many field names"):
+        map_document({"_id": 3, "a": {"c": 1}}, schema)
+    map_document({"_id": 4, "b.c": 1, "a.1": {"x": 2}}, schema)
+
+
 def test_names_are_counted_over_all_documents_and_those_of_the_live_schema() -> None:
     schema = plan(("o", "object"), *((f"o.old {number}", "int64") for number in range(MAX_NAMES_BELOW - 2)), CATCH_ALL)
     map_document({"_id": 1, "o": {"a": 1}}, schema)
@@ -280,6 +291,8 @@ def test_names_that_a_refused_document_brought_are_forgotten() -> None:
             map_document({"_id": attempt, "o": {**names, "a": {"*": 1}}}, schema)
     assert schema.new_names == 0
     map_document({"_id": 9, "o": MANY}, schema)
+    with pytest.raises(DocumentRejected):
+        map_document({"_id": 10, "o": {"one more": 1}}, schema)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ def test_a_schema_file_is_passed_on_under_the_name_of_the_settings() -> None:
         ('{"fields": ["x"]}', "field 1 must be an object"),
         ('{"fields": [{"name": "x", "type": "auto"}, {"type": "auto"}]}', "field 2 needs a `name`"),
         ('{"fields": [{"name": "x", "type": 1}]}', "field 1 needs a `type`"),
+        ('{"fields": [{"name": "x", "type": "int65"}]}', r"field 1 \(`x`\) has the type `int65`, .*; is it int"),
+        ('{"fields": [{"name": "x", "type": "uuid"}]}', "types are auto, bool, "),
     ],
 )
 def test_a_wrong_schema_file_is_told_with_the_place(text: str, problem: str) -> None:

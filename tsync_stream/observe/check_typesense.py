@@ -19,7 +19,10 @@ from tsync_stream.errors import ConfigurationError
 from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, wrong
 from tsync_stream.observe.typesense_releases import reference_findings, release_findings
 from tsync_stream.target.clients import http_client
+from tsync_stream.target.many_fields import MANY_FIELDS, about_many_fields
+from tsync_stream.target.names import is_never_sent
 from tsync_stream.target.schema import load_schema
+from tsync_stream.target.values import path_text
 
 # What the worker needs the key for, by the name of the action in Typesense.
 GET, CREATE = "collections:get", "collections:create"
@@ -77,6 +80,7 @@ def judge_typesense(settings: TypesenseSettings, url: str, facts: TypesenseFacts
     if facts.answers:
         findings += _key_and_collection(settings, facts.answers)
     findings += reference_findings(facts.collection, f"the collection {settings.collection_name}", facts.version)
+    findings += _fields(settings, facts.collection)
     if schema is not None:
         findings += _schema(settings, schema, facts.version)
     return Row("Typesense", url, facts.error is None, facts.version, findings)
@@ -117,6 +121,21 @@ def _key_and_collection(settings: TypesenseSettings, answers: Mapping[str, int])
     # Once the collection exists, nothing is created any more.
     if missing := [f"`{action}`" for action in refused if action != CREATE]:
         yield wrong(f"the API key may not use {name} as needed", f"allow the key {', '.join(missing)} on it")
+
+
+def _fields(settings: TypesenseSettings, collection: Any) -> Iterator[Finding]:
+    """What is odd about the fields that the collection has."""
+    fields = collection.get("fields") if isinstance(collection, dict) else None
+    described = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
+    names = [name for name in (str(field.get("name", "")) for field in described) if name and ".*" not in name]
+    for name in filter(is_never_sent, names):
+        drop = f'{{"fields": [{{"name": "{path_text(name)}", "drop": true}}]}}'
+        yield wrong(
+            f"for its field `{path_text(name)}` {settings.collection_name} refuses documents that have no such field",
+            f"`PATCH /collections/{settings.collection_name}` with {drop}, or drop the collection",
+        )
+    if len(names) >= MANY_FIELDS:
+        yield note(about_many_fields(settings.collection_name, names))
 
 
 def _schema(settings: TypesenseSettings, text: str, version: str) -> Iterator[Finding]:

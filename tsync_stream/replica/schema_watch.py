@@ -1,7 +1,6 @@
 """Watching the live schema: fields appear in it as documents bring them, and too many are a matter of their own."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 
@@ -9,10 +8,8 @@ from tsync_stream.config import Settings
 from tsync_stream.errors import TsyncError
 from tsync_stream.observe.health import Health
 from tsync_stream.target.live_schema import LOOK_INTERVAL_S, LiveSchema
-from tsync_stream.target.values import path_text
+from tsync_stream.target.many_fields import MANY_FIELDS, about_many_fields
 
-# From here on every document costs Typesense more: with thousands of fields it is many times slower.
-MANY_FIELDS = 1_000
 CHECK = "fields"
 
 
@@ -31,20 +28,7 @@ def tell_fields(health: Health, settings: Settings, fields: Collection[str]) -> 
     if count < min(MANY_FIELDS, most):
         health.green(CHECK)
         return
-    parents = Counter(name.partition(".")[0] for name in fields if "." in name)
-    parent, below = parents.most_common(1)[0] if parents else ("", 0)
-    text = (
-        f"the Typesense collection {settings.typesense.collection_name} has {count:,} fields, and each makes it slower"
-    )
-    if below > count // 2:
-        name = path_text(parent)
-        text += (
-            f"; {below:,} of them are inside `{name}`, whose names look like values. Leave it out of the index: drop "
-            f'`{name}` and add {{"name": "{name}.*", "type": "auto", "index": false, "optional": true}} '
-            "(PATCH /collections/…, and TYPESENSE_SCHEMA_FILE), or store it as an array of names and values"
-        )
-    else:
-        text += "; name the fields that are searched in TYPESENSE_SCHEMA_FILE, without `.*`"
+    text = about_many_fields(settings.typesense.collection_name, fields)
     if count >= most:
         health.red(CHECK, f"{text}. That is TYPESENSE_MAX_FIELDS ({most:,}) or more", needs_person=True)
     else:

@@ -50,7 +50,7 @@ def refusal_of_the_collection(rejections: Sequence[Rejection], lines: int) -> st
     have is taken for their own fault, however many they are: else one mistake in a large update would stop all others.
     """
     for rejection in rejections:
-        if (name := _named(rejection)) is not None and _is_never_sent(name):
+        if (name := _named(rejection)) is not None and is_never_sent(name):
             return rejection.error[:_LONGEST_WORDS]
     words = {(rejection.reason, rejection.error) for rejection in rejections}
     if len(words) == 1 and len(rejections) == lines >= MIN_LINES_OF_A_COLLECTION:
@@ -65,7 +65,7 @@ def _named(rejection: Rejection) -> str | None:
     return None if found is None else found[1]
 
 
-def _is_never_sent(name: str) -> bool:
+def is_never_sent(name: str) -> bool:
     """Whether a flattened name can be none of our documents': inside objects, names may be as they like."""
     first = name.partition(".")[0]
     return problem_at_the_top(first) is not None or name.startswith("id.")

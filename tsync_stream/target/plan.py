@@ -53,15 +53,12 @@ class _Names:
 
 
 class Node:
-    """A field's name and what its values become; `children` are the names inside, by their own name.
-
-    `names` counts those below its field at the top; None for the document itself.
-    """
+    """A field's name and what its values become; `children` are the names inside, by their own name."""
 
     __slots__ = ("_plan", "children", "convert", "indexed", "kind", "names", "path")
 
     def __init__(
-        self, plan: "Plan", path: str, kind: str, convert: Converters, names: _Names | None, *, indexed: bool
+        self, plan: "Plan", path: str, kind: str, convert: Converters, names: _Names, *, indexed: bool
     ) -> None:
         self._plan = plan
         self.path = path
@@ -70,6 +67,16 @@ class Node:
         self.names = names
         self.indexed = indexed
         self.children: dict[str, Node] = {}
+
+    @property
+    def first(self) -> str:
+        """The field at the top that it is below, as Typesense sees it: dots in a name are levels too."""
+        return self.path.partition(".")[0]
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether it is one of the names that a field at the top has inside."""
+        return self.indexed and "." in self.path
 
     def new_child(self, name: str) -> "Node":
         """The node of a name that is not among the children yet.
@@ -93,9 +100,9 @@ class Plan:
         self._names: dict[str, _Names] = {}
         for parent, _, rest in (name.partition(".") for name in self.types):
             self._names.setdefault(parent, _Names()).count += bool(rest)
-        self._new: list[tuple[Node, str]] = []
+        self._new: list[tuple[Node, str, bool]] = []
         self.new_names = 0
-        self.root = Node(self, "", "", self._tables.plain, None, indexed=True)
+        self.root = Node(self, "", "", self._tables.plain, _Names(), indexed=True)
 
     def is_like(self, other: "Plan") -> bool:
         """Whether the other one was made of the same fields."""
@@ -112,15 +119,17 @@ class Plan:
     def forget_new_names(self) -> None:
         """The document at hand is refused: what it brought never reaches Typesense."""
         while self._new:
-            parent, name = self._new.pop()
+            parent, name, is_first = self._new.pop()
             child = parent.children.pop(name)
             self.new_names -= 1
-            if parent.names is not None and child.indexed:
-                parent.names.count -= 1
+            if child.is_counted:
+                child.names.count -= 1
+            if is_first:
+                del self._names[child.first]
 
     def grow(self, parent: Node, name: str) -> Node:
         """See `Node.new_child`."""
-        at_the_top = parent.names is None
+        at_the_top = parent is self.root
         path = name if at_the_top else f"{parent.path}.{name}"
         problem = problem_at_the_top(name) if at_the_top else problem_anywhere(name)
         if problem is None and len(path.encode("utf-8", "surrogatepass")) > MAX_NAME_BYTES:
@@ -128,7 +137,7 @@ class Plan:
         if problem is not None:
             raise RefusedError("unusable field name", problem, name)
         kind = self._type_of(path) if at_the_top or self._nested else None
-        names = parent.names or self._names.get(name) or _Names()
+        names = (self._names.get(path.partition(".")[0]) or _Names()) if at_the_top else parent.names
         indexed = kind is not None and kind.indexed if at_the_top else parent.indexed and self._nested
         child = Node(self, path, kind.name if kind else "", self._converters(path, kind), names, indexed=indexed)
         if path in self.types or path in self._parents:
@@ -138,18 +147,22 @@ class Plan:
         return child
 
     def _add_new(self, parent: Node, name: str, child: Node) -> None:
-        if parent.names is not None and child.indexed:
-            if parent.names.count >= MAX_NAMES_BELOW:
+        full = self.new_names >= MAX_NEW_NAMES
+        if child.is_counted:
+            if full or child.names.count >= MAX_NAMES_BELOW:
                 raise DocumentRejected(
                     "too many field names",
-                    f"field `{path_text(parent.path.partition('.')[0])}` would have more than {MAX_NAMES_BELOW} names "
-                    "inside, over all documents",
+                    f"field `{path_text(child.first)}` would have more than {MAX_NAMES_BELOW} names inside, over all "
+                    "documents",
                 )
-            parent.names.count += 1
-        elif self.new_names >= MAX_NEW_NAMES:
+            child.names.count += 1
+        elif full:
             return  # it does no harm, and is looked into again the next time
+        is_first = child.first not in self._names
+        if is_first:
+            self._names[child.first] = child.names
         parent.children[name] = child
-        self._new.append((parent, name))
+        self._new.append((parent, name, is_first))
         self.new_names += 1
 
     def _converters(self, path: str, kind: FieldType | None) -> Converters:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from tsync_stream.errors import ConfigurationError
+from tsync_stream.field_types import field_problems
 
 _FOUND_WRONGLY = frozenset({"int32", "geopoint"})
 _FILE = "the Typesense schema file"
@@ -29,7 +30,7 @@ def load_schema(text: str, collection_name: str) -> dict[str, Any]:
     """Return the schema of a schema file, under the collection name of the settings.
 
     Its form is the body of Typesense's `POST /collections`. Nested fields are on unless the file says otherwise.
-    Raises ConfigurationError with every problem found: no JSON, no object, no fields, fields without name or type.
+    Raises ConfigurationError with every problem found: no JSON, no object, no fields, no name or type that is known.
     """
     try:
         schema = orjson.loads(text)
@@ -62,13 +63,7 @@ def _problems(schema: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(fields, list) or not fields:
         yield f"{_FILE} needs `fields`, a list of at least one field"
         return
-    for position, field in enumerate(fields, start=1):
-        if not isinstance(field, dict):
-            yield f"{_FILE}: field {position} must be an object"
-            continue
-        for part in ("name", "type"):
-            if not isinstance(field.get(part), str) or not field[part]:
-                yield f"{_FILE}: field {position} needs a `{part}`, a text"
+    yield from (f"{_FILE}: {problem}" for problem in field_problems(fields))
 
 
 def values_at(node: Any, parts: Sequence[str]) -> Iterator[Any]:

@@ -22,7 +22,7 @@ from typesense.async_.client import AsyncClient
 from typesense.types.collection import CollectionCreateSchema
 
 from tsync_stream.config import TypesenseSettings
-from tsync_stream.errors import DependencyUnavailable, DocumentRejected, from_typesense
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, DocumentRejected, from_typesense
 from tsync_stream.target.answers import (
     KEY_REFUSED,
     TOO_LARGE,
@@ -50,6 +50,7 @@ HARMLESS_LINE = b"[]"
 (HARMLESS_DELETE,) = id_requests(["tsync-stream asks 5b0c7f0e-6d0e-4c57-9e0f-3c4a8f0d2b71"])
 # A proxy that takes no more than this takes no import.
 MIN_IMPORT_BYTES = 1 << 16
+_LONGEST_WORDS = 300
 
 
 class TypesenseTarget:
@@ -121,6 +122,10 @@ class TypesenseTarget:
         async with self._asked() as client:
             try:
                 created: Mapping[str, Any] = await client.collections.create(cast("CollectionCreateSchema", schema))
+            except typesense.exceptions.RequestMalformed as error:
+                # Its words are about the schema: no document has come near it.
+                words = str(error)[:_LONGEST_WORDS]
+                raise ConfigurationError(f"TYPESENSE_SCHEMA_FILE: Typesense refuses the schema: {words}") from error
             except typesense.exceptions.ObjectAlreadyExists:
                 created = await client.collections[schema["name"]].retrieve()
             return created
