@@ -219,6 +219,23 @@ async def test_a_record_that_is_made_while_we_ask_is_not_overlooked(
     assert await letters.resolve("listings", ["a"]) == 1
 
 
+async def test_a_scan_closes_what_it_does_not_meet_among_the_keys_that_cannot_be_queued(
+    letters: DeadLetters, state: Database
+) -> None:
+    gone, met, late = ("x" * (2_000 + number) for number in range(3))
+    await letters.add([letter(key) for key in (gone, met, "usable")])
+    await letters.add([letter(gone, route="another")])
+    await letters.doubt_unusable("listings", "r1")
+    await DeadLetters(state).add([letter(met), letter(late)])  # by any replica
+    await letters.doubt_unusable("listings", "r1")  # it went on in another term, from the beginning
+    await letters.add([letter(met), letter(late)])
+    await letters.close_doubted("listings", "another scan")
+    assert await count_open(state) == 5
+    await letters.close_doubted("listings", "r1")
+    still = [(record["route"], record["key"]) for record in await records(state) if record["status"] == "open"]
+    assert sorted(still) == sorted([("listings", met), ("listings", late), ("listings", "usable"), ("another", gone)])
+
+
 async def test_a_letter_that_could_not_be_stored_is_not_taken_for_stored(
     letters: DeadLetters, client: Client, mongo_names: Names
 ) -> None:

@@ -17,7 +17,7 @@ from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.stack import Names
 from tsync_stream.errors import DependencyUnavailable
 from tsync_stream.model import BEGINNING_OF_TIME, Key, Route
-from tsync_stream.source.documents import DocumentReader, collection_uuid, source_collection
+from tsync_stream.source.documents import DocumentReader, collection_uuid, count_documents, source_collection
 from tsync_stream.source.keys import canonical_key, typesense_id
 
 SCANNED = [key for key in KEYS_OF_EVERY_TYPE if not isinstance(key, MaxKey)]
@@ -185,6 +185,20 @@ async def test_the_ids_that_exist_are_found(reader: DocumentReader, route: Route
     await source.insert_many([{"_id": "a"}, {"_id": 12.0}, {"_id": identifier}])
     found = await reader.existing_ids(route, ["a", "gone", 12, "12", identifier, str(identifier)], BEGINNING_OF_TIME)
     assert found == {"a", "12", typesense_id(identifier)}
+
+
+async def test_the_keys_that_exist_are_told_from_others_with_their_ids(
+    reader: DocumentReader, route: Route, source: Collection
+) -> None:
+    await source.insert_many([{"_id": "12"}, {"_id": 13.0}])
+    found = await reader.existing_keys(route, [12, "12", 13, "13"], BEGINNING_OF_TIME)
+    assert {canonical_key(key) for key in found} == {canonical_key("12"), canonical_key(13)}
+
+
+async def test_documents_are_counted_without_being_read(client: Client, route: Route, source: Collection) -> None:
+    await source.insert_many([{"_id": number} for number in range(7)])
+    assert await count_documents(client, route.database, route.collection) == 7
+    assert await count_documents(client, route.database, "nowhere") == 0
 
 
 # Scans

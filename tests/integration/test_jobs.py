@@ -75,6 +75,21 @@ async def test_jobs_that_ended_long_ago_go_by_themselves(jobs: JobStore, state: 
     assert found["done"] is not None
 
 
+async def test_the_result_of_a_job_that_was_never_filed_is_kept_and_goes_by_itself(
+    jobs: JobStore, state: Database
+) -> None:
+    for _ in range(2):
+        await jobs.keep_result("r1", "reconcile", {"reason": "$reason"}, {"queued": 3, "refused": []})
+    assert await jobs.open() == []
+    kept = await jobs.load("r1")
+    assert kept is not None
+    assert (kept.kind, kept.status, kept.arguments) == ("reconcile", "done", {"reason": "$reason"})
+    assert kept.result == {"queued": 3, "refused": []}
+    found = await state[JOBS].find_one({"_id": "r1"})
+    assert found is not None
+    assert found["ended_at"] is not None
+
+
 async def test_a_job_that_could_not_be_filed_is_not_taken_for_filed(
     jobs: JobStore, client: Client, mongo_names: Names
 ) -> None:

@@ -43,5 +43,8 @@ def test_the_log_has_a_line_now_and_then_and_none_of_what_is_done_soon(
     ]
     progress.forget("r1")
     caplog.clear()
-    progress.note("r1", "reconcile", 0, 0, "documents are synced")
+    for done, total in ((0, 0), (7, 7)):
+        for _ in range(3):
+            now_s += LOG_INTERVAL_S
+            progress.note(f"of {total}", "reconcile", done, total, "documents are synced")
     assert caplog.records == []

@@ -56,6 +56,18 @@ def test_what_is_chosen_is_told_by_reason_and_what_cannot_be_helped_too() -> Non
             "1 failed again.\n  1  id collision\n2 were taken up by a later replay",
             False,
         ),
+        (
+            "done",
+            {
+                "queued": 3,
+                "resolved": 3,
+                "pending": 0,
+                "failed": [],
+                "refused": [{"reason": "unusable id", "count": 2}],
+            },
+            "0 failed again.\nIn all, 2 documents are refused now (unusable id: 2).",
+            True,
+        ),
         ("cancelled", None, "was cancelled", False),
         ("failed", {"error": "no such kind"}, "given up: no such kind", False),
     ],

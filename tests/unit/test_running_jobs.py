@@ -1,6 +1,7 @@
 """Jobs under a capture term, with everything around them in memory: order, cursors, endings, outages; no server."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -12,16 +13,17 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.waiting import eventually
-from tsync_stream.coordination.jobs import DONE, REPLAY, TIME_LEFT, Job
-from tsync_stream.coordination.positions import Pipeline
+from tsync_stream.coordination.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job
+from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.term import BatchLost, CaptureTerm, EntryBatch
-from tsync_stream.dead_letter_records import Outcome, Page, Selection
+from tsync_stream.dead_letter_records import Outcome, Page, ReasonCount, Selection
 from tsync_stream.errors import DependencyUnavailable
 from tsync_stream.model import EpochRef, Head, Position, Reason, Route
 from tsync_stream.observe.health import Health
 from tsync_stream.queue.base import Append, Tier
 from tsync_stream.replica import running_jobs
 from tsync_stream.replica.beginning import CaptureTools
+from tsync_stream.replica.job_kinds import ending
 from tsync_stream.replica.running_jobs import RunningJobs
 from tsync_stream.stages.persist import append_batch
 
@@ -55,6 +57,7 @@ class MemoryRecords:
     count: int
     marked: dict[str, list[str]] = field(default_factory=dict)
     outages: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
 
     async def page(self, selection: Selection, route: str, after: str, limit: int) -> Page:
         if self.outages:
@@ -66,6 +69,10 @@ class MemoryRecords:
 
     async def mark(self, job: str, ids: Sequence[str]) -> None:
         self.marked.setdefault(job, []).extend(ids)
+
+    async def count_by_reason(self, selection: Selection, status: str) -> list[ReasonCount]:
+        assert (selection, status) == (Selection(route=ROUTE.name), "open")
+        return [ReasonCount(ROUTE.name, reason, count) for reason, count in self.refused.items()]
 
     async def outcome(self, job: str) -> Outcome:
         return Outcome(resolved=len(self.marked.get(job, ())))
@@ -89,6 +96,9 @@ class MemoryJobs:
         if self.slow is not None:
             await self.slow.wait()
         return found
+
+    async def keep_result(self, job: str, kind: str, arguments: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+        self.ended[job] = (kind, result)
 
     async def end(self, job: str, ending: str, result: Mapping[str, Any] | None = None) -> bool:
         self.ended.setdefault(job, (ending, result))
@@ -124,8 +134,14 @@ class World:
             jobs=self.jobs,
             health=self.health,
             send_entries=self._send,
+            positions=self,
         )
         self.running = RunningJobs(cast("CaptureTools", tools), self.term)
+
+    async def clear_reconcile(self, stored: Pipeline, job: str) -> None:
+        """As the epoch document's store does it."""
+        assert job in self.jobs.ended, "who waits for the need to be met looks for the result then"
+        self.pipeline = replace(stored, reconcile=None)
 
     async def _send(self, batch: EntryBatch) -> None:
         if self.held is not None:
@@ -359,3 +375,61 @@ async def test_a_replay_waits_while_the_queue_is_full() -> None:
         assert world.queued() == []
         world.tier.waiting = 0
         await eventually(lambda: world.queued() == list(range(10)))
+
+
+@pytest.mark.parametrize(
+    ("refused", "level", "told"),
+    [
+        ({}, logging.INFO, "40 documents queued, none refused: Typesense shows what MongoDB holds"),
+        ({"id collision": 3}, logging.WARNING, "40 documents queued, 3 refused (id collision: 3)"),
+    ],
+)
+async def test_a_reconcile_is_done_with_the_number_of_those_that_were_refused(
+    caplog: pytest.LogCaptureFixture, refused: dict[str, int], level: int, told: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    cursors = {"r1": {"phase": DONE, "queued": 40, "documents": 40}}
+    world = World(cursors=cursors)
+    world.records.refused = refused
+    world.pipeline = replace(world.pipeline, reconcile=ReconcileNeed("r1", "the first start"))
+    await world.look()
+    assert world.jobs.ended["r1"] == (
+        RECONCILE,
+        {"queued": 40, "refused": [{"reason": reason, "count": count} for reason, count in refused.items()]},
+    )
+    assert world.pipeline.reconcile is None
+    (record,) = [record for record in caplog.records if "reconcile: done" in record.getMessage()]
+    assert record.levelno == level
+    assert told in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("kind", "result", "text", "well"),
+    [
+        (
+            REPLAY,
+            {
+                "queued": 3,
+                "resolved": 1,
+                "failed": [{"reason": "id collision", "count": 2}],
+                "refused": [{"reason": "id collision", "count": 5}],
+            },
+            "5 refused (id collision: 5); queued: 3, resolved: 1, failed again: 2",
+            False,
+        ),
+        (
+            REPLAY,
+            {"queued": 3, "resolved": 3, "failed": [], "refused": []},
+            "none refused; queued: 3, resolved: 3, failed again: 0",
+            True,
+        ),
+        (
+            VERIFY,
+            {"compared": 9, "excepted": 4, "unseen": False, "refused": [{"reason": "a", "count": 4}]},
+            "4 refused (a: 4); compared: 9, excepted: 4",
+            False,
+        ),
+    ],
+)
+def test_the_log_counts_first_what_is_refused(kind: str, result: Any, text: str, well: bool) -> None:
+    assert ending(Job("j", kind, {}, "open", NOW, {}, None), result) == (text, well)

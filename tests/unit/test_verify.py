@@ -440,6 +440,7 @@ def test_only_some_examples_are_kept() -> None:
 
 # What people are told
 
+FOUR = [{"reason": "id collision", "count": 4}]
 FOUND = {**dict.fromkeys(Tally.__dataclass_fields__, 0), "compared": 30, "examples": []}
 
 
@@ -455,14 +456,20 @@ FOUND = {**dict.fromkeys(Tally.__dataclass_fields__, 0), "compared": 30, "exampl
         ),
         ({"missing": 1, "examples": [{"kind": "missing", "key": "a\x1b"}]}, False, 'missing  "a\\u001b"', False),
         ({"missing": 3}, False, "verify --repair", False),
-        ({"missing": 3, "queued": 3}, True, "3 were queued, and are synced now, or dead letters", True),
+        ({"missing": 3, "queued": 3}, True, "3 were queued, and are synced now, or among the refused", True),
         ({"extra": 3, "queued": 1, "left": 2}, True, "2 are left in Typesense", False),
         ({"unsettled": 1}, False, "1 were written whenever", False),
         ({"foreign": 2}, True, "delete them by hand", False),
         ({"unseen": True, "extra": 9, "left": 9}, True, "a reconcile sweeps all", False),
-        ({"excepted": 4}, False, "Done: 4 documents are refused, and not shown as they are in MongoDB", False),
-        ({"excepted": 30}, False, "30 documents are compared, none of the others differs", False),
-        ({"excepted": 4, "missing": 1}, True, "Done: 4 documents are refused", False),
+        (
+            {"excepted": 4, "refused": FOUR},
+            False,
+            "Done: 4 documents are refused (id collision: 4), and not shown as they are in MongoDB",
+            False,
+        ),
+        ({"excepted": 4, "refused": FOUR}, False, "30 documents are compared, none of the others differs", False),
+        ({"missing": 9, "queued": 9, "refused": FOUR}, True, "Done: 4 documents are refused", False),
+        ({"excepted": 3}, False, "Done: 3 documents are refused (open dead letter: 3)", False),
     ],
 )
 def test_the_end_says_what_was_found(found: dict[str, Any], repair: bool, words: str, well: bool) -> None:

@@ -13,6 +13,7 @@ from tsync_stream.commands.following import Measured, follow, give_up, what_was_
 from tsync_stream.commands.shared import EXIT_WRONG, reachable_settings
 from tsync_stream.config import Settings
 from tsync_stream.coordination.jobs import REPLAY, Job
+from tsync_stream.dead_letter_counts import refused_from_bson
 from tsync_stream.dead_letter_records import Outcome, ReasonCount, Selection, outcome_from_bson
 from tsync_stream.observe.status_reader import StatusReader
 
@@ -112,7 +113,11 @@ def how_it_ended(job: Job | None) -> tuple[str, bool]:
     result = job.result or {}
     if job.status == "failed":
         return f"The replay was given up: {result.get('error', 'no reason is stored')}.", False
-    return outcome_lines(outcome_from_bson(result), int(result["queued"])), not result["failed"]
+    text = outcome_lines(outcome_from_bson(result), int(result["queued"]))
+    refused = refused_from_bson(result.get("refused", ()))
+    if refused.total:
+        text += f"\nIn all, {refused.total} documents are refused now ({refused.reasons})."
+    return text, not result["failed"]
 
 
 def outcome_lines(outcome: Outcome, queued: int) -> str:

@@ -13,7 +13,7 @@ from tsync_stream.commands.following import Measured, follow, give_up, what_was_
 from tsync_stream.commands.shared import EXIT_WRONG, reachable_settings
 from tsync_stream.config import Settings
 from tsync_stream.coordination.jobs import VERIFY, Job
-from tsync_stream.dead_letter_counts import WHAT_TO_DO
+from tsync_stream.dead_letter_counts import WHAT_TO_DO, Refused, refused_from_bson
 from tsync_stream.observe.status_reader import StatusReader
 
 LONGEST_KEY = 60
@@ -58,8 +58,15 @@ def how_it_ended(job: Job | None) -> tuple[str, bool]:
         return f"The verification was given up: {result.get('error', 'no reason is stored')}.", False
     differences = _differences(result)
     wrong = result["left"] if job.arguments["repair"] else differences
-    well = not (result["excepted"] or wrong or result["unsettled"] or result["foreign"] or result["unseen"])
+    well = not (_refused(result).total or wrong or result["unsettled"] or result["foreign"] or result["unseen"])
     return "\n".join(_lines(result, repair=job.arguments["repair"])), well
+
+
+def _refused(result: Mapping[str, Any]) -> Refused:
+    """With an open dead letter at the end: those that were left aside, and those whose repair was refused."""
+    stored = result.get("refused")
+    # A replica of an older version knows only the first.
+    return Refused({"open dead letter": result["excepted"]}) if stored is None else refused_from_bson(stored)
 
 
 def _differences(result: Mapping[str, Any]) -> int:
@@ -76,11 +83,14 @@ def _lines(result: Mapping[str, Any], *, repair: bool) -> Iterator[str]:
 
 
 def _what_differs(result: Mapping[str, Any]) -> Iterator[str]:
-    differences, refused = _differences(result), result["excepted"]
+    differences, refused = _differences(result), _refused(result)
     others = ""
-    if refused:
+    if refused.total:
         others = " of the others"
-        yield f"Done: {refused} documents are refused, and not shown as they are in MongoDB. {WHAT_TO_DO}."
+        yield (
+            f"Done: {refused.total} documents are refused ({refused.reasons}), and not shown as they are in MongoDB. "
+            f"{WHAT_TO_DO}."
+        )
     else:
         yield "Done: 0 documents are refused."
     if not differences:
@@ -107,7 +117,7 @@ def _what_is_open(result: Mapping[str, Any]) -> Iterator[str]:
 
 def _what_was_repaired(result: Mapping[str, Any]) -> Iterator[str]:
     if result["queued"]:
-        yield f"{result['queued']} were queued, and are synced now, or dead letters if they cannot be."
+        yield f"{result['queued']} were queued, and are synced now, or among the refused."
     if result["left"]:
         yield (
             f"{result['left']} are left in Typesense, since more would be deleted than MASS_DELETE_SHARE allows: "

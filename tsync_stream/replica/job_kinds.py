@@ -92,11 +92,11 @@ def measured(job: Job, progress: Mapping[str, Any]) -> tuple[int, int, str]:
 
 
 def ending(job: Job, result: Mapping[str, Any]) -> tuple[str, bool]:
-    """What came of a job, for the log, and whether all is well; what was refused comes first (pure)."""
+    """What came of a job, for the log, and whether all is well; what is refused now comes first (pure)."""
+    refused = refused_from_bson(result["refused"])
     if job.kind == REPLAY:
-        refused = refused_from_bson(result["failed"])
-        text = f"{refused.total} failed again" + (f" ({refused.reasons})" if refused.total else "")
-        return f"{text}, {result['queued']} queued, {result['resolved']} resolved", not refused.total
-    excepted = int(result["excepted"])
-    counts = [f"{name}: {count}" for name, count in result.items() if type(count) is int and name != "excepted"]
-    return f"refused and left aside: {excepted}, {', '.join(counts)}", not excepted
+        failed = refused_from_bson(result["failed"])
+        counts = [f"queued: {result['queued']}", f"resolved: {result['resolved']}", f"failed again: {failed.total}"]
+    else:
+        counts = [f"{name}: {count}" for name, count in result.items() if type(count) is int]
+    return f"{refused}; {', '.join(counts)}", not refused.total

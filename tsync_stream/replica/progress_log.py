@@ -27,8 +27,8 @@ class ProgressLog:
         """
         now_s = time.monotonic()
         left_s = self._paces.setdefault(job, Pace(done, now_s)).left_s(done, total, now_s)
-        # Not at once: what is done soon needs no line.
-        if now_s - self._logged_s.setdefault(job, now_s) >= LOG_INTERVAL_S and total:
+        # Not at once, and not when only other things than these are left: what is done soon needs no line.
+        if now_s - self._logged_s.setdefault(job, now_s) >= LOG_INTERVAL_S and done < total:
             self._logged_s[job] = now_s
             told = f"{percent(done, total)} %, {done} of about {max(done, total)} {what}"
             log.info("%s: %s%s", name, told, show_left(left_s))

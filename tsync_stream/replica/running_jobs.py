@@ -91,6 +91,7 @@ class RunningJobs:
             log.log(level, "reconcile: done (%s), %s", stored.reconcile.reason, describe_reconcile(queued, refused))
 
     async def _refused(self) -> Refused:
+        """What every "done" counts."""
         selection = Selection(route=self._term.route.name)
         return refused_among(await self._tools.dead_letter_records.count_by_reason(selection, "open"))
 
@@ -167,7 +168,7 @@ class RunningJobs:
         return cursor is not None and cursor["phase"] == DONE
 
     async def _finish(self, job: Job, running: Filed) -> None:
-        result = await running.result()
+        result = {**await running.result(), "refused": (await self._refused()).to_bson()}
         await self._tools.jobs.end(job.id, "done", result)
         self._no_longer_filed(job.id)
         self._term.forget_job(job.id)
