@@ -17,6 +17,7 @@ from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.stack import Names
 from tsync_stream.errors import DependencyUnavailable
 from tsync_stream.model import BEGINNING_OF_TIME, Key, Route
+from tsync_stream.source import documents
 from tsync_stream.source.documents import DocumentReader, collection_uuid, count_documents, source_collection
 from tsync_stream.source.keys import canonical_key, typesense_id
 
@@ -60,6 +61,24 @@ async def test_only_documents_that_exist_are_read(reader: DocumentReader, route:
     found = await read(reader, route, ["a", "gone", "b"])
     assert sorted(found, key=lambda document: str(document["_id"])) == [{"_id": "a", "n": 1}, {"_id": "b", "n": 2}]
     assert await read(reader, route, ["gone"]) == []
+
+
+async def test_keys_of_deleted_documents_are_read_together_also_behind_large_ones(
+    reader: DocumentReader, route: Route, source: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    chunks = documents.query_chunks
+
+    def counted(groups: Sequence[Sequence[Key]]) -> Any:
+        asked.append(len(groups))
+        return chunks(groups)
+
+    await source.insert_one({"_id": "large", "text": "x" * 10_000_000})
+    await read(reader, route, ["large"])
+    monkeypatch.setattr(documents, "query_chunks", counted)
+    assert await read(reader, route, list(range(5_000))) == []
+    assert sum(asked) == 5_000
+    assert len(asked) < 20, f"{len(asked)} queries for 5,000 documents that are gone"
 
 
 @pytest.mark.parametrize("key", KEYS_OF_EVERY_TYPE, ids=repr)

@@ -15,6 +15,7 @@ from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Claimed, Found, Read
 from tsync_stream.queue.batches import SyncBatch, SyncResult
+from tsync_stream.rechecks import Recheck
 from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
@@ -36,6 +37,7 @@ class MemoryTier:
     last: dict[int, int] = field(default_factory=dict)
     delivered: dict[int, int] = field(default_factory=dict)
     owners: dict[int, int] = field(default_factory=dict)
+    waits_s: list[float] = field(default_factory=list)
     acked: dict[int, int] = field(default_factory=dict)
 
     def put(self, partition: int, *items: Key | Barrier) -> None:
@@ -70,6 +72,7 @@ class MemoryTier:
         return Claimed({partition: pending[:limit]}, delivered, len(pending) <= limit)
 
     async def read(self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float) -> Read:
+        self.waits_s.append(wait_s)
         await asyncio.sleep(wait_s)
         found: dict[int, list[Pack]] = {}
         for partition in partitions:
@@ -131,6 +134,7 @@ class MemoryRechecks:
     """Remembers what was doubtful."""
 
     events: list[tuple[Any, ...]]
+    waiting: list[Recheck] = field(default_factory=list)
 
     async def add(self, doubtful: Collection[tuple[int, Entry]]) -> int:
         keys = [entry.key for _, entry in doubtful]
@@ -138,8 +142,11 @@ class MemoryRechecks:
             self.events.append(("doubt", keys))
         return len(keys)
 
-    async def due(self, partitions: Collection[int], limit: int) -> list[Any]:
-        return []
+    async def due(self, partitions: Collection[int], limit: int) -> list[Recheck]:
+        return [recheck for recheck in self.waiting if recheck.partition in partitions][:limit]
+
+    async def done(self, rechecks: Sequence[Recheck]) -> None:
+        self.waiting = [recheck for recheck in self.waiting if recheck not in rechecks]
 
 
 @dataclass
@@ -173,6 +180,7 @@ class Bench:
         self.events: list[tuple[Any, ...]] = []
         self.tier = MemoryTier(self.events)
         self.leases = MemoryLeases()
+        self.rechecks = MemoryRechecks(self.events)
         self.positions = MemoryPositions(Pipeline(EPOCH, 1, 2, START, START, FINGERPRINT))
         self.health = Health()
         self.pace = SyncPace()
@@ -186,7 +194,7 @@ class Bench:
             epochs=cast("Any", self.positions),
             positions=cast("Any", self.positions),
             tiers={"memory": cast("Any", self.tier)},
-            rechecks=cast("Any", MemoryRechecks(self.events)),
+            rechecks=cast("Any", self.rechecks),
             send=self._send,
             health=self.health,
             metrics=Metrics(),
@@ -195,7 +203,7 @@ class Bench:
             pace=self.pace,
             batch_size=batch_size,
             buffer_size=1000,
-            wait_s=0.0,
+            wait_s=0.001,
             deadline_s=deadline_s,
             longest_request_s=deadline_s,
             backoff_s=0.0001,
@@ -211,6 +219,10 @@ class Bench:
 
     def _take_over(self) -> None:
         self.takeovers += 1
+
+    def let_wait(self, keys: Sequence[Key]) -> None:
+        """Rechecks of partition 0 that are due."""
+        self.rechecks.waiting += [Recheck({"key": key}, "1", 0, "listings", key, 0) for key in keys]
 
     async def _send(self, batch: SyncBatch) -> None:
         self.events.append(("sync", [entry.key for entry in batch.entries]))

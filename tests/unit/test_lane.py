@@ -495,6 +495,76 @@ async def test_after_an_expired_lease_all_is_doubtful_that_its_holder_may_still_
     assert events[-1] == ("ack", 0, [2])
 
 
+def next_epoch(bench: Bench) -> None:
+    """The epoch has moved on, to a tier that holds nothing yet, and the lane's replica sees it."""
+    assert bench.positions.current is not None
+    bench.positions.current = replace(bench.positions.current, epoch=replace(EPOCH, epoch=5, nonce="newer"))
+    bench.tier.begin_again()
+
+
+@pytest.mark.usefixtures("at_100_s")
+async def test_what_a_dead_owner_had_in_hand_in_an_epoch_that_we_do_not_know_yet_is_doubtful() -> None:
+    """Our view of the epoch is up to 1.5 s old: in the old one there is nothing pending, which says nothing."""
+    bench = Bench()
+    bench.leases.give(0, 7, after_expiry=True, taken_s=100.0)
+    bench.tier.owners[0] = 6
+    assert await bench.steps() == []
+    next_epoch(bench)
+    bench.tier.owners[0] = 6
+    bench.tier.put(0, "in its hand")
+    bench.tier.delivered[0] = 1
+    assert ("doubt", ["in its hand"]) in await bench.steps()
+
+
+@pytest.mark.usefixtures("at_100_s")
+async def test_what_a_dead_owner_had_in_hand_long_ago_is_not_doubtful_in_a_new_epoch() -> None:
+    bench = Bench()
+    bench.leases.give(0, 7, after_expiry=True, taken_s=100.0 - 2 * DEADLINE_S - 1)
+    bench.tier.owners[0] = 6
+    assert await bench.steps() == []
+    next_epoch(bench)
+    bench.tier.put(0, "a")
+    assert not [event for event in await bench.steps() if event[0] == "doubt"]
+
+
+async def test_a_lease_that_went_while_the_machine_was_paused_makes_the_batch_doubtful_in_an_old_epoch_too(
+    bench: Bench,
+) -> None:
+    """Its clock stood still, so that it believes in its lease; whether it may have written over newer data, MongoDB
+    knows. Nobody needs the ack itself any more."""
+
+    async def paused(batch: SyncBatch) -> None:
+        next_epoch(bench)
+        bench.leases.stale.add(partition_lease(0))
+        bench.sync = synced
+        await synced(batch)
+
+    bench.sync = paused
+    bench.tier.put(0, "a")
+    assert await bench.steps(5) == [("sync", ["a"]), ("doubt", ["a"])]
+
+
+# Rechecks
+
+
+async def test_an_idle_lane_works_its_rechecks_off_one_batch_after_the_other(bench: Bench) -> None:
+    waiting = [f"key {number}" for number in range(50)]
+    bench.let_wait(waiting)
+    events = await bench.steps(12)
+    synced_keys = [key for kind, *rest in events if kind == "sync" for key in rest[0]]
+    assert synced_keys == waiting, "ten at a time, with one look at the queue between two of them"
+    assert bench.tier.waits_s.count(0.0) >= 4, "it waits for entries while rechecks wait"
+
+
+async def test_under_load_rechecks_take_every_fifth_batch_at_most(bench: Bench) -> None:
+    bench.let_wait([f"recheck {number}" for number in range(30)])
+    bench.tier.put(0, *[f"new {number}" for number in range(200)])
+    events = await bench.steps(14)
+    batches = ["recheck" if "recheck" in str(rest[0]) else "new" for kind, *rest in events if kind == "sync"]
+    assert batches.count("recheck") <= 3
+    assert "new" in batches
+
+
 @pytest.mark.usefixtures("at_100_s")
 async def test_after_a_clean_stop_nothing_is_doubtful(bench: Bench) -> None:
     bench.tier.put(0, "claimed")

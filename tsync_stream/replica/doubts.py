@@ -23,6 +23,8 @@ class Doubts:
         # Until when any key of a partition may be the one that its last holder wrote.
         self._any_key_until_s: dict[int, float] = {}
         self._fences: dict[int, int] = {}
+        # When a lease was taken whose last holder did not end in order.
+        self._expired_s: dict[int, float] = {}
 
     def take_over(self, partition: int, lease: Held, found_fence: int) -> None:
         """Our fence was just put beside the partition, where `found_fence` was.
@@ -32,19 +34,29 @@ class Doubts:
         """
         if lease.after_expiry and self._fences.get(partition) != lease.fence:
             self._pending.add(partition)
+            self._expired_s[partition] = lease.taken_s
             if found_fence != lease.fence - 1:
-                self._any_key_until_s[partition] = lease.taken_s + self._longest_request_s
+                self._doubt_any_key(partition, lease.taken_s + self._longest_request_s)
         self._fences[partition] = lease.fence
 
     def begin_epoch(self) -> None:
-        """Pending entries stay behind in the old epoch; their keys come again among all others."""
-        until_s = clock.now_s() + self._longest_request_s
-        self._any_key_until_s.update(dict.fromkeys(self._pending, until_s))
+        """Pending entries stay behind in the old epoch; their keys come again among all others.
+
+        Or a dead owner had them in hand in this epoch already, of which we did not know when we took its lease.
+        """
+        for partition, taken_s in self._expired_s.items():
+            self._doubt_any_key(partition, taken_s + self._longest_request_s)
+        for partition in self._pending:
+            self._doubt_any_key(partition, clock.now_s() + self._longest_request_s)
+
+    def _doubt_any_key(self, partition: int, until_s: float) -> None:
+        self._any_key_until_s[partition] = max(until_s, self._any_key_until_s.get(partition, until_s))
 
     def forget_others(self, partitions: Collection[int]) -> None:
         """All but these have other owners, who have doubts of their own."""
         self._pending &= set(partitions)
         self._any_key_until_s = {key: until_s for key, until_s in self._any_key_until_s.items() if key in partitions}
+        self._expired_s = {key: taken_s for key, taken_s in self._expired_s.items() if key in partitions}
 
     def add(self, partitions: Iterable[int]) -> None:
         """A request of ours for entries of these timed out or broke."""

@@ -30,17 +30,12 @@ from tsync_stream.replica.doubts import Doubts
 from tsync_stream.replica.fingerprint import was_made_for
 from tsync_stream.replica.gathering import gathering_pause_s
 from tsync_stream.replica.lane_tools import LaneTools
+from tsync_stream.replica.recheck_turns import RecheckTurns
 from tsync_stream.replica.syncing import Syncing
 from tsync_stream.source.documents import DocumentReader
 
 log = logging.getLogger(__name__)
 
-# A lane looks for rechecks once in so many deadlines of a request, the first of their pauses being two of them; in a
-# second at the soonest.
-RECHECK_LOOK_INTERVAL_S = 1.0
-RECHECK_LOOK_IN_DEADLINES = 0.4
-# Rechecks take at most every fifth batch: time-outs from overload must not feed themselves.
-BATCHES_PER_RECHECK = 5
 # Entries of all of a lane's partitions. More at once would not be cheaper, and the first of them would wait longer.
 AT_ONCE_WHEN_BEHIND = 1_000
 
@@ -74,9 +69,7 @@ class Lane:
         self._stopping = False
         self._behind = False  # True: the last read was full
         self._pause_s = 0.0  # after the last read
-        self._batches_since_recheck = BATCHES_PER_RECHECK
-        self._recheck_look_s = max(RECHECK_LOOK_INTERVAL_S, RECHECK_LOOK_IN_DEADLINES * tools.longest_request_s)
-        self._rechecks_looked_s = float("-inf")
+        self._turns = RecheckTurns(tools.deadline_s)
         self._in_flight: frozenset[int] = frozenset()
         self._landed = asyncio.Condition()
         self.barriers: dict[int, tuple[int, Barrier]] = {}
@@ -187,12 +180,14 @@ class Lane:
         partitions = len(self._owned)
         wanted = max(tools.batch_size, AT_ONCE_WHEN_BEHIND // partitions) if self._behind else tools.batch_size
         limit = max(1, min(wanted, tools.buffer_size // partitions))
-        read = await tier.read(epoch, sorted(self._owned), tools.leases.replica, limit, tools.wait_s)
+        wait_s = 0.0 if self._turns.more_wait else tools.wait_s
+        read = await tier.read(epoch, sorted(self._owned), tools.leases.replica, limit, wait_s)
         # Many at once are cheaper: for MongoDB and Typesense, and since changes of one document become one write.
         packs, self._behind = read.packs, read.full
         count = sum(len(pack.items) for found in packs.values() for pack in found)
         self._pause_s = 0.0 if self._behind else gathering_pause_s(count, tools.buffer_size, tools.wait_s)
         if not packs:
+            self._turns.nothing_to_read()
             self._syncing.has_nothing_to_do()
             return
         if any(self._owned[partition].next_number != found[0].first_number for partition, found in packs.items()):
@@ -263,15 +258,22 @@ class Lane:
 
     async def _ack(self, tier: Tier, epoch: EpochRef, batch: PartitionPacks, fences: Mapping[int, int]) -> None:
         current = self._tools.epochs.current
-        if current is not None and current.epoch != epoch:
-            return  # nobody needs these acks any more, and the tier may take long to say so
-        acks = {partition: [pack.pack_id for pack in packs] for partition, packs in batch.items()}
-        refused = await tier.ack(epoch, acks, fences)
+        over = current is not None and current.epoch != epoch
+        if over:
+            # Nobody needs these acks any more, and the tier may take long to say so. Whether we own them, MongoDB knows
+            # too: our clock may have stood still with the whole machine.
+            confirm = self._tools.leases.confirm
+            refused = [part for part, fence in fences.items() if not await confirm(partition_lease(part), fence)]
+        else:
+            acks = {partition: [pack.pack_id for pack in packs] for partition, packs in batch.items()}
+            refused = list(await tier.ack(epoch, acks, fences))
         for partition in refused:
             log.warning("partition %d: has a new owner; its last batch is checked again", partition)
             self._owned.pop(partition, None)
             entries = [item for pack in batch[partition] for item in pack.items if isinstance(item, Entry)]
             await self._tools.rechecks.add((partition, entry) for entry in entries)
+        if over:
+            return
         for partition, packs in batch.items():
             if partition not in refused:
                 self._note_barrier(partition, packs)
@@ -285,17 +287,13 @@ class Lane:
     async def _recheck(self) -> bool:
         """Sync a batch of due rechecks, if it is their turn. They are not in the queue, so there is no ack."""
         tools = self._tools
-        self._batches_since_recheck += 1
         now_s = time.monotonic()
-        too_soon = now_s - self._rechecks_looked_s < self._recheck_look_s
-        if too_soon or self._batches_since_recheck < BATCHES_PER_RECHECK:
+        if not self._turns.is_next(now_s):
             return False
         due = await tools.rechecks.due(self._owned, tools.batch_size)
-        if len(due) < tools.batch_size:
-            self._rechecks_looked_s = now_s
+        self._turns.found(len(due), tools.batch_size, now_s)
         if not due:
             return False
-        self._batches_since_recheck = 0
         await self._sync_rechecks(due)
         return True
 

@@ -69,9 +69,14 @@ class DocumentReader:
                 cursor = collection.find_raw_batches(
                     {"_id": {"$in": keys}}, sort=[("_id", 1)], session=session, batch_size=len(keys) + 1
                 )
+                nothing = True
                 while documents := await self._next_documents(cursor):
+                    nothing = False
                     yield documents
                     del documents  # not one reply in memory while the next one comes
+                if nothing:
+                    # Behind large documents that were deleted since: else all others would be read key by key.
+                    self._document_bytes = max(1, self._document_bytes // 2)
 
     async def _next_documents(self, cursor: AsyncIterator[bytes]) -> list[dict[str, Any]]:
         """The documents of the next reply that has any; none at the end."""
