@@ -12,6 +12,7 @@ import orjson
 
 from tests.support.stack import Names, mongo_client, typesense_client
 from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.errors import DocumentRejected
 from tsync_stream.source.keys import BSON_OPTIONS, typesense_id
 from tsync_stream.target.mapping import encode_line, map_document
 from tsync_stream.target.plan import MappingOptions, Plan
@@ -45,10 +46,15 @@ def expected_documents(stack: EmbeddedStack, names: Names) -> dict[str, Any]:
     plan = Plan(MappingOptions(), answer.json()) if answer.is_success else Plan(MappingOptions())
     with mongo_client(stack) as client:
         collection = client[names.database].get_collection(names.collection, codec_options=BSON_OPTIONS)
-        return {
-            typesense_id(document["_id"]): orjson.loads(encode_line(map_document(document, plan)))
-            for document in collection.find()
-        }
+        return {typesense_id(document["_id"]): _expected(document, plan) for document in collection.find()}
+
+
+def _expected(document: dict[str, Any], plan: Plan) -> Any:
+    """What Typesense should hold of a document; of one that is refused, nothing that it could hold is right."""
+    try:
+        return orjson.loads(encode_line(map_document(document, plan)))
+    except DocumentRejected as rejected:
+        return rejected
 
 
 def actual_documents(stack: EmbeddedStack, names: Names) -> dict[str, Any]:
