@@ -60,6 +60,12 @@ def test_documents_are_compared_as_json() -> None:
     assert len({digest(document) for document in documents}) == len(documents)
 
 
+def test_a_whole_number_is_the_same_with_and_without_a_point() -> None:
+    """A field of integers that was given the type float shows integers that would be sent as floats now."""
+    assert digest({"a": [4, {"b": 0}], "c": 2**53}) == digest({"a": [4.0, {"b": -0.0}], "c": float(2**53)})
+    assert len({digest({"a": value}) for value in (4, 4.5, "4", True, 1e300, 2**53 + 2, "4.0")}) == 7
+
+
 def test_what_typesense_adds_or_leaves_out_by_itself_is_not_compared() -> None:
     fields = [
         {"name": "title", "type": "string", "store": True},

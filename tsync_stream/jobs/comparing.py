@@ -25,6 +25,8 @@ from tsync_stream.target.typesense import TypesenseTarget
 Kind = Literal["missing", "different", "extra"]
 
 DIGEST_BYTES = 16
+# Every whole number up to here is a double, and an integer too.
+LARGEST_WHOLE = 2**53
 # The digest of a document that exists and cannot be written: nothing that Typesense shows is equal to it.
 REFUSED = b""
 FLATTENED = ".flat"
@@ -51,9 +53,22 @@ def difference(expected: bytes | None, actual: bytes | None) -> Kind | None:
 def digest(document: Mapping[str, Any]) -> bytes:
     """Equal for documents that are equal as JSON, whatever the order of their fields (pure).
 
+    So are `4` and `4.0`: a field of integers that was given the type float shows the one, and would be sent the other.
     Raises `orjson.JSONEncodeError` for what is no JSON.
     """
-    return blake2b(orjson.dumps(document, option=orjson.OPT_SORT_KEYS), digest_size=DIGEST_BYTES).digest()
+    text = orjson.dumps(_with_whole_numbers(document), option=orjson.OPT_SORT_KEYS)
+    return blake2b(text, digest_size=DIGEST_BYTES).digest()
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    kind = type(value)
+    if kind is float:
+        return int(value) if -LARGEST_WHOLE <= value <= LARGEST_WHOLE and value.is_integer() else value
+    if kind is dict:
+        return {name: item if type(item) is str else _with_whole_numbers(item) for name, item in value.items()}
+    if kind is list:
+        return [item if type(item) is str else _with_whole_numbers(item) for item in value]
+    return value
 
 
 def as_stored(exported: dict[str, Any]) -> dict[str, Any]:
