@@ -71,6 +71,7 @@ def test_a_whole_batch_refused_in_the_same_words_that_are_about_no_field_is_the_
         (refusals(MANY, "Read only."), MANY + 1),
         (refusals(MANY - 1, "Read only."), MANY - 1),
         (refusals(MANY, "Read only.", "Something else."), MANY),
+        ([Rejection(line, "refused by a proxy", "it refuses it alone") for line in range(MANY)], MANY),
         # `{"o": {"t ": 1}}` and `{"title": {"": 1}}` are documents of ours
         (refusals(1, "Field `o.t ` must be an int64."), 1),
         (refusals(1, "Field `title.` must be an int64."), 1),

@@ -12,6 +12,7 @@ from tsync_stream.target.answers import Rejection
 # Typesense keeps a field's full name (`a.b.c`) in a structure that takes 65,535 bytes, and refuses the whole import
 # for a longer one; it also repeats the name in every answer about the field.
 MAX_NAME_BYTES = 2_000
+BY_TYPESENSE = "rejected by Typesense"
 # So many documents that are all refused, in words that are not about a field, share no mistake of theirs.
 MIN_LINES_OF_A_COLLECTION = 10
 
@@ -53,7 +54,8 @@ def refusal_of_the_collection(rejections: Sequence[Rejection], lines: int) -> st
         if (name := _named(rejection)) is not None and is_never_sent(name):
             return rejection.error[:_LONGEST_WORDS]
     words = {(rejection.reason, rejection.error) for rejection in rejections}
-    if len(words) == 1 and len(rejections) == lines >= MIN_LINES_OF_A_COLLECTION:
+    all_alike = len(words) == 1 and len(rejections) == lines >= MIN_LINES_OF_A_COLLECTION
+    if all_alike and rejections[0].reason.startswith(BY_TYPESENSE):  # not by a proxy, which is asked about by itself
         name = _named(rejections[0])
         if name is None or problem_at_the_top(name) is not None:
             return rejections[0].error[:_LONGEST_WORDS]
