@@ -108,6 +108,11 @@ _BY_REASON = {
         "Another document's `_id` has the same text, and is shown in Typesense. Delete one of the two in MongoDB, or "
         "store it under another `_id`; if the other one was deleted, replay",
     ),
+    "unreadable document": Hint(
+        "write the document anew",
+        "MongoDB holds bytes for this document that no driver can decode, such as a binary with a wrong inner length. "
+        "Write the document anew; that change syncs it again, without a replay",
+    ),
     "Typesense takes too long": Hint(
         "store less in the document",
         "Typesense does not write this document in time, though it writes others. Store less in it, or give it more "

@@ -19,7 +19,7 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import UpdateOne
 
 from tsync_stream.errors import DocumentRejected
-from tsync_stream.model import Key
+from tsync_stream.model import Key, UnreadableKey
 from tsync_stream.source.keys import BSON_OPTIONS, canonical_key, typesense_id
 from tsync_stream.state import DEAD_LETTERS, translated
 
@@ -190,6 +190,8 @@ def can_be_queued(key: Key) -> bool:
 
 def _key_bytes(key: Key) -> bytes:
     """The canonical bytes of a key; of one that has none, the bytes that tell it from others best. Never raises."""
+    if isinstance(key, UnreadableKey):
+        return key.raw if len(key.raw) <= MAX_KEY_BYTES else sha256(key.raw).digest()
     try:
         found = canonical_key(key)
     except (DocumentRejected, RecursionError):

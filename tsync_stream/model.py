@@ -18,6 +18,13 @@ Token: TypeAlias = Mapping[str, Any]  # a change stream's resume token, opaque t
 BEGINNING_OF_TIME = Timestamp(0, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class UnreadableKey:
+    """A key that MongoDB has and the driver cannot decode: its BSON type and value. It has no Typesense id."""
+
+    raw: bytes
+
+
 class Operation:
     """What happened to a document, as one letter: an entry holds it, and sync needs only to look."""
 

@@ -11,8 +11,9 @@ import pytest
 from tests.integration.conftest import Client, Collection, fail
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.stack import Names
+from tests.support.undecodable import WRONG_BINARY, document_of, element, insertion
 from tsync_stream.errors import DependencyUnavailable, PositionLost
-from tsync_stream.model import Key, Route, Token
+from tsync_stream.model import Key, Route, Token, UnreadableKey
 from tsync_stream.source.change_stream import ENDING_OPERATIONS, ChangeStream
 
 Open = Callable[..., Awaitable[ChangeStream]]
@@ -325,3 +326,28 @@ async def test_a_closed_stream_leaves_no_cursor_on_the_server(client: Client, op
     await stream.close()
     assert await cursors() == []
     await stream.close()
+
+
+async def test_a_key_that_cannot_be_decoded_costs_no_event_beside_it(
+    client: Client, route: Route, source: Collection, open_stream: Open, now: Token
+) -> None:
+    await source.insert_one({"_id": "before"})
+    await client[route.database].command(insertion(route.collection, document_of(element("_id", WRONG_BINARY))))
+    await source.insert_one({"_id": "after"})
+    assert await keys_after(open_stream, now, 3) == ["before", UnreadableKey(WRONG_BINARY), "after"]
+    stream = await open_stream(now, batch_size=1)
+    found = await changes(stream, 3, batch_size=1)
+    assert [change["operation"] for change in found] == ["insert"] * 3
+    assert await keys_after(open_stream, found[1]["_id"], 1) == ["after"]
+
+
+async def test_an_event_that_is_too_large_to_be_sent_is_a_lost_position(
+    source: Collection, open_stream: Open, now: Token
+) -> None:
+    await source.insert_one({"_id": "x" * 7_000_000})
+    await source.insert_one({"_id": "after"})
+    with pytest.raises(PositionLost, match="10334"):
+        await keys_after(open_stream, now, 2)
+    later = (await (await open_stream()).next_batch(10, 0.1)).token
+    await source.insert_one({"_id": "later"})
+    assert await keys_after(open_stream, later, 1) == ["later"], "what is opened now is behind that event"

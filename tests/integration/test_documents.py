@@ -15,11 +15,15 @@ from bson.timestamp import Timestamp
 from tests.integration.conftest import Client, Collection, fail
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.stack import Names
-from tsync_stream.errors import DependencyUnavailable
-from tsync_stream.model import BEGINNING_OF_TIME, Key, Route
+from tests.support.undecodable import WRONG_BINARY, document_of, element, insertion
+from tsync_stream.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
+from tsync_stream.jobs.scanning import pages
+from tsync_stream.model import BEGINNING_OF_TIME, Key, Route, UnreadableKey
 from tsync_stream.source import documents
-from tsync_stream.source.documents import DocumentReader, collection_uuid, count_documents, source_collection
+from tsync_stream.source.collection import source_uuid
+from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
 from tsync_stream.source.keys import canonical_key, typesense_id
+from tsync_stream.source.undecodable import require_decoded
 
 SCANNED = [key for key in KEYS_OF_EVERY_TYPE if not isinstance(key, MaxKey)]
 
@@ -281,14 +285,69 @@ async def test_a_scan_reads_the_index_and_no_document(
 async def test_a_collection_that_was_made_anew_has_another_identity(
     client: Client, route: Route, source: Collection
 ) -> None:
-    first = await collection_uuid(client, route)
-    assert first is not None
+    where = client, route.database, route.collection
+    first = await source_uuid(*where)
     await source.insert_one({"_id": "a"})
-    assert await collection_uuid(client, route) == first
+    assert await source_uuid(*where) == first
     await source.drop()
-    assert await collection_uuid(client, route) is None
+    with pytest.raises(ConfigurationError, match="MONGODB_COLLECTION: there is no collection"):
+        await source_uuid(*where)
     await client[route.database].create_collection(route.collection)
-    assert await collection_uuid(client, route) not in {None, first}
+    assert await source_uuid(*where) != first
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("view", {"viewOn": "another", "pipeline": []}), ("time series", {"timeseries": {"timeField": "at"}})],
+)
+async def test_what_has_no_change_stream_is_no_source(
+    client: Client, route: Route, kind: str, options: dict[str, Any]
+) -> None:
+    await client[route.database].create_collection(route.collection, **options)
+    with pytest.raises(ConfigurationError, match=f"is a {kind}, which has no change stream; set MONGODB_COLLECTION"):
+        await source_uuid(client, route.database, route.collection)
+
+
+# What the driver cannot decode
+
+
+async def test_a_document_that_cannot_be_decoded_costs_none_beside_it(
+    client: Client, route: Route, source: Collection, reader: DocumentReader
+) -> None:
+    documents = [bson.encode({"_id": number, "text": "x"}) for number in range(5)]
+    documents[2] = document_of(element("_id", b"\x10\2\0\0\0"), element("x", WRONG_BINARY))
+    await client[route.database].command(insertion(route.collection, *documents))
+    found = await read(reader, route, list(range(5)))
+    assert [document["_id"] for document in found] == list(range(5))
+    for document in found:
+        if document["_id"] != 2:
+            require_decoded(document)
+            assert document["text"] == "x"
+    with pytest.raises(DocumentRejected, match="unreadable document"):
+        require_decoded(found[2])
+
+
+@pytest.mark.parametrize("count", [1, 2, 100])
+async def test_a_key_that_cannot_be_decoded_is_passed_on_and_not_over(
+    client: Client, route: Route, source: Collection, reader: DocumentReader, count: int
+) -> None:
+    strange = document_of(element("_id", WRONG_BINARY))
+    documents = [bson.encode({"_id": key}) for key in (1, "a", ObjectId(), True)]
+    await client[route.database].command(insertion(route.collection, *documents, strange))
+    found = [key async for page, _ in pages(reader, route, None, BEGINNING_OF_TIME, count) for key in page]
+    assert len(found) == 5
+    assert [key for key in found if isinstance(key, UnreadableKey)] == [UnreadableKey(WRONG_BINARY)]
+
+
+async def test_no_cursor_holds_a_key_of_megabytes(
+    client: Client, route: Route, source: Collection, reader: DocumentReader
+) -> None:
+    huge = [letter * 7_000_000 for letter in "bd"]
+    for key in ("a", huge[0], "c", huge[1], "e"):
+        await source.insert_one({"_id": key})
+    found = [page async for page in pages(reader, route, None, BEGINNING_OF_TIME, 2)]
+    assert [key for keys, _ in found for key in keys] == ["a", huge[0], "c", huge[1], "e"]
+    assert max(len(cursor["_id"]) for _, cursor in found) == 1
 
 
 async def test_the_uri_cannot_weaken_the_reads(route: Route, client: Client) -> None:

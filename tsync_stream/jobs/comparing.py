@@ -16,6 +16,7 @@ from tsync_stream.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.model import Key, Route
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import keys_sharing_id, typesense_id
+from tsync_stream.source.undecodable import require_decoded
 from tsync_stream.target.live_schema import LiveSchema
 from tsync_stream.target.mapping import map_document
 from tsync_stream.target.plan import Plan
@@ -154,6 +155,7 @@ class BothSides:
 
     def _digest_of_source(self, document: Mapping[str, Any], plan: Plan) -> bytes:
         try:
+            require_decoded(document)
             return self._digest(map_document(document, plan))
         except (DocumentRejected, orjson.JSONEncodeError):
             return REFUSED

@@ -23,6 +23,7 @@ from tsync_stream.errors import TsyncError
 from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.setting_forms import redacted_uri
 from tsync_stream.source.change_stream import ChangeStream
+from tsync_stream.source.collection import described, kind_of, problem_of_source
 from tsync_stream.source.documents import count_documents
 from tsync_stream.state import PIPELINE, state_database
 
@@ -142,10 +143,7 @@ async def _hello_of_the_server_itself(uri: str) -> Mapping[str, Any] | None:
 
 
 async def _source_type(client: AsyncIOMotorClient[Any], settings: Settings) -> str | None:
-    mongo = settings.mongo
-    async for information in await client[mongo.database].list_collections(filter={"name": mongo.collection}):
-        return str(information["type"])
-    return None
+    return kind_of(await described(client, settings.mongo.database, settings.mongo.collection))
 
 
 async def _read(client: AsyncIOMotorClient[Any], settings: Settings) -> None:
@@ -253,11 +251,9 @@ def _source(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
         if _code(facts.failures.get(attempt)) == UNAUTHORIZED:
             yield wrong(f"the user {words} {name}", f"grant it the role `read` on {mongo.database}")
             return
-    if SOURCE not in facts.failures and facts.source_type is None:
-        yield wrong(f"there is no collection {name}", "create it, or set MONGODB_DATABASE and MONGODB_COLLECTION")
-    elif facts.source_type not in {"collection", None}:
-        kind = {"timeseries": "time series"}.get(facts.source_type or "", facts.source_type)
-        yield wrong(f"{name} is a {kind}, which has no change stream", "set MONGODB_COLLECTION to a collection")
+    problem = None if SOURCE in facts.failures else problem_of_source(name, facts.source_type)
+    if problem is not None:
+        yield wrong(*problem)
     elif failed := [attempt for attempt in (READ, CHANGES) if attempt in facts.failures]:
         yield wrong(f"reading {name} fails ({describe_mongo_error(facts.failures[failed[0]])})", "see the server's log")
 

@@ -39,13 +39,14 @@ from tsync_stream.queue.tiers import SetAside, choose_tier, count_flaps
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.fingerprint import (
     changes,
+    fingerprint_of,
     prepare_collection,
-    take_fingerprint,
     target_part,
     unchanged_target_part,
 )
 from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.source.change_stream import ChangeStream
+from tsync_stream.source.collection import source_uuid
 from tsync_stream.target.live_schema import LiveSchema
 from tsync_stream.target.typesense import TypesenseTarget
 from tsync_stream.wake import Wake
@@ -137,15 +138,19 @@ class Beginning:
         return "", healthy  # it answers again
 
     async def _fingerprint(self, stored: Pipeline | None) -> dict[str, Any]:
-        """The present fingerprint. While Typesense cannot be asked, its part is taken as unchanged: capture goes on."""
-        tools = self._tools
+        """The present fingerprint. While Typesense cannot be asked, its part is taken as unchanged: capture goes on.
+
+        The source comes first: for one that can be none, no collection is made in Typesense.
+        """
+        tools, route = self._tools, self._tools.route
+        uuid = await source_uuid(tools.client, route.database, route.collection)
         try:
             target = target_part(await prepare_collection(tools.target, tools.settings))
         except TsyncError:
             if stored is None:
                 raise
             target = unchanged_target_part(stored.fingerprint)
-        return await take_fingerprint(tools.client, tools.route, target, tools.settings)
+        return fingerprint_of(route, uuid, target, tools.settings)
 
     async def _first_start(self, fence: int, fingerprint: Mapping[str, Any]) -> CaptureTerm:
         tools = self._tools

@@ -7,13 +7,10 @@ speaks of.
 from collections.abc import Mapping
 from typing import Any
 
-from motor.motor_asyncio import AsyncIOMotorClient
-
 from tsync_stream.config import Settings
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.errors import ConfigurationError
 from tsync_stream.model import Route
-from tsync_stream.source.documents import collection_uuid
 from tsync_stream.target.schema import default_schema, fields_to_check, load_schema
 from tsync_stream.target.typesense import TypesenseTarget
 
@@ -21,18 +18,8 @@ from tsync_stream.target.typesense import TypesenseTarget
 MAPPING_VERSION = 2
 
 
-async def take_fingerprint(
-    client: AsyncIOMotorClient[Any], route: Route, target: Mapping[str, Any], settings: Settings
-) -> dict[str, Any]:
-    """The fingerprint as the epoch document holds it; `target` is its `target_part`.
-
-    Raises `ConfigurationError` if the source is missing.
-    """
-    uuid = await collection_uuid(client, route)
-    if uuid is None:
-        raise ConfigurationError(
-            f"MONGODB_COLLECTION: {route.database} has no collection {route.collection}; create it or name another"
-        )
+def fingerprint_of(route: Route, uuid: bytes, target: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """The fingerprint as the epoch document holds it (pure); `uuid` is the source's, `target` its `target_part`."""
     return {
         "source": source_name(route),
         "source_uuid": uuid.hex(),

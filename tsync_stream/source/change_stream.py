@@ -10,8 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import bson
+from bson.codec_options import CodecOptions
 from bson.errors import BSONError
 from bson.int64 import Int64
+from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo import ReadPreference
@@ -20,10 +23,14 @@ from pymongo.errors import OperationFailure, PyMongoError
 from tsync_stream.errors import ConfigurationError, PositionLost, TsyncError, from_mongo
 from tsync_stream.model import Token
 from tsync_stream.source.keys import BSON_OPTIONS
+from tsync_stream.source.undecodable import NOT_DECODED, decoded_by_field, elements, field_of
 
-# Whatever the document's size, an event is a few hundred bytes: events over 16 MB (code 10334) cannot happen. Flat,
-# for every object in an event is one more to be made for each change.
+# Whatever the document's size, an event is a few hundred bytes, unless its `_id` is large. Flat, for every object in an
+# event is one more to be made for each change.
 _KEYS_ONLY = {"$project": {"operation": "$operationType", "time": "$clusterTime", "key": "$documentKey._id"}}
+
+# Replies come as bytes: one key that cannot be decoded must not cost the whole reply.
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
 # The server ends the stream after these: what follows (a renamed collection's documents, say) sends no events.
 ENDING_OPERATIONS = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
@@ -35,6 +42,8 @@ _TOKEN_CODES = frozenset(
     {9, 15, *range(40646, 40650), *range(50790, 50880), *range(51055, 51058), *range(6189500, 6189505), 7182501}
 )
 _MAX_TIME_EXPIRED = 50
+# BSONObjectTooLarge. The key stands in an event a second time, in its resume token, in hexadecimal.
+_TOO_LARGE = 10334
 
 _NOT_MONGODB = "MONGODB_URI: this server is not supported, MongoDB 4.4 or newer is needed: its change stream has no "
 # How long opening may take where no scan is to be expected, and how long a goodbye may.
@@ -99,7 +108,7 @@ class ChangeStream:
                 raise PositionLost(f"MongoDB code {code}: it cannot read the resume token") from error
             if code == _MAX_TIME_EXPIRED:
                 raise PositionLost(f"MongoDB did not come to the position within {longest_opening_s:g} s") from error
-            raise from_mongo(error) from error
+            raise _translated(error) from error
         return stream
 
     async def _open(self, after: Token | None, batch_size: int, longest_s: float) -> None:
@@ -112,8 +121,7 @@ class ChangeStream:
             # It is for this command alone. Without it, a limit that the server is configured with would end the scan.
             "maxTimeMS": int(longest_s * 1000),
         }
-        reply = await self._run(command)
-        self._first_batch = self._batch(reply, "firstBatch")
+        self._cursor_id, self._first_batch = read_reply(await self._run(command), "firstBatch")
 
     async def next_batch(self, batch_size: int, wait_s: float) -> ChangeBatch:
         """The next changes, at most `batch_size`; none after `wait_s` without any, but the newest token.
@@ -133,10 +141,10 @@ class ChangeStream:
             "maxTimeMS": max(1, int(wait_s * 1000)),
         }
         try:
-            reply = await self._run(command)
+            self._cursor_id, batch = read_reply(await self._run(command), "nextBatch")
         except (PyMongoError, BSONError) as error:
-            raise from_mongo(error) from error
-        return self._batch(reply, "nextBatch")
+            raise _translated(error) from error
+        return batch
 
     async def close(self) -> None:
         """Give the cursor back to the server, if it answers soon."""
@@ -147,17 +155,50 @@ class ChangeStream:
         await self._session.end_session()
 
     async def _run(self, command: dict[str, Any]) -> dict[str, Any]:
-        return await self._database.command(
-            command, session=self._session, read_preference=ReadPreference.PRIMARY, codec_options=BSON_OPTIONS
+        reply: RawBSONDocument = await self._database.command(
+            command, session=self._session, read_preference=ReadPreference.PRIMARY, codec_options=_RAW
         )
-
-    def _batch(self, reply: Mapping[str, Any], name: str) -> ChangeBatch:
+        raw = bytes(reply.raw)
         try:
-            cursor = reply["cursor"]
-            self._cursor_id = cursor["id"]
-            token, changes = cursor["postBatchResumeToken"], cursor[name]
-            # The operation time may be ahead of what the batch has come to: its token is at its last change.
-            time = changes[-1]["time"] if changes else reply["operationTime"]
-        except (KeyError, TypeError) as error:
-            raise ConfigurationError(f"{_NOT_MONGODB}{error}") from error
-        return ChangeBatch(changes, token, time)
+            return bson.decode(raw, BSON_OPTIONS)
+        except NOT_DECODED:
+            return _decoded_by_event(raw)
+
+
+def read_reply(reply: Mapping[str, Any], name: str) -> tuple[int, ChangeBatch]:
+    """The cursor's id, 0 at its end, and the batch of this name (pure).
+
+    Raises `ConfigurationError` for a reply that lacks what a change stream needs: other products send such.
+    """
+    try:
+        cursor = reply["cursor"]
+        token, changes = cursor["postBatchResumeToken"], cursor[name]
+        # The operation time may be ahead of what the batch has come to: its token is at its last change.
+        time = changes[-1]["time"] if changes else reply["operationTime"]
+        cursor_id = int(cursor["id"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{_NOT_MONGODB}{error}") from error
+    if not (isinstance(token, Mapping) and isinstance(changes, list) and isinstance(time, Timestamp)):
+        raise ConfigurationError(f"{_NOT_MONGODB}reply of the usual form")
+    return cursor_id, ChangeBatch(changes, token, time)
+
+
+def _translated(error: Exception) -> TsyncError:
+    if isinstance(error, OperationFailure) and error.code == _TOO_LARGE:
+        return PositionLost(
+            f"MongoDB code {error.code}: a change is too large to be sent, since its document's `_id` has megabytes"
+        )
+    return from_mongo(error)
+
+
+def _decoded_by_event(reply: bytes) -> dict[str, Any]:
+    """A reply with an event whose key the driver cannot decode: each event by itself, and of that one each field."""
+    result = decoded_by_field(reply)
+    cursor = field_of(reply, b"cursor") or b""
+    result["cursor"] = decoded_by_field(cursor)
+    for name in ("firstBatch", "nextBatch"):
+        events = field_of(cursor, name.encode())
+        if events is not None:
+            found = (events[item.value : item.end] for item in elements(events))
+            result["cursor"][name] = [decoded_by_field(event) for event in found]
+    return result

@@ -21,6 +21,7 @@ from pymongo.read_concern import ReadConcern
 from tsync_stream.errors import DependencyUnavailable, from_mongo
 from tsync_stream.model import BEGINNING_OF_TIME, Key, Route
 from tsync_stream.source.keys import BSON_OPTIONS, can_be_stored, canonical_key, typesense_id
+from tsync_stream.source.undecodable import NOT_DECODED, decoded_one_by_one
 
 # Decoding more than this would hold up the event loop, where the leases live.
 DECODE_INLINE_BYTES = 1_000_000
@@ -81,7 +82,10 @@ class DocumentReader:
     async def _next_documents(self, cursor: AsyncIterator[bytes]) -> list[dict[str, Any]]:
         """The documents of the next reply that has any; none at the end."""
         while (raw := await self._next_reply(cursor)) is not None:
-            documents = await _decode(raw)
+            try:
+                documents = await _decode(raw)
+            except NOT_DECODED as error:  # not even its lengths are right
+                raise from_mongo(error) from error
             if documents:
                 self._document_bytes = max(1, len(raw) // len(documents))
                 return documents
@@ -124,12 +128,13 @@ class DocumentReader:
         session = await self._session_after(not_before)
         collection = self._source(route)
         limit = count + (after is not None)
-        cursor = collection.find({}, {"_id": 1}, hint=[("_id", 1)], limit=limit, batch_size=limit, session=session)
-        if after is not None:
-            cursor = cursor.min([("_id", after["_id"])])
+        bound = {} if after is None else {"min": {"_id": after["_id"]}}
+        cursor = collection.find_raw_batches(
+            {}, {"_id": 1}, hint=[("_id", 1)], limit=limit, batch_size=limit, session=session, **bound
+        )
         try:
-            keys = [document["_id"] async for document in cursor]
-        except (PyMongoError, BSONError) as error:
+            keys = [document["_id"] async for raw in cursor for document in _decoded(raw)]
+        except (PyMongoError, *NOT_DECODED) as error:
             raise from_mongo(error) from error
         # `min` includes its bound, which may have been deleted since.
         first = canonical_key(keys[0]) if keys and can_be_stored(keys[0]) else None
@@ -177,17 +182,6 @@ async def count_documents(client: AsyncIOMotorClient[Any], database: str, collec
     return count
 
 
-async def collection_uuid(client: AsyncIOMotorClient[Any], route: Route) -> bytes | None:
-    """The source collection's UUID, or None if there is no such collection. A recreated one has another."""
-    try:
-        cursor = await client[route.database].list_collections(filter={"name": route.collection})
-        async for information in cursor:
-            return bytes(information["info"]["uuid"])
-    except (PyMongoError, BSONError) as error:
-        raise from_mongo(error) from error
-    return None
-
-
 def query_chunks(key_groups: Iterable[Sequence[Key]]) -> Iterator[list[Key]]:
     """The keys for one `$in` each, in the order they come in; no group is torn apart (pure)."""
     chunk: list[Key] = []
@@ -202,5 +196,12 @@ def query_chunks(key_groups: Iterable[Sequence[Key]]) -> Iterator[list[Key]]:
 
 async def _decode(raw: bytes) -> list[dict[str, Any]]:
     if len(raw) <= DECODE_INLINE_BYTES:
+        return _decoded(raw)
+    return await asyncio.to_thread(_decoded, raw)
+
+
+def _decoded(raw: bytes) -> list[dict[str, Any]]:
+    try:
         return bson.decode_all(raw, BSON_OPTIONS)
-    return await asyncio.to_thread(bson.decode_all, raw, BSON_OPTIONS)
+    except NOT_DECODED:
+        return decoded_one_by_one(raw)

@@ -33,9 +33,12 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 
 from tsync_stream.errors import DocumentRejected
+from tsync_stream.model import UnreadableKey
 
 MAX_KEY_BYTES = 1024
 """The longest key that is synced, in bytes of its BSON value (of a string: its UTF-8 bytes)."""
+
+MAX_STORED_KEY_BYTES = 16_384  # MongoDB sets an `_id` no limit but the document's
 
 # Nothing that a document may hold stops the batch that it is read with:
 # - invalid UTF-8 becomes lone surrogates, which no valid text has. "replace" would turn it into another valid
@@ -49,6 +52,7 @@ BSON_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_AUTO,
 )
 """How every document and every key of the source is decoded, and keys are encoded for a query."""
+
 
 _JSON_OPTIONS: json_util.JSONOptions = json_util.JSONOptions(
     json_mode=json_util.JSONMode.RELAXED,
@@ -88,12 +92,11 @@ _NUMBERS = frozenset({int, Int64, float, Decimal128})
 
 
 def can_be_stored(key: Any) -> bool:
-    """Whether a key can be written as BSON again (pure): one that is not valid UTF-8 can be read, but not written."""
+    """Whether a key can be part of what we store (pure): it is valid UTF-8, and every barrier has room for it."""
     try:
-        canonical_key(key)
+        return len(canonical_key(key)) <= MAX_STORED_KEY_BYTES
     except DocumentRejected:
         return False
-    return True
 
 
 def typesense_id(key: Any) -> str:
@@ -248,6 +251,8 @@ def _bson_type_and_value(canonical: Any) -> bytes:
 
 def _canonical(key: Any) -> Any:
     """Return the key with every number, date, UUID and reference in one form, at any depth."""
+    if isinstance(key, UnreadableKey):
+        raise _unusable("its BSON cannot be decoded")
     if isinstance(key, list | tuple | Regex):
         # Not only would MongoDB refuse it: a regular expression in a query means every text that matches it.
         raise _unusable("MongoDB has no array and no regular expression as _id")

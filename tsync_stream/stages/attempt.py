@@ -15,6 +15,7 @@ from tsync_stream.model import Key, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.source.keys import canonical_key, typesense_id
+from tsync_stream.source.undecodable import require_decoded
 from tsync_stream.stages import refusals, sync_plan
 from tsync_stream.stages.slow import SlowDocuments
 from tsync_stream.stages.writing import Write
@@ -126,6 +127,7 @@ class Attempt:
             return None
         found[document_id] = key
         try:
+            require_decoded(document)
             return encode_line(map_document(document, mapping))
         except DocumentRejected as error:
             write.reject(key, error.reason, error.detail)

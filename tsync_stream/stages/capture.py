@@ -59,15 +59,19 @@ def capture_agent(
 def entries_of(changes: CapturedChanges) -> Entries:
     """The entries of a batch. Raises `PositionLost` at an event that ends the stream."""
     term, batch = changes.term, changes.batch
-    operations = [change["operation"] for change in batch.changes]
-    if not _OPERATIONS.keys() >= set(operations):
-        raise _position_lost(next(operation for operation in operations if operation not in _OPERATIONS))
-    letters = [_OPERATIONS[operation] for operation in operations]
-    keys = [change["key"] for change in batch.changes]
+    try:
+        operations = [change["operation"] for change in batch.changes]
+        if not _OPERATIONS.keys() >= set(operations):
+            raise _position_lost(next(operation for operation in operations if operation not in _OPERATIONS))
+        letters = [_OPERATIONS[operation] for operation in operations]
+        keys = [change["key"] for change in batch.changes]
+        times = [change["time"] for change in batch.changes]
+    except (LookupError, TypeError) as error:
+        raise PositionLost("the change stream sent an event of a form that is not known") from error
     # The time of the last change, for all: to read later than asked is right, and what a batch shares is stored once.
     entries = Entries(term.route, term.partitions, Reason.CHANGE, batch.cluster_time)
     ids = entries.add(keys, letters)
-    term.note_written(zip(ids, (change["time"] for change in batch.changes), strict=True))
+    term.note_written(zip(ids, times, strict=True))
     return entries
 
 

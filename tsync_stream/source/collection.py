@@ -1,0 +1,54 @@
+"""The source collection itself: what kind of thing it is, and which one.
+
+Invariant: nothing is made or written for a source that cannot be one; `check` and the worker say so in the same words.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bson.errors import BSONError
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo.errors import PyMongoError
+
+from tsync_stream.errors import ConfigurationError, from_mongo
+
+COLLECTION = "collection"
+
+
+async def described(client: AsyncIOMotorClient[Any], database: str, name: str) -> Mapping[str, Any] | None:
+    """What MongoDB says of a collection or a view; None if there is none. Raises the errors of `errors.from_mongo`."""
+    try:
+        async for information in await client[database].list_collections(filter={"name": name}):
+            found: Mapping[str, Any] = information
+            return found
+    except (PyMongoError, BSONError) as error:
+        raise from_mongo(error) from error
+    return None
+
+
+async def source_uuid(client: AsyncIOMotorClient[Any], database: str, name: str) -> bytes:
+    """The UUID of the source: a recreated collection has another. Raises `ConfigurationError` if it can be none."""
+    information = await described(client, database, name)
+    problem = problem_of_source(f"{database}.{name}", kind_of(information))
+    if problem is not None:
+        raise ConfigurationError("MONGODB_COLLECTION: " + "; ".join(problem))
+    assert information is not None
+    try:
+        return bytes(information["info"]["uuid"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigurationError("MONGODB_URI: this server tells no UUID of a collection, as MongoDB does") from error
+
+
+def kind_of(information: Mapping[str, Any] | None) -> str | None:
+    """The kind of what is described (pure); None if there is none. Before MongoDB 3.4 there were only collections."""
+    return None if information is None else str(information.get("type", COLLECTION))
+
+
+def problem_of_source(name: str, kind: str | None) -> tuple[str, str] | None:
+    """Why a source of this kind can be none, and what to do about it; None if it can be one (pure)."""
+    if kind is None:
+        return f"there is no collection {name}", "create it, or set MONGODB_DATABASE and MONGODB_COLLECTION"
+    if kind != COLLECTION:
+        words = {"timeseries": "time series"}.get(kind, kind)
+        return f"{name} is a {words}, which has no change stream", "set MONGODB_COLLECTION to a collection"
+    return None
