@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+import bson
 import pytest
+from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 
 from tsync_stream.errors import ConfigurationError
@@ -31,9 +33,9 @@ class Database:
         self.reply = reply
         self.commands: list[Mapping[str, Any]] = []
 
-    async def command(self, command: Mapping[str, Any], **_: Any) -> Mapping[str, Any]:
+    async def command(self, command: Mapping[str, Any], **_: Any) -> RawBSONDocument:
         self.commands.append(command)
-        return self.reply
+        return RawBSONDocument(bson.encode(self.reply))
 
 
 def without(*path: str) -> dict[str, Any]:
