@@ -43,7 +43,7 @@ def tampering(stack: EmbeddedStack, names: Names) -> Tampering:
 
 
 def only_job(names: Names, source: Source) -> Any:
-    (job,) = source.database.client[names.state_database].jobs.find()
+    (job,) = source.database.client[names.state_database].jobs.find({"kind": {"$ne": "reconcile"}})
     return job
 
 
