@@ -40,6 +40,14 @@ def _without(tier: str, *rules: str) -> Outage:
     return outage
 
 
+@contextmanager
+def probe_alone(place: Place) -> Iterator[None]:
+    """The primary Redis allows every probe, and nothing of the work: no probe can tell."""
+    key = place.trial.names.primary_queue_key
+    with without(place.trial.stack.primary_redis, "resetkeys", f"~{key}:{{probe-*", f"~{key}:probe-*"):
+        yield
+
+
 def _slow(tier: str) -> Outage:
     @contextmanager
     def outage(place: Place) -> Iterator[None]:
@@ -65,4 +73,8 @@ def _outages(tier: str, refused: str) -> dict[str, Outage]:
     }
 
 
-REDIS_OUTAGES: Mapping[str, Outage] = _outages("primary", "xreadgroup") | _outages("backup", "evalsha")
+REDIS_OUTAGES: Mapping[str, Outage] = {
+    **_outages("primary", "xreadgroup"),
+    **_outages("backup", "evalsha"),
+    "the primary Redis allows the probe alone": probe_alone,
+}
