@@ -4,10 +4,13 @@ import random
 import time
 from collections.abc import Callable
 
+import pytest
+
 from tests.acceptance.conftest import Source
 from tests.acceptance.test_interruptions import Load
 from tests.support.comparison import wait_for
 from tests.support.listings import listing, listings
+from tests.support.redis_rights import without
 from tests.support.stack import Names, mongo_client, redis_client, typesense_client
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
@@ -98,3 +101,23 @@ def test_a_worker_starts_without_any_redis(
     worker.start()
     equal()
     assert epoch_of(stack, names) == (1, "mongo")
+
+
+@pytest.mark.parametrize("refused", ["xreadgroup", "xack", "xadd", "@scripting"])
+def test_a_primary_that_refuses_any_of_the_work_is_followed_by_the_backup_and_comes_back(
+    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Equal, refused: str
+) -> None:
+    """Whoever is refused, the one who appends or the one who reads."""
+    worker.environment["FAIL_BACK_AFTER"] = "2s"
+    source.insert_many(listings(50))
+    worker.start()
+    equal()
+    with without(stack.primary_redis, f"-{refused}"):
+        source.insert_many(listings(50, seed=2, first=50))
+        wait_for_epoch(stack, names, 2, "backup")
+        equal()
+        wait_for(lambda: "PRIMARY_REDIS_PASSWORD" in str(worker.health()), 10.0, "health does not name the setting")
+    wait_for_epoch(stack, names, 3, "primary")
+    source.insert_many(listings(50, seed=3, first=100))
+    equal()
+    wait_for(lambda: worker.health()["status"] == "green", 30.0, lambda: str(worker.health()))
