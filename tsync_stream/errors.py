@@ -7,6 +7,7 @@ DependencyUnavailable  wait and try again, for ever; nothing is acked; health na
 TierUnavailable        the same for who reads; who appends opens the next epoch on a tier that answers
 DocumentRejected       a dead letter for that key; the others go on
 ConfigurationError     stop taking work until a person mends the setting; no dead letters
+MongoRefused           that, of MongoDB's user: it is also connected anew, now and then
 TierRefused            that, of one Redis: red until it is mended, and the queue does without it
 PositionLost           the change stream cannot be resumed: reconcile
 TierLost               the tier is not the one we remember, or takes no writes: next epoch
@@ -42,6 +43,10 @@ class ConfigurationError(TsyncError):
     def __init__(self, problems: list[str] | str) -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
+
+
+class MongoRefused(ConfigurationError):
+    """MongoDB refuses our user, or something that it wants to do. A connection of before may be refused for ever."""
 
 
 class DependencyUnavailable(TsyncError):
@@ -97,6 +102,12 @@ MONGO_CONFIGURATION = {
     18: "its user or password is refused",
     40573: "this MongoDB is not a replica set, and without one there are no change streams",
 }
+MONGO_REFUSAL_CODES = frozenset({13, 18})
+# What products answer that speak MongoDB's protocol, and are not MongoDB: CommandNotFound, CommandNotSupported,
+# NotImplemented, "feature not supported", an unknown stage of a pipeline. Waiting does not change that.
+MONGO_UNSUPPORTED_CODES = frozenset({59, 115, 238, 303, 40324})
+# Whatever Atlas refuses itself, before its MongoDB: credentials, an address, a quota, a feature of shared clusters.
+ATLAS_CODE = 8000
 # What may mean that no server was reached; a server's own refusals have a code.
 _MONGO_CONNECTION = (pymongo.errors.ConnectionFailure, OSError)
 REDIS_CONFIGURATION_CODES = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
@@ -131,7 +142,15 @@ def from_mongo(error: Exception) -> TsyncError:
     if code in POSITION_CODES or not_resumable:
         return PositionLost(f"MongoDB code {code} ({name})")
     if code in MONGO_CONFIGURATION:
-        return ConfigurationError(f"MONGODB_URI: {MONGO_CONFIGURATION[code]} (code {code})")
+        refused = MongoRefused if code in MONGO_REFUSAL_CODES else ConfigurationError
+        return refused(f"MONGODB_URI: {MONGO_CONFIGURATION[code]} (code {code})")
+    if code in MONGO_UNSUPPORTED_CODES:
+        return ConfigurationError(
+            f"MONGODB_URI: this server is not supported, MongoDB 4.4 or newer is needed: it cannot do what was asked "
+            f"of it (code {code})"
+        )
+    if code == ATLAS_CODE:
+        return MongoRefused(f"MONGODB_URI: Atlas refuses it (code {code}): see its user, its access list and its tier")
     if isinstance(error, pymongo.errors.ConfigurationError):
         return ConfigurationError(
             "MONGODB_URI: the driver cannot use it: its options contradict each other, or its DNS records are missing"

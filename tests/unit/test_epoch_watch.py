@@ -15,6 +15,7 @@ from tsync_stream.model import EpochRef
 from tsync_stream.observe.health import Health
 from tsync_stream.replica import epoch_watch
 from tsync_stream.replica.epoch_watch import EpochWatch
+from tsync_stream.source.mongo_client import MongoHealth
 from tsync_stream.wake import Wake
 
 
@@ -48,7 +49,7 @@ def health() -> Health:
 async def watch(positions: Positions, health: Health, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EpochWatch]:
     monkeypatch.setattr(epoch_watch, "LOOK_INTERVAL_S", 0.03)
     monkeypatch.setattr(epoch_watch, "LATE_S", 1.0)
-    made = EpochWatch(cast("PositionStore", positions), Wake(), health)
+    made = EpochWatch(cast("PositionStore", positions), Wake(), MongoHealth(health, lambda: None))
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()

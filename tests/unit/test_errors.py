@@ -19,6 +19,7 @@ from tsync_stream.errors import (
     DependencyUnavailable,
     DocumentRejected,
     Fenced,
+    MongoRefused,
     PositionLost,
     TierLost,
     TierRefused,
@@ -65,8 +66,13 @@ MONGO: list[tuple[str, Exception, type[TsyncError]]] = [
     ("InvalidResumeToken: after an invalidate", mongo(260), PositionLost),
     ("CappedPositionLost", mongo(136), PositionLost),
     ("whatever MongoDB says cannot be resumed", labelled(31_337), PositionLost),
-    ("Unauthorized", mongo(13), ConfigurationError),
-    ("AuthenticationFailed", mongo(18), ConfigurationError),
+    ("Unauthorized", mongo(13), MongoRefused),
+    ("AuthenticationFailed", mongo(18), MongoRefused),
+    ("what Atlas refuses", mongo(8000), MongoRefused),
+    *(
+        (f"a product that is not MongoDB, {code}", mongo(code), ConfigurationError)
+        for code in (59, 115, 238, 303, 40324)
+    ),
     ("a server without a replica set", mongo(40573), ConfigurationError),
     ("settings that contradict each other", pymongo.errors.ConfigurationError(SECRET), ConfigurationError),
     ("a URI that cannot be read", pymongo.errors.InvalidURI(SECRET), ConfigurationError),
@@ -320,6 +326,7 @@ def test_a_request_to_typesense_is_doubtful_unless_it_was_surely_never_sent(erro
 
 OURS: list[TsyncError] = [
     ConfigurationError("WEB_PORT: taken"),
+    MongoRefused("MONGODB_URI: refused"),
     TierRefused("PRIMARY_REDIS_PASSWORD: refused"),
     DependencyUnavailable("away"),
     TierUnavailable("primary Redis: away"),

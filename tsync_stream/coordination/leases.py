@@ -30,9 +30,10 @@ from tsync_stream.coordination.identity import Identity
 from tsync_stream.coordination.membership import ForeignSettings, Membership, belongs
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, Seen, able_replicas, decide, partition_lease
 from tsync_stream.coordination.sightings import Sightings
-from tsync_stream.errors import ConfigurationError, TsyncError
+from tsync_stream.errors import TsyncError
 from tsync_stream.model import BEGINNING_OF_TIME
 from tsync_stream.observe.health import Health
+from tsync_stream.source.mongo_client import MongoHealth
 from tsync_stream.state import LEASES, translated
 from tsync_stream.tasks import all_to_end
 from tsync_stream.wake import Wake
@@ -72,7 +73,7 @@ class LeaseKeeper:
         membership: Membership,
         statistics: Callable[[], Mapping[str, Any]] = dict,
         reach: Callable[[], Mapping[str, Sequence[str]]] = dict,
-        health: Health | None = None,
+        health: MongoHealth | None = None,
     ) -> None:
         self._client = database.client
         self._collection = database[LEASES]
@@ -91,7 +92,7 @@ class LeaseKeeper:
         self.seen: Seen | None = None
         self.operation_time = BEGINNING_OF_TIME
         self._statistics = statistics
-        self._health = health or Health()
+        self._health = health or MongoHealth(Health(), lambda: None)
         self._wake = wake
 
     @property
@@ -181,11 +182,10 @@ class LeaseKeeper:
             except ForeignSettings:
                 raise
             except TsyncError as error:
-                person = isinstance(error, ConfigurationError)
-                text = f"{error}; trying again, and this replica's leases run out within LEASE_TTL meanwhile"
-                self._health.red(check, text, needs_person=person)
+                meanwhile = "trying again, and this replica's leases run out within LEASE_TTL meanwhile"
+                self._health.failed(check, error, meanwhile)
             else:
-                self._health.green(check)
+                self._health.worked(check)
             await asyncio.sleep(interval_s())
 
     async def _create(self, names: Iterable[str], *, clean: bool) -> None:

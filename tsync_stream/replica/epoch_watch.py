@@ -7,10 +7,10 @@ import asyncio
 
 from tsync_stream import clock
 from tsync_stream.coordination.positions import Pipeline, PositionStore
-from tsync_stream.errors import ConfigurationError, TsyncError
+from tsync_stream.errors import TsyncError
 from tsync_stream.model import EpochRef
-from tsync_stream.observe.health import Health
 from tsync_stream.queue.tiers import PRIMARY
+from tsync_stream.source.mongo_client import MongoHealth
 from tsync_stream.wake import Wake
 
 LOOK_INTERVAL_S = 1.0
@@ -21,10 +21,11 @@ LATE_S = 0.5
 class EpochWatch:
     """Holds the epoch document that was last read; `current` is None before the first start."""
 
-    def __init__(self, positions: PositionStore, wake: Wake, health: Health) -> None:
+    def __init__(self, positions: PositionStore, wake: Wake, mongo: MongoHealth) -> None:
         self._positions = positions
         self._wake = wake
-        self._health = health
+        self._mongo = mongo
+        self._health = mongo.health
         self.current: Pipeline | None = None
         self._seen_since_s = clock.now_s()
         self._refreshed_s = float("-inf")
@@ -49,11 +50,9 @@ class EpochWatch:
             try:
                 await self._look()
             except TsyncError as error:
-                person = isinstance(error, ConfigurationError)
-                text = f"{error}; which epoch is current is not known until it can be read"
-                self._health.red("epoch", text, needs_person=person)
+                self._mongo.failed("epoch", error, "which epoch is current is not known until it can be read")
             else:
-                self._health.green("epoch")
+                self._mongo.worked("epoch")
             await asyncio.sleep(LOOK_INTERVAL_S)
             while (early_s := self._refreshed_s + LOOK_INTERVAL_S + LATE_S - clock.now_s()) > 0:
                 await asyncio.sleep(early_s)

@@ -44,7 +44,7 @@ from tsync_stream.replica.reader import Reader
 from tsync_stream.replica.refusal_watch import RefusalWatch
 from tsync_stream.replica.schema_watch import watch_schema
 from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
-from tsync_stream.source.mongo_client import TIMEOUT_MS, mongo_client
+from tsync_stream.source.mongo_client import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
 from tsync_stream.state import state_database, translated
 from tsync_stream.target.live_schema import LiveSchema
 from tsync_stream.target.plan import MappingOptions
@@ -106,7 +106,8 @@ class Replica:
         self.tiers = {tier.name: tier for tier in tiers}
         self._wake = Wake()
         self._pace = SyncPace()
-        self._epochs = EpochWatch(self.positions, self._wake, health)
+        self._mongo_health = MongoHealth(health, partial(connect_anew, self.client))
+        self._epochs = EpochWatch(self.positions, self._wake, self._mongo_health)
         options = MappingOptions(date_unit=settings.date_unit)
         self.schema = LiveSchema(self.target, self.route.target, options, self._epochs.epoch)
         looks: dict[str, Look] = {
@@ -125,7 +126,7 @@ class Replica:
             Membership(database, common_settings(settings), settings.lease_ttl_s, health),
             self._statistics,
             self._reach.report,
-            health,
+            self._mongo_health,
         )
         tools = self._lane_tools(channels, metrics)
         lanes = [self._lane(tools, lane) for lane in range(settings.sync_lanes)]
@@ -223,8 +224,12 @@ class Replica:
     async def _look_at_mongo(self) -> None:
         """What sync does with it. That our own state can be read and written, the leases and the epoch watch tell."""
         source = source_collection(self.client, self.route)
-        async with translated():
-            await source.find_one({}, {"_id": 1}, max_time_ms=TIMEOUT_MS)
+        try:
+            async with translated():
+                await source.find_one({}, {"_id": 1}, max_time_ms=TIMEOUT_MS)
+        except TsyncError as error:
+            self._mongo_health.note(error)
+            raise
 
     def _present_tier(self) -> str | None:
         pipeline = self._epochs.current

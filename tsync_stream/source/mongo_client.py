@@ -4,11 +4,18 @@ Invariants: a call ends when its server is dead or frozen. That of the change st
 it has no time-out of its own: the driver's heartbeat, on another connection, ends it when the server is silent.
 """
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
+from tsync_stream import clock
 from tsync_stream.config import Settings
+from tsync_stream.errors import ConfigurationError, MongoRefused, TsyncError
+from tsync_stream.observe.health import Health
+
+log = logging.getLogger(__name__)
 
 TIMEOUT_MS = 5_000
 # To resume a change stream the server reads the oplog from the old position on, at some 150,000 entries a second,
@@ -16,6 +23,10 @@ TIMEOUT_MS = 5_000
 LONGEST_OPENING_S = 3_600.0
 # Two silent heartbeats, and a frozen server is noticed.
 _HEARTBEAT_MS = 5_000
+# How soon it is connected anew after a refusal: each time later, and from the beginning after a quiet while.
+FIRST_PAUSE_S = 2.0
+MAX_PAUSE_S = 30.0
+QUIET_S = 300.0
 
 
 def mongo_client(settings: Settings) -> AsyncIOMotorClient[Any]:
@@ -40,6 +51,50 @@ def stream_client(settings: Settings) -> AsyncIOMotorClient[Any]:
         socketTimeoutMS=int(LONGEST_OPENING_S * 1_000) + 12 * TIMEOUT_MS,
         appname="tsync-stream",
     )
+
+
+def connect_anew(client: AsyncIOMotorClient[Any]) -> None:
+    """From now on every call takes a connection that is made, and logged in, after this one."""
+    for pool in _pools(client):
+        pool.reset_without_pause()
+
+
+class MongoHealth:
+    """What health says of calls to MongoDB, and the cure for one kind of failure: `anew` is to connect anew.
+
+    A user that was dropped and made again is another one to MongoDB, whatever its name and password: connections that
+    were logged in before may do nothing any more, and neither the server nor the driver closes them.
+    """
+
+    def __init__(self, health: Health, anew: Callable[[], None]) -> None:
+        self.health = health
+        self._anew = anew
+        self._pause_s = FIRST_PAUSE_S
+        self._last_s = float("-inf")
+
+    def worked(self, check: str) -> None:
+        """A call of this kind did what it should."""
+        self.health.green(check)
+
+    def failed(self, check: str, error: TsyncError, meanwhile: str) -> None:
+        """A call of this kind failed; `meanwhile` says what that means until it works again."""
+        self.health.red(check, f"{error}; {meanwhile}", needs_person=isinstance(error, ConfigurationError))
+        self.note(error)
+
+    def note(self, error: TsyncError) -> None:
+        """Connect anew if MongoDB refuses us, and it is time to try that again."""
+        if not isinstance(error, MongoRefused):
+            return
+        now_s = clock.now_s()
+        if now_s - self._last_s > QUIET_S:
+            self._pause_s = FIRST_PAUSE_S
+        elif now_s - self._last_s < self._pause_s:
+            return
+        else:
+            self._pause_s = min(MAX_PAUSE_S, 2 * self._pause_s)
+        self._last_s = now_s
+        log.info("mongodb: connecting anew after a refusal: the user may be another one by now")
+        self._anew()
 
 
 def end_client(client: AsyncIOMotorClient[Any]) -> None:
