@@ -1,7 +1,9 @@
 """Reads of the truth on a real MongoDB: what exists now, and every key once in index order."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import bson
@@ -14,6 +16,7 @@ from bson.timestamp import Timestamp
 
 from tests.integration.conftest import Client, Collection, fail
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
+from tests.support.memory import PeakMemory, resident_bytes
 from tests.support.stack import Names
 from tests.support.undecodable import WRONG_BINARY, document_of, element, insertion
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
@@ -21,6 +24,7 @@ from tsync_stream.jobs.scanning import pages
 from tsync_stream.model import BEGINNING_OF_TIME, Key, Route, UnreadableKey
 from tsync_stream.source import documents
 from tsync_stream.source.collection import source_uuid
+from tsync_stream.source.decoding import DenseDocuments
 from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.source.undecodable import require_decoded
@@ -306,6 +310,40 @@ async def test_what_has_no_change_stream_is_no_source(
     await client[route.database].create_collection(route.collection, **options)
     with pytest.raises(ConfigurationError, match=f"is a {kind}, which has no change stream; set MONGODB_COLLECTION"):
         await source_uuid(client, route.database, route.collection)
+
+
+# Memory
+
+
+async def test_of_dense_documents_one_is_in_memory_at_a_time_whoever_reads_them(
+    client: Client, route: Route, source: Collection
+) -> None:
+    """Each takes ten times its thirteen megabytes."""
+    for number in range(4):
+        await source.insert_one({"_id": number, "list": [{"a": 1}] * 650_000})
+    most = {}
+    for name, turn in (("in turn", asyncio.Lock()), ("together", None)):
+        readers = [DocumentReader(client, 60.0, turn) for _ in range(4)]
+        before = resident_bytes([os.getpid()])
+        with PeakMemory(lambda: [os.getpid()]).watched() as memory:
+            found = await asyncio.gather(*(hold(reader, route, number) for number, reader in enumerate(readers)))
+        most[name] = (memory.peak_bytes - before) // 1_000_000
+        assert found == [650_000] * 4
+        for reader in readers:
+            await reader.close()
+    assert most["in turn"] < 500 < most["together"], most
+
+
+async def hold(reader: DocumentReader, route: Route, key: Key) -> int:
+    """Read a document and do something with it for a while; returns how many items its list has."""
+    count = 0
+    async with aclosing(reader.read(route, [[key]], BEGINNING_OF_TIME)) as reading:
+        async for documents in reading:
+            assert isinstance(documents, DenseDocuments)
+            await asyncio.sleep(0.5)
+            count += len(documents[0]["list"])
+            del documents
+    return count
 
 
 # What the driver cannot decode

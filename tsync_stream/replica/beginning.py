@@ -94,6 +94,7 @@ class CaptureTools:
     metrics: Metrics
     wake: Wake
     pace: SyncPace
+    dense_turn: asyncio.Lock
 
 
 class Beginning:

@@ -70,7 +70,7 @@ class JobKinds:
     def _verify(self, job: Job, wanted: Callable[[], bool]) -> Filed:
         settings = self.tools.settings
         tools = VerifyTools(
-            open_source=lambda: DocumentReader(self.tools.client, settings.lease_ttl_s),
+            open_source=lambda: DocumentReader(self.tools.client, settings.lease_ttl_s, self.tools.dense_turn),
             target=self.tools.target,
             dead_letters=self.tools.dead_letters,
             schema=self.tools.schema,

@@ -102,7 +102,7 @@ class RunningJobs:
             stored = await tools.positions.load()
             return stored is not None and stored.reconcile is not None and stored.reconcile.allow_mass_delete
 
-        source = DocumentReader(tools.client, settings.lease_ttl_s)
+        source = DocumentReader(tools.client, settings.lease_ttl_s, tools.dense_turn)
         job_tools = ReconcileTools(
             source=source,
             target=tools.target,

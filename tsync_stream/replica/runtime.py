@@ -105,6 +105,7 @@ class Replica:
         tiers: list[Tier] = [*redis, MongoFallback(database)]
         self.tiers = {tier.name: tier for tier in tiers}
         self._wake = Wake()
+        self._dense_turn = asyncio.Lock()
         self._pace = SyncPace()
         self._mongo_health = MongoHealth(health, partial(connect_anew, self.client))
         self._epochs = EpochWatch(self.positions, self._wake, self._mongo_health)
@@ -241,7 +242,9 @@ class Replica:
     def _lane(self, tools: LaneTools, lane: int) -> Lane:
         settings = self._settings
         partitions = range(lane, settings.partitions, settings.sync_lanes)
-        return Lane(f"lane {lane}", tools, partitions, DocumentReader(self.client, settings.lease_ttl_s))
+        return Lane(
+            f"lane {lane}", tools, partitions, DocumentReader(self.client, settings.lease_ttl_s, self._dense_turn)
+        )
 
     def _lane_tools(self, channels: Channels, metrics: Metrics) -> LaneTools:
         settings = self._settings
@@ -287,4 +290,5 @@ class Replica:
             metrics=metrics,
             wake=self._wake,
             pace=self._pace,
+            dense_turn=self._dense_turn,
         )

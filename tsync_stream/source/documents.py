@@ -8,9 +8,9 @@ longer than a command may be, however long the keys are.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from typing import Any
 
-import bson
 from bson.errors import BSONError
 from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
@@ -20,11 +20,10 @@ from pymongo.read_concern import ReadConcern
 
 from tsync_stream.errors import DependencyUnavailable, from_mongo
 from tsync_stream.model import BEGINNING_OF_TIME, Key, Route
+from tsync_stream.source.decoding import decode, decoded, portions, turn_for
 from tsync_stream.source.keys import BSON_OPTIONS, can_be_stored, canonical_key, typesense_id
-from tsync_stream.source.undecodable import NOT_DECODED, decoded_one_by_one
+from tsync_stream.source.undecodable import NOT_DECODED
 
-# Decoding more than this would hold up the event loop, where the leases live.
-DECODE_INLINE_BYTES = 1_000_000
 # The keys of one `$in`. A command may have 16 MB, a key has about a kilobyte at the most (MAX_KEY_BYTES): a fourth of
 # that keeps the server's own copies small, too.
 MAX_QUERY_KEYS = 4_000
@@ -33,10 +32,16 @@ READ_BYTES = 4_000_000
 
 
 class DocumentReader:
-    """Reads one client's collections in one causally consistent session. Not for use by two tasks at once."""
+    """Reads one client's collections in one causally consistent session. Not for use by two tasks at once.
 
-    def __init__(self, client: AsyncIOMotorClient[Any], deadline_s: float) -> None:
+    `dense_turn` is that of all readers of the process (`source/decoding.py`).
+    """
+
+    def __init__(
+        self, client: AsyncIOMotorClient[Any], deadline_s: float, dense_turn: asyncio.Lock | None = None
+    ) -> None:
         self._client = client
+        self._dense_turn = dense_turn or asyncio.Lock()
         self._deadline_s = deadline_s
         self._session: AsyncIOMotorClientSession | None = None
         self._sources: dict[Route, AsyncIOMotorCollection[Any]] = {}
@@ -71,25 +76,31 @@ class DocumentReader:
                     {"_id": {"$in": keys}}, sort=[("_id", 1)], session=session, batch_size=len(keys) + 1
                 )
                 nothing = True
-                while documents := await self._next_documents(cursor):
-                    nothing = False
-                    yield documents
-                    del documents  # not one reply in memory while the next one comes
+                async with aclosing(self._documents_of(cursor)) as found:
+                    async for documents in found:
+                        nothing = False
+                        yield documents
+                        del documents  # not one reply in memory while the next one comes
                 if nothing:
                     # Behind large documents that were deleted since: else all others would be read key by key.
                     self._document_bytes = max(1, self._document_bytes // 2)
 
-    async def _next_documents(self, cursor: AsyncIterator[bytes]) -> list[dict[str, Any]]:
-        """The documents of the next reply that has any; none at the end."""
+    async def _documents_of(self, cursor: AsyncIterator[bytes]) -> AsyncGenerator[list[dict[str, Any]], None]:
+        """The documents of every reply, in portions; one that takes much memory has its turn until it is gone."""
         while (raw := await self._next_reply(cursor)) is not None:
+            count = 0
             try:
-                documents = await _decode(raw)
+                for portion in portions(raw):
+                    async with turn_for(portion, self._dense_turn):
+                        documents = await decode(portion)
+                        count += len(documents)
+                        if documents:
+                            yield documents
+                        del documents
             except NOT_DECODED as error:  # not even its lengths are right
                 raise from_mongo(error) from error
-            if documents:
-                self._document_bytes = max(1, len(raw) // len(documents))
-                return documents
-        return []
+            if count:
+                self._document_bytes = max(1, len(raw) // count)
 
     async def _next_reply(self, cursor: AsyncIterator[bytes]) -> bytes | None:
         try:
@@ -133,7 +144,7 @@ class DocumentReader:
             {}, {"_id": 1}, hint=[("_id", 1)], limit=limit, batch_size=limit, session=session, **bound
         )
         try:
-            keys = [document["_id"] async for raw in cursor for document in _decoded(raw)]
+            keys = [document["_id"] async for raw in cursor for document in decoded(raw)]
         except (PyMongoError, *NOT_DECODED) as error:
             raise from_mongo(error) from error
         # `min` includes its bound, which may have been deleted since.
@@ -192,16 +203,3 @@ def query_chunks(key_groups: Iterable[Sequence[Key]]) -> Iterator[list[Key]]:
         chunk += group
     if chunk:
         yield chunk
-
-
-async def _decode(raw: bytes) -> list[dict[str, Any]]:
-    if len(raw) <= DECODE_INLINE_BYTES:
-        return _decoded(raw)
-    return await asyncio.to_thread(_decoded, raw)
-
-
-def _decoded(raw: bytes) -> list[dict[str, Any]]:
-    try:
-        return bson.decode_all(raw, BSON_OPTIONS)
-    except NOT_DECODED:
-        return decoded_one_by_one(raw)

@@ -4,6 +4,7 @@ Invariants: what is written was read after the entry's cluster time; one failing
 rest of its batch is written; dead letters are stored before the batch is reported as synced.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -14,6 +15,7 @@ from tsync_stream.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.model import Key, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncResult
+from tsync_stream.source.decoding import DenseDocuments
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.source.undecodable import require_decoded
 from tsync_stream.stages import refusals, sync_plan
@@ -108,7 +110,10 @@ class Attempt:
             document_id = typesense_id(document["_id"])
             if document_id not in plan.keys_by_id:
                 continue  # a collation finds others' keys too
-            line = self._line(document_id, document, mapping, found, write)
+            if isinstance(documents, DenseDocuments):
+                line = await asyncio.to_thread(self._line, document_id, document, mapping, found, write)
+            else:
+                line = self._line(document_id, document, mapping, found, write)
             if line is not None:
                 size = most_bytes(line)
                 if write.is_full_for(size):
