@@ -1,7 +1,7 @@
 """The side-by-side benchmark: every scenario with every contender, in turn, each on fresh servers of its own.
 
     python -m bench [--quick] [--only SCENARIO ...] [--contender NAME ...] [--rounds N] [--backlog DOCUMENTS]
-                    [--report DIRECTORY]
+                    [--own-processor] [--report DIRECTORY]
 
 Invariants: an interruption ends every process that was started, and what was measured so far is still reported; a
 contender that fails stops no other. The exit code is 0 if nothing went wrong with tsync-stream; whether it is as fast
@@ -26,6 +26,7 @@ import psutil
 from bench import report
 from bench.contenders import CONTENDERS, Tsync
 from bench.goals import verdicts
+from bench.processors import own_processor
 from bench.results import Result, Results, middle
 from bench.running import Scenario, Sizes, execute
 from bench.scenarios import SCENARIOS
@@ -43,6 +44,7 @@ def main() -> int:
     sizes = Sizes.quick() if options.quick else Sizes()
     if options.backlog:
         sizes = replace(sizes, backlog=options.backlog)
+    processor = _own_processor() if options.own_processor else None
     results: list[Result] = []
     began_s, interrupted = time.monotonic(), False
     try:
@@ -51,7 +53,7 @@ def main() -> int:
                 rounds: dict[str, list[Result]] = {contender: [] for contender in contenders}
                 try:
                     for contender in contenders * options.rounds:
-                        rounds[contender].append(execute(scenario, contender, sizes))
+                        rounds[contender].append(execute(scenario, contender, sizes, processor))
                         print(report.progress_line(rounds[contender][-1]), flush=True)
                 finally:
                     results += map(middle, filter(None, rounds.values()))
@@ -59,6 +61,8 @@ def main() -> int:
         interrupted = True
         print("==> Interrupted; every process has ended", flush=True)
     facts = _facts(results, time.monotonic() - began_s)
+    if processor is not None:
+        facts["Typesense"] = "has a processor of its own; everything else shares the others"
     if options.rounds > 1:
         facts["rounds"] = f"{options.rounds}, of which the median is shown"
     if options.quick:
@@ -82,6 +86,9 @@ def _options() -> argparse.Namespace:
         "--rounds", type=int, default=1, metavar="N", help="every contender N times, in turn: the median"
     )
     parser.add_argument("--backlog", type=int, metavar="DOCUMENTS", help="so many in the backlog, not 100,000")
+    parser.add_argument(
+        "--own-processor", action="store_true", help="a processor for Typesense, the others for everything else; Linux"
+    )
     parser.add_argument("--report", type=Path, default=_REPORT, metavar="DIRECTORY", help=f"default: {_REPORT}")
     options = parser.parse_args()
     if options.rounds < 1:
@@ -90,6 +97,13 @@ def _options() -> argparse.Namespace:
     if unknown:
         parser.error(f"no such scenario: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
     return options
+
+
+def _own_processor() -> int:
+    try:
+        return own_processor()
+    except OSError as error:
+        sys.exit(f"--own-processor: {error}")
 
 
 def _is_meant(scenario: str, chosen: Sequence[str]) -> bool:

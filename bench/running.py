@@ -99,19 +99,22 @@ class Scenario:
     measure: Callable[[Run], Result]
 
 
-def execute(scenario: Scenario, contender: str, sizes: Sizes) -> Result:
-    """Measure one contender. A failure is a result too: the others are still to be measured."""
+def execute(scenario: Scenario, contender: str, sizes: Sizes, processor: int | None = None) -> Result:
+    """Measure one contender. A failure is a result too: the others are still to be measured.
+
+    `processor` is for Typesense alone.
+    """
     try:
-        result = _execute(scenario, contender, sizes)
+        result = _execute(scenario, contender, sizes, processor)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is told
         result = Result(failure=f"{type(error).__name__}: {error}")
     result.scenario, result.contender = scenario.name, contender
     return result
 
 
-def _execute(scenario: Scenario, name: str, sizes: Sizes) -> Result:
+def _execute(scenario: Scenario, name: str, sizes: Sizes, processor: int | None) -> Result:
     with ExitStack() as resources:
-        surroundings = resources.enter_context(fresh())
+        surroundings = resources.enter_context(fresh(processor))
         contender = CONTENDERS[name](surroundings)
         resources.callback(contender.end)
         memory = resources.enter_context(PeakMemory(lambda: [contender.pid]).watched())

@@ -12,6 +12,7 @@ from pymongo.collection import Collection
 
 from bench.documents import Document, batches, document
 from bench.measuring import wait_until
+from bench.processors import keep_to
 from tests.support.stack import Names, mongo_client, redis_client, typesense_client
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.target.schema import default_schema
@@ -28,6 +29,8 @@ class Surroundings:
     directory: Path
     source: Collection[Document]
     typesense: httpx.Client
+    # The one that Typesense has for itself, if it has one.
+    processor: int | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -45,6 +48,17 @@ class Surroundings:
         """What the servers are, in words."""
         stack = self.stack
         return ", ".join(f"{each.title} {each.version}" for each in (stack.mongo, stack.primary_redis, stack.typesense))
+
+    def launch_typesense(self) -> None:
+        """Start it after a stop, and return at once."""
+        self.stack.typesense.launch()
+        self.keep_typesense_to_its_processor()
+
+    def keep_typesense_to_its_processor(self) -> None:
+        """A process that was just started is where we are."""
+        pid = self.stack.typesense.pid
+        if self.processor is not None and pid is not None:
+            keep_to(self.processor, pid)
 
     def create_collection(self) -> None:
         """Make the Typesense collection as tsync-stream makes it, for those who do not make it themselves."""
@@ -91,8 +105,8 @@ class Surroundings:
 
 
 @contextmanager
-def fresh() -> Iterator[Surroundings]:
-    """Servers in a temporary directory; afterwards both are gone."""
+def fresh(processor: int | None = None) -> Iterator[Surroundings]:
+    """Servers in a temporary directory; afterwards both are gone. `processor` is for Typesense alone."""
     names = Names.new()
     with (
         tempfile.TemporaryDirectory(prefix="tsync-bench-") as directory,
@@ -101,4 +115,6 @@ def fresh() -> Iterator[Surroundings]:
         typesense_client(stack) as typesense,
     ):
         source = client[names.database].create_collection(names.collection)
-        yield Surroundings(stack, names, Path(directory), source, typesense)
+        surroundings = Surroundings(stack, names, Path(directory), source, typesense, processor)
+        surroundings.keep_typesense_to_its_processor()
+        yield surroundings

@@ -43,6 +43,12 @@ SCENARIOS: dict[str, Scenario] = {
         Scenario("large", "inserts of 50 KB", _ALL, _large),
         Scenario("small", "inserts of 200 B", _ALL, _small),
         Scenario("backlog", "a backlog is drained", _WITH_A_POSITION, waiting.backlog),
+        Scenario(
+            "backlog-frozen",
+            "a backlog, Typesense was only frozen",
+            ("raw", "tsync"),
+            partial(waiting.backlog, frozen=True),
+        ),
         Scenario("first-load", "documents that existed before", _WITH_A_POSITION, waiting.first_load),
         Scenario("verify", "both sides are compared", ("tsync",), waiting.verify),
         Scenario("capture", "capture and persist alone", ("tsync",), waiting.capture_alone),

@@ -16,14 +16,24 @@ from bench.scenarios.throughput import insert
 SMALL_BYTES = 200
 _CAPTURE_S = 600.0
 _VERIFY_S = 600.0
+_RESTART_S = 60.0
 _METRIC_INTERVAL_S = 0.1
 _APPENDED = "tsync_entries_appended_total"
 
 
-def backlog(run: Run) -> Result:
-    """Typesense is stopped, and tsync-stream queues. A script has no queue: it is stopped itself, and goes on later."""
+def backlog(run: Run, *, frozen: bool = False) -> Result:
+    """Typesense is stopped, or frozen, and tsync-stream queues.
+
+    A script has no queue: it is stopped itself, and goes on later. The ceiling is that of a Typesense that was
+    restarted too.
+    """
     count, contender = run.sizes.backlog, run.contender
+    typesense = run.surroundings.stack.typesense
     if isinstance(contender, Raw):
+        if not frozen:
+            typesense.stop()
+            run.surroundings.launch_typesense()
+            typesense.wait_ready(_RESTART_S)
         return insert(run, count, KILOBYTE)
     run.begin()
     if not isinstance(contender, Tsync):
@@ -31,9 +41,8 @@ def backlog(run: Run) -> Result:
         run.surroundings.insert(count, KILOBYTE)
         contender.launch()
         return _drain(run, count)
-    stack = run.surroundings.stack
     before_bytes, appended = run.surroundings.redis_data_bytes(), contender.metric(_APPENDED)
-    stack.typesense.stop()
+    (typesense.freeze if frozen else typesense.stop)()
     run.surroundings.insert(count, KILOBYTE)
     wait_until(
         lambda: contender.metric(_APPENDED) >= appended + count,
@@ -43,9 +52,11 @@ def backlog(run: Run) -> Result:
         interval_s=_METRIC_INTERVAL_S,
     )
     queued_bytes = run.surroundings.redis_data_bytes() - before_bytes
-    stack.typesense.launch()
+    queued = contender.metric(_APPENDED)
+    (typesense.thaw if frozen else run.surroundings.launch_typesense)()
     result = _drain(run, count)
     result.figures["bytes of Redis memory an entry"] = queued_bytes / count
+    result.figures["entries queued again while it was drained"] = contender.metric(_APPENDED) - queued
     return result
 
 
