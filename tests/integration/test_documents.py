@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -13,12 +13,15 @@ from bson.max_key import MaxKey
 from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import monitoring
 
 from tests.integration.conftest import Client, Collection, fail
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.memory import PeakMemory, resident_bytes
 from tests.support.stack import Names
 from tests.support.undecodable import WRONG_BINARY, document_of, element, insertion
+from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
 from tsync_stream.jobs.scanning import pages
 from tsync_stream.model import BEGINNING_OF_TIME, Key, Route, UnreadableKey
@@ -69,6 +72,36 @@ async def test_only_documents_that_exist_are_read(reader: DocumentReader, route:
     found = await read(reader, route, ["a", "gone", "b"])
     assert sorted(found, key=lambda document: str(document["_id"])) == [{"_id": "a", "n": 1}, {"_id": "b", "n": 2}]
     assert await read(reader, route, ["gone"]) == []
+
+
+class Finds(monitoring.CommandListener):
+    """Remembers every query."""
+
+    def __init__(self) -> None:
+        self.commands: list[Mapping[str, Any]] = []
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if event.command_name == "find":
+            self.commands.append(event.command)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Of no interest."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Of no interest."""
+
+
+async def test_the_limit_of_a_query_is_ours_and_not_the_servers(stack: EmbeddedStack, route: Route) -> None:
+    finds = Finds()
+    client: Client = AsyncIOMotorClient(stack.mongo.uri, event_listeners=[finds])
+    reader = DocumentReader(client, 5.0)
+    await read(reader, route, ["a"])
+    await scan(reader, route, 10)
+    await reader.existing_keys(route, ["a"], BEGINNING_OF_TIME)
+    await reader.close()
+    client.close()
+    assert len(finds.commands) == 3
+    assert [command.get("maxTimeMS") for command in finds.commands] == [5_000] * 3
 
 
 async def test_keys_of_deleted_documents_are_read_together_also_behind_large_ones(

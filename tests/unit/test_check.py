@@ -15,7 +15,7 @@ from rich.console import Console
 from tsync_stream.causes import cause_of
 from tsync_stream.config import Settings, load_settings
 from tsync_stream.dead_letter_counts import Refused
-from tsync_stream.errors import TierLost, TsyncError, from_mongo, from_redis
+from tsync_stream.errors import ConfigurationError, TierLost, TsyncError, from_mongo, from_redis
 from tsync_stream.observe.check import all_well, as_json, render
 from tsync_stream.observe.check_mongo import CHANGES, READ, SOURCE, STATE, MongoFacts, judge_mongo
 from tsync_stream.observe.check_redis import RedisFacts, judge_redis
@@ -97,6 +97,27 @@ def translated(code: int) -> TsyncError:
     return error
 
 
+@pytest.mark.parametrize(
+    ("facts", "says", "mend"),
+    [
+        ({"version": "9.0.0"}, "new reader", "9.0.2"),
+        ({"version": "9.0.1"}, "new reader", "9.0.2"),
+        ({"oplog_seen": False}, "the database local", "`read` on local"),
+    ],
+)
+def test_what_a_person_may_want_to_know_of_a_mongodb(facts: Mapping[str, Any], says: str, mend: str) -> None:
+    row = mongo(**facts)
+    (finding,) = row.findings
+    assert row.well
+    assert says in finding.text
+    assert mend in finding.mend
+
+
+@pytest.mark.parametrize("facts", [{"version": "9.0.2"}, {"hello": {"msg": "isdbgrid"}, "oplog_seen": False}])
+def test_what_is_no_news_of_a_mongodb_is_not_told(facts: Mapping[str, Any]) -> None:
+    assert not [finding for finding in mongo(**facts).findings if "reader" in finding.text or "local" in finding.text]
+
+
 def test_a_mongodb_that_is_well_has_no_findings() -> None:
     row = mongo()
     assert (row.reachable, row.version, list(row.findings)) == (True, "6.0.5", [])
@@ -108,7 +129,11 @@ def test_a_mongodb_that_is_well_has_no_findings() -> None:
         ({"hello": {"isWritablePrimary": True}}, "not a replica set", "rs.initiate()"),
         ({"hello": {"isreplicaset": True}}, "not initiated", "rs.initiate()"),
         ({"hello": {"isreplicaset": True}, "direct": True}, "not initiated", "rs.initiate()"),
-        ({"version": "4.0.28"}, "too old", "4.2"),
+        ({"version": "4.2.25"}, "too old", "4.4"),
+        ({"failures": {CHANGES: translated(59)}}, "not supported", "4.4"),
+        ({"failures": {CHANGES: translated(303)}}, "not supported", "4.4"),
+        ({"failures": {CHANGES: translated(40324)}}, "not supported", "4.4"),
+        ({"failures": {CHANGES: ConfigurationError("no operationTime")}}, "not supported", "4.4"),
         ({"hello": {**PRIMARY, "isWritablePrimary": False}}, "not the primary", "directConnection"),
         ({"source_type": None}, "no collection neatlisting.listings", "MONGODB_COLLECTION"),
         ({"source_type": "view"}, "is a view", "MONGODB_COLLECTION"),

@@ -19,15 +19,19 @@ from tsync_stream.config import Settings
 from tsync_stream.coordination.lease_board import read_lease_board
 from tsync_stream.dead_letter_counts import WHAT_TO_DO, Refused, describe, refused_among
 from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
-from tsync_stream.errors import TsyncError
+from tsync_stream.errors import MONGO_UNSUPPORTED_CODES, ConfigurationError, TsyncError
 from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.setting_forms import redacted_uri
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import described, kind_of, problem_of_source
 from tsync_stream.source.documents import count_documents
+from tsync_stream.source.oplog import read_oplog
 from tsync_stream.state import PIPELINE, state_database
 
-OLDEST_VERSION = (4, 2)
+OLDEST_VERSION = (4, 4)
+INSTALL = "install MongoDB 4.4 or newer"
+# Their new reader of change streams was switched off again in 9.0.2.
+DOUBTFUL_VERSIONS = frozenset({(9, 0, 0), (9, 0, 1)})
 # What the driver may take to find a server, and then to look at it without the replica set's name, within DEADLINE_S.
 SELECTION_TIMEOUT_MS = 2_500
 DIRECT_TIMEOUT_MS = 1_000
@@ -36,7 +40,7 @@ UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 INITIATE = "mongosh --eval 'rs.initiate()'"
 
 # The attempts of one look, by what failing at them means.
-SOURCE, READ, CHANGES, STATE, LETTERS = "source", "read", "changes", "state", "letters"
+SOURCE, READ, CHANGES, STATE, LETTERS, OPLOG = "source", "read", "changes", "state", "letters", "oplog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,15 @@ class MongoFacts:
     replicas_run: bool = False
     refused: Refused = field(default_factory=Refused)
     documents: int = 0
+    oplog_seen: bool = True
     failures: Mapping[str, Exception] = field(default_factory=dict)
+
+    @property
+    def not_mongodb(self) -> bool:
+        """It speaks MongoDB's protocol, but refuses what a change stream needs, or leaves something out of it."""
+        failure = self.failures.get(CHANGES)
+        code = _code(failure)
+        return code in MONGO_UNSUPPORTED_CODES or (code is None and isinstance(failure, ConfigurationError))
 
 
 # ---- looking ----
@@ -97,12 +109,13 @@ async def _look(settings: Settings) -> MongoFacts:
             except (PyMongoError, TsyncError) as error:
                 failures[name] = error
 
-        source_type, _, _, state, letters = await asyncio.gather(
+        source_type, _, _, state, letters, oplog = await asyncio.gather(
             attempt(SOURCE, _source_type(client, settings)),
             attempt(READ, _read(client, settings)),
             attempt(CHANGES, _open_and_close_changes(client, settings)),
             attempt(STATE, _use_state(client, settings)),
             attempt(LETTERS, _count_letters(client, settings)),
+            attempt(OPLOG, read_oplog(client)),
         )
         differing, replicas_run = state or ((), False)
         refused, documents = letters or (Refused(), 0)
@@ -114,6 +127,7 @@ async def _look(settings: Settings) -> MongoFacts:
             replicas_run=replicas_run,
             refused=refused,
             documents=documents,
+            oplog_seen=oplog is not None or OPLOG in failures,
             failures=failures,
         )
     finally:
@@ -200,7 +214,7 @@ def _unreachable(error: Exception | None) -> Finding:
         return wrong(f"it answers with error {code}", "see the server's log")
     if isinstance(error, MongoConfigurationError):
         if "wire version" in str(error):
-            return wrong("its version does not fit the driver's", "install MongoDB 4.2 or newer")
+            return wrong("its version does not fit the driver's", INSTALL)
         return wrong(
             "MONGODB_URI leads to no server (the driver refuses it)",
             "for mongodb+srv://, see that its DNS records exist; otherwise its options contradict each other",
@@ -236,7 +250,14 @@ def _no_primary(settings: Settings, hello: Mapping[str, Any]) -> Finding:
 
 def _server(facts: MongoFacts, hello: Mapping[str, Any]) -> Iterator[Finding]:
     if version_numbers(facts.version) < OLDEST_VERSION:
-        yield wrong(f"version {facts.version} is too old", "install MongoDB 4.2 or newer")
+        yield wrong(f"version {facts.version} is too old", INSTALL)
+    if version_numbers(facts.version) in DOUBTFUL_VERSIONS:
+        yield note(
+            f"the change streams of {facts.version} have a new reader that was withdrawn", "install 9.0.2 or newer"
+        )
+    if hello.get("msg") != "isdbgrid" and not facts.oplog_seen:
+        text = "the user may not read the database local, so that nobody sees how long the oplog still lasts"
+        yield note(text, "grant it the role `read` on local")
     if hello.get("msg") == "isdbgrid":
         yield note("it is a sharded cluster, which is untested")
     elif not hello.get("isWritablePrimary", hello.get("ismaster", True)):
@@ -254,6 +275,8 @@ def _source(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
     problem = None if SOURCE in facts.failures else problem_of_source(name, facts.source_type)
     if problem is not None:
         yield wrong(*problem)
+    elif facts.not_mongodb:
+        yield wrong("this server is not supported: it has no change streams as MongoDB has them", INSTALL)
     elif failed := [attempt for attempt in (READ, CHANGES) if attempt in facts.failures]:
         yield wrong(f"reading {name} fails ({describe_mongo_error(facts.failures[failed[0]])})", "see the server's log")
 

@@ -43,6 +43,8 @@ class DocumentReader:
         self._client = client
         self._dense_turn = dense_turn or asyncio.Lock()
         self._deadline_s = deadline_s
+        # Of a query, on the server: without it, a limit that the server is configured with would end ours.
+        self._max_time_ms = max(1, int(deadline_s * 1000))
         self._session: AsyncIOMotorClientSession | None = None
         self._sources: dict[Route, AsyncIOMotorCollection[Any]] = {}
         self._document_bytes = 1  # on average, in the last reply
@@ -73,7 +75,11 @@ class DocumentReader:
                 # The `_id` index is in this order, so nothing is sorted. A reply with as many documents as were asked
                 # for would leave the cursor open, and cost another request to learn that there are no more.
                 cursor = collection.find_raw_batches(
-                    {"_id": {"$in": keys}}, sort=[("_id", 1)], session=session, batch_size=len(keys) + 1
+                    {"_id": {"$in": keys}},
+                    sort=[("_id", 1)],
+                    session=session,
+                    batch_size=len(keys) + 1,
+                    max_time_ms=self._max_time_ms,
                 )
                 nothing = True
                 async with aclosing(self._documents_of(cursor)) as found:
@@ -123,7 +129,9 @@ class DocumentReader:
         found: list[Key] = []
         try:
             for chunk in query_chunks([key] for key in keys):
-                cursor = collection.find({"_id": {"$in": chunk}}, {"_id": 1}, session=session)
+                cursor = collection.find(
+                    {"_id": {"$in": chunk}}, {"_id": 1}, session=session, max_time_ms=self._max_time_ms
+                )
                 found += [document["_id"] async for document in cursor]
         except (PyMongoError, BSONError) as error:
             raise from_mongo(error) from error
@@ -141,7 +149,14 @@ class DocumentReader:
         limit = count + (after is not None)
         bound = {} if after is None else {"min": {"_id": after["_id"]}}
         cursor = collection.find_raw_batches(
-            {}, {"_id": 1}, hint=[("_id", 1)], limit=limit, batch_size=limit, session=session, **bound
+            {},
+            {"_id": 1},
+            hint=[("_id", 1)],
+            limit=limit,
+            batch_size=limit,
+            session=session,
+            max_time_ms=self._max_time_ms,
+            **bound,
         )
         try:
             keys = [document["_id"] async for raw in cursor for document in decoded(raw)]
