@@ -93,7 +93,8 @@ async def test_a_missing_collection_is_for_a_person(call: str) -> None:
 async def test_a_missing_document_is_deleted_already() -> None:
     def answer(asked: Asked) -> web.Response:
         found = asked.method == "GET"
-        return web.json_response({"name": "c"} if found else {}, status=200 if found else 404)
+        described = {"name": "c", "created_at": 1, "num_documents": 0, "fields": []}
+        return web.json_response(described if found else {}, status=200 if found else 404)
 
     async with target(answer) as (made, server):
         await made.delete("c", ["`"])

@@ -54,7 +54,14 @@ async def read_oplog(client: AsyncIOMotorClient[Any]) -> Oplog | None:
         return None
     except PyMongoError as error:
         raise from_mongo(error) from error
-    oldest, newest = ends
-    if oldest is None or newest is None:
+    return oplog_of(ends[0], ends[1], size)
+
+
+def oplog_of(oldest: Any, newest: Any, size: Any) -> Oplog | None:
+    """What the replies say (pure); None where they do not: what cannot be measured is absent."""
+    try:
+        found = Oplog(oldest["ts"], newest["ts"], int(size["size"]), int(size["maxSize"]))
+    except (LookupError, TypeError, ValueError, OverflowError):
         return None
-    return Oplog(oldest["ts"], newest["ts"], int(size["size"]), int(size["maxSize"]))
+    right = isinstance(found.oldest, Timestamp) and isinstance(found.newest, Timestamp) and found.max_bytes > 0
+    return found if right else None

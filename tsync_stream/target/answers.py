@@ -3,8 +3,10 @@
 Invariant: every line of an import's answer is looked at, since an import answers 200 even if all lines failed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 
@@ -118,3 +120,21 @@ def _rejection(number: int, line: bytes, some_written: bool) -> Rejection | None
             f"TYPESENSE_SCHEMA_FILE: the provider of embeddings that the collection names refuses Typesense ({code})"
         )
     return Rejection(number, f"rejected by Typesense ({code})", str(result.get("error", "")))
+
+
+def described(answer: Any) -> Mapping[str, Any]:
+    """A collection as Typesense describes it. Raises `DependencyUnavailable` for what lacks something that we need."""
+    right = (
+        isinstance(answer, dict)
+        and all(type(answer.get(name)) is int for name in ("created_at", "num_documents"))
+        and isinstance(answer.get("fields"), list)
+        and all(isinstance(field, dict) and _names_and_types(field) for field in answer["fields"])
+    )
+    if not right:
+        raise DependencyUnavailable("Typesense: something else answers, for it is no description of a collection")
+    found: Mapping[str, Any] = answer
+    return found
+
+
+def _names_and_types(field: Mapping[str, Any]) -> bool:
+    return isinstance(field.get("name"), str) and isinstance(field.get("type"), str)

@@ -29,6 +29,7 @@ from tsync_stream.target.answers import (
     Rejection,
     RequestRefused,
     check_status,
+    described,
     read_import_answer,
 )
 from tsync_stream.target.body import encoded
@@ -94,10 +95,9 @@ class TypesenseTarget:
         """The live schema, `created_at` and `num_documents`; None if there is no such collection."""
         async with self._asked() as client:
             try:
-                schema: Mapping[str, Any] = await client.collections[name].retrieve()
+                return described(await client.collections[name].retrieve())
             except typesense.exceptions.ObjectNotFound:
                 return None
-            return schema
 
     async def settled(self) -> bool:
         """True when every write that was accepted can be seen: not while a log is replayed (`/health` says ok then).
@@ -121,14 +121,13 @@ class TypesenseTarget:
         """Create the collection, or return it if somebody else just did."""
         async with self._asked() as client:
             try:
-                created: Mapping[str, Any] = await client.collections.create(cast("CollectionCreateSchema", schema))
+                return described(await client.collections.create(cast("CollectionCreateSchema", schema)))
             except typesense.exceptions.RequestMalformed as error:
                 # Its words are about the schema: no document has come near it.
                 words = str(error)[:_LONGEST_WORDS]
                 raise ConfigurationError(f"TYPESENSE_SCHEMA_FILE: Typesense refuses the schema: {words}") from error
             except typesense.exceptions.ObjectAlreadyExists:
-                created = await client.collections[schema["name"]].retrieve()
-            return created
+                return described(await client.collections[schema["name"]].retrieve())
 
     async def import_lines(
         self,

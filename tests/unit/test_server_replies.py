@@ -1,0 +1,152 @@
+"""Whatever a server, or something before it, answers: it is read, or it is one of our errors; never a KeyError.
+
+Replies as they should be, with anything missing, null, or of another type, at any depth.
+"""
+
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any, cast
+
+import orjson
+import pytest
+from bson.int64 import Int64
+from bson.timestamp import Timestamp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tsync_stream.coordination.term import CapturedChanges
+from tsync_stream.errors import DependencyUnavailable, TsyncError
+from tsync_stream.model import Route
+from tsync_stream.source.change_stream import ChangeBatch, read_reply
+from tsync_stream.source.collection import kind_of, problem_of_source
+from tsync_stream.source.oplog import Oplog, oplog_of
+from tsync_stream.stages.capture import entries_of
+from tsync_stream.target.answers import check_status, described, read_import_answer
+from tsync_stream.target.exports import exported_id
+from tsync_stream.target.plan import MappingOptions, Plan
+
+scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
+anything = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner), max_leaves=8
+)
+REMOVED = object()
+
+
+def broken(reply: Any) -> st.SearchStrategy[Any]:
+    """The reply with something in it that is missing, or another value."""
+    return st.builds(changed, st.just(reply), st.sampled_from(paths_in(reply)), st.just(REMOVED) | anything)
+
+
+def paths_in(value: Any, before: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [before, *(path for name, item in inner for path in paths_in(item, (*before, name)))]
+
+
+def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    if not path:
+        return None if new is REMOVED else new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    if len(path) == 1 and new is REMOVED:
+        del copy[path[0]]
+    else:
+        copy[path[0]] = changed(value[path[0]], path[1:], new)
+    return copy
+
+
+def line(value: Any) -> bytes:
+    """As a server writes it; what is no JSON for us, too."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return str(value).replace("\n", " ").encode(errors="replace")
+
+
+FAILURE = {"success": False, "code": 400, "error": "words", "document": "{}", "embedding_error": "words"}
+COLLECTION = {
+    "name": "c",
+    "created_at": 1,
+    "num_documents": 2,
+    "enable_nested_fields": True,
+    "default_sorting_field": "",
+    "symbols_to_index": [],
+    "fields": [{"name": ".*", "type": "auto"}, {"name": "at", "type": "int64", "optional": True, "index": True}],
+}
+TIME = Timestamp(7, 1)
+BATCH = {
+    "cursor": {
+        "id": Int64(7),
+        "nextBatch": [{"_id": {"_data": "82"}, "operation": "insert", "time": TIME, "key": "a"}] * 2,
+        "postBatchResumeToken": {"_data": "82"},
+    },
+    "operationTime": TIME,
+    "ok": 1.0,
+}
+DESCRIPTION = {"name": "c", "type": "collection", "options": {}, "info": {"readOnly": False, "uuid": b"x" * 16}}
+
+
+@given(st.lists(st.one_of(broken(FAILURE).map(line), st.just(b'{"success":true}')), min_size=1, max_size=4))
+def test_an_import(lines: list[bytes]) -> None:
+    with suppress(TsyncError):
+        read_import_answer(b"\n".join(lines), len(lines))
+
+
+@given(st.sampled_from([400, 403, 404, 413, 422, 500, 301]), broken({"message": "words"}).map(line))
+def test_a_refusal(status: int, body: bytes) -> None:
+    with pytest.raises(TsyncError):
+        check_status(status, "an import", body=body)
+
+
+@given(broken({"id": "a"}).map(line))
+def test_a_line_of_an_export(exported: bytes) -> None:
+    with suppress(TsyncError):
+        exported_id(exported)
+
+
+@settings(max_examples=300)
+@given(broken(COLLECTION))
+def test_a_description_of_a_collection(answer: Any) -> None:
+    try:
+        found = described(answer)
+    except DependencyUnavailable:
+        return
+    assert isinstance(found["created_at"], int)
+    with suppress(TsyncError):
+        Plan(MappingOptions(), found)
+
+
+@settings(max_examples=300)
+@given(broken(BATCH))
+def test_a_batch_of_a_change_stream(reply: Any) -> None:
+    with suppress(TsyncError):
+        _, batch = read_reply(reply, "nextBatch")
+        capture(batch)
+
+
+def capture(batch: ChangeBatch) -> None:
+    """As the capture agent does it."""
+    term = SimpleNamespace(route=Route("r", "d", "c", "t"), partitions=2, note_written=list)
+    entries_of(CapturedChanges(cast("Any", term), {}, batch))
+
+
+@given(broken(DESCRIPTION))
+def test_a_description_of_the_source(information: Any) -> None:
+    if isinstance(information, dict):  # the driver gives nothing else
+        problem_of_source("d.c", kind_of(information))
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+@given(data=st.data())
+def test_the_oplog(which: int, data: st.DataObject) -> None:
+    replies: list[Any] = [{"ts": TIME}, {"ts": TIME}, {"size": 1, "maxSize": 2}]
+    assert oplog_of(*replies) == Oplog(TIME, TIME, 1, 2)
+    replies[which] = data.draw(broken(replies[which]))
+    found = oplog_of(*replies)
+    if found is not None:
+        found.left_s(TIME)
+
+
+def test_what_is_broken_is_broken() -> None:
+    """The tests above do change what they are given."""
+    assert changed(BATCH, ("cursor", "id"), REMOVED)["cursor"].keys() == {"nextBatch", "postBatchResumeToken"}
+    assert changed(FAILURE, (), REMOVED) is None
+    assert changed(COLLECTION, ("fields", 0, "name"), 7)["fields"][0] == {"name": 7, "type": "auto"}
