@@ -229,6 +229,39 @@ def test_orphans_in_typesense_are_removed_only_as_far_as_the_guard_allows(
     equal()
 
 
+def test_a_question_whether_to_delete_outlives_a_restart_and_a_larger_collection(
+    names: Names, source: Source, worker: Worker, equal: Equal
+) -> None:
+    worker.start()
+    source.insert_many(listings(100))
+    equal()
+    assert worker.stop() == 0
+    gone = list(source.find({"number": {"$lt": 60}}))
+    source.delete_many({"number": {"$lt": 60}})
+    forget(names, source)
+
+    def asks() -> bool:
+        return "--allow-mass-delete" in str(worker.health()["problems"])
+
+    worker.start()
+    wait_for(asks, 20.0, "the guard does not hold")
+    source.insert_many(listings(900, seed=3, first=100))  # 60 of 1,000 would be few
+    written = "tsync_documents_written_total"
+    wait_for(lambda: worker.metrics()[written] >= 900, 30.0, "the new ones do not arrive")
+    assert worker.stop() == 0
+    worker.start()
+    wait_for(asks, 20.0, lambda: f"it asks no more: {worker.log()[-1500:]}")
+    assert "100 when this was first asked" in str(worker.health()["problems"])
+    assert worker.metrics()["tsync_documents_deleted_total"] == 0
+    # The source has most of them again: nobody need answer.
+    source.insert_many(gone[:50])
+    assert worker.stop() == 0
+    worker.start()
+    equal()
+    wait_for(lambda: worker.health()["status"] == "green", 20.0, lambda: str(worker.health()))
+    assert "the question whether to delete is void" in worker.log()
+
+
 def wait_for_acks(worker: Worker, count: int) -> None:
     """Wait until this process has synced and acked so many entries."""
     wait_for(lambda: worker.metrics()["tsync_entries_acked_total"] >= count, 30.0, "nothing is synced")

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
@@ -27,11 +28,15 @@ DUPLICATE_KEY = 11000
 
 @dataclass(frozen=True, slots=True)
 class ReconcileNeed:
-    """An open need of a reconcile: the job that answers it, why, and what a person has allowed."""
+    """An open need of a reconcile: the job that answers it, why, and what a person has allowed.
+
+    `asked_of`: how many documents there were when a person was asked whether to delete that many; 0: nobody was.
+    """
 
     job: str
     reason: str
     allow_mass_delete: bool = False
+    asked_of: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class Pipeline:
     """The epoch document. `began` is where the term (epoch, capture fence) began; all before it is synced.
 
     `flaps`: how often in a row the queue had to leave a tier for a lesser one before it was steady there.
+    `marked`: what Typesense was last told of how far all is synced; None: nothing, or it could not be told.
     """
 
     epoch: EpochRef
@@ -58,6 +64,7 @@ class Pipeline:
     reconcile: ReconcileNeed | None = None
     doubt: Doubt | None = None
     flaps: int = 0
+    marked: Timestamp | None = None
 
     def next_epoch(self, fence: int, tier: str, began: Position, reconcile: ReconcileNeed | None) -> "Pipeline":
         """The epoch after this one, not yet stored."""
@@ -143,10 +150,22 @@ class PositionStore:
                 _term_filter(pipeline), {"$set": {"captured": position_to_bson(captured)}}
             )
 
+    async def save_marked(self, pipeline: Pipeline, marked: Timestamp) -> None:
+        """Note what Typesense was told; does nothing if another term has begun."""
+        async with translated():
+            await self._collection.update_one(_term_filter(pipeline), {"$set": {"marked": marked}})
+
     async def clear_reconcile(self, pipeline: Pipeline, job: str) -> None:
         """The need that `job` answered is met."""
         async with translated():
             await self._collection.update_one({"_id": _ID, "reconcile.job": job}, {"$set": {"reconcile": None}})
+
+    async def note_asked(self, job: str, asked_of: int) -> None:
+        """A person is asked whether so much may be deleted; the question outlives whoever asked."""
+        async with translated():
+            await self._collection.update_one(
+                {"_id": _ID, "reconcile.job": job}, {"$set": {"reconcile.asked_of": asked_of}}
+            )
 
     async def allow_mass_delete(self) -> bool:
         """A person says that an open reconcile may delete as much as it finds; False if none is open."""
@@ -237,7 +256,8 @@ def _order_to_bson(order: BarrierOrder) -> dict[str, int]:
 def _need_to_bson(need: ReconcileNeed | None) -> dict[str, Any] | None:
     if need is None:
         return None
-    return {"job": need.job, "reason": need.reason, "allow_mass_delete": need.allow_mass_delete}
+    stored = {"job": need.job, "reason": need.reason, "allow_mass_delete": need.allow_mass_delete}
+    return stored | {"asked_of": need.asked_of} if need.asked_of else stored
 
 
 def _doubt_to_bson(doubt: Doubt | None) -> dict[str, Any] | None:
@@ -258,6 +278,7 @@ def _pipeline_to_bson(pipeline: Pipeline) -> dict[str, Any]:
         "reconcile": _need_to_bson(pipeline.reconcile),
         "doubt": _doubt_to_bson(pipeline.doubt),
         "flaps": pipeline.flaps,
+        "marked": pipeline.marked,
     }
 
 
@@ -273,4 +294,5 @@ def _pipeline_from_bson(document: Mapping[str, Any]) -> Pipeline:
         reconcile=None if reconcile is None else ReconcileNeed(**reconcile),
         doubt=None if doubt is None else Doubt(**doubt),
         flaps=document["flaps"],
+        marked=document.get("marked"),
     )

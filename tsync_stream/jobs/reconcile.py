@@ -18,6 +18,7 @@ from tsync_stream.coordination.jobs import DONE, SCAN, SWEEP
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
 from tsync_stream.dead_letters import DeadLetters
+from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored
 from tsync_stream.jobs.scanning import orphans, pages
 from tsync_stream.model import Key, Reason
 from tsync_stream.observe.health import Health
@@ -26,7 +27,6 @@ from tsync_stream.source.keys import canonical_key
 from tsync_stream.target.typesense import TypesenseTarget
 
 ASK_AGAIN_INTERVAL_S = 1.0
-COUNT_AGAIN_INTERVAL_S = 300.0
 # A job waits while more than this many batches' worth of entries are unacked: live changes queue behind it.
 MAX_WAITING_BATCHES = 10
 
@@ -42,7 +42,9 @@ def queued_of(cursor: Mapping[str, Any] | None) -> tuple[int, int]:
 
 @dataclass(slots=True)
 class ReconcileTools:
-    """What the job works with. `wait_for_room` returns when the queue can take more of a job's entries."""
+    """What the job works with. `wait_for_room` returns when the queue can take more of a job's entries, `scan_synced`
+    when all that the scan queued is in Typesense; the other two are about the question of `mass_delete`.
+    """
 
     source: DocumentReader
     target: TypesenseTarget
@@ -52,7 +54,9 @@ class ReconcileTools:
     health: Health
     send: Callable[[EntryBatch], Awaitable[object]]
     wait_for_room: Callable[[], Awaitable[None]]
-    mass_delete_allowed: Callable[[], Awaitable[bool]]
+    scan_synced: Callable[[], Awaitable[None]]
+    stored_question: Callable[[], Awaitable[Stored]]
+    note_asked: Callable[[int], Awaitable[None]]
     mass_delete_share: float
     batch_size: int
 
@@ -94,10 +98,16 @@ class Reconcile:
         await self._queue([], {"phase": SWEEP})
 
     async def _sweep(self) -> None:
+        tools = self._tools
+        # Before that the collection is smaller than it will be, and the guard's question would be about another one.
+        await tools.scan_synced()
         # While Typesense replays its log after a restart, an export shows only part of what it holds.
-        while not await self._tools.target.settled():
+        while not await tools.target.settled():
             await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
-        await self._guard()
+        guard = MassDeleteGuard(
+            tools.mass_delete_share, tools.health, self._count_orphans, tools.stored_question, tools.note_asked
+        )
+        await guard.wait()
         async with aclosing(self._orphans()) as sweep:
             async for _, found in sweep:
                 await self._tools.wait_for_room()
@@ -125,34 +135,14 @@ class Reconcile:
                 await self._queue(gone, {"phase": SWEEP})
             after = page.ids[-1]
 
-    async def _guard(self) -> None:
-        """Wait until the sweep is small enough, or a person allows it."""
-        tools = self._tools
-        while True:
-            total = lacking = 0
-            async with aclosing(self._orphans()) as sweep:
-                async for looked_at, found in sweep:
-                    total += looked_at
-                    lacking += len(found)
-            if lacking <= tools.mass_delete_share * total or await tools.mass_delete_allowed():
-                break
-            tools.health.red(
-                "reconcile",
-                f"the source lacks {lacking} of the {total} documents in Typesense, more than MASS_DELETE_SHARE; none "
-                "of them is deleted until `faust -A tsync_stream reconcile --allow-mass-delete` says so",
-                needs_person=True,
-            )
-            if await self._allowed_within(COUNT_AGAIN_INTERVAL_S):
-                break
-        tools.health.green("reconcile")
-
-    async def _allowed_within(self, wait_s: float) -> bool:
-        """Ask for the permission until it is given or `wait_s` are over: counting is dear, asking is not."""
-        for _ in range(int(wait_s / ASK_AGAIN_INTERVAL_S)):
-            if await self._tools.mass_delete_allowed():
-                return True
-            await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
-        return False
+    async def _count_orphans(self) -> tuple[int, int]:
+        """How many documents the source lacks, of how many in Typesense."""
+        total = lacking = 0
+        async with aclosing(self._orphans()) as sweep:
+            async for looked_at, found in sweep:
+                total += looked_at
+                lacking += len(found)
+        return lacking, total
 
     def _orphans(self) -> AsyncGenerator[tuple[int, list[str]], None]:
         tools, term = self._tools, self._term

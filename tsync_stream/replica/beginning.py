@@ -37,14 +37,9 @@ from tsync_stream.queue.base import Tier
 from tsync_stream.queue.probing import probe_within_deadline
 from tsync_stream.queue.tiers import SetAside, choose_tier, count_flaps
 from tsync_stream.replica.epoch_watch import EpochWatch
-from tsync_stream.replica.fingerprint import (
-    changes,
-    fingerprint_of,
-    prepare_collection,
-    target_part,
-    unchanged_target_part,
-)
+from tsync_stream.replica.fingerprint import changes, fingerprint_of, prepare_collection, target_part
 from tsync_stream.replica.gathering import SyncPace
+from tsync_stream.replica.target_watch import TargetWatch
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import source_uuid
 from tsync_stream.target.live_schema import LiveSchema
@@ -84,6 +79,7 @@ class CaptureTools:
     positions: PositionStore
     tiers: Mapping[str, Tier]
     target: TypesenseTarget
+    target_watch: TargetWatch
     schema: LiveSchema
     dead_letters: DeadLetters
     dead_letter_records: DeadLetterRecords
@@ -108,13 +104,20 @@ class Beginning:
         """The term that goes on from what is stored: the same epoch if its tier is whole, the next one otherwise."""
         tools = self._tools
         stored = await tools.positions.load()
-        fingerprint = await self._fingerprint(stored)
         if stored is None:
-            return await self._first_start(fence, fingerprint)
+            return await self._first_start(fence)
+        fingerprint = await self._fingerprint(target_part(stored.fingerprint))
         differing = changes(stored.fingerprint, fingerprint)
-        lost = f"changed: {', '.join(differing)}" if differing else trouble.position
-        if lost:
-            need, now = ReconcileNeed(new_nonce(), lost), await self._position_of_now()
+        changed = f"changed: {', '.join(differing)}" if differing else ""
+        other_target = await self._other_target(stored)
+        if lost := other_target or changed or trouble.position:
+            now = await self._position_of_now()
+            if other_target or stored.fingerprint["target"] != tools.route.target:
+                part, marked = await tools.target_watch.make_ours(now.cluster_time)
+                fingerprint, stored = fingerprint | part, replace(stored, marked=marked)
+            # A question that nobody has answered stays open, unless it was about another collection.
+            asked_of = stored.reconcile.asked_of if stored.reconcile and not other_target else 0
+            need = ReconcileNeed(new_nonce(), lost, asked_of=asked_of)
             following = self._next_epoch(stored, fence, await self._healthy_tiers(), now, need)
             return await self._open_epoch(stored, replace(following, fingerprint=fingerprint), lost)
         doubt, healthy = await self._doubt(stored, trouble)
@@ -138,24 +141,31 @@ class Beginning:
             return doubt or trouble.unavailable, healthy
         return "", healthy  # it answers again
 
-    async def _fingerprint(self, stored: Pipeline | None) -> dict[str, Any]:
-        """The present fingerprint. While Typesense cannot be asked, its part is taken as unchanged: capture goes on.
-
-        The source comes first: for one that can be none, no collection is made in Typesense.
-        """
+    async def _fingerprint(self, target: Mapping[str, Any]) -> dict[str, Any]:
         tools, route = self._tools, self._tools.route
         uuid = await source_uuid(tools.client, route.database, route.collection)
-        try:
-            target = target_part(await prepare_collection(tools.target, tools.settings))
-        except TsyncError:
-            if stored is None:
-                raise
-            target = unchanged_target_part(stored.fingerprint)
         return fingerprint_of(route, uuid, target, tools.settings)
 
-    async def _first_start(self, fence: int, fingerprint: Mapping[str, Any]) -> CaptureTerm:
+    async def _other_target(self, stored: Pipeline) -> str:
+        """Why the Typesense collection, which is made if there is none, is not the one that was filled; "": it is.
+
+        While Typesense cannot be asked it is taken for that: capture goes on, and asks again.
+        """
         tools = self._tools
+        try:
+            found = await tools.target_watch.difference(stored)
+            if found:
+                await prepare_collection(tools.target, tools.settings)
+        except TsyncError:
+            return ""
+        return found
+
+    async def _first_start(self, fence: int) -> CaptureTerm:
+        tools = self._tools
+        fingerprint = await self._fingerprint({})  # without a source nothing is made in Typesense
+        await prepare_collection(tools.target, tools.settings)
         start = await self._position_of_now()
+        part, marked = await tools.target_watch.make_ours(start.cluster_time)
         epoch = EpochRef(secrets.token_hex(4), 1, new_nonce(), choose_tier(await self._healthy_tiers()))
         pipeline = Pipeline(
             epoch=epoch,
@@ -163,8 +173,9 @@ class Beginning:
             partitions=tools.settings.partitions,
             began=start,
             captured=start,
-            fingerprint=fingerprint,
+            fingerprint=fingerprint | part,
             reconcile=ReconcileNeed(new_nonce(), "the first start"),
+            marked=marked,
         )
         tier = tools.tiers[epoch.tier]
         await tier.start()

@@ -24,7 +24,6 @@ from tsync_stream.errors import (
 )
 from tsync_stream.model import Position, Token
 from tsync_stream.replica.beginning import Beginning, CaptureTools, Trouble
-from tsync_stream.replica.fingerprint import target_part, unchanged_target_part
 from tsync_stream.replica.gathering import gathering_pause_s
 from tsync_stream.replica.measuring import Measuring
 from tsync_stream.replica.opening import opened_stream
@@ -90,6 +89,7 @@ class Capturing:
     def _forget_all(self) -> None:
         """It is somebody else's to deal with now."""
         self._trouble = Trouble()
+        self._tools.target_watch.forget()
         for check in ("capture", "position", "tier", "backlog", "oplog"):
             self._tools.health.green(check)
 
@@ -189,6 +189,7 @@ class Capturing:
                 await tools.positions.save_captured(stored, saved)
             if synced != term.announced:
                 synced = await tools.positions.synced(stored)
+            await tools.target_watch.note_synced(stored, synced.cluster_time)
             await jobs.look(stored, synced)
             await self._measuring.measure(term, synced)
             looks += 1
@@ -196,13 +197,12 @@ class Capturing:
                 await self._check_fingerprint(stored)
 
     async def _check_fingerprint(self, stored: Pipeline) -> None:
-        tools = self._tools
         try:
-            live = await tools.target.collection(tools.route.target)
+            found = await self._tools.target_watch.difference(stored)
         except TsyncError:
-            return  # sync is the one to say so; capture goes on without Typesense
-        if live is None or target_part(live) != unchanged_target_part(stored.fingerprint):
-            raise TermOver("the Typesense collection is not the one we filled")
+            return  # capture goes on without Typesense
+        if found:
+            raise TermOver(found)
 
     async def _drain(self, term: CaptureTerm) -> None:
         """What was read from the stream is appended before we go; if not, it is read again later."""

@@ -11,7 +11,7 @@ from tsync_stream.config import Settings
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.errors import ConfigurationError
 from tsync_stream.model import Route
-from tsync_stream.target.schema import default_schema, fields_to_check, load_schema
+from tsync_stream.target.schema import default_schema, load_schema
 from tsync_stream.target.typesense import TypesenseTarget
 
 # Counts up with every change of the mapping's rules: documents that were mapped by the old ones are written again.
@@ -29,14 +29,9 @@ def fingerprint_of(route: Route, uuid: bytes, target: Mapping[str, Any], setting
     }
 
 
-def target_part(live: Mapping[str, Any]) -> dict[str, Any]:
-    """What a live schema says of the collection in a fingerprint: which one it is, and what it finds wrongly (pure)."""
-    return {"target_created_at": live["created_at"], "target_checks": fields_to_check(live)}
-
-
-def unchanged_target_part(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """That of a stored fingerprint, for when Typesense cannot be asked (pure)."""
-    return {name: fingerprint.get(name) for name in ("target_created_at", "target_checks")}
+def target_part(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """What Typesense told when a fingerprint was taken (pure)."""
+    return {name: value for name, value in fingerprint.items() if name.startswith("target_")}
 
 
 def source_name(route: Route) -> str:
@@ -55,8 +50,9 @@ def was_made_for(pipeline: Pipeline, route: Route, partitions: int) -> bool:
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The names of what differs (pure)."""
-    return [name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)]
+    """The names of what differs, but for what Typesense tells: `target_watch.difference` judges that (pure)."""
+    names = (name for name in sorted(old.keys() | new.keys()) if not name.startswith("target_"))
+    return [name for name in names if old.get(name) != new.get(name)]
 
 
 async def prepare_collection(target: TypesenseTarget, settings: Settings) -> Mapping[str, Any]:

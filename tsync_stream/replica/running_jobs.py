@@ -7,19 +7,20 @@ and only then its cursor is dropped; a job that loses a batch ends the term, and
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.coordination.jobs import DONE, RECONCILE, TIME_LEFT, VERIFY, Job, without_time_left
+from tsync_stream.coordination.jobs import DONE, RECONCILE, SCAN, TIME_LEFT, VERIFY, Job, without_time_left
 from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.term import LONGEST_READ_S, BatchLost, CaptureTerm
 from tsync_stream.dead_letter_counts import Refused, describe_reconcile, refused_among
 from tsync_stream.dead_letter_records import Selection
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable
+from tsync_stream.jobs.mass_delete import Stored
 from tsync_stream.jobs.reconcile import MAX_WAITING_BATCHES, Reconcile, ReconcileTools, queued_of
 from tsync_stream.model import Position
 from tsync_stream.replica.beginning import CaptureTools
@@ -98,9 +99,13 @@ class RunningJobs:
     async def _reconcile(self, need: ReconcileNeed) -> None:
         tools, settings, term = self._tools, self._tools.settings, self._term
 
-        async def mass_delete_allowed() -> bool:
+        async def stored_question() -> Stored:
             stored = await tools.positions.load()
-            return stored is not None and stored.reconcile is not None and stored.reconcile.allow_mass_delete
+            now = stored.reconcile if stored and stored.reconcile else need
+            return Stored(now.allow_mass_delete, now.asked_of)
+
+        async def scan_synced() -> None:
+            await self._until_synced(job, lambda: _scan_is_over(self._synced.cursors.get(need.job)))
 
         source = DocumentReader(tools.client, settings.lease_ttl_s, tools.dense_turn)
         job_tools = ReconcileTools(
@@ -112,7 +117,9 @@ class RunningJobs:
             health=tools.health,
             send=tools.send_entries,
             wait_for_room=self._wait_for_room,
-            mass_delete_allowed=mass_delete_allowed,
+            scan_synced=scan_synced,
+            stored_question=stored_question,
+            note_asked=partial(tools.positions.note_asked, need.job),
             mass_delete_share=settings.mass_delete_share,
             batch_size=settings.buffer.max_buffer_size,
         )
@@ -243,3 +250,8 @@ class RunningJobs:
             if self._term.in_flight == 0 and not arrived:
                 raise BatchLost(f"the last batch of a {type(job).__name__.lower()} was lost before it was persisted")
             await asyncio.sleep(LOOK_INTERVAL_S)
+
+
+def _scan_is_over(cursor: Mapping[str, Any] | None) -> bool:
+    """Whether a reconcile's cursor stands behind all that the source has (pure)."""
+    return cursor is not None and cursor["phase"] != SCAN

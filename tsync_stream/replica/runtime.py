@@ -43,6 +43,7 @@ from tsync_stream.replica.reach import MONGODB, TYPESENSE, Look, OneAtATime, Rea
 from tsync_stream.replica.reader import Reader
 from tsync_stream.replica.refusal_watch import RefusalWatch
 from tsync_stream.replica.schema_watch import watch_schema
+from tsync_stream.replica.target_watch import TargetWatch
 from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
 from tsync_stream.source.mongo_client import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
 from tsync_stream.state import state_database, translated
@@ -280,6 +281,7 @@ class Replica:
             positions=self.positions,
             tiers=self.tiers,
             target=self.target,
+            target_watch=TargetWatch(self.target, self.route.target, self.positions, self.health),
             schema=self.schema,
             dead_letters=self.dead_letters,
             dead_letter_records=self._dead_letter_records,

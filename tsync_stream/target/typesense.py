@@ -61,7 +61,7 @@ class TypesenseTarget:
     """
 
     def __init__(self, settings: TypesenseSettings) -> None:
-        self._deadline_s = settings.connection_timeout_s
+        self.deadline_s = self._deadline_s = settings.connection_timeout_s
         # After some failures in a row nothing is asked for a moment: whatever a server in trouble times out on, it may
         # still carry out later.
         self._breaker = CircuitBreaker(
@@ -98,6 +98,11 @@ class TypesenseTarget:
                 return described(await client.collections[name].retrieve())
             except typesense.exceptions.ObjectNotFound:
                 return None
+
+    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
+        """One request that is asked seldom, on a path that is quoted already; every status is an answer."""
+        async with self._guarded():
+            return await self._http.send(method, path, None if body is None else orjson.dumps(body))
 
     async def settled(self) -> bool:
         """True when every write that was accepted can be seen: not while a log is replayed (`/health` says ok then).

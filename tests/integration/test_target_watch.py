@@ -1,0 +1,267 @@
+"""A Typesense collection is known again by what we left with it, on every release; who cannot ask is not sure."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import httpx
+import pytest
+from aiohttp import web
+from bson.timestamp import Timestamp
+
+from tests.integration.conftest import Clock
+from tests.support.fake_typesense import HOST, fake_typesense
+from tests.support.release_server import ReleaseServer
+from tests.support.stack import Names
+from tsync_stream.config import TypesenseSettings
+from tsync_stream.coordination.positions import Pipeline
+from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.model import EpochRef, Position
+from tsync_stream.observe.health import Health
+from tsync_stream.replica import target_watch
+from tsync_stream.replica.target_watch import CHECK, UNREAD_S, TargetWatch
+from tsync_stream.target.markers import MARKERS, METADATA, Markers
+from tsync_stream.target.schema import default_schema
+from tsync_stream.target.typesense import TypesenseTarget
+
+# The library warns of its own deprecated parts.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+RELEASES = ["0.24", "26.1", "28", "30", "cluster of three"]
+OTHER = "the Typesense collection is not the one we filled"
+OLDER = "Typesense shows an older state than it did"
+
+
+class Positions:
+    """Keeps what is marked."""
+
+    def __init__(self) -> None:
+        self.marked: Timestamp | None = None
+
+    async def save_marked(self, pipeline: Pipeline, marked: Timestamp) -> None:
+        self.marked = marked
+
+
+class Bench:
+    """A watch over one collection, and the epoch document that it speaks of."""
+
+    def __init__(self, settings: TypesenseSettings) -> None:
+        self.target = TypesenseTarget(settings)
+        self.positions, self.health = Positions(), Health()
+        self.watch = TargetWatch(self.target, settings.collection_name, cast("Any", self.positions), self.health)
+        start = Position({"_data": "00"}, Timestamp(1, 0))
+        self.stored = Pipeline(EpochRef("d", 1, "n", "primary"), 1, 8, start, start, {})
+
+    async def make_ours(self, time_s: int) -> None:
+        part, marked = await self.watch.make_ours(Timestamp(time_s, 1))
+        self.stored = replace(self.stored, fingerprint=part, marked=marked)
+
+    async def note(self, time_s: int) -> None:
+        self.watch._noted_s = float("-inf")
+        await self.watch.note_synced(self.stored, Timestamp(time_s, 1))
+        self.stored = replace(self.stored, marked=self.positions.marked)
+
+    async def difference(self) -> str:
+        return await self.watch.difference(self.stored)
+
+
+Benches = Callable[..., Any]
+
+
+@pytest.fixture
+def bench(stack: EmbeddedStack, names: Names, monkeypatch: pytest.MonkeyPatch) -> Benches:
+    monkeypatch.setattr(target_watch, "SECOND_LOOK_S", 0.35)  # a follower of the imitated cluster is 0.3 s late
+
+    @asynccontextmanager
+    async def made(hosts: tuple[str, ...], port: int, api_key: str | None = None) -> AsyncIterator[Bench]:
+        key = api_key or stack.typesense.api_key
+        made = Bench(TypesenseSettings(key, hosts, port, "http", names.typesense_collection, 10.0, 60.0, 3, 0.1, None))
+        try:
+            yield made
+        finally:
+            await made.target.close()
+
+    return made
+
+
+class Others:
+    """What other people do to a Typesense; blocking, as they are."""
+
+    def __init__(self, port: int, api_key: str) -> None:
+        self._client = httpx.Client(
+            base_url=f"http://{HOST}:{port}", headers={"X-TYPESENSE-API-KEY": api_key}, timeout=10
+        )
+
+    def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """POST something; returns the answer."""
+        answer: dict[str, Any] = self._client.post(path, json=body).raise_for_status().json()
+        return answer
+
+    def remove(self, path: str) -> None:
+        """DELETE something."""
+        self._client.delete(path).raise_for_status()
+
+    def make_anew(self, schema: dict[str, Any]) -> None:
+        """Drop a collection, and create it again at once."""
+        self.remove(f"/collections/{schema['name']}")
+        self.put("/collections", schema)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+@pytest.fixture
+def others(stack: EmbeddedStack) -> Iterator[Others]:
+    found = Others(stack.typesense.port, stack.typesense.api_key)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize("release", RELEASES)
+async def test_a_collection_is_known_again_until_it_is_made_anew(
+    stack: EmbeddedStack, names: Names, bench: Benches, release: str
+) -> None:
+    name = names.typesense_collection
+    with ReleaseServer(stack.typesense.port, stack.typesense.api_key, release) as server:
+        async with bench(server.hosts, server.port) as made:
+            # A user's own metadata is kept.
+            mine = {"metadata": {"owner": "shop"}} if server.release.has_metadata else {}
+            await made.target.create_collection(default_schema(name) | mine)
+            await made.make_ours(100)
+            for time_s in (100, 101, 105):
+                await made.note(time_s)
+                assert await made.difference() == ""
+            for node in range(len(server.hosts)):
+                server.replay(node)
+            assert await made.difference() == "", "another creation time alone is no difference"
+            live = await made.target.collection(name)
+            assert live is not None
+            if server.release.has_metadata:
+                assert live["metadata"] == {"owner": "shop", METADATA: made.stored.fingerprint["target_nonce"]}
+            while True:
+                stamp = live["created_at"]
+                somebody = Others(server.port, stack.typesense.api_key)
+                somebody.make_anew(default_schema(name) | mine)
+                somebody.close()
+                live = await made.target.collection(name)
+                assert live is not None
+                assert await made.difference() == OTHER
+                if live["created_at"] == stamp:
+                    break  # even within the same second
+                await made.make_ours(200)
+                assert await made.difference() == ""
+
+
+async def test_any_node_of_a_cluster_shows_the_same_collection(
+    stack: EmbeddedStack, names: Names, bench: Benches
+) -> None:
+    with ReleaseServer(stack.typesense.port, stack.typesense.api_key, "cluster of three") as server:
+        async with bench(server.hosts, server.port) as made:
+            await made.target.create_collection(default_schema(names.typesense_collection))
+            await made.make_ours(100)
+            await made.note(105)
+            stamps = set()
+            for node in (0, 1, 2, 0):
+                made.target._http._node = node
+                # Just created, a follower may not know it yet.
+                while (live := await made.target.collection(names.typesense_collection)) is None:
+                    await asyncio.sleep(0.05)
+                stamps.add(live["created_at"])
+                assert await made.difference() == ""
+            assert len(stamps) == 3
+
+
+async def test_an_older_state_is_seen_by_its_older_marker(
+    stack: EmbeddedStack, names: Names, bench: Benches, others: Others
+) -> None:
+    name = names.typesense_collection
+    async with bench((HOST,), stack.typesense.port) as made:
+        await made.target.create_collection(default_schema(name))
+        await made.make_ours(100)
+        await made.note(105)
+        path = f"/collections/{MARKERS}/documents"
+        others.put(f"{path}?action=upsert", {"id": name, "synced": 104 << 32})
+        assert await made.difference() == OLDER
+        await made.note(110)
+        assert await made.difference() == ""
+        others.remove(f"{path}/{name}")
+        assert await made.difference() == OLDER
+        await made.make_ours(120)
+        assert await made.difference() == ""
+        others.remove(f"/collections/{name}")
+        assert await made.difference() == "the Typesense collection is gone"
+
+
+async def test_while_a_log_is_replayed_no_difference_counts(
+    stack: EmbeddedStack, names: Names, bench: Benches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench((HOST,), stack.typesense.port) as made:
+        await made.target.create_collection(default_schema(names.typesense_collection))
+        await made.make_ours(100)
+        made.stored = replace(made.stored, marked=Timestamp(200, 0))
+
+        async def settled() -> bool:
+            return False
+
+        monkeypatch.setattr(made.target, "settled", settled)
+        assert await made.difference() == ""
+        monkeypatch.undo()
+        assert await made.difference() == OLDER
+
+
+async def test_a_key_for_one_collection_alone_does_as_well_as_it_can(
+    stack: EmbeddedStack, names: Names, bench: Benches, others: Others, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = names.typesense_collection
+    actions = ["collections:get", "collections:create", "documents:*"]
+    key = others.put("/keys", {"description": "t", "actions": actions, "collections": [name]})
+    try:
+        async with bench((HOST,), stack.typesense.port, key["value"]) as made:
+            await made.target.create_collection(default_schema(name))
+            await made.make_ours(100)
+            assert (made.stored.fingerprint["target_nonce"], made.stored.marked) == ("", None)
+            assert await made.difference() == ""
+            assert "may mark the collection neither" in caplog.text
+            await made.note(105)
+            assert await made.difference() == ""
+            await asyncio.sleep(1.1)  # only the creation time is left to tell
+            others.make_anew(default_schema(name))
+            assert await made.difference() == OTHER
+    finally:
+        others.remove(f"/keys/{key['id']}")
+
+
+async def test_what_could_not_be_asked_for_a_minute_is_not_healthy(
+    names: Names, bench: Benches, boot_clock: Clock
+) -> None:
+    answers: list[web.Response] = []
+
+    def answer(_: object) -> web.Response:
+        return answers[0] if answers else web.Response(status=503)
+
+    async with fake_typesense(answer) as server, bench((HOST,), server.port) as made:
+        made.stored = replace(made.stored, fingerprint={"target_name": "c", "target_nonce": "", "target_created_at": 1})
+        for _ in range(int(UNREAD_S / 5)):
+            with pytest.raises(DependencyUnavailable):
+                await made.difference()
+            assert made.health.status == "green"
+            boot_clock.forward(5.0)
+        with pytest.raises(DependencyUnavailable):
+            await made.difference()
+        assert "is still the one that was filled" in made.health.problems[CHECK].text
+        # A new term does not begin to count anew; another replica that captures does.
+        made.watch.forget()
+        assert made.health.status == "green"
+        with pytest.raises(DependencyUnavailable):
+            await made.difference()
+        assert made.health.status == "green"
+
+
+@pytest.mark.parametrize("body", ["[]", "null", "{}", '{"name": 1, "created_at": "x"}', '{"name": "c"}', "nonsense"])
+async def test_answers_of_something_else_are_no_collection(names: Names, bench: Benches, body: str) -> None:
+    async with fake_typesense(lambda _: web.Response(text=body)) as server, bench((HOST,), server.port) as made:
+        with pytest.raises(DependencyUnavailable):
+            await Markers(made.target, "c").look()

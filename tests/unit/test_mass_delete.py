@@ -1,0 +1,84 @@
+"""The guard before a sweep: a question is answered by a person, or void for a reason; a larger collection is none."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from tests.support.waiting import eventually
+from tsync_stream.jobs import mass_delete
+from tsync_stream.jobs.mass_delete import CHECK, MassDeleteGuard, Stored, is_small
+from tsync_stream.observe.health import Health
+
+
+class Asked:
+    """A guard over counts that a test gives; the last one stays."""
+
+    def __init__(self, *counts: tuple[int, int], asked_of: int = 0) -> None:
+        self.counts: Sequence[tuple[int, int]] = counts
+        self.looks = 0
+        self.stored = Stored(False, asked_of)
+        self.health = Health()
+        self.guard = MassDeleteGuard(0.2, self.health, self._count, self._stored, self._note_asked)
+
+    async def _count(self) -> tuple[int, int]:
+        found = self.counts[min(self.looks, len(self.counts) - 1)]
+        self.looks += 1
+        return found
+
+    async def _stored(self) -> Stored:
+        return self.stored
+
+    async def _note_asked(self, asked_of: int) -> None:
+        self.stored = self.stored._replace(asked_of=asked_of)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mass_delete, "ASK_AGAIN_INTERVAL_S", 0.001)
+    monkeypatch.setattr(mass_delete, "COUNT_AGAIN_INTERVAL_S", 0.003)
+
+
+async def test_little_passes_unasked() -> None:
+    asked = Asked((20, 100))
+    await asked.guard.wait()
+    assert asked.stored == Stored(False, 0)
+    assert asked.looks == 1
+
+
+async def test_a_collection_that_grows_answers_nothing() -> None:
+    asked = Asked((60, 100), (60, 1_000), (60, 100_000))
+    waiting = asyncio.create_task(asked.guard.wait())
+    await eventually(lambda: asked.looks > 5)
+    assert not waiting.done()
+    assert (
+        "60 of the 100000 documents in Typesense (100 when this was first asked)" in asked.health.problems[CHECK].text
+    )
+    assert asked.health.problems[CHECK].needs_person
+    asked.stored = asked.stored._replace(allowed=True)
+    await waiting
+    assert asked.health.status == "green"
+
+
+async def test_a_question_that_was_asked_before_a_restart_is_asked_still() -> None:
+    asked = Asked((60, 1_000), asked_of=100)
+    waiting = asyncio.create_task(asked.guard.wait())
+    await eventually(lambda: asked.looks > 2)
+    assert not waiting.done()
+    assert asked.stored.asked_of == 100
+    waiting.cancel()
+
+
+async def test_a_question_is_void_when_the_source_has_the_documents_again(caplog: pytest.LogCaptureFixture) -> None:
+    asked = Asked((60, 100), (60, 900), (20, 1_000))
+    await asked.guard.wait()
+    assert "is void: the source lacks only 20 documents now, of 100 in Typesense when it was asked" in caplog.text
+    assert asked.health.status == "green"
+
+
+def test_what_is_small() -> None:
+    assert is_small(20, 100, 0, 0.2)
+    assert not is_small(21, 100, 0, 0.2)
+    assert not is_small(21, 1_000, 100, 0.2)
+    assert not is_small(15, 50, 100, 0.2), "of a collection that shrank meanwhile, it is more"
+    assert is_small(0, 0, 0, 0.0)

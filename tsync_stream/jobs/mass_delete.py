@@ -1,0 +1,84 @@
+"""The guard before a sweep: whoever would delete much of a collection asks a person first.
+
+Invariants: it is counted when all that the source has is in Typesense. A question that was asked is stored with the
+need of the reconcile, and outlives any interruption, and a need that follows. A person answers it; it is void only if
+the source has those documents again, or somebody else removed them, and never because the collection grew.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from tsync_stream.observe.health import Health
+
+log = logging.getLogger(__name__)
+
+CHECK = "reconcile"
+ASK_AGAIN_INTERVAL_S = 1.0
+COUNT_AGAIN_INTERVAL_S = 300.0
+
+
+class Stored(NamedTuple):
+    """What stands with the need: a person's permission, and how many documents there were when it was asked for."""
+
+    allowed: bool
+    asked_of: int
+
+
+@dataclass(slots=True)
+class MassDeleteGuard:
+    """`count` tells how many documents the source lacks, of how many in Typesense."""
+
+    share: float
+    health: Health
+    count: Callable[[], Awaitable[tuple[int, int]]]
+    stored: Callable[[], Awaitable[Stored]]
+    note_asked: Callable[[int], Awaitable[None]]
+
+    async def wait(self) -> None:
+        """Return when the sweep is small enough, or a person allows it."""
+        while True:
+            lacking, total = await self.count()
+            allowed, asked_of = await self.stored()
+            if allowed or is_small(lacking, total, asked_of, self.share):
+                break
+            if not asked_of:
+                asked_of = total
+                await self.note_asked(total)
+            self.health.red(CHECK, question(lacking, total, asked_of), needs_person=True)
+            if await self._allowed_within(COUNT_AGAIN_INTERVAL_S):
+                allowed = True
+                break
+        if asked_of and not allowed:
+            log.warning(
+                "reconcile: the question whether to delete is void: the source lacks only %d documents now, of %d in "
+                "Typesense when it was asked; these are deleted",
+                lacking,
+                asked_of,
+            )
+        self.health.green(CHECK)
+
+    async def _allowed_within(self, wait_s: float) -> bool:
+        """Ask for the permission until it is given or `wait_s` are over: counting is dear, asking is not."""
+        for _ in range(int(wait_s / ASK_AGAIN_INTERVAL_S)):
+            if (await self.stored()).allowed:
+                return True
+            await asyncio.sleep(ASK_AGAIN_INTERVAL_S)
+        return False
+
+
+def is_small(lacking: int, total: int, asked_of: int, share: float) -> bool:
+    """Whether nobody need be asked. A collection that grew since the question makes no deletion smaller (pure)."""
+    return lacking <= share * min(total, asked_of or total)
+
+
+def question(lacking: int, total: int, asked_of: int) -> str:
+    """What a person is asked (pure)."""
+    since = f" ({asked_of} when this was first asked)" if asked_of != total else ""
+    return (
+        f"the source lacks {lacking} of the {total} documents in Typesense{since}, more than MASS_DELETE_SHARE; none "
+        "of them is deleted until `faust -A tsync_stream reconcile --allow-mass-delete` says so, or until they are "
+        "in the source again"
+    )
