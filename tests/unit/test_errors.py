@@ -293,6 +293,24 @@ def test_a_refusal_that_is_not_typesenses_own_names_what_stands_before_it(status
     assert caught.value.status == status
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "doubtful"),
+    [
+        (503, b'{"message": "Not Ready or Lagging"}', False),
+        (503, b'{"message": "something else"}', True),
+        (503, b"<html>Service Unavailable</html>", True),
+        (500, b'{"message": "Not Ready or Lagging"}', True),
+    ],
+    ids=["Typesense starts", "other words", "a proxy", "another status"],
+)
+def test_a_write_that_typesense_says_it_has_not_looked_at_is_not_in_doubt(
+    status: int, body: bytes, *, doubtful: bool
+) -> None:
+    with pytest.raises(DependencyUnavailable) as caught:
+        check_status(status, "an import", doubtful=True, body=body)
+    assert caught.value.doubtful == doubtful
+
+
 @pytest.mark.parametrize("status", [408, 409, 422, 423, 425, 429])
 def test_a_refusal_that_passes_by_itself_is_waited_for(status: int) -> None:
     with pytest.raises(DependencyUnavailable):

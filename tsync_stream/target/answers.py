@@ -21,6 +21,8 @@ _OF_THE_SERVER = frozenset({401, 404, 408, 409, 422, 423, 425, 429})
 # A line's answers that are no document's fault: 401, 403 and 404 are those of an embedding provider.
 _WAIT_CODES = frozenset({408, 422, 429})
 _PROVIDER_CODES = frozenset({401, 403, 404})
+# Typesense's words while it starts or lags: it says so before it looks at the request (http_server.cpp).
+_NOT_TAKEN = "Not Ready or Lagging"
 _SUCCESS = b'{"success":true}'
 _UNPROCESSABLE = ": it is out of disk or memory, or somebody is changing the schema of the collection"
 
@@ -59,7 +61,8 @@ def check_status(status: int, request: str, *, doubtful: bool = False, body: byt
         words = _words(body)
         raise RequestRefused(_refusal(status, request, by_typesense=bool(words)), status, words)
     because = _UNPROCESSABLE if status == HTTPStatus.UNPROCESSABLE_ENTITY else ""
-    raise DependencyUnavailable(f"Typesense: {request} is answered with {status}{because}", doubtful=doubtful)
+    taken = status != HTTPStatus.SERVICE_UNAVAILABLE or _words(body) != _NOT_TAKEN
+    raise DependencyUnavailable(f"Typesense: {request} is answered with {status}{because}", doubtful=doubtful and taken)
 
 
 def _words(body: bytes) -> str:
