@@ -143,7 +143,10 @@ class Pack(NamedTuple):
 PartitionPacks: TypeAlias = Mapping[int, Sequence[Pack]]
 
 
-def partitioner(target: str, partitions: int) -> Callable[[str], int]:
-    """What gives a document's partition: by its Typesense id, so that keys that share an id share an owner."""
-    checksum = crc32(target.encode())
+def partitioner(route: str, partitions: int) -> Callable[[str], int]:
+    """What gives a document's partition: by its Typesense id, so that keys that share an id share an owner.
+
+    And by the route's name, which stays the same when its target is called otherwise.
+    """
+    checksum = crc32(route.encode())
     return lambda document_id: crc32(document_id.encode(), checksum) % partitions

@@ -3,7 +3,8 @@
 A write that timed out may still be applied by Typesense later, over newer data, and Typesense has no conditional
 write to stop it. So the key is looked at again after twice the longest request's deadline, and twice more after longer
 pauses. Invariants: a recheck is majority-written before its entry is acked; a new doubt starts the count again,
-and a recheck that was synced meanwhile cannot remove it (`version`).
+and a recheck that was synced meanwhile cannot remove it (`version`). Whose it is follows from what never changes, the
+route's name and the Typesense id, with the partitions of today: two owners never sync one document.
 """
 
 import secrets
@@ -16,14 +17,17 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import DeleteOne, UpdateOne
 
 from tsync_stream import clock
-from tsync_stream.model import Entry, Key, Operation, Reason
-from tsync_stream.source.keys import canonical_key
+from tsync_stream.errors import DocumentRejected
+from tsync_stream.model import Entry, Key, Operation, Reason, partitioner
+from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.state import RECHECKS, translated
 
 # Pauses before the rechecks of one doubt, in deadlines of the longest request.
 PAUSES_IN_DEADLINES = (2, 6, 18)
 # How many waiting rechecks one replica keeps an eye on; the others wait their turn in MongoDB.
 MAX_WATCHED = 10_000
+# A *place* is a partition among so many: what any number of partitions follows from, whatever it was then.
+PLACES = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +57,31 @@ class _Watch(NamedTuple):
 class Rechecks:
     """The `rechecks` collection as one replica sees it. Calls raise the errors of `errors.from_mongo`."""
 
-    def __init__(self, database: AsyncIOMotorDatabase[Any], longest_request_s: float) -> None:
+    def __init__(
+        self, database: AsyncIOMotorDatabase[Any], longest_request_s: float, route: str, partitions: int
+    ) -> None:
         self._collection = database[RECHECKS]
         self._longest_request_s = longest_request_s
+        self._route = route
+        self._partitions = partitions
+        self._place_of = partitioner(route, PLACES)
         self._due_s: dict[_Watch, float] = {}
 
     async def start(self) -> None:
         """Make the index that owners look through."""
         async with translated():
-            await self._collection.create_index([("partition", 1), ("done", 1)])
+            await self._collection.create_index([("route", 1), ("done", 1)])
 
     async def add(self, doubtful: Iterable[tuple[int, Entry]]) -> int:
-        """Store keys, with their partitions, whose last write is doubtful; returns how many keys there are."""
+        """Store keys whose last write is doubtful; returns how many keys there are."""
         updates: dict[tuple[str, bytes], UpdateOne] = {}
-        for partition, entry in doubtful:
+        for _, entry in doubtful:
+            place = self._place(entry.key)
+            if place is None:
+                continue
             record_key = canonical_key(entry.key)
             fields = {
-                "partition": partition,
+                "place": place,
                 "route": entry.route,
                 "key": entry.key,
                 "done": 0,
@@ -89,13 +101,16 @@ class Rechecks:
         due: list[Recheck] = []
         seen: set[_Watch] = set()
         async with translated():
-            cursor = self._collection.find({"partition": {"$in": list(partitions)}}).limit(MAX_WATCHED)
+            cursor = self._collection.find(self._of(partitions)).limit(MAX_WATCHED)
             async for document in cursor:
-                watch = _Watch(document["partition"], document["version"], document["done"])
+                partition = self._partition(document)
+                if partition is None or partition not in partitions:
+                    continue
+                watch = _Watch(partition, document["version"], document["done"])
                 seen.add(watch)
                 pause_s = PAUSES_IN_DEADLINES[document["done"]] * self._longest_request_s
                 if self._due_s.setdefault(watch, now_s + pause_s) <= now_s and len(due) < limit:
-                    due.append(_recheck(document))
+                    due.append(_recheck(document, partition))
         # Each lane asks for its own partitions: those of the others stay watched.
         for watch in [watch for watch in self._due_s if watch.partition in partitions and watch not in seen]:
             del self._due_s[watch]
@@ -114,17 +129,33 @@ class Rechecks:
             async with translated():
                 await self._collection.bulk_write(writes, ordered=False)
 
+    def _of(self, partitions: Collection[int]) -> dict[str, Any]:
+        """What finds those of our route in these partitions; older versions stored a partition, and no place."""
+        places: list[dict[str, Any]] = [{"place": {"$mod": [self._partitions, partition]}} for partition in partitions]
+        return {"route": self._route, "$or": [*places, {"place": None}]}
+
+    def _partition(self, document: Mapping[str, Any]) -> int | None:
+        place = document["place"] if "place" in document else self._place(document["key"])
+        return None if place is None else int(place) % self._partitions
+
+    def _place(self, key: Key) -> int | None:
+        """None for a key that has no Typesense id: it was never written."""
+        try:
+            return self._place_of(typesense_id(key))
+        except DocumentRejected:
+            return None
+
     async def count(self) -> int:
         """How many keys wait."""
         async with translated():
             return await self._collection.estimated_document_count()
 
 
-def _recheck(document: Mapping[str, Any]) -> Recheck:
+def _recheck(document: Mapping[str, Any], partition: int) -> Recheck:
     return Recheck(
         record=document["_id"],
         version=document["version"],
-        partition=document["partition"],
+        partition=partition,
         route=document["route"],
         key=document["key"],
         done=document["done"],

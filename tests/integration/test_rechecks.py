@@ -8,8 +8,10 @@ from bson.timestamp import Timestamp
 
 from tests.integration.conftest import Clock, Database
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
-from tsync_stream.model import Entry, Key, Operation, Reason
+from tsync_stream.coordination.entries import Entries
+from tsync_stream.model import Entry, Key, Operation, Reason, Route, partitioner
 from tsync_stream.rechecks import PAUSES_IN_DEADLINES, Recheck, Rechecks
+from tsync_stream.state import RECHECKS
 
 DEADLINE_S = 5.0
 FIRST_S, SECOND_S, THIRD_S = (pause * DEADLINE_S for pause in PAUSES_IN_DEADLINES)
@@ -17,13 +19,13 @@ FIRST_S, SECOND_S, THIRD_S = (pause * DEADLINE_S for pause in PAUSES_IN_DEADLINE
 
 @pytest.fixture
 async def rechecks(state: Database, boot_clock: Clock) -> Rechecks:
-    chosen = Rechecks(state, DEADLINE_S)
+    chosen = Rechecks(state, DEADLINE_S, "listings", 1)
     await chosen.start()
     return chosen
 
 
-def doubtful(keys: Iterable[Key], partition: int = 0) -> list[tuple[int, Entry]]:
-    return [(partition, Entry("listings", key, Operation.UPDATE, Timestamp(5, 1), Reason.CHANGE)) for key in keys]
+def doubtful(keys: Iterable[Key]) -> list[tuple[int, Entry]]:
+    return [(0, Entry("listings", key, Operation.UPDATE, Timestamp(5, 1), Reason.CHANGE)) for key in keys]
 
 
 async def due_keys(rechecks: Rechecks, *partitions: int, limit: int = 100) -> list[Key]:
@@ -48,7 +50,7 @@ async def test_the_wait_counts_from_when_the_owner_first_sees_it(
 ) -> None:
     await rechecks.add(doubtful(["a"]))
     boot_clock.forward(1_000)
-    new_owner = Rechecks(state, DEADLINE_S)
+    new_owner = Rechecks(state, DEADLINE_S, "listings", 1)
     assert await due_keys(new_owner) == []
     boot_clock.forward(FIRST_S)
     assert await due_keys(new_owner) == ["a"]
@@ -104,20 +106,64 @@ async def test_a_recheck_in_hand_cannot_remove_a_newer_doubt(
     assert [recheck.done for recheck in await rechecks.due([0], 10)] == [0]
 
 
-async def test_each_partition_is_looked_after_by_its_owner(rechecks: Rechecks, boot_clock: Clock) -> None:
-    await rechecks.add([*doubtful(["a"], 0), *doubtful(["b"], 1), *doubtful(["c"], 2)])
+def keys_of(partition: int, partitions: int, route: str = "listings") -> list[str]:
+    """Some keys that belong into a partition."""
+    partition_of = partitioner(route, partitions)
+    return [key for key in map(str, range(100)) if partition_of(key) == partition][:3]
+
+
+async def test_each_partition_is_looked_after_by_its_owner(state: Database, boot_clock: Clock) -> None:
+    rechecks = Rechecks(state, DEADLINE_S, "listings", 3)
+    own, others = sorted(keys_of(0, 3) + keys_of(2, 3)), keys_of(1, 3)
+    await rechecks.add(doubtful([*own, *others]))
     await due_keys(rechecks, 0, 2)
     boot_clock.forward(FIRST_S + 0.1)
-    assert sorted(await due_keys(rechecks, 0, 2)) == ["a", "c"]
+    assert sorted(await due_keys(rechecks, 0, 2)) == own
     assert await due_keys(rechecks, 1) == [], "first seen only now"
+    assert {recheck.partition for recheck in await rechecks.due([0, 2], 100)} == {0, 2}
 
 
-async def test_lanes_that_look_in_turns_do_not_put_each_other_off(rechecks: Rechecks, boot_clock: Clock) -> None:
-    await rechecks.add([*doubtful(["a"], 0), *doubtful(["b"], 1)])
+@pytest.mark.parametrize("partitions", [1, 3, 8, 13])
+async def test_whose_a_recheck_is_follows_from_the_partitions_of_today(
+    state: Database, boot_clock: Clock, partitions: int
+) -> None:
+    """Whatever they were when it was stored, and whoever stored it: entries of a document go to the same owner."""
+    keys: list[Key] = [str(number) for number in range(50)]
+    await Rechecks(state, DEADLINE_S, "listings", 5).add(doubtful(keys))
+    # As versions before stored them.
+    await state[RECHECKS].update_many({"key": {"$lt": "3"}}, {"$set": {"partition": 4}, "$unset": {"place": ""}})
+    now = Rechecks(state, DEADLINE_S, "listings", partitions)
+    await due_keys(now, *range(partitions))
+    boot_clock.forward(FIRST_S + 0.1)
+    route = Route("listings", "shop", "listings", "another target")
+    entries = Entries(route, partitions, Reason.CHANGE)
+    entries.add_keys(keys)
+    for partition in range(partitions):
+        expected = sorted(entry.key for entry in entries.by_partition.get(partition, ()))
+        assert sorted(await due_keys(now, partition)) == expected
+
+
+async def test_rechecks_of_another_route_are_none_of_ours(state: Database, boot_clock: Clock) -> None:
+    await Rechecks(state, DEADLINE_S, "orders", 1).add(
+        [(0, Entry("orders", "a", Operation.UPDATE, Timestamp(5, 1), Reason.CHANGE))]
+    )
+    ours = Rechecks(state, DEADLINE_S, "listings", 1)
+    await due_keys(ours)
+    boot_clock.forward(FIRST_S + 0.1)
+    assert await due_keys(ours) == []
+
+
+async def test_a_key_that_was_never_written_is_not_doubtful(rechecks: Rechecks) -> None:
+    assert await rechecks.add(doubtful(["", "a"])) == 1
+
+
+async def test_lanes_that_look_in_turns_do_not_put_each_other_off(state: Database, boot_clock: Clock) -> None:
+    rechecks = Rechecks(state, DEADLINE_S, "listings", 2)
+    await rechecks.add(doubtful([*keys_of(0, 2), *keys_of(1, 2)]))
     for _ in range(11):
         even, odd = await due_keys(rechecks, 0), await due_keys(rechecks, 1)
         boot_clock.forward(FIRST_S / 10)
-    assert (even, odd) == (["a"], ["b"])
+    assert (sorted(even), sorted(odd)) == (keys_of(0, 2), keys_of(1, 2))
 
 
 async def test_no_more_than_the_limit_are_due_at_once(rechecks: Rechecks, boot_clock: Clock) -> None:

@@ -141,7 +141,7 @@ async def test_a_collection_is_known_again_until_it_is_made_anew(
             assert live is not None
             if server.release.has_metadata:
                 assert live["metadata"] == {"owner": "shop", METADATA: made.stored.fingerprint["target_nonce"]}
-            while True:
+            for _ in range(5):  # one of them within the same second, where the machine is not too busy
                 stamp = live["created_at"]
                 somebody = Others(server.port, stack.typesense.api_key)
                 somebody.make_anew(default_schema(name) | mine)
@@ -150,7 +150,7 @@ async def test_a_collection_is_known_again_until_it_is_made_anew(
                 assert live is not None
                 assert await made.difference() == OTHER
                 if live["created_at"] == stamp:
-                    break  # even within the same second
+                    break
                 await made.make_ours(200)
                 assert await made.difference() == ""
 
@@ -167,8 +167,9 @@ async def test_any_node_of_a_cluster_shows_the_same_collection(
             for node in (0, 1, 2, 0):
                 made.target._http._node = node
                 # Just created, a follower may not know it yet.
-                while (live := await made.target.collection(names.typesense_collection)) is None:
-                    await asyncio.sleep(0.05)
+                async with asyncio.timeout(10):
+                    while (live := await made.target.collection(names.typesense_collection)) is None:
+                        await asyncio.sleep(0.05)
                 stamps.add(live["created_at"])
                 assert await made.difference() == ""
             assert len(stamps) == 3

@@ -16,6 +16,7 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Claimed, Found, Read
 from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.rechecks import Recheck
+from tsync_stream.replica.fingerprint import DIVISION_VERSION
 from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
@@ -24,7 +25,7 @@ from tsync_stream.wake import Wake
 DEADLINE_S = 5.0
 EPOCH = EpochRef("deployment", 4, "nonce", "memory")
 ROUTE = Route("listings", "shop", "listings", "window")
-FINGERPRINT = {"source": "shop.listings", "target": "window"}
+FINGERPRINT = {"source": "shop.listings", "target": "window", "division": DIVISION_VERSION}
 START = Position({"_data": "00"}, Timestamp(1, 0))
 
 

@@ -98,7 +98,7 @@ async def test_every_event_becomes_an_entry_in_the_order_of_its_partition() -> N
 async def test_a_key_of_any_type_goes_to_the_partition_of_its_document(key: Key) -> None:
     ((partition, entry),) = entries_in(await capture([event(key)]))
     assert same_as_bson(entry.key, key)
-    assert partition == partitioner("shop-window", PARTITIONS)(typesense_id(key))
+    assert partition == partitioner("listings", PARTITIONS)(typesense_id(key))
 
 
 async def test_keys_that_share_a_typesense_id_share_a_partition() -> None:
@@ -199,7 +199,7 @@ def test_partitions_are_shared_out_evenly_and_stay_the_same() -> None:
     assert partition_of("65a000000000000000000001") == 7, "stored streams rely on it"
 
 
-def test_collections_of_one_typesense_may_be_partitioned_differently() -> None:
+def test_routes_may_be_partitioned_differently() -> None:
     ids = [f"{number:024x}" for number in range(100)]
     one, other = partitioner("one", PARTITIONS), partitioner("other", PARTITIONS)
     assert [one(document_id) for document_id in ids] != [other(document_id) for document_id in ids]

@@ -672,6 +672,7 @@ async def test_an_epoch_of_another_route_or_division_is_left_alone(bench: Bench)
     for others in (
         replace(ours, fingerprint={**ours.fingerprint, "source": "shop.orders"}),
         replace(ours, fingerprint={**ours.fingerprint, "target": "elsewhere"}),
+        replace(ours, fingerprint={**ours.fingerprint, "division": 1}),
         replace(ours, partitions=3),
     ):
         bench.positions.current = others

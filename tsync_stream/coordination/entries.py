@@ -27,7 +27,7 @@ class Entries:
         self._route = route
         self._reason = reason
         self._cluster_time = cluster_time
-        self._partition_of = partitioner(route.target, partitions)
+        self._partition_of = partitioner(route.name, partitions)
         self._by_partition: dict[int, dict[str, Entry]] = defaultdict(dict)
         self._rejected: dict[str, DeadLetter] = {}
         self._gone: dict[str, Key] = {}

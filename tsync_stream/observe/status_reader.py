@@ -50,7 +50,7 @@ class StatusReader:
         self.positions = PositionStore(database)
         self._dead_letters = DeadLetterRecords(database)
         self.jobs = JobStore(database)
-        self._rechecks = Rechecks(database, settings.longest_request_s)
+        self._rechecks = Rechecks(database, settings.longest_request_s, settings.mongo.collection, settings.partitions)
         # One try each: a person waits, and can ask again.
         self._queues: dict[str, RedisSettings] = {
             queue.name: replace(queue, max_retries=0) for queue in (settings.primary_redis, settings.backup_redis)

@@ -17,6 +17,9 @@ from tsync_stream.target.typesense import TypesenseTarget
 # Counts up with every change of the mapping's rules: documents that were mapped by the old ones are written again.
 MAPPING_VERSION = 2
 
+# And with every change of how a document's partition is found: one epoch is divided in one way.
+DIVISION_VERSION = 2
+
 
 def fingerprint_of(route: Route, uuid: bytes, target: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """The fingerprint as the epoch document holds it (pure); `uuid` is the source's, `target` its `target_part`."""
@@ -26,6 +29,7 @@ def fingerprint_of(route: Route, uuid: bytes, target: Mapping[str, Any], setting
         "target": route.target,
         **target,
         "mapping": f"{MAPPING_VERSION} {settings.date_unit}",
+        "division": DIVISION_VERSION,
     }
 
 
@@ -45,8 +49,8 @@ def was_made_for(pipeline: Pipeline, route: Route, partitions: int) -> bool:
     It does not for a moment, when all replicas were restarted with other settings: the next epoch will.
     """
     found = pipeline.fingerprint
-    ours = (partitions, source_name(route), route.target)
-    return (pipeline.partitions, found["source"], found["target"]) == ours
+    ours = (partitions, DIVISION_VERSION, source_name(route), route.target)
+    return (pipeline.partitions, found.get("division"), found["source"], found["target"]) == ours
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

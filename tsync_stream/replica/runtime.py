@@ -97,7 +97,7 @@ class Replica:
             settings.dead_letter_alert_share,
         )
         self._jobs = JobStore(database)
-        self.rechecks = Rechecks(database, settings.longest_request_s)
+        self.rechecks = Rechecks(database, settings.longest_request_s, self.route.name, settings.partitions)
         self.positions = PositionStore(database)
         manage = settings.redis_manage_persistence
         redis = [
