@@ -118,7 +118,7 @@ class RedisStreams:
         (answer,) = await self._call_each(redis_scripts.CLAIM, [call])
         if not answer:
             raise TierLost(f"{self.name} Redis: the consumer group of partition {partition} is gone")
-        with self._understood():
+        with self._understood(partition):
             delivered, cursor, found = answer
             # Redis 6.2 answers nil for a pending entry that was deleted, later ones leave it out: the numbers tell.
             present = [item for item in found if item is not None and item[1] is not None]
@@ -139,10 +139,11 @@ class RedisStreams:
         with self._translated():
             (answer,) = await ask(self._once, command)
         with self._understood():
-            read = {
-                streams[stream.decode()]: [_pack(pack_id, fields) for pack_id, fields in items]
-                for stream, items in answer or ()
-            }
+            read = {}
+            for stream, items in answer or ():
+                partition = streams[stream.decode()]
+                with self._understood(partition):
+                    read[partition] = [_pack(pack_id, fields) for pack_id, fields in items]
         if read:
             sizes = [len(pack.items) for packs in read.values() for pack in packs]
             self._pack_entries = sum(sizes) / len(sizes)
@@ -230,12 +231,13 @@ class RedisStreams:
         return [self._keys.stream(epoch, partition), self._keys.head(epoch, partition)]
 
     @contextmanager
-    def _understood(self) -> Iterator[None]:
+    def _understood(self, partition: int | None = None) -> Iterator[None]:
         """Raises `TierLost` for an answer that none of our scripts gives, and for what none of our writers appended."""
         try:
             yield
         except _NOT_OURS as error:
-            raise TierLost(f"{self.name} Redis: it holds, or answers, what is not ours") from error
+            place = "it" if partition is None else f"partition {partition}"
+            raise TierLost(f"{self.name} Redis: {place} holds, or answers, what is not ours") from error
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

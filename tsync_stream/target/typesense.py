@@ -129,7 +129,7 @@ class TypesenseTarget:
                 return described(await client.collections.create(cast("CollectionCreateSchema", schema)))
             except typesense.exceptions.RequestMalformed as error:
                 # Its words are about the schema: no document has come near it.
-                words = str(error)[:_LONGEST_WORDS]
+                words = str(error.strerror or error)[:_LONGEST_WORDS]  # an OSError, of the status and the words
                 raise ConfigurationError(f"TYPESENSE_SCHEMA_FILE: Typesense refuses the schema: {words}") from error
             except typesense.exceptions.ObjectAlreadyExists:
                 return described(await client.collections[schema["name"]].retrieve())
