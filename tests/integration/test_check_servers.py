@@ -265,6 +265,7 @@ async def test_what_an_api_key_may_do_is_found_out(
         assert wrong(rows[TYPESENSE]) == []
     with key(stack, name, "collections:get", "documents:import", "documents:export") as may_not_delete:
         rows = await check_dependencies(settings(TYPESENSE_API_KEY=may_not_delete))
+        assert any("tsync_stream_markers" in finding.text for finding in rows[TYPESENSE].findings)
         assert wrong(rows[TYPESENSE]) == [f"the API key may not use {name} as needed"]
         assert "documents:delete" in rows[TYPESENSE].findings[0].mend
 

@@ -20,6 +20,7 @@ from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, wrong
 from tsync_stream.observe.typesense_releases import reference_findings, release_findings
 from tsync_stream.target.clients import http_client
 from tsync_stream.target.many_fields import MANY_FIELDS, about_many_fields
+from tsync_stream.target.markers import MARKERS
 from tsync_stream.target.names import is_never_sent
 from tsync_stream.target.schema import load_schema
 from tsync_stream.target.values import path_text
@@ -27,13 +28,14 @@ from tsync_stream.target.values import path_text
 # What the worker needs the key for, by the name of the action in Typesense.
 GET, CREATE = "collections:get", "collections:create"
 IMPORT, DELETE, EXPORT = "documents:import", "documents:delete", "documents:export"
+_REFUSED = frozenset({401, 403})
 
 
 @dataclass(frozen=True, slots=True)
 class TypesenseFacts:
     """What one look saw. `error` is set if a request got no answer; `answers` are HTTP codes by action.
 
-    `collection` is the answer to GET, whatever that is.
+    `collection` is the answer to GET, whatever that is; `marks_code` the HTTP code of a look for a mark of ours.
     """
 
     error: Exception | None = None
@@ -42,6 +44,7 @@ class TypesenseFacts:
     version: str = ""
     answers: Mapping[str, int] = field(default_factory=dict)
     collection: Any = None
+    marks_code: int = 0
 
 
 async def gather_typesense(settings: TypesenseSettings, url: str) -> TypesenseFacts:
@@ -68,17 +71,19 @@ async def _look(client: httpx.AsyncClient, collection: str) -> TypesenseFacts:
         DELETE: client.delete(f"{documents}/{nothing}"),
         EXPORT: client.get(f"{documents}/export", params={"filter_by": f"id:[`{nothing}`]"}),
     }
-    responses = await asyncio.gather(*requests.values())
+    marks = client.get(f"/collections/{MARKERS}/documents/{nothing}")
+    *responses, mark = await asyncio.gather(*requests.values(), marks)
     answers = {action: response.status_code for action, response in zip(requests, responses, strict=True)}
     collection_found = _json(responses[0]) if answers[GET] == 200 else None
-    return TypesenseFacts(None, health.status_code, _json(health), version, answers, collection_found)
+    found = (answers, collection_found, mark.status_code)
+    return TypesenseFacts(None, health.status_code, _json(health), version, *found)
 
 
 def judge_typesense(settings: TypesenseSettings, url: str, facts: TypesenseFacts, schema: str | None = None) -> Row:
     """The row of one node (pure). `schema` is the text of TYPESENSE_SCHEMA_FILE, if there is one."""
     findings = [*_node(url, facts), *release_findings(facts.version)]
     if facts.answers:
-        findings += _key_and_collection(settings, facts.answers)
+        findings += [*_key_and_collection(settings, facts.answers), *_marks(facts)]
     findings += reference_findings(facts.collection, f"the collection {settings.collection_name}", facts.version)
     findings += _fields(settings, facts.collection)
     if schema is not None:
@@ -106,7 +111,7 @@ def _node(url: str, facts: TypesenseFacts) -> Iterator[Finding]:
 
 def _key_and_collection(settings: TypesenseSettings, answers: Mapping[str, int]) -> Iterator[Finding]:
     name = settings.collection_name
-    refused = [action for action, code in answers.items() if code in {401, 403}]
+    refused = [action for action, code in answers.items() if code in _REFUSED]
     exists = answers[GET] == 200
     if len(refused) == len(answers):
         yield wrong("the API key is refused", "set TYPESENSE_API_KEY to a key of this server")
@@ -121,6 +126,13 @@ def _key_and_collection(settings: TypesenseSettings, answers: Mapping[str, int])
     # Once the collection exists, nothing is created any more.
     if missing := [f"`{action}`" for action in refused if action != CREATE]:
         yield wrong(f"the API key may not use {name} as needed", f"allow the key {', '.join(missing)} on it")
+
+
+def _marks(facts: TypesenseFacts) -> Iterator[Finding]:
+    if facts.marks_code in _REFUSED and facts.answers[GET] not in _REFUSED:
+        unseen = "a Typesense that was restored from an older state of itself would go unseen"
+        rights = "`documents:*` and `collections:create` on it"
+        yield note(f"the API key may not use the collection {MARKERS}: {unseen}; allow the key {rights}")
 
 
 def _fields(settings: TypesenseSettings, collection: Any) -> Iterator[Finding]:
