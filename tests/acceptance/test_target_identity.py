@@ -140,8 +140,8 @@ def test_typesense_is_restored_from_an_older_state_of_its_own(
     shutil.copytree(tmp_path / "older", stack.typesense.directory)
     stack.typesense.start()
     if not running:
-        shown = actual_documents(stack, names)
-        assert len(shown) == 400, "it is the older state"
+        older = "it is not the older state, or the log is not replayed yet"
+        wait_for(lambda: len(actual_documents(stack, names)) == 400, 30.0, older)
         worker.start()
     wait_for_reconcile(names, source, worker, epoch=2)
     equal(timeout_s=60)

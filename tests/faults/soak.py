@@ -157,7 +157,7 @@ def drop_append_replies(soak: Soak) -> None:
     """Of the replica behind the proxy, if it captures."""
     digest = redis_scripts.DIGESTS[redis_scripts.APPEND].encode()
     for _ in range(3):
-        soak.redis_proxy.swallow_replies(digest, 3)
+        soak.redis_proxy.swallow_replies(digest, 3, but=b"{probe-")
         soak.trial.load.wait_for_operations(300)
 
 

@@ -105,6 +105,7 @@ class MemoryLeases:
 
     def __init__(self) -> None:
         self.held: dict[str, Held] = {}
+        self.left_s = 10.0
         self.stale: set[str] = set()  # leases that others took, though we do not know it yet
 
     def give(self, partition: int, fence: int, *, after_expiry: bool = False, taken_s: float = 0.0) -> None:
@@ -127,7 +128,7 @@ class MemoryLeases:
         return self.still_ours(name, fence) and name not in self.stale
 
     def time_left_s(self) -> float:
-        return 10.0
+        return self.left_s
 
 
 @dataclass

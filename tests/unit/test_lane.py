@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.lanes import DEADLINE_S, EPOCH, START, Bench, entry, synced
+from tests.support.waiting import eventually
 from tsync_stream import clock
 from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost, TierRefused
@@ -18,6 +19,7 @@ from tsync_stream.queue.base import Claimed, Read
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.replica import syncing
 from tsync_stream.replica.lane import check_contiguous
+from tsync_stream.tasks import end_tasks
 
 BARRIER = Barrier(BarrierOrder(4, 1, 1), START)
 
@@ -327,6 +329,29 @@ async def test_a_lane_with_nothing_to_do_has_no_trouble_to_tell(bench: Bench, ta
     assert bench.health.report()["status"] == "red"
     await bench.steps(1)
     assert bench.health.report()["status"] == "green"
+
+
+async def test_a_lane_whose_leases_only_ran_out_goes_on_telling_its_trouble(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While MongoDB is away, that we hold nothing is no sign that somebody else does the work."""
+
+    async def refuse(*_: object) -> Read:
+        bench.leases.take(0)
+        bench.leases.take(1)
+        bench.leases.left_s = -1.0
+        raise DependencyUnavailable("MongoDB: the connection was closed")
+
+    await bench.steps()
+    monkeypatch.setattr(bench.tier, "read", refuse)
+    running = asyncio.create_task(bench.lane.run())
+    await eventually(lambda: bench.health.status == "red")
+    moved_s = bench.lane.moved_s
+    await eventually(lambda: bench.lane.moved_s > moved_s)
+    assert bench.health.status == "red"
+    bench.leases.left_s = 10.0
+    await eventually(lambda: bench.health.status == "green")
+    await end_tasks([running])
 
 
 # Gaps

@@ -72,10 +72,10 @@ class Capturing:
                 # Every term has a fence of its own: barriers are in one order only within a term, and what an
                 # older term sent late must not be taken for the present one's.
                 held = await tools.leases.raise_fence(CAPTURE)
-                if held is None:
-                    self._forget_all()
-                else:
+                if held is not None:
                     await self._run_term(held.fence)
+                elif tools.leases.time_left_s() > 0:  # else nobody tells us whose it is
+                    self._forget_all()
             except TsyncError as error:
                 at_once = self._note(error)
             tools.metrics.end_term()

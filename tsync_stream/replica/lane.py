@@ -96,7 +96,8 @@ class Lane:
             try:
                 worked = await self._step()
                 self._backoff.reset()
-                self._tools.health.green(f"queue, {self.name}")
+                if worked or self._tools.leases.time_left_s() > 0:
+                    self._tools.health.green(f"queue, {self.name}")
                 pause_s = self._pause_s if worked else self._tools.wait_s
                 if pause_s and not self._stopping:
                     await self._tools.wake.wait(pause_s)
@@ -104,9 +105,8 @@ class Lane:
                 await self._report_lost(error)
             except TsyncError as error:
                 self._owned.clear()
-                self._tools.health.red(
-                    f"queue, {self.name}", f"{error}; reading again soon, the entries stay in the queue"
-                )
+                text = f"{error}; reading again soon, the entries stay in the queue"
+                self._tools.health.red(f"queue, {self.name}", text)
                 await self._pause_after_fault()
         await self._reader.close()
 
@@ -116,7 +116,8 @@ class Lane:
         held = self._held()
         if pipeline is None or not held or not was_made_for(pipeline, self._tools.route, self._tools.partitions):
             self._owned.clear()
-            self._syncing.has_nothing_to_do()
+            if self._tools.leases.time_left_s() > 0:  # else nobody tells us what is ours, and that cures nothing
+                self._syncing.has_nothing_to_do()
             return False
         if pipeline.epoch != self._epoch:
             self._doubts.begin_epoch()

@@ -35,7 +35,7 @@ class Proxy:
         self._refusing = False
         self._longest_delay_s = 0.0
         self._answer = b""
-        self._swallow: tuple[bytes, int] = (b"", 0)
+        self._swallow: tuple[bytes, bytes, int] = (b"", b"", 0)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -69,7 +69,7 @@ class Proxy:
             self._refusing = False
             self._longest_delay_s = 0.0
             self._answer = b""
-            self._swallow = (b"", 0)
+            self._swallow = (b"", b"", 0)
             self._open.set()
 
         self._call(restore)
@@ -84,9 +84,9 @@ class Proxy:
         head = f"HTTP/1.1 {code} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         self._call(lambda: setattr(self, "_answer", head.encode() + b"Connection: close\r\n\r\n" + body))
 
-    def swallow_replies(self, pattern: bytes, times: int) -> None:
-        """Forward the next `times` requests that hold `pattern`, and close the connection instead of their reply."""
-        self._call(lambda: setattr(self, "_swallow", (pattern, times)))
+    def swallow_replies(self, pattern: bytes, times: int, *, but: bytes) -> None:
+        """Forward the next `times` requests that hold `pattern` and not `but`, and close the connection instead."""
+        self._call(lambda: setattr(self, "_swallow", (pattern, but, times)))
 
     def _reset_clients(self) -> None:
         for client in self._clients:
@@ -158,9 +158,9 @@ class Proxy:
                 return
             if self._longest_delay_s:
                 await asyncio.sleep(self._generator.uniform(0, self._longest_delay_s))
-            pattern, times = self._swallow
-            if times and pattern in data:
-                self._swallow = (pattern, times - 1)
+            pattern, but, times = self._swallow
+            if times and pattern in data and but not in data:
+                self._swallow = (pattern, but, times - 1)
                 self.swallowed += 1
                 swallowing.set()
             server.write(data)
