@@ -12,7 +12,7 @@ from tests.contract.servers import RedisTierServer
 from tests.support.comparison import wait_for
 from tests.support.redis_rights import without
 from tests.support.stack import Names
-from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.embedded import EmbeddedServerError, EmbeddedStack
 from tsync_stream.errors import DependencyUnavailable, TierLost, TierRefused
 from tsync_stream.model import EpochRef
 from tsync_stream.observe.check_redis import gather_redis, judge_redis
@@ -166,17 +166,30 @@ async def test_what_answers_otherwise_than_redis_fails_the_probe(server: RedisTi
     assert server.size() == 0
 
 
+def started_cluster(directory: Path, executable: Path) -> EmbeddedStack:
+    """A Redis in cluster mode. Its second port is its first plus 10,000, which may be taken: then another is tried."""
+    for attempt in range(10):
+        own = EmbeddedStack(
+            directory / f"cluster {attempt}",
+            servers=["primary_redis"],
+            executables={"REDIS_SERVER_EXECUTABLE": str(executable)},
+        )
+        own.primary_redis.extra_arguments += ["--cluster-enabled", "yes"]
+        try:
+            own.start()
+        except EmbeddedServerError as error:
+            if "Address already in use" not in str(error):
+                raise
+        else:
+            return own
+    raise AssertionError("every second port was taken")
+
+
 @pytest.mark.parametrize("slots", [0, 16_384], ids=["without slots", "alone with all slots"])
 async def test_a_cluster_is_refused_with_the_reason(
     server: RedisTierServer, tmp_path: Path, names: Names, slots: int
 ) -> None:
-    own = EmbeddedStack(
-        tmp_path / "cluster",
-        servers=["primary_redis"],
-        executables={"REDIS_SERVER_EXECUTABLE": str(server.process.executable)},
-    )
-    own.primary_redis.extra_arguments += ["--cluster-enabled", "yes"]
-    with own:
+    with started_cluster(tmp_path, Path(str(server.process.executable))) as own:
         cluster = RedisTierServer("primary", own, names, tmp_path, own)
         if slots:
             cluster.call("CLUSTER", "ADDSLOTS", *range(slots))

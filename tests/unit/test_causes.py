@@ -23,6 +23,11 @@ from tsync_stream.errors import ConfigurationError, TsyncError, from_mongo
 from tsync_stream.queue.redis_streams import RedisStreams
 from tsync_stream.target.typesense import BREAKER_FAILURES, TypesenseTarget
 
+# PyMongo leaves the socket of a TLS handshake that failed to the garbage collector, which warns of it.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in.*SSLSocket:pytest.PytestUnraisableExceptionWarning"
+)
+
 CERTIFICATES = Path(__file__).parents[1] / "support" / "certificates"
 AUTHORITY = str(CERTIFICATES / "authority.pem")
 NAMES_FAIL = (causes.NO_SUCH_HOST, causes.NO_NAMES_NOW)  # the second where there is no DNS at all
