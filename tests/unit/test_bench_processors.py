@@ -10,7 +10,7 @@ import pytest
 from bench.processors import keep_to, own_processor
 
 DIVISIBLE = sys.platform.startswith("linux") and len(os.sched_getaffinity(0)) > 1
-pytestmark = pytest.mark.skipif(not DIVISIBLE, reason="Linux with two processors")
+pytestmark = pytest.mark.skipif(not DIVISIBLE, reason="processors are reserved on Linux alone, where there are two")
 
 THREADS = """
 import threading

@@ -79,7 +79,7 @@ def add_commands(app: "TsyncApp") -> None:
 
     @command(AS_JSON)
     async def check(self: AppCommand, as_json: bool) -> int:
-        """Tell what is wrong and how to mend it.
+        """Tell what is wrong and how to fix it.
 
         Looks at the settings and at every server; changes nothing. Exits with 1 if anything is wrong.
         """
@@ -121,7 +121,7 @@ def add_commands(app: "TsyncApp") -> None:
     async def dead_letters(self: AppCommand, **asked: Any) -> int:
         """Show the documents that failed.
 
-        `dead-letters` lists the newest, `dead-letters show ID` tells all about one and what mends it,
+        `dead-letters` lists the newest, `dead-letters show ID` tells all about one and what fixes it,
         `dead-letters count` counts them by route and reason. Changes nothing.
         """
         from tsync_stream.commands.dead_letters import run_dead_letters

@@ -1,4 +1,4 @@
-"""`dead-letters`: the list, one record in full with what mends it, and counts. Nothing is changed.
+"""`dead-letters`: the list, one record in full with what fixes it, and counts. Nothing is changed.
 
 A record's key and the words of whoever refused it are shown to the person who asks; they never go to a log.
 """
@@ -77,7 +77,7 @@ async def _list(our: Opened, choice: Choice, which: Status, limit: int, *, as_js
     console().print(records_table(found, await our.records.now()))
     if total > len(found):
         print(f"{total - len(found)} more; --limit lists up to 1000, --json and the filters help with many.")
-    print("`faust -A tsync_stream dead-letters show ID` tells all about one, and what mends it.")
+    print("`faust -A tsync_stream dead-letters show ID` tells all about one, and what fixes it.")
 
 
 async def _show(our: Opened, beginning: str, *, as_json: bool) -> None:
@@ -112,7 +112,7 @@ def nothing_found(choice: Choice, which: Status) -> str:
 
 
 def records_table(records: Sequence[Record], now: datetime) -> Table:
-    """The list: what failed, when, why, and what mends it where that is short to say (pure)."""
+    """The list: what failed, when, why, and what fixes it where that is short to say (pure)."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("id", "failed", "tries"):
         table.add_column(heading, no_wrap=True)

@@ -57,7 +57,7 @@ class OurCommand(AppCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(EXIT_WRONG)
         except TsyncError as error:
-            say(f"{error}\n`faust -A tsync_stream check` tells what is wrong and how to mend it.")
+            say(f"{error}\n`faust -A tsync_stream check` tells what is wrong and how to fix it.")
             sys.exit(EXIT_WRONG)
         sys.exit(code)
 
