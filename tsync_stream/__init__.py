@@ -6,7 +6,7 @@ importing a pure module (`tsync_stream.target.mapping`, say) needs neither faust
 
 from typing import TYPE_CHECKING
 
-from tsync_stream.version import __version__
+from tsync_stream.core.version import __version__
 
 if TYPE_CHECKING:
     from tsync_stream.app import TsyncApp

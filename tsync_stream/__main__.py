@@ -7,7 +7,7 @@ for the command `faust`, which reads it as it is imported, and fails over a valu
 import os
 import sys
 
-from tsync_stream.version import __version__
+from tsync_stream.core.version import __version__
 
 OURS = "FAUST_LOOP"
 

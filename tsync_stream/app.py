@@ -28,23 +28,23 @@ from faust.app.base import BootStrategy
 from faust.web import Request, Response, View
 from faust.worker import Worker as FaustWorker
 
-from tsync_stream import process_memory
 from tsync_stream.commands import add_commands
 from tsync_stream.config import Settings, default_settings, lines_for_exit, load_settings
 from tsync_stream.coordination.membership import ForeignSettings
 from tsync_stream.coordination.sharing import CAPTURE
+from tsync_stream.core import malloc
+from tsync_stream.core.errors import ConfigurationError, unforeseen
+from tsync_stream.core.quiet import keep_quiet
+from tsync_stream.core.tasks import end_tasks
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.embedded_settings import embedded_stack
-from tsync_stream.errors import ConfigurationError, unforeseen
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
-from tsync_stream.observe.quiet import keep_quiet
 from tsync_stream.replica.runtime import Channels, Replica
 from tsync_stream.setting_texts import unused
 from tsync_stream.stages.capture import capture_agent
 from tsync_stream.stages.persist import persist_agent
 from tsync_stream.stages.sync import Sync, sync_agent
-from tsync_stream.tasks import end_tasks
 from tsync_stream.terminal import write_anywhere
 from tsync_stream.web_address import page_url, refuse_taken_address
 
@@ -189,7 +189,7 @@ class TsyncApp(faust.App):
     async def on_started(self) -> None:
         """The agents run: start feeding them. Without Kafka nobody else lets the channels flow."""
         self.flow_control.resume()
-        process_memory.tune()
+        malloc.tune()
         replica = Replica(self.settings, self._channels, self.health, self.metrics)
         self._replica = replica
         self._sync = Sync(

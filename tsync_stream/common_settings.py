@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from tsync_stream.config import Settings
-from tsync_stream.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.setting_table import SETTINGS, Setting
 
 TIERS = ("PRIMARY", "BACKUP")

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorDatabase
 
-from tsync_stream.model import BEGINNING_OF_TIME, Key
+from tsync_stream.core.model import BEGINNING_OF_TIME, Key
 from tsync_stream.state import DEAD_LETTERS, translated
 
 # Of the 64 digits of an id, as many as people see; any beginning that is unique, and not shorter than this, will do.

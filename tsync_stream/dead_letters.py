@@ -18,8 +18,8 @@ from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import UpdateOne
 
-from tsync_stream.errors import DocumentRejected
-from tsync_stream.model import Key, UnreadableKey
+from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.model import Key, UnreadableKey
 from tsync_stream.source.keys import BSON_OPTIONS, canonical_key, typesense_id
 from tsync_stream.state import DEAD_LETTERS, translated
 

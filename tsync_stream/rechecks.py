@@ -16,9 +16,9 @@ from bson.binary import Binary
 from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import DeleteOne, UpdateOne
 
-from tsync_stream import clock
-from tsync_stream.errors import DocumentRejected
-from tsync_stream.model import Entry, Key, Operation, Reason, partitioner
+from tsync_stream.core import clock
+from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.model import Entry, Key, Operation, Reason, partitioner
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.state import RECHECKS, translated
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from decouple import RepositoryEnv
 
-from tsync_stream.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.setting_table import SETTINGS
 
 PREFIXES = ("MONGODB_", "MONGO_", "TYPESENSE_", "PRIMARY_REDIS_", "BACKUP_REDIS_", "TSYNC_")

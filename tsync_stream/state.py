@@ -15,7 +15,7 @@ from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from tsync_stream.errors import from_mongo
+from tsync_stream.core.errors import from_mongo
 from tsync_stream.source.keys import BSON_OPTIONS
 
 # A write that waits longer for its majority is reported as unavailable, and tried again.

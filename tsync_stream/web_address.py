@@ -8,7 +8,7 @@ import os
 import socket
 from contextlib import closing
 
-from tsync_stream.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError
 
 
 def page_url(host: str, port: int) -> str:

@@ -11,8 +11,8 @@ from tests.support.comparison import wait_for
 from tests.support.listings import listings
 from tests.support.stack import Names, redis_client
 from tests.support.worker import Worker
+from tsync_stream.core.model import Entry
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.model import Entry
 from tsync_stream.queue.format import decode_pack
 
 Equal = Callable[..., None]

@@ -17,8 +17,8 @@ from pymongo.collection import Collection
 from tests.support.comparison import wait_for
 from tests.support.stack import Names, mongo_client, redis_client
 from tsync_stream.config import RedisSettings, load_settings
+from tsync_stream.core.model import EpochRef
 from tsync_stream.embedded import EmbeddedStack, RedisServer
-from tsync_stream.model import EpochRef
 from tsync_stream.queue.base import Tier
 from tsync_stream.queue.mongo_documents import HEAD, OWNER, document_id, from_number
 from tsync_stream.queue.mongo_fallback import MongoFallback

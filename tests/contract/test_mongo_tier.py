@@ -9,9 +9,9 @@ import pytest
 from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_keys, ids, keys, numbers, read
 from tests.contract.servers import MongoTierServer
 from tests.support.stack import Names
+from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierUnavailable
+from tsync_stream.core.model import EpochRef, Head
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.errors import DependencyUnavailable, TierLost, TierUnavailable
-from tsync_stream.model import EpochRef, Head
 from tsync_stream.queue import mongo_fallback
 from tsync_stream.queue.base import Found, Tier
 from tsync_stream.queue.mongo_documents import PartitionState, between, document_id

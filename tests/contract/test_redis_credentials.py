@@ -10,9 +10,9 @@ from tests.contract.conftest import FENCE, REDIS_6_2, Writer, keys, read, redis_
 from tests.contract.servers import RedisTierServer
 from tests.support.redis_rights import as_keeper, give_back, make_keeper
 from tests.support.stack import Names
+from tsync_stream.core.errors import TierRefused, TierUnavailable
+from tsync_stream.core.model import EpochRef
 from tsync_stream.embedded import EmbeddedStack, RedisServer
-from tsync_stream.errors import TierRefused, TierUnavailable
-from tsync_stream.model import EpochRef
 
 PASSWORD = "correct horse"
 

@@ -25,9 +25,9 @@ from tests.contract.conftest import (
 from tests.contract.servers import RedisTierServer
 from tests.support.stack import Names
 from tests.support.waiting import eventually
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierLost
+from tsync_stream.core.model import EpochRef
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost
-from tsync_stream.model import EpochRef
 from tsync_stream.queue.base import Found, Tier
 from tsync_stream.queue.redis_streams import MOST_TOO_MANY, PACK_ENTRIES, RedisStreams
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_keys, ids, keys, numbers, read, take
 from tests.contract.servers import TierServer
-from tsync_stream.errors import DependencyUnavailable, Fenced, TierLost
-from tsync_stream.model import EpochRef, Head
+from tsync_stream.core.errors import DependencyUnavailable, Fenced, TierLost
+from tsync_stream.core.model import EpochRef, Head
 from tsync_stream.queue import redis_connections
 from tsync_stream.queue.base import Found, Tier
 

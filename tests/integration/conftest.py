@@ -9,9 +9,9 @@ from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, Asyn
 
 from tests.support.stack import Names, remove, repair
 from tests.support.waiting import eventually as eventually
-from tsync_stream import clock
+from tsync_stream.core import clock
+from tsync_stream.core.model import Route
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.model import Route
 from tsync_stream.state import state_database
 
 Client: TypeAlias = AsyncIOMotorClient[Any]

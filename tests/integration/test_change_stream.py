@@ -12,8 +12,8 @@ from tests.integration.conftest import Client, Collection, fail
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.stack import Names
 from tests.support.undecodable import WRONG_BINARY, document_of, element, insertion
-from tsync_stream.errors import DependencyUnavailable, PositionLost
-from tsync_stream.model import Key, Route, Token, UnreadableKey
+from tsync_stream.core.errors import DependencyUnavailable, PositionLost
+from tsync_stream.core.model import Key, Route, Token, UnreadableKey
 from tsync_stream.source.change_stream import ENDING_OPERATIONS, ChangeStream
 
 Open = Callable[..., Awaitable[ChangeStream]]

@@ -21,10 +21,10 @@ from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.memory import PeakMemory, resident_bytes
 from tests.support.stack import Names
 from tests.support.undecodable import WRONG_BINARY, document_of, element, insertion
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
+from tsync_stream.core.model import BEGINNING_OF_TIME, Key, Route, UnreadableKey
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
 from tsync_stream.jobs.scanning import pages
-from tsync_stream.model import BEGINNING_OF_TIME, Key, Route, UnreadableKey
 from tsync_stream.source import documents
 from tsync_stream.source.collection import source_uuid
 from tsync_stream.source.decoding import DenseDocuments

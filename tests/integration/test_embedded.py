@@ -18,10 +18,10 @@ import pytest
 import redis
 
 from tests.support.stack import Names, mongo_client, redis_client, typesense_client
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.embedded import ALL_SERVERS, EmbeddedServerError, EmbeddedStack, RedisServerOptions, TypesenseServer
 from tsync_stream.embedded.executables import MONGOD, REDIS, TYPESENSE, find_executable
 from tsync_stream.embedded.supervised import wait_until
-from tsync_stream.errors import ConfigurationError
 
 BOUND_S = 30.0
 

@@ -10,8 +10,8 @@ from tests.support.keepers import ALL, TTL_S, Make, believed, fences, maker, sha
 from tests.support.stack import Names
 from tsync_stream.coordination.leases import CAPTURE_PATIENCE_S, LeaseKeeper
 from tsync_stream.coordination.sharing import CAPTURE
-from tsync_stream.errors import TsyncError
-from tsync_stream.model import BEGINNING_OF_TIME
+from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.model import BEGINNING_OF_TIME
 from tsync_stream.state import LEASES
 
 

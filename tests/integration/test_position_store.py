@@ -20,8 +20,8 @@ from tsync_stream.coordination.positions import (
     new_nonce,
     synced_position,
 )
-from tsync_stream.errors import DependencyUnavailable
-from tsync_stream.model import Barrier, BarrierOrder, EpochRef, Position
+from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Position
 
 FENCE = 5
 START = Position({"_data": "8200"}, Timestamp(100, 1), {"job.1": {"phase": "scan", "_id": 12.0}})

@@ -9,7 +9,7 @@ from bson.timestamp import Timestamp
 from tests.integration.conftest import Clock, Database
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tsync_stream.coordination.entries import Entries
-from tsync_stream.model import Entry, Key, Operation, Reason, Route, partitioner
+from tsync_stream.core.model import Entry, Key, Operation, Reason, Route, partitioner
 from tsync_stream.rechecks import PAUSES_IN_DEADLINES, Recheck, Rechecks
 from tsync_stream.state import RECHECKS
 

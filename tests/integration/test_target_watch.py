@@ -17,9 +17,9 @@ from tests.support.release_server import ReleaseServer
 from tests.support.stack import Names
 from tsync_stream.config import TypesenseSettings
 from tsync_stream.coordination.positions import Pipeline
+from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.model import EpochRef, Position
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.errors import DependencyUnavailable
-from tsync_stream.model import EpochRef, Position
 from tsync_stream.observe.health import Health
 from tsync_stream.replica import target_watch
 from tsync_stream.replica.target_watch import CHECK, UNREAD_S, TargetWatch

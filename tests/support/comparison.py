@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from tests.support.stack import Names, mongo_client, typesense_client
+from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.errors import DocumentRejected
 from tsync_stream.source.keys import BSON_OPTIONS, typesense_id
 from tsync_stream.target.mapping import encode_line, map_document
 from tsync_stream.target.plan import MappingOptions, Plan

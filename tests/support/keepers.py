@@ -9,8 +9,8 @@ from tsync_stream.coordination.identity import Identity
 from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.membership import Membership
 from tsync_stream.coordination.sharing import CAPTURE, partition_lease
+from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
-from tsync_stream.wake import Wake
 
 TTL_S = 10.0
 PARTITIONS = 8

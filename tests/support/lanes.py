@@ -10,17 +10,17 @@ from bson.timestamp import Timestamp
 from tsync_stream.coordination.held import Held
 from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.sharing import partition_lease
-from tsync_stream.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Position, Reason, Route
+from tsync_stream.core.linger import SyncPace
+from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Position, Reason, Route
+from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Claimed, Found, Read
 from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.rechecks import Recheck
 from tsync_stream.replica.fingerprint import DIVISION_VERSION
-from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
-from tsync_stream.wake import Wake
 
 DEADLINE_S = 5.0
 EPOCH = EpochRef("deployment", 4, "nonce", "memory")

@@ -6,9 +6,9 @@ import aiohttp
 import httpx
 import pytest
 
-from tsync_stream.errors import DependencyUnavailable, from_typesense
-from tsync_stream.replica.backoff import MAX_PAUSE_FOR_BUSY_S, MAX_PAUSE_S, Backoff
-from tsync_stream.wake import Wake
+from tsync_stream.core.backoff import MAX_PAUSE_FOR_BUSY_S, MAX_PAUSE_S, Backoff
+from tsync_stream.core.errors import DependencyUnavailable, from_typesense
+from tsync_stream.core.wake import Wake
 
 
 class Waits:

@@ -12,8 +12,8 @@ from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tsync_stream.coordination.entries import Entries
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.term import CapturedChanges, CaptureTerm
-from tsync_stream.errors import PositionLost
-from tsync_stream.model import (
+from tsync_stream.core.errors import PositionLost
+from tsync_stream.core.model import (
     BEGINNING_OF_TIME,
     Entry,
     EpochRef,

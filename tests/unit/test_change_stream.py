@@ -8,7 +8,7 @@ import pytest
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
 
-from tsync_stream.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.source.change_stream import ChangeStream
 
 REPLY = {

@@ -12,10 +12,10 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from rich.console import Console
 
-from tsync_stream.causes import cause_of
 from tsync_stream.config import Settings, load_settings
+from tsync_stream.core.causes import cause_of
+from tsync_stream.core.errors import ConfigurationError, TierLost, TsyncError, from_mongo, from_redis
 from tsync_stream.dead_letter_counts import Refused
-from tsync_stream.errors import ConfigurationError, TierLost, TsyncError, from_mongo, from_redis
 from tsync_stream.observe.check import all_well, as_json, render
 from tsync_stream.observe.check_mongo import CHANGES, READ, SOURCE, STATE, MongoFacts, judge_mongo
 from tsync_stream.observe.check_redis import RedisFacts, judge_redis

@@ -17,7 +17,7 @@ from tsync_stream.config import (
     load_settings,
     with_table,
 )
-from tsync_stream.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.setting_table import SETTINGS, Setting, settings_table
 
 # The interface that users' environments rely on: these names and defaults do not change.

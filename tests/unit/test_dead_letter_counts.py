@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.dead_letter_counts import (
     MOST_REASONS,
     Refused,
@@ -14,7 +15,6 @@ from tsync_stream.dead_letter_counts import (
     refused_from_bson,
 )
 from tsync_stream.dead_letter_records import ReasonCount, Selection
-from tsync_stream.errors import DependencyUnavailable
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.replica.refusal_watch import CHECK, RefusalWatch

@@ -10,13 +10,13 @@ import pytest
 from tests.support.lanes import START
 from tests.support.waiting import eventually
 from tsync_stream.coordination.positions import Pipeline, PositionStore
-from tsync_stream.errors import DependencyUnavailable
-from tsync_stream.model import EpochRef
+from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.model import EpochRef
+from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.replica import epoch_watch
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.source.mongo_client import MongoHealth
-from tsync_stream.wake import Wake
 
 
 @dataclass

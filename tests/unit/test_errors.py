@@ -13,8 +13,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from redis._parsers.base import BaseParser
 from typesense.request_handler import RequestHandler
 
-from tsync_stream import errors
-from tsync_stream.errors import (
+from tsync_stream.core import errors
+from tsync_stream.core.errors import (
     ConfigurationError,
     DependencyUnavailable,
     DocumentRejected,

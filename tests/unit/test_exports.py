@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.target.exports import (
     MAX_PARSED_BYTES,
     ExportBrokenOff,

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
-from tsync_stream.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Operation, Position, Reason
+from tsync_stream.core.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Operation, Position, Reason
 from tsync_stream.queue.format import (
     decode_pack,
     decode_token,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tsync_stream.replica.gathering import (
+from tsync_stream.core.linger import (
     LONGEST_PAUSE_S,
     LONGEST_PAUSE_WHEN_SLOW_S,
     PAUSE_OF_A_BATCH,

@@ -25,7 +25,7 @@ from bson.timestamp import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream.errors import DocumentRejected
+from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.source.keys import (
     BSON_OPTIONS,
     MAX_KEY_BYTES,

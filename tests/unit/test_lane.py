@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 
 from tests.support.lanes import DEADLINE_S, EPOCH, START, Bench, entry, synced
 from tests.support.waiting import eventually
-from tsync_stream import clock
 from tsync_stream.coordination.sharing import partition_lease
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierLost, TierRefused
-from tsync_stream.model import Barrier, BarrierOrder, EpochRef, Pack
+from tsync_stream.core import clock
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierLost, TierRefused
+from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Pack
+from tsync_stream.core.tasks import end_tasks
 from tsync_stream.queue.base import Claimed, Read
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.replica import syncing
 from tsync_stream.replica.lane import check_contiguous
-from tsync_stream.tasks import end_tasks
 
 BARRIER = Barrier(BarrierOrder(4, 1, 1), START)
 

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from tests.support.schemas import CATCH_ALL, live
-from tsync_stream import clock
-from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.core import clock
+from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.target.live_schema import MAX_AGE_S, LiveSchema
 from tsync_stream.target.plan import MappingOptions
 

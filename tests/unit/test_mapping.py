@@ -24,7 +24,7 @@ from bson.timestamp import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream.errors import DocumentRejected
+from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.source.keys import BSON_OPTIONS, typesense_id
 from tsync_stream.target.mapping import encode_line, map_document
 from tsync_stream.target.names import problem_at_the_top

@@ -9,7 +9,7 @@ from bson import json_util
 from bson.codec_options import DatetimeConversion
 
 from tests.support.schemas import CATCH_ALL, plan
-from tsync_stream.errors import DocumentRejected
+from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.source.keys import BSON_OPTIONS
 from tsync_stream.target.mapping import encode_line, map_document
 

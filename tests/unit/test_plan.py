@@ -12,7 +12,7 @@ from bson.objectid import ObjectId
 from bson.timestamp import Timestamp
 
 from tests.support.schemas import CATCH_ALL, live, plan
-from tsync_stream.errors import DependencyUnavailable, DocumentRejected
+from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.target.mapping import encode_line, map_document
 from tsync_stream.target.plan import MAX_NAMES_BELOW, MAX_NEW_NAMES, MappingOptions, Plan
 

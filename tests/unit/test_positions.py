@@ -15,7 +15,7 @@ from tsync_stream.coordination.positions import (
     new_nonce,
     synced_position,
 )
-from tsync_stream.model import BarrierOrder, EpochRef, Position
+from tsync_stream.core.model import BarrierOrder, EpochRef, Position
 
 EPOCH, FENCE, PARTITIONS = 7, 30, 3
 BEGAN = Position({"_data": "began"}, Timestamp(100, 0), {"job": {"phase": "scan"}})

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from tsync_stream.observe import quiet
-from tsync_stream.observe.quiet import INTERVAL_S, MOST_LINES, Quiet, keep_quiet
+from tsync_stream.core import quiet
+from tsync_stream.core.quiet import INTERVAL_S, MOST_LINES, Quiet, keep_quiet
 
 
 class Lines(logging.Handler):

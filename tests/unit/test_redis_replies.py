@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsync_stream.config import load_settings
-from tsync_stream.errors import TierLost, TierRefused, TsyncError, from_redis
-from tsync_stream.model import EpochRef
+from tsync_stream.core.errors import TierLost, TierRefused, TsyncError, from_redis
+from tsync_stream.core.model import EpochRef
 from tsync_stream.observe.check_redis import RedisFacts, judge_redis
 from tsync_stream.queue import redis_probe, redis_streams
 from tsync_stream.queue.base import Append

@@ -10,9 +10,9 @@ from bson.binary import Binary
 from bson.timestamp import Timestamp
 
 from tsync_stream import dead_letters
+from tsync_stream.core.errors import DependencyUnavailable, PositionLost, from_mongo
+from tsync_stream.core.model import Entry
 from tsync_stream.dead_letters import DeadLetters
-from tsync_stream.errors import DependencyUnavailable, PositionLost, from_mongo
-from tsync_stream.model import Entry
 from tsync_stream.queue.format import encode_pack
 from tsync_stream.queue.redis_streams import _NOT_OURS, _pack
 from tsync_stream.source.documents import query_chunks

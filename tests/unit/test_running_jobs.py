@@ -16,9 +16,9 @@ from tests.support.waiting import eventually
 from tsync_stream.coordination.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job
 from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.term import BatchLost, CaptureTerm, EntryBatch
+from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.model import EpochRef, Head, Position, Reason, Route
 from tsync_stream.dead_letter_records import Outcome, Page, ReasonCount, Selection
-from tsync_stream.errors import DependencyUnavailable
-from tsync_stream.model import EpochRef, Head, Position, Reason, Route
 from tsync_stream.observe.health import Health
 from tsync_stream.queue.base import Append, Tier
 from tsync_stream.replica import running_jobs

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tsync_stream.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.target.schema import default_schema, load_schema
 
 

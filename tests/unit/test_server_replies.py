@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsync_stream.coordination.term import CapturedChanges
-from tsync_stream.errors import DependencyUnavailable, TsyncError
-from tsync_stream.model import Route
+from tsync_stream.core.errors import DependencyUnavailable, TsyncError
+from tsync_stream.core.model import Route
 from tsync_stream.source.change_stream import ChangeBatch, read_reply
 from tsync_stream.source.collection import kind_of, problem_of_source
 from tsync_stream.source.oplog import Oplog, oplog_of

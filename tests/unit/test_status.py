@@ -18,10 +18,10 @@ from tsync_stream.coordination.jobs import RECONCILE, Job
 from tsync_stream.coordination.lease_board import LeaseBoard, ReplicaView
 from tsync_stream.coordination.positions import BarrierRecord, Doubt, Pipeline, ReconcileNeed
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease
+from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.model import BarrierOrder, EpochRef, Position
 from tsync_stream.dead_letter_counts import Refused
-from tsync_stream.errors import DependencyUnavailable
 from tsync_stream.jobs.ask_reconcile import Asked
-from tsync_stream.model import BarrierOrder, EpochRef, Position
 from tsync_stream.observe.progress import show_age
 from tsync_stream.observe.rates import Rates
 from tsync_stream.observe.status import Facts, Status, as_json, judge

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.keys import KEYS_OF_EVERY_TYPE
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
+from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key, Operation, Reason
 from tsync_stream.dead_letters import DeadLetter
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable
-from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Operation, Reason
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.stages.sync_plan import wanted
 from tsync_stream.target.answers import Rejection

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from tsync_stream import tasks
-from tsync_stream.tasks import all_to_end, end_tasks, first_to_end
+from tsync_stream.core import tasks
+from tsync_stream.core.tasks import all_to_end, end_tasks, first_to_end
 
 pytestmark = pytest.mark.timeout(30)
 

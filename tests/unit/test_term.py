@@ -18,8 +18,8 @@ from tsync_stream.coordination.term import (
     ChangeProgress,
     JobProgress,
 )
-from tsync_stream.errors import Fenced, TierLost
-from tsync_stream.model import Barrier, BarrierOrder, Entry, EpochRef, Head, Operation, Position, Reason, Route
+from tsync_stream.core.errors import Fenced, TierLost
+from tsync_stream.core.model import Barrier, BarrierOrder, Entry, EpochRef, Head, Operation, Position, Reason, Route
 from tsync_stream.queue.base import Append, Tier
 
 FENCE = 9

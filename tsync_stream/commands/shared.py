@@ -16,7 +16,7 @@ import orjson
 from faust.cli import AppCommand
 
 from tsync_stream.config import Settings, load_settings
-from tsync_stream.errors import TsyncError
+from tsync_stream.core.errors import TsyncError
 
 if TYPE_CHECKING:
     from rich.console import Console

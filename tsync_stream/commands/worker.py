@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 from faust.cli.worker import worker as faust_worker
 
 from tsync_stream.config import Settings
+from tsync_stream.core.version import __version__
 from tsync_stream.setting_forms import redacted_uri
-from tsync_stream.version import __version__
 
 if TYPE_CHECKING:
     from tsync_stream.app import TsyncApp

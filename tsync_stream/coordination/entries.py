@@ -11,9 +11,9 @@ from collections.abc import Collection, Sequence
 
 from bson.timestamp import Timestamp
 
+from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key, Operation, Route, partitioner
 from tsync_stream.dead_letters import DeadLetter, record_id
-from tsync_stream.errors import DocumentRejected
-from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key, Operation, Route, partitioner
 from tsync_stream.source.keys import typesense_id
 
 

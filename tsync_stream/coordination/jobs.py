@@ -13,7 +13,7 @@ from typing import Any, Literal
 from motor.motor_asyncio import AsyncIOMotorDatabase
 
 from tsync_stream.coordination.positions import new_nonce
-from tsync_stream.errors import TsyncError
+from tsync_stream.core.errors import TsyncError
 from tsync_stream.state import JOBS, translated
 
 RECONCILE = "reconcile"

@@ -23,20 +23,20 @@ from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo.errors import BulkWriteError
 
-from tsync_stream import clock
 from tsync_stream.coordination.expiry import expire_stale, forget_expired
 from tsync_stream.coordination.held import Held, tell_change
 from tsync_stream.coordination.identity import Identity
 from tsync_stream.coordination.membership import ForeignSettings, Membership, belongs
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, Seen, able_replicas, decide, partition_lease
 from tsync_stream.coordination.sightings import Sightings
-from tsync_stream.errors import TsyncError
-from tsync_stream.model import BEGINNING_OF_TIME
+from tsync_stream.core import clock
+from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.model import BEGINNING_OF_TIME
+from tsync_stream.core.tasks import all_to_end
+from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.source.mongo_client import MongoHealth
 from tsync_stream.state import LEASES, translated
-from tsync_stream.tasks import all_to_end
-from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
 

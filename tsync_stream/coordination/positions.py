@@ -18,7 +18,7 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from tsync_stream.model import Barrier, BarrierOrder, EpochRef, Position
+from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Position
 from tsync_stream.queue.format import position_from_bson, position_to_bson
 from tsync_stream.state import PIPELINE, translated
 

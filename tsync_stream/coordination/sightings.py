@@ -5,7 +5,7 @@ Invariant: a beat that changed was seen now, whatever its replica's clock says; 
 
 from collections.abc import Mapping
 
-from tsync_stream import clock
+from tsync_stream.core import clock
 
 
 class Sightings:

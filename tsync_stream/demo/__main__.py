@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.live import Live
 
 from tsync_stream.config import Settings, lines_for_exit
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.demo import view
 from tsync_stream.demo.keyboard import keyboard
 from tsync_stream.demo.listings import SAMPLE_SEARCHES
@@ -29,7 +30,6 @@ from tsync_stream.demo.view import Sight
 from tsync_stream.demo.writer import Writer
 from tsync_stream.embedded import EmbeddedServerError
 from tsync_stream.embedded_settings import embedded_stack
-from tsync_stream.errors import ConfigurationError
 from tsync_stream.terminal import write_anywhere
 
 EXIT_FAILED = 1

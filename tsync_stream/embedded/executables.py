@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tsync_stream.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError
 
 Progress = Callable[[str], None]
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.embedded.executables import (
     EXECUTABLE_VARIABLES,
     MONGOD,
@@ -31,7 +32,6 @@ from tsync_stream.embedded.executables import (
 )
 from tsync_stream.embedded.servers import MongoServer, RedisServer, RedisServerOptions, TypesenseServer
 from tsync_stream.embedded.supervised import LOOPBACK, EmbeddedServerError, Server, accepts_connections, wait_until
-from tsync_stream.errors import ConfigurationError
 
 ALL_SERVERS = ("mongo", "primary_redis", "backup_redis", "typesense")
 

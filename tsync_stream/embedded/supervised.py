@@ -23,8 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.embedded import supervise
-from tsync_stream.errors import ConfigurationError
 
 LOOPBACK = "127.0.0.1"
 PROBE_TIMEOUT_S = 2.0

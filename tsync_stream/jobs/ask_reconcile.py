@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tsync_stream.coordination.positions import PositionStore, ReconcileNeed, new_nonce
-from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.core.errors import DependencyUnavailable
 
 REASON = "asked for by a person"
 # One need can be met, and another one filed, between our look and our write; not time and again.

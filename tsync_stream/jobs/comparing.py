@@ -12,8 +12,8 @@ from typing import Any, Literal
 import orjson
 from bson.timestamp import Timestamp
 
-from tsync_stream.errors import DependencyUnavailable, DocumentRejected
-from tsync_stream.model import Key, Route
+from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
+from tsync_stream.core.model import Key, Route
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import keys_sharing_id, typesense_id
 from tsync_stream.source.undecodable import require_decoded

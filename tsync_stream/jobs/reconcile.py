@@ -16,11 +16,11 @@ from typing import Any
 from tsync_stream.coordination.entries import Entries
 from tsync_stream.coordination.jobs import DONE, SCAN, SWEEP
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
+from tsync_stream.core.model import Key, Reason
 from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored
 from tsync_stream.jobs.scanning import orphans, pages
-from tsync_stream.model import Key, Reason
 from tsync_stream.observe.health import Health
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import canonical_key

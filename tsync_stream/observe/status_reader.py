@@ -10,14 +10,14 @@ from typing import Any, Self
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from tsync_stream.causes import cause_of
 from tsync_stream.config import RedisSettings, Settings
 from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.lease_board import read_lease_board
 from tsync_stream.coordination.positions import Pipeline, PositionStore
+from tsync_stream.core.causes import cause_of
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.dead_letter_counts import refused_among
 from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.observe.check_mongo import describe_mongo_error
 from tsync_stream.observe.findings import DEADLINE_S
 from tsync_stream.observe.status import Facts, Status, judge

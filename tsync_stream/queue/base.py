@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tsync_stream.model import Barrier, Entry, EpochRef, Head, PartitionPacks, Token
+from tsync_stream.core.model import Barrier, Entry, EpochRef, Head, PartitionPacks, Token
 
 
 @dataclass(frozen=True, slots=True)

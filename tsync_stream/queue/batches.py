@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.errors import TsyncError
-from tsync_stream.model import Entry
+from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.model import Entry
 from tsync_stream.source.documents import DocumentReader
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import bson
 from bson.timestamp import Timestamp
 
-from tsync_stream.model import Barrier, BarrierOrder, Entry, Position
+from tsync_stream.core.model import Barrier, BarrierOrder, Entry, Position
 from tsync_stream.source.keys import BSON_OPTIONS
 
 _SHARED_BY_A_RUN = attrgetter("route", "cluster_time", "reason")

@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 
 from bson.errors import BSONError
 
-from tsync_stream.errors import TierLost
-from tsync_stream.model import EpochRef, Head, Pack, Token
+from tsync_stream.core.errors import TierLost
+from tsync_stream.core.model import EpochRef, Head, Pack, Token
 from tsync_stream.queue.format import decode_pack
 
 Document: TypeAlias = Mapping[str, Any]

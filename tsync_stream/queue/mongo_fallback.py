@@ -23,8 +23,8 @@ import pymongo
 from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import DeleteMany, ReplaceOne, UpdateMany, UpdateOne
 
-from tsync_stream.errors import DependencyUnavailable, Fenced
-from tsync_stream.model import EpochRef, Head, PartitionPacks, Token
+from tsync_stream.core.errors import DependencyUnavailable, Fenced
+from tsync_stream.core.model import EpochRef, Head, PartitionPacks, Token
 from tsync_stream.queue import mongo_documents as documents
 from tsync_stream.queue.base import Append, Claimed, Found, Read
 from tsync_stream.queue.format import encode_pack

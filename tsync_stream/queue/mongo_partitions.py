@@ -13,7 +13,7 @@ from pymongo.errors import BulkWriteError
 from pymongo.results import BulkWriteResult
 from pymongo.write_concern import WriteConcern
 
-from tsync_stream.model import EpochRef, Pack
+from tsync_stream.core.model import EpochRef, Pack
 from tsync_stream.queue import mongo_documents as documents
 from tsync_stream.queue.base import Found
 from tsync_stream.queue.mongo_documents import HEAD, OWNER, Document, PartitionState, document_id, lost

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.queue.base import Tier
 
 PROBE_DEADLINE_S = 1.0

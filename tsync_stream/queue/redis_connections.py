@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tsync_stream.config import RedisSettings
-from tsync_stream.tasks import all_to_end
+from tsync_stream.core.tasks import all_to_end
 
 REQUEST_TIMEOUT_S = 2.0
 

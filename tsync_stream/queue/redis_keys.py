@@ -5,7 +5,7 @@ The braces are around the second half, so that the keys of a partition share a h
 
 from dataclasses import dataclass
 
-from tsync_stream.model import EpochRef
+from tsync_stream.core.model import EpochRef
 
 # The consumer group of every stream.
 GROUP = "tsync"

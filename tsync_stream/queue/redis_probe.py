@@ -16,8 +16,8 @@ from typing import Any
 from redis.exceptions import NoScriptError, ResponseError
 
 from tsync_stream.config import RedisSettings
-from tsync_stream.errors import TierLost, TierRefused, redis_cluster
-from tsync_stream.model import EpochRef
+from tsync_stream.core.errors import TierLost, TierRefused, redis_cluster
+from tsync_stream.core.model import EpochRef
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.redis_connections import ask, ask_each
 from tsync_stream.queue.redis_keys import GROUP, QueueKeys

@@ -17,10 +17,10 @@ from typing import Any
 import redis.exceptions
 from bson.errors import BSONError
 
-from tsync_stream import clock
 from tsync_stream.config import RedisSettings
-from tsync_stream.errors import Fenced, TierLost, TierUnavailable, from_redis
-from tsync_stream.model import EpochRef, Head, Pack, Token
+from tsync_stream.core import clock
+from tsync_stream.core.errors import Fenced, TierLost, TierUnavailable, from_redis
+from tsync_stream.core.model import EpochRef, Head, Pack, Token
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.base import Append, Claimed, Found, Read
 from tsync_stream.queue.format import decode_pack, decode_token, encode_pack, encode_token

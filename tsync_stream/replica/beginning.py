@@ -14,7 +14,6 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from tsync_stream import clock
 from tsync_stream.config import Settings
 from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.leases import LeaseKeeper
@@ -27,10 +26,13 @@ from tsync_stream.coordination.positions import (
 )
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.coordination.term import CapturedChanges, CaptureTerm, EntryBatch
+from tsync_stream.core import clock
+from tsync_stream.core.errors import Fenced, TierLost, TierRefused, TierUnavailable, TsyncError
+from tsync_stream.core.linger import SyncPace
+from tsync_stream.core.model import EpochRef, Head, Position, Route, Token
+from tsync_stream.core.wake import Wake
 from tsync_stream.dead_letter_records import DeadLetterRecords
 from tsync_stream.dead_letters import DeadLetters
-from tsync_stream.errors import Fenced, TierLost, TierRefused, TierUnavailable, TsyncError
-from tsync_stream.model import EpochRef, Head, Position, Route, Token
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Tier
@@ -38,13 +40,11 @@ from tsync_stream.queue.probing import probe_within_deadline
 from tsync_stream.queue.tiers import SetAside, choose_tier, count_flaps
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.fingerprint import changes, fingerprint_of, prepare_collection, target_part
-from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.replica.target_watch import TargetWatch
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import source_uuid
 from tsync_stream.target.live_schema import LiveSchema
 from tsync_stream.target.typesense import TypesenseTarget
-from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
 

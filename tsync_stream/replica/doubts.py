@@ -8,9 +8,9 @@ twice the request deadline has passed; neither a fault nor a new epoch ends it.
 
 from collections.abc import Collection, Iterable, Sequence
 
-from tsync_stream import clock
 from tsync_stream.coordination.held import Held
-from tsync_stream.model import Entry
+from tsync_stream.core import clock
+from tsync_stream.core.model import Entry
 
 
 class Doubts:

@@ -9,8 +9,8 @@ from typing import Any
 
 from tsync_stream.config import Settings
 from tsync_stream.coordination.positions import Pipeline
-from tsync_stream.errors import ConfigurationError
-from tsync_stream.model import Route
+from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.core.model import Route
 from tsync_stream.target.schema import default_schema, load_schema
 from tsync_stream.target.typesense import TypesenseTarget
 

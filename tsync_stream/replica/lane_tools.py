@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.positions import PositionStore
-from tsync_stream.model import Route
+from tsync_stream.core.linger import SyncPace
+from tsync_stream.core.model import Route
+from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Tier
 from tsync_stream.queue.batches import SyncBatch
 from tsync_stream.rechecks import Rechecks
 from tsync_stream.replica.epoch_watch import EpochWatch
-from tsync_stream.replica.gathering import SyncPace
-from tsync_stream.wake import Wake
 
 
 @dataclass(slots=True)

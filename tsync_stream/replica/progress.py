@@ -13,10 +13,10 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tsync_stream import clock
 from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.sharing import Seen
-from tsync_stream.model import Position
+from tsync_stream.core import clock
+from tsync_stream.core.model import Position
 from tsync_stream.observe.health import Health
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.lane import Lane

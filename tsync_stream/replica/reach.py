@@ -14,12 +14,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from tsync_stream import clock
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TierRefused, TsyncError
+from tsync_stream.core import clock
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierRefused, TsyncError
+from tsync_stream.core.tasks import all_to_end
+from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.queue.tiers import BACKUP, PRIMARY
-from tsync_stream.tasks import all_to_end
-from tsync_stream.wake import Wake
 
 # While it answers, and while it does not; shorter where a replica is to be followed soon.
 CALM_INTERVAL_S = 2.0

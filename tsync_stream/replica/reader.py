@@ -7,11 +7,11 @@ import asyncio
 from collections.abc import Sequence
 
 from tsync_stream.coordination.sharing import CAPTURE
-from tsync_stream.errors import TsyncError
-from tsync_stream.model import Barrier
+from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.model import Barrier
+from tsync_stream.core.tasks import all_to_end
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
-from tsync_stream.tasks import all_to_end
 
 BARRIER_RECORD_INTERVAL_S = 0.5
 

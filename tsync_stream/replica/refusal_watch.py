@@ -9,9 +9,9 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from tsync_stream.core.errors import TsyncError
 from tsync_stream.dead_letter_counts import WHAT_TO_DO, describe, refused_among
 from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
-from tsync_stream.errors import TsyncError
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tsync_stream import clock
 from tsync_stream.common_settings import common_settings
 from tsync_stream.config import Settings
 from tsync_stream.coordination.identity import own_identity
@@ -20,10 +19,14 @@ from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.membership import Membership
 from tsync_stream.coordination.positions import PositionStore
 from tsync_stream.coordination.term import CapturedChanges, EntryBatch
+from tsync_stream.core import clock
+from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.linger import SyncPace
+from tsync_stream.core.model import Route
+from tsync_stream.core.tasks import end_tasks
+from tsync_stream.core.wake import Wake
 from tsync_stream.dead_letter_records import DeadLetterRecords
 from tsync_stream.dead_letters import DeadLetters
-from tsync_stream.errors import TsyncError
-from tsync_stream.model import Route
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.rates import Rates
@@ -35,7 +38,6 @@ from tsync_stream.rechecks import Rechecks
 from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.replica.capturing import Capturing
 from tsync_stream.replica.epoch_watch import EpochWatch
-from tsync_stream.replica.gathering import SyncPace
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.replica.progress import Progress, own_problems
@@ -50,8 +52,6 @@ from tsync_stream.state import state_database, translated
 from tsync_stream.target.live_schema import LiveSchema
 from tsync_stream.target.plan import MappingOptions
 from tsync_stream.target.typesense import TypesenseTarget
-from tsync_stream.tasks import end_tasks
-from tsync_stream.wake import Wake
 
 log = logging.getLogger(__name__)
 

@@ -8,12 +8,12 @@ sign of life loses its batch, and the right to send anything more of it.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from tsync_stream import clock
 from tsync_stream.coordination.sharing import partition_lease
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, TsyncError
-from tsync_stream.model import Entry
+from tsync_stream.core import clock
+from tsync_stream.core.backoff import Backoff
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
+from tsync_stream.core.model import Entry
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
-from tsync_stream.replica.backoff import Backoff
 from tsync_stream.replica.doubts import Doubts
 from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.source.documents import DocumentReader

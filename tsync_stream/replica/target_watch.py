@@ -11,9 +11,9 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
-from tsync_stream import clock
 from tsync_stream.coordination.positions import Pipeline, PositionStore, new_nonce
-from tsync_stream.errors import ConfigurationError, TsyncError
+from tsync_stream.core import clock
+from tsync_stream.core.errors import ConfigurationError, TsyncError
 from tsync_stream.observe.health import Health
 from tsync_stream.target.markers import Markers, Seen
 from tsync_stream.target.typesense import TypesenseTarget

@@ -20,8 +20,8 @@ from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo import ReadPreference
 from pymongo.errors import OperationFailure, PyMongoError
 
-from tsync_stream.errors import ConfigurationError, PositionLost, TsyncError, from_mongo
-from tsync_stream.model import Token
+from tsync_stream.core.errors import ConfigurationError, PositionLost, TsyncError, from_mongo
+from tsync_stream.core.model import Token
 from tsync_stream.source.keys import BSON_OPTIONS
 from tsync_stream.source.undecodable import NOT_DECODED, decoded_by_field, elements, field_of
 

@@ -10,7 +10,7 @@ from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import PyMongoError
 
-from tsync_stream.errors import ConfigurationError, from_mongo
+from tsync_stream.core.errors import ConfigurationError, from_mongo
 
 COLLECTION = "collection"
 

@@ -18,8 +18,8 @@ from pymongo import ReadPreference
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from tsync_stream.errors import DependencyUnavailable, from_mongo
-from tsync_stream.model import BEGINNING_OF_TIME, Key, Route
+from tsync_stream.core.errors import DependencyUnavailable, from_mongo
+from tsync_stream.core.model import BEGINNING_OF_TIME, Key, Route
 from tsync_stream.source.decoding import decode, decoded, portions, turn_for
 from tsync_stream.source.keys import BSON_OPTIONS, can_be_stored, canonical_key, typesense_id
 from tsync_stream.source.undecodable import NOT_DECODED

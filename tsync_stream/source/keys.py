@@ -32,8 +32,8 @@ from bson.objectid import ObjectId
 from bson.regex import Regex
 from bson.timestamp import Timestamp
 
-from tsync_stream.errors import DocumentRejected
-from tsync_stream.model import UnreadableKey
+from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.model import UnreadableKey
 
 MAX_KEY_BYTES = 1024
 """The longest key that is synced, in bytes of its BSON value (of a string: its UTF-8 bytes)."""

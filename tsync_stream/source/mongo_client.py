@@ -10,9 +10,9 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from tsync_stream import clock
 from tsync_stream.config import Settings
-from tsync_stream.errors import ConfigurationError, MongoRefused, TsyncError
+from tsync_stream.core import clock
+from tsync_stream.core.errors import ConfigurationError, MongoRefused, TsyncError
 from tsync_stream.observe.health import Health
 
 log = logging.getLogger(__name__)

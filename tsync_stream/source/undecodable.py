@@ -12,8 +12,8 @@ from typing import Any
 import bson
 from bson.errors import BSONError
 
-from tsync_stream.errors import DocumentRejected
-from tsync_stream.model import UnreadableKey
+from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.model import UnreadableKey
 from tsync_stream.source.keys import BSON_OPTIONS
 
 # What the driver raises at bytes that it does not understand.

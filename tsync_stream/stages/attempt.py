@@ -10,9 +10,9 @@ from contextlib import aclosing
 from typing import Any
 
 from tsync_stream.config import Settings
+from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
+from tsync_stream.core.model import Key, Route
 from tsync_stream.dead_letters import ID_COLLISION, DeadLetter, DeadLetters
-from tsync_stream.errors import DependencyUnavailable, DocumentRejected
-from tsync_stream.model import Key, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.source.decoding import DenseDocuments

@@ -11,9 +11,9 @@ from faust.types import StreamT
 
 from tsync_stream.coordination.entries import Entries
 from tsync_stream.coordination.term import BatchLost, CapturedChanges, ChangeProgress, EntryBatch
+from tsync_stream.core.errors import PositionLost, TsyncError, unforeseen
+from tsync_stream.core.model import Operation, Reason
 from tsync_stream.dead_letters import DeadLetters
-from tsync_stream.errors import PositionLost, TsyncError, unforeseen
-from tsync_stream.model import Operation, Reason
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.source.change_stream import ENDING_OPERATIONS
 

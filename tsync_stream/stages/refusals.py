@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from tsync_stream.core.model import Entry, Operation
 from tsync_stream.dead_letters import (
     ID_COLLISION,
     SHOWS_ANOTHER,
@@ -19,7 +20,6 @@ from tsync_stream.dead_letters import (
     can_be_queued,
     record_id,
 )
-from tsync_stream.model import Entry, Operation
 from tsync_stream.source.keys import typesense_id
 from tsync_stream.target.dividing import Refusal
 

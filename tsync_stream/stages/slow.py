@@ -9,8 +9,8 @@ a while, unless it has changed, so that its rechecks do not stop the lane again;
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from tsync_stream import clock
-from tsync_stream.model import Key
+from tsync_stream.core import clock
+from tsync_stream.core.model import Key
 from tsync_stream.source.keys import canonical_key
 
 TAKES_TOO_LONG = "Typesense takes too long"

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from bson.timestamp import Timestamp
 
+from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key
 from tsync_stream.dead_letters import DeadLetter
-from tsync_stream.errors import DocumentRejected
-from tsync_stream.model import BEGINNING_OF_TIME, Entry, Key
 from tsync_stream.source.keys import keys_sharing_id, typesense_id
 
 

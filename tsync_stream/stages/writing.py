@@ -5,9 +5,9 @@ Invariant: a request is sent only while the lease outlives it.
 
 from collections.abc import Callable, Sequence
 
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
+from tsync_stream.core.model import Key, Route
 from tsync_stream.dead_letters import DeadLetter
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable
-from tsync_stream.model import Key, Route
 from tsync_stream.stages.slow import ALONE_BYTES, SLOW_FROM_BYTES, TAKES_TOO_LONG, SlowDocuments
 from tsync_stream.target.answers import Rejection
 from tsync_stream.target.dividing import Refusal

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 
 KEY_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 TOO_LARGE = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE})

@@ -13,7 +13,7 @@ import httpx
 from typesense.async_.client import AsyncClient
 
 from tsync_stream.config import TypesenseSettings
-from tsync_stream.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError
 
 MAX_CONNECTIONS = 20
 KEY_HEADER = "X-TYPESENSE-API-KEY"

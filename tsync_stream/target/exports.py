@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 
 import orjson
 
-from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.core.errors import DependencyUnavailable
 
 _BROKEN_OFF = {"message": "Not found."}
 _ERROR_BEGINS = b"Error while getting seq_id of `"

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tsync_stream import clock
-from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.core import clock
+from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.target.plan import MappingOptions, Plan
 from tsync_stream.target.typesense import TypesenseTarget
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from tsync_stream.errors import DocumentRejected
+from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.source.keys import typesense_id
 from tsync_stream.target.converting import map_fields
 from tsync_stream.target.plan import Plan

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import orjson
 
-from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.target.answers import KEY_REFUSED, check_status
 from tsync_stream.target.http import Answer
 from tsync_stream.target.schema import fields_to_check

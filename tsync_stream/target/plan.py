@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from tsync_stream.errors import DependencyUnavailable, DocumentRejected
+from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.target.converting import tables
 from tsync_stream.target.names import MAX_NAME_BYTES, problem_anywhere, problem_at_the_top
 from tsync_stream.target.values import Converters, DateUnit, RefusedError, path_text

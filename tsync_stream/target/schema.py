@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from tsync_stream.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.field_types import field_problems
 
 _FOUND_WRONGLY = frozenset({"int32", "geopoint"})

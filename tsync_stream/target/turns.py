@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tsync_stream.errors import DependencyUnavailable
+from tsync_stream.core.errors import DependencyUnavailable
 
 SUCCESSES_UNTIL_ALL_AT_ONCE = 10
 

@@ -22,7 +22,7 @@ from typesense.async_.client import AsyncClient
 from typesense.types.collection import CollectionCreateSchema
 
 from tsync_stream.config import TypesenseSettings
-from tsync_stream.errors import ConfigurationError, DependencyUnavailable, DocumentRejected, from_typesense
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected, from_typesense
 from tsync_stream.target.answers import (
     KEY_REFUSED,
     TOO_LARGE,

@@ -24,7 +24,7 @@ from bson.regex import Regex
 from bson.timestamp import Timestamp
 from bson.tz_util import utc
 
-from tsync_stream.errors import DocumentRejected
+from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.source.keys import is_uuid, typesense_id, uuid_text
 
 DateUnit = Literal["s", "ms"]

@@ -2,7 +2,7 @@
 
 import random
 
-from tsync_stream.wake import Wake
+from tsync_stream.core.wake import Wake
 
 MAX_PAUSE_S = 5.0
 MAX_PAUSE_FOR_BUSY_S = 60.0

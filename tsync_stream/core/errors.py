@@ -27,7 +27,7 @@ import pymongo.errors
 import redis.exceptions
 import typesense.exceptions
 
-from tsync_stream.causes import NO_CERTIFICATE, TLS_CAUSES, UNKNOWN, UNTRUSTED, cause_in_text, cause_of
+from tsync_stream.core.causes import NO_CERTIFICATE, TLS_CAUSES, UNKNOWN, UNTRUSTED, cause_in_text, cause_of
 
 # How far back an unforeseen error is told.
 UNFORESEEN_FRAMES = 6
