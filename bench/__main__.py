@@ -30,7 +30,7 @@ from bench.processors import own_processor
 from bench.results import Result, Results, middle
 from bench.running import Scenario, Sizes, execute
 from bench.scenarios import SCENARIOS
-from tsync_stream.setting_table import BUFFER, PIPELINE
+from tsync_stream.settings.table import BUFFER, PIPELINE
 
 EXIT_WRONG = 1
 EXIT_INTERRUPTED = 130

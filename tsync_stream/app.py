@@ -29,7 +29,6 @@ from faust.web import Request, Response, View
 from faust.worker import Worker as FaustWorker
 
 from tsync_stream.commands import add_commands
-from tsync_stream.config import Settings, default_settings, lines_for_exit, load_settings
 from tsync_stream.coordination.membership import ForeignSettings
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.core import malloc
@@ -37,11 +36,12 @@ from tsync_stream.core.errors import ConfigurationError, unforeseen
 from tsync_stream.core.quiet import keep_quiet
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.dead_letters import DeadLetters
-from tsync_stream.embedded_settings import embedded_stack
+from tsync_stream.embedded.environment import embedded_stack
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
 from tsync_stream.replica.runtime import Channels, Replica
-from tsync_stream.setting_texts import unused
+from tsync_stream.settings.load import Settings, default_settings, lines_for_exit, load_settings
+from tsync_stream.settings.texts import unused
 from tsync_stream.stages.capture import capture_agent
 from tsync_stream.stages.persist import persist_agent
 from tsync_stream.stages.sync import Sync, sync_agent

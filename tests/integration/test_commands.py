@@ -14,11 +14,11 @@ from tests.support.comparison import actual_documents, wait_for, wait_until_equa
 from tests.support.listings import listings
 from tests.support.stack import Names, mongo_client, typesense_client
 from tests.support.worker import FAUST, Worker, free_port
-from tsync_stream.config import load_settings
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.observe.status import Status
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.observe.status_view import problem_lines
+from tsync_stream.settings.load import load_settings
 
 SECRET = "hunter2"
 

@@ -22,7 +22,6 @@ from tests.support.stack import Names, mongo_client
 from tests.support.worker import Worker, free_port
 from tsync_stream.commands.dead_letters import run_dead_letters
 from tsync_stream.commands.replay import run_replay
-from tsync_stream.config import load_settings
 from tsync_stream.core.model import Key
 from tsync_stream.dead_letters import (
     SHOWS_ANOTHER,
@@ -33,6 +32,7 @@ from tsync_stream.dead_letters import (
     record_id,
 )
 from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.settings.load import load_settings
 from tsync_stream.state import state_database
 
 REFUSED = "rejected by Typesense (400)"

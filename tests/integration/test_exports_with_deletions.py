@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.release_server import ReleaseServer
 from tests.support.stack import Names, typesense_client
-from tsync_stream.config import TypesenseSettings
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.target.typesense import TypesenseTarget
 
 # The library warns of its own deprecated parts.

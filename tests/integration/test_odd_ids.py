@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.release_server import ReleaseServer
 from tests.support.stack import Names
-from tsync_stream.config import TypesenseSettings
 from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.target.typesense import TypesenseTarget
 
 # The library warns of its own deprecated parts.

@@ -12,13 +12,13 @@ from bson.timestamp import Timestamp
 
 from tests.integration.conftest import Client, Database
 from tests.support.stack import Names, typesense_client
-from tsync_stream.config import load_settings
 from tsync_stream.coordination.entries import Entries
 from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key, Operation, Reason, Route
 from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncResult
+from tsync_stream.settings.load import load_settings
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.stages.sync import Sync
 from tsync_stream.state import DEAD_LETTERS

@@ -10,9 +10,9 @@ from aiohttp import web
 
 from tests.support.fake_typesense import HOST, Asked, FakeTypesense, fake_typesense, proxy_before
 from tests.support.stack import Names
-from tsync_stream.config import TypesenseSettings
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.target.dividing import REFUSED_BY_PROXY, TOO_LARGE_FOR_PROXY
 from tsync_stream.target.typesense import MIN_IMPORT_BYTES, TypesenseTarget
 

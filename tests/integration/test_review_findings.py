@@ -16,13 +16,13 @@ from tests.contract.servers import RedisTierServer
 from tests.integration.conftest import Client, Collection, Database
 from tests.support.keys import KEYS_OF_EVERY_TYPE
 from tests.support.stack import Names, typesense_client
-from tsync_stream.config import TypesenseSettings
 from tsync_stream.core.errors import ConfigurationError, PositionLost, TierLost
 from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, EpochRef, Route
 from tsync_stream.dead_letters import DeadLetter, DeadLetters
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue.base import Append, Found, Tier
 from tsync_stream.replica.fingerprint import prepare_collection
+from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import canonical_key

@@ -15,7 +15,6 @@ from tests.integration.conftest import Clock
 from tests.support.fake_typesense import HOST, fake_typesense
 from tests.support.release_server import ReleaseServer
 from tests.support.stack import Names
-from tsync_stream.config import TypesenseSettings
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import EpochRef, Position
@@ -23,6 +22,7 @@ from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.observe.health import Health
 from tsync_stream.replica import target_watch
 from tsync_stream.replica.target_watch import CHECK, UNREAD_S, TargetWatch
+from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.target.markers import MARKERS, METADATA, Markers
 from tsync_stream.target.schema import default_schema
 from tsync_stream.target.typesense import TypesenseTarget

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tsync_stream.config import load_settings
 from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.settings.load import load_settings
 from tsync_stream.target import typesense
 from tsync_stream.target.typesense import BREAKER_FAILURES, TypesenseTarget
 

@@ -12,7 +12,6 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from rich.console import Console
 
-from tsync_stream.config import Settings, load_settings
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError, TierLost, TsyncError, from_mongo, from_redis
 from tsync_stream.dead_letter_counts import Refused
@@ -30,6 +29,7 @@ from tsync_stream.observe.check_typesense import (
 )
 from tsync_stream.observe.findings import Row, version_numbers
 from tsync_stream.queue.redis_server_config import apply_server_settings, differences, directives
+from tsync_stream.settings.load import Settings, load_settings
 
 SECRET = "hunter2"
 URL = "http://localhost:8108"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tsync_stream.common_settings import COMMON, OWN, PLACE, common_settings, differences, digest
-from tsync_stream.config import load_settings
-from tsync_stream.setting_table import SETTINGS
+from tsync_stream.settings.common import COMMON, OWN, PLACE, common_settings, differences, digest
+from tsync_stream.settings.load import load_settings
+from tsync_stream.settings.table import SETTINGS
 
 
 def common(directory: Path, **environment: str) -> dict[str, str]:

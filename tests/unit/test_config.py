@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream import config, setting_forms, setting_texts
-from tsync_stream.config import (
+from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.settings import forms, load, texts
+from tsync_stream.settings.load import (
     Settings,
     lines_for_exit,
     load_settings,
     with_table,
 )
-from tsync_stream.core.errors import ConfigurationError
-from tsync_stream.setting_table import SETTINGS, Setting, settings_table
+from tsync_stream.settings.table import SETTINGS, Setting, settings_table
 
 # The interface that users' environments rely on: these names and defaults do not change.
 DEFAULTS = {
@@ -149,8 +149,8 @@ def test_a_default_fits_and_so_does_the_example(setting: Setting) -> None:
 
 
 def test_the_documentation_shows_the_table_of_today() -> None:
-    page = (Path(config.__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
-    assert page == with_table(page), "run: python -m tsync_stream.config docs/settings.md"
+    page = (Path(load.__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+    assert page == with_table(page), "run: python -m tsync_stream.settings.load docs/settings.md"
 
 
 def test_the_table_has_a_row_for_every_setting() -> None:
@@ -171,8 +171,8 @@ def test_a_page_without_markers_is_left_alone() -> None:
 def test_the_defaults_make_settings(tmp_path: Path) -> None:
     settings = settings_from(tmp_path)
 
-    assert settings.mongo == config.MongoSettings("mongodb://localhost:27017", "neatlisting", "listings")
-    assert settings.typesense == config.TypesenseSettings(
+    assert settings.mongo == load.MongoSettings("mongodb://localhost:27017", "neatlisting", "listings")
+    assert settings.typesense == load.TypesenseSettings(
         api_key="xyz",
         hosts=("localhost",),
         port=8108,
@@ -184,8 +184,8 @@ def test_the_defaults_make_settings(tmp_path: Path) -> None:
         retry_backoff_s=0.1,
         schema_file=None,
     )
-    assert settings.buffer == config.BufferSettings(1000, 100, 5.0)
-    assert settings.primary_redis == config.RedisSettings(
+    assert settings.buffer == load.BufferSettings(1000, 100, 5.0)
+    assert settings.primary_redis == load.RedisSettings(
         name="primary",
         host="localhost",
         port=6379,
@@ -305,14 +305,14 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     st.sampled_from([("ms", 0.001), ("s", 1), ("", 1), ("m", 60), ("h", 3600)]),
 )
 def test_a_duration_is_its_number_times_its_unit(number: object, unit: tuple[str, float]) -> None:
-    seconds = setting_forms.parse_duration(f"{number}{unit[0]}")
+    seconds = forms.parse_duration(f"{number}{unit[0]}")
     assert seconds == pytest.approx(float(str(number)) * unit[1])
 
 
 @given(st.integers(0, 10**9), st.sampled_from([1, 1000, 60_000, 3_600_000]))
 def test_a_duration_survives_being_shown_and_read(count: int, milliseconds: int) -> None:
     seconds = count * milliseconds / 1000
-    assert setting_forms.parse_duration(setting_forms.show_duration(seconds)) == seconds
+    assert forms.parse_duration(forms.show_duration(seconds)) == seconds
 
 
 @pytest.mark.parametrize(
@@ -320,18 +320,18 @@ def test_a_duration_survives_being_shown_and_read(count: int, milliseconds: int)
     [(0.0015, "0.0015s"), (0.1, "100ms"), (90.0, "90s"), (300.0, "5m"), (7200.0, "2h")],
 )
 def test_a_duration_is_shown_in_its_largest_whole_unit(seconds: float, text: str) -> None:
-    assert setting_forms.show_duration(seconds) == text
+    assert forms.show_duration(seconds) == text
 
 
 @given(st.integers(0, 10**12))
 def test_a_size_survives_being_shown_and_read(size: int) -> None:
-    assert setting_forms.parse_size(setting_forms.show_size(size)) == size
+    assert forms.parse_size(forms.show_size(size)) == size
 
 
 @given(st.integers(0, 10**9), st.sampled_from([("", 0), ("B", 0), ("KB", 1), ("mb", 2), ("GB", 3)]))
 def test_a_size_is_its_number_times_its_unit(count: int, unit: tuple[str, int]) -> None:
     suffix, power = unit
-    assert setting_forms.parse_size(f"{count}{suffix}") == count * 1024**power
+    assert forms.parse_size(f"{count}{suffix}") == count * 1024**power
 
 
 @given(st.tuples(st.sampled_from(["", "mongodb://", "mongodb+srv://", "mongodb://h/?"]), st.text()).map("".join))
@@ -519,7 +519,7 @@ def test_settings_at_the_edge_fit_each_other(tmp_path: Path, environ: dict[str, 
 def test_no_rule_shows_a_secret() -> None:
     secrets = {setting.name for setting in SETTINGS if setting.form.secret}
     assert secrets == {"MONGODB_URI", "TYPESENSE_API_KEY", "PRIMARY_REDIS_PASSWORD", "BACKUP_REDIS_PASSWORD"}
-    assert secrets.isdisjoint(name for rule in config.RULES for name in rule.names)
+    assert secrets.isdisjoint(name for rule in load.RULES for name in rule.names)
 
 
 # ---- secrets ----
@@ -603,7 +603,7 @@ def test_a_file_that_cannot_be_opened_is_a_problem(tmp_path: Path, monkeypatch: 
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / ".env").touch()
-    monkeypatch.setattr(setting_texts, "RepositoryEnv", refuse)
+    monkeypatch.setattr(texts, "RepositoryEnv", refuse)
     [problem] = problems_from(tmp_path)
     assert problem == f"{tmp_path / '.env'} cannot be read: Permission denied"
 

@@ -23,9 +23,9 @@ import yaml
 from decouple import RepositoryEnv
 from pymongo.uri_parser import parse_uri
 
-from tsync_stream.config import RedisSettings, Settings, load_settings
-from tsync_stream.setting_table import SETTINGS
-from tsync_stream.setting_texts import unknown_names
+from tsync_stream.settings.load import RedisSettings, Settings, load_settings
+from tsync_stream.settings.table import SETTINGS
+from tsync_stream.settings.texts import unknown_names
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

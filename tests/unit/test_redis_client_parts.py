@@ -10,8 +10,8 @@ import redis
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 
-from tsync_stream.config import load_settings
 from tsync_stream.queue.redis_connections import DatedConnection, connect
+from tsync_stream.settings.load import load_settings
 
 # As of redis-py 8.1.0.
 PARTS: Mapping[str, tuple[Callable[..., Any], str]] = {

@@ -10,7 +10,6 @@ import redis.exceptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsync_stream.config import load_settings
 from tsync_stream.core.errors import TierLost, TierRefused, TsyncError, from_redis
 from tsync_stream.core.model import EpochRef
 from tsync_stream.observe.check_redis import RedisFacts, judge_redis
@@ -20,6 +19,7 @@ from tsync_stream.queue.redis_probe import probe
 from tsync_stream.queue.redis_replies import is_cluster, read_configuration, read_info, whole_number
 from tsync_stream.queue.redis_server_config import apply_server_settings
 from tsync_stream.queue.redis_streams import RedisStreams
+from tsync_stream.settings.load import load_settings
 
 SETTINGS = load_settings(Path("/nowhere"), {}).primary_redis
 EPOCH = EpochRef("deployment", 1, "nonce", "primary")

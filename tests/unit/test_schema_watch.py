@@ -3,9 +3,9 @@
 import pytest
 
 from tests.support.schemas import plan
-from tsync_stream.config import Settings, load_settings
 from tsync_stream.observe.health import Health
 from tsync_stream.replica.schema_watch import tell_fields
+from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.target.many_fields import MANY_FIELDS
 
 

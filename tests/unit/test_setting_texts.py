@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tsync_stream.config import load_settings
-from tsync_stream.setting_table import SETTINGS
-from tsync_stream.setting_texts import read_texts, unknown_names, unused
+from tsync_stream.settings.load import load_settings
+from tsync_stream.settings.table import SETTINGS
+from tsync_stream.settings.texts import read_texts, unknown_names, unused
 
 
 def texts_of(directory: Path, dotenv: str) -> dict[str, str]:

@@ -9,13 +9,13 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.schemas import live_schema
-from tsync_stream.config import Settings, load_settings
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Operation, Reason, Route
 from tsync_stream.dead_letters import DeadLetter
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.stages.slow import (
     ALONE_BYTES,
     GIVEN_UP_FOR_REQUESTS,

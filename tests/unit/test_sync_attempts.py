@@ -11,12 +11,12 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.schemas import live_schema
-from tsync_stream.config import load_settings
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError, from_typesense
 from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Operation, Reason, Route
 from tsync_stream.dead_letters import SHOWS_OLDER, DeadLetter
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.settings.load import load_settings
 from tsync_stream.stages.sync import Sync
 from tsync_stream.stages.writing import Write
 from tsync_stream.target.dividing import Refusal

@@ -9,7 +9,6 @@ import orjson
 import pytest
 
 from tests.support.releases import RELEASES
-from tsync_stream.config import load_settings
 from tsync_stream.observe.check_typesense import (
     CREATE,
     DELETE,
@@ -22,6 +21,7 @@ from tsync_stream.observe.check_typesense import (
 )
 from tsync_stream.observe.findings import Finding
 from tsync_stream.observe.typesense_releases import reference_findings, release_findings
+from tsync_stream.settings.load import load_settings
 
 SETTINGS = load_settings(Path("/nowhere"), {}).typesense
 ANSWERS = {GET: 200, CREATE: 400, IMPORT: 200, DELETE: 404, EXPORT: 200}

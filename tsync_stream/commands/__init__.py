@@ -13,7 +13,7 @@ import click
 from faust.cli import AppCommand, argument, option
 
 from tsync_stream.commands.shared import OurCommand
-from tsync_stream.setting_forms import parse_duration
+from tsync_stream.settings.forms import parse_duration
 
 if TYPE_CHECKING:
     from tsync_stream.app import TsyncApp

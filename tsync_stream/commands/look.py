@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from tsync_stream.commands.shared import EXIT_WRONG, console, print_json, reachable_settings, say
-from tsync_stream.config import Settings
 from tsync_stream.core.errors import TsyncError
-from tsync_stream.setting_texts import unused
+from tsync_stream.settings.load import Settings
+from tsync_stream.settings.texts import unused
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -14,8 +14,8 @@ from tsync_stream.commands.shared import (
     reachable_settings,
     say,
 )
-from tsync_stream.config import Settings
 from tsync_stream.dead_letter_counts import describe_reconcile, refused_from_bson
+from tsync_stream.settings.load import Settings
 
 if TYPE_CHECKING:
     from tsync_stream.coordination.jobs import Job

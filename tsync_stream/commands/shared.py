@@ -15,8 +15,8 @@ import click
 import orjson
 from faust.cli import AppCommand
 
-from tsync_stream.config import Settings, load_settings
 from tsync_stream.core.errors import TsyncError
+from tsync_stream.settings.load import Settings, load_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +66,7 @@ def reachable_settings(settings: Settings) -> Settings:
     """The settings themselves, or those that lead to the embedded stack. Ends the command if none runs."""
     if not settings.embedded:
         return settings
-    from tsync_stream.embedded_settings import running_stack_environment
+    from tsync_stream.embedded.environment import running_stack_environment
 
     environment = running_stack_environment(settings)
     if environment is None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from faust.cli.worker import worker as faust_worker
 
-from tsync_stream.config import Settings
 from tsync_stream.core.version import __version__
-from tsync_stream.setting_forms import redacted_uri
+from tsync_stream.settings.forms import redacted_uri
+from tsync_stream.settings.load import Settings
 
 if TYPE_CHECKING:
     from tsync_stream.app import TsyncApp

@@ -17,10 +17,10 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from tsync_stream.common_settings import differences, digest
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.observe.health import Health
+from tsync_stream.settings.common import differences, digest
 from tsync_stream.state import LEASES
 
 log = logging.getLogger(__name__)

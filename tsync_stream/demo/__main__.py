@@ -19,7 +19,6 @@ from pymongo.collection import Collection
 from rich.console import Console
 from rich.live import Live
 
-from tsync_stream.config import Settings, lines_for_exit
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.demo import view
 from tsync_stream.demo.keyboard import keyboard
@@ -29,7 +28,8 @@ from tsync_stream.demo.servers import Worker, demo_settings
 from tsync_stream.demo.view import Sight
 from tsync_stream.demo.writer import Writer
 from tsync_stream.embedded import EmbeddedServerError
-from tsync_stream.embedded_settings import embedded_stack
+from tsync_stream.embedded.environment import embedded_stack
+from tsync_stream.settings.load import Settings, lines_for_exit
 from tsync_stream.terminal import write_anywhere
 
 EXIT_FAILED = 1

@@ -13,15 +13,15 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
-from tsync_stream.common_settings import common_settings, differences
-from tsync_stream.config import Settings
 from tsync_stream.coordination.lease_board import read_lease_board
 from tsync_stream.core.causes import UNKNOWN, cause_in_text
 from tsync_stream.core.errors import MONGO_UNSUPPORTED_CODES, ConfigurationError, TsyncError
 from tsync_stream.dead_letter_counts import WHAT_TO_DO, Refused, describe, refused_among
 from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
 from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
-from tsync_stream.setting_forms import redacted_uri
+from tsync_stream.settings.common import common_settings, differences
+from tsync_stream.settings.forms import redacted_uri
+from tsync_stream.settings.load import Settings
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import described, kind_of, problem_of_source
 from tsync_stream.source.documents import count_documents

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from tsync_stream.config import RedisSettings, Settings
 from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.lease_board import read_lease_board
 from tsync_stream.coordination.positions import Pipeline, PositionStore
@@ -26,7 +25,8 @@ from tsync_stream.queue.mongo_fallback import MongoFallback
 from tsync_stream.queue.redis_streams import RedisStreams
 from tsync_stream.queue.tiers import MONGO
 from tsync_stream.rechecks import Rechecks
-from tsync_stream.setting_forms import redacted_uri
+from tsync_stream.settings.forms import redacted_uri
+from tsync_stream.settings.load import RedisSettings, Settings
 from tsync_stream.source.documents import count_documents
 from tsync_stream.source.keys import BSON_OPTIONS
 from tsync_stream.state import state_database, translated

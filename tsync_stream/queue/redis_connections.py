@@ -17,8 +17,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tsync_stream.config import RedisSettings
 from tsync_stream.core.tasks import all_to_end
+from tsync_stream.settings.load import RedisSettings
 
 REQUEST_TIMEOUT_S = 2.0
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from tsync_stream.config import RedisSettings
 from tsync_stream.core.errors import TierLost, TierRefused, redis_cluster
 from tsync_stream.core.model import EpochRef
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.redis_connections import ask, ask_each
 from tsync_stream.queue.redis_keys import GROUP, QueueKeys
 from tsync_stream.queue.redis_replies import is_cluster, read_info, whole_number
+from tsync_stream.settings.load import RedisSettings
 
 # What an entry alone takes in a stream, its place in the list of pending ones included, and some to spare. Among others
 # in a pack it takes a fifth; better to wait for room that is not needed than to run out of it.

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 from redis.exceptions import ResponseError
 
-from tsync_stream.config import RedisSettings
 from tsync_stream.queue.redis_replies import read_configuration
+from tsync_stream.settings.load import RedisSettings
 
 log = logging.getLogger(__name__)
 

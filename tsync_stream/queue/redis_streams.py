@@ -17,7 +17,6 @@ from typing import Any
 import redis.exceptions
 from bson.errors import BSONError
 
-from tsync_stream.config import RedisSettings
 from tsync_stream.core import clock
 from tsync_stream.core.errors import Fenced, TierLost, TierUnavailable, from_redis
 from tsync_stream.core.model import EpochRef, Head, Pack, Token
@@ -28,6 +27,7 @@ from tsync_stream.queue.redis_connections import REQUEST_TIMEOUT_S, ask, ask_eac
 from tsync_stream.queue.redis_keys import GROUP, QueueKeys
 from tsync_stream.queue.redis_probe import probe
 from tsync_stream.queue.redis_server_config import apply_server_settings
+from tsync_stream.settings.load import RedisSettings
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from tsync_stream.config import Settings
 from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.positions import (
@@ -41,6 +40,7 @@ from tsync_stream.queue.tiers import SetAside, choose_tier, count_flaps
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.fingerprint import changes, fingerprint_of, prepare_collection, target_part
 from tsync_stream.replica.target_watch import TargetWatch
+from tsync_stream.settings.load import Settings
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import source_uuid
 from tsync_stream.target.live_schema import LiveSchema

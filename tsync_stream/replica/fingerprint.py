@@ -7,10 +7,10 @@ speaks of.
 from collections.abc import Mapping
 from typing import Any
 
-from tsync_stream.config import Settings
 from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.model import Route
+from tsync_stream.settings.load import Settings
 from tsync_stream.target.schema import default_schema, load_schema
 from tsync_stream.target.typesense import TypesenseTarget
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tsync_stream.common_settings import common_settings
-from tsync_stream.config import Settings
 from tsync_stream.coordination.identity import own_identity
 from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.leases import LeaseKeeper
@@ -46,6 +44,8 @@ from tsync_stream.replica.reader import Reader
 from tsync_stream.replica.refusal_watch import RefusalWatch
 from tsync_stream.replica.schema_watch import watch_schema
 from tsync_stream.replica.target_watch import TargetWatch
+from tsync_stream.settings.common import common_settings
+from tsync_stream.settings.load import Settings
 from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
 from tsync_stream.source.mongo_client import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
 from tsync_stream.state import state_database, translated

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from tsync_stream.config import Settings
 from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.core.model import Key, Route
 from tsync_stream.dead_letters import ID_COLLISION, DeadLetter, DeadLetters
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncResult
+from tsync_stream.settings.load import Settings
 from tsync_stream.source.decoding import DenseDocuments
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.source.undecodable import require_decoded

@@ -12,8 +12,8 @@ import aiohttp
 import httpx
 from typesense.async_.client import AsyncClient
 
-from tsync_stream.config import TypesenseSettings
 from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.settings.load import TypesenseSettings
 
 MAX_CONNECTIONS = 20
 KEY_HEADER = "X-TYPESENSE-API-KEY"

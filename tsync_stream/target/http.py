@@ -15,7 +15,7 @@ from typing import NamedTuple
 import aiohttp
 from yarl import URL
 
-from tsync_stream.config import TypesenseSettings
+from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.target.clients import http_session
 
 # aiohttp writes bytes in one go; what can be read from, it writes piece by piece as the server takes it.

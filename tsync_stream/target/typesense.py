@@ -21,8 +21,8 @@ from circuitbreaker import CircuitBreaker
 from typesense.async_.client import AsyncClient
 from typesense.types.collection import CollectionCreateSchema
 
-from tsync_stream.config import TypesenseSettings
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected, from_typesense
+from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.target.answers import (
     KEY_REFUSED,
     TOO_LARGE,

@@ -15,7 +15,7 @@ from pathlib import Path
 from decouple import RepositoryEnv
 
 from tsync_stream.core.errors import ConfigurationError
-from tsync_stream.setting_table import SETTINGS
+from tsync_stream.settings.table import SETTINGS
 
 PREFIXES = ("MONGODB_", "MONGO_", "TYPESENSE_", "PRIMARY_REDIS_", "BACKUP_REDIS_", "TSYNC_")
 # A name with one of our prefixes needs little likeness for a suggestion. In `.env` most names are meant for us; the

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tsync_stream import setting_forms as forms
+from tsync_stream.settings import forms as forms
 
 
 @dataclass(frozen=True, slots=True)

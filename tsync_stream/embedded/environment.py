@@ -6,8 +6,8 @@ from contextlib import contextmanager
 
 from pymongo import MongoClient
 
-from tsync_stream.config import RedisSettings, Settings
 from tsync_stream.embedded import EmbeddedStack, RedisServerOptions
+from tsync_stream.settings.load import RedisSettings, Settings
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tsync_stream.core.errors import ConfigurationError
-from tsync_stream.setting_table import SETTINGS, Setting, settings_table
-from tsync_stream.setting_texts import read_texts
+from tsync_stream.settings.table import SETTINGS, Setting, settings_table
+from tsync_stream.settings.texts import read_texts
 
 TIERS = ("PRIMARY", "BACKUP")
 
@@ -296,7 +296,7 @@ def lines_for_exit(error: ConfigurationError) -> str:
     return "\n".join(lines)
 
 
-TABLE_BEGINS = "<!-- settings: begin (written by `python -m tsync_stream.config docs/settings.md`) -->"
+TABLE_BEGINS = "<!-- settings: begin (written by `python -m tsync_stream.settings.load docs/settings.md`) -->"
 TABLE_ENDS = "<!-- settings: end -->"
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import orjson
 
-from tsync_stream.config import Settings
 from tsync_stream.core.errors import ConfigurationError
-from tsync_stream.setting_table import SETTINGS, Setting
+from tsync_stream.settings.load import Settings
+from tsync_stream.settings.table import SETTINGS, Setting
 
 TIERS = ("PRIMARY", "BACKUP")
 
