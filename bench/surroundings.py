@@ -15,7 +15,7 @@ from bench.measuring import wait_until
 from bench.processors import keep_to
 from tests.support.stack import Names, mongo_client, redis_client, typesense_client
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.target.schema import default_schema
+from tsync_stream.sink.schema import default_schema
 
 _WARM_UP_S = 60.0
 

@@ -1,7 +1,7 @@
 """tsync-stream keeps Typesense equal to MongoDB.
 
 `faust -A tsync_stream worker` finds the Faust application here. It is built on first use, so that
-importing a pure module (`tsync_stream.target.mapping`, say) needs neither faust nor any setting.
+importing a pure module (`tsync_stream.sink.mapping`, say) needs neither faust nor any setting.
 """
 
 from typing import TYPE_CHECKING

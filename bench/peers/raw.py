@@ -12,8 +12,8 @@ import httpx
 
 from bench.documents import batches
 from bench.peers import connection
-from tsync_stream.target.mapping import encode_line, map_document
-from tsync_stream.target.plan import MappingOptions, Plan
+from tsync_stream.sink.mapping import encode_line, map_document
+from tsync_stream.sink.mapping_plan import MappingOptions, Plan
 
 _LINES_PER_REQUEST = 500
 _REQUESTS_AT_ONCE = 2

@@ -15,8 +15,8 @@ from tests.support.listings import listings
 from tests.support.stack import Names, typesense_client
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.target.markers import MARKERS
-from tsync_stream.target.schema import default_schema
+from tsync_stream.sink.markers import MARKERS
+from tsync_stream.sink.schema import default_schema
 
 Equal = Callable[..., None]
 

@@ -11,7 +11,7 @@ from tests.support.stack import Names, typesense_client
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.settings.load import TypesenseSettings
-from tsync_stream.target.typesense import TypesenseTarget
+from tsync_stream.sink.client import TypesenseTarget
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

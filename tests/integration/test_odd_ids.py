@@ -14,7 +14,7 @@ from tests.support.release_server import ReleaseServer
 from tests.support.stack import Names
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.settings.load import TypesenseSettings
-from tsync_stream.target.typesense import TypesenseTarget
+from tsync_stream.sink.client import TypesenseTarget
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

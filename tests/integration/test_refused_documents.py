@@ -19,12 +19,12 @@ from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.settings.load import load_settings
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.live_schema import LiveSchema
+from tsync_stream.sink.mapping_plan import MappingOptions
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.stages.sync import Sync
 from tsync_stream.state import DEAD_LETTERS
-from tsync_stream.target.live_schema import LiveSchema
-from tsync_stream.target.plan import MappingOptions
-from tsync_stream.target.typesense import TypesenseTarget
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

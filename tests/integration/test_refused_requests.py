@@ -13,8 +13,8 @@ from tests.support.stack import Names
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.settings.load import TypesenseSettings
-from tsync_stream.target.dividing import REFUSED_BY_PROXY, TOO_LARGE_FOR_PROXY
-from tsync_stream.target.typesense import MIN_IMPORT_BYTES, TypesenseTarget
+from tsync_stream.sink.client import MIN_IMPORT_BYTES, TypesenseTarget
+from tsync_stream.sink.dividing import REFUSED_BY_PROXY, TOO_LARGE_FOR_PROXY
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -23,12 +23,12 @@ from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue.base import Append, Found, Tier
 from tsync_stream.replica.fingerprint import prepare_collection
 from tsync_stream.settings.load import TypesenseSettings
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.mapping import encode_line
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import canonical_key
 from tsync_stream.state import DEAD_LETTERS
-from tsync_stream.target.mapping import encode_line
-from tsync_stream.target.typesense import TypesenseTarget
 
 FENCE = 5
 TOKEN = {"_data": "8200"}

@@ -23,9 +23,9 @@ from tsync_stream.observe.health import Health
 from tsync_stream.replica import target_watch
 from tsync_stream.replica.target_watch import CHECK, UNREAD_S, TargetWatch
 from tsync_stream.settings.load import TypesenseSettings
-from tsync_stream.target.markers import MARKERS, METADATA, Markers
-from tsync_stream.target.schema import default_schema
-from tsync_stream.target.typesense import TypesenseTarget
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.markers import MARKERS, METADATA, Markers
+from tsync_stream.sink.schema import default_schema
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -10,8 +10,8 @@ import pytest
 
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.settings.load import load_settings
-from tsync_stream.target import typesense
-from tsync_stream.target.typesense import BREAKER_FAILURES, TypesenseTarget
+from tsync_stream.sink import client
+from tsync_stream.sink.client import BREAKER_FAILURES, TypesenseTarget
 
 
 class SilentServer:
@@ -51,7 +51,7 @@ async def silent() -> AsyncIterator[SilentServer]:
 async def test_after_failures_in_a_row_nothing_is_asked_for_a_moment(
     silent: SilentServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(typesense, "BREAKER_PAUSE_S", 0.3)
+    monkeypatch.setattr(client, "BREAKER_PAUSE_S", 0.3)
     settings = load_settings(tmp_path, {}).typesense
     port = await silent.start()
     # Long enough for a request to arrive on a machine that has much to do.

@@ -10,8 +10,8 @@ from aiohttp import web
 from tests.support.fake_typesense import HOST, Asked, FakeTypesense, fake_typesense
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
 from tsync_stream.settings.load import TypesenseSettings
-from tsync_stream.target.by_id import id_requests
-from tsync_stream.target.typesense import TypesenseTarget
+from tsync_stream.sink.by_id import id_requests
+from tsync_stream.sink.client import TypesenseTarget
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-from tsync_stream.target.live_schema import LiveSchema
-from tsync_stream.target.plan import MappingOptions, Plan
+from tsync_stream.sink.live_schema import LiveSchema
+from tsync_stream.sink.mapping_plan import MappingOptions, Plan
 
 CATCH_ALL = (".*", "auto")
 

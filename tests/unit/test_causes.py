@@ -21,7 +21,7 @@ from tsync_stream.core import causes
 from tsync_stream.core.errors import ConfigurationError, TsyncError, from_mongo
 from tsync_stream.queue.redis_streams import RedisStreams
 from tsync_stream.settings.load import load_settings
-from tsync_stream.target.typesense import BREAKER_FAILURES, TypesenseTarget
+from tsync_stream.sink.client import BREAKER_FAILURES, TypesenseTarget
 
 # PyMongo leaves the socket of a TLS handshake that failed to the garbage collector, which warns of it.
 pytestmark = pytest.mark.filterwarnings(

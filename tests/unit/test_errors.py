@@ -29,8 +29,8 @@ from tsync_stream.core.errors import (
     from_redis,
     from_typesense,
 )
-from tsync_stream.target.answers import RequestRefused, check_status
-from tsync_stream.target.http import ConnectionBroken
+from tsync_stream.sink.answers import RequestRefused, check_status
+from tsync_stream.sink.http import ConnectionBroken
 
 # What servers say may hold anything: it must not come out again.
 SECRET = "mongodb://ada:hunter2@db and a document's text"

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.target.exports import (
+from tsync_stream.sink.exports import (
     MAX_PARSED_BYTES,
     ExportBrokenOff,
     breaks_off,

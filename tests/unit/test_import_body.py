@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream.target import body as module
-from tsync_stream.target.body import (
+from tsync_stream.sink import body as module
+from tsync_stream.sink.body import (
     ENCODE_INLINE_BYTES,
     MAX_REPLACED,
     MAX_WHOLE_BYTES,

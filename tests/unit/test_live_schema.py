@@ -9,8 +9,8 @@ import pytest
 from tests.support.schemas import CATCH_ALL, live
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.target.live_schema import MAX_AGE_S, LiveSchema
-from tsync_stream.target.plan import MappingOptions
+from tsync_stream.sink.live_schema import MAX_AGE_S, LiveSchema
+from tsync_stream.sink.mapping_plan import MappingOptions
 
 
 class World:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tsync_stream.target.answers import Rejection
-from tsync_stream.target.names import (
+from tsync_stream.sink.answers import Rejection
+from tsync_stream.sink.names import (
     MIN_LINES_OF_A_COLLECTION,
     problem_anywhere,
     problem_at_the_top,

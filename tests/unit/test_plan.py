@@ -13,8 +13,8 @@ from bson.timestamp import Timestamp
 
 from tests.support.schemas import CATCH_ALL, live, plan
 from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
-from tsync_stream.target.mapping import encode_line, map_document
-from tsync_stream.target.plan import MAX_NAMES_BELOW, MAX_NEW_NAMES, MappingOptions, Plan
+from tsync_stream.sink.mapping import encode_line, map_document
+from tsync_stream.sink.mapping_plan import MAX_NAMES_BELOW, MAX_NEW_NAMES, MappingOptions, Plan
 
 LEFT_OUT: Any = Ellipsis
 HEX = "65a1b2c3d4e5f60718293a4b"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tsync_stream.core.errors import ConfigurationError
-from tsync_stream.target.schema import default_schema, load_schema
+from tsync_stream.sink.schema import default_schema, load_schema
 
 
 def test_the_default_schema_finds_out_every_type() -> None:

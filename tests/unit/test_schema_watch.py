@@ -6,7 +6,7 @@ from tests.support.schemas import plan
 from tsync_stream.observe.health import Health
 from tsync_stream.replica.schema_watch import tell_fields
 from tsync_stream.settings.load import Settings, load_settings
-from tsync_stream.target.many_fields import MANY_FIELDS
+from tsync_stream.sink.many_fields import MANY_FIELDS
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from tsync_stream.dead_letters import DeadLetter
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.settings.load import Settings, load_settings
+from tsync_stream.sink.gate import Turns
 from tsync_stream.stages.slow import (
     ALONE_BYTES,
     GIVEN_UP_FOR_REQUESTS,
@@ -26,7 +27,6 @@ from tsync_stream.stages.slow import (
     SlowDocuments,
 )
 from tsync_stream.stages.sync import Sync
-from tsync_stream.target.turns import Turns
 
 ROUTE = Route("listings", "shop", "listings", "listings")
 DEADLINE_S, LONGEST_S = 5.0, 7.5

@@ -17,10 +17,10 @@ from tsync_stream.dead_letters import SHOWS_OLDER, DeadLetter
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.settings.load import load_settings
+from tsync_stream.sink.dividing import Refusal
+from tsync_stream.sink.gate import Turns
 from tsync_stream.stages.sync import Sync
 from tsync_stream.stages.writing import Write
-from tsync_stream.target.dividing import Refusal
-from tsync_stream.target.turns import Turns
 
 ROUTE = Route("listings", "shop", "listings", "listings")
 

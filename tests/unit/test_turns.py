@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.target.turns import SUCCESSES_UNTIL_ALL_AT_ONCE, Turns
+from tsync_stream.sink.gate import SUCCESSES_UNTIL_ALL_AT_ONCE, Turns
 
 WORK_S = 0.04
 DEADLINE_S = 0.1

@@ -14,8 +14,8 @@ from tests.support.fake_typesense import HOST, Asked, fake_typesense
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.observe.check_typesense import gather_typesense
 from tsync_stream.settings.load import TypesenseSettings, load_settings
-from tsync_stream.target.clients import http_client, http_session
-from tsync_stream.target.typesense import TypesenseTarget
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.connection import http_client, http_session
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the library's own deprecated parts
 
@@ -65,7 +65,7 @@ def test_every_client_is_made_in_one_place() -> None:
     made = re.compile(r"httpx\.(Async)?Client\(|ClientSession\(|AsyncClient\(|httpx\.(get|post|request|stream)\(")
     places = {path.as_posix() for path in Path("tsync_stream").rglob("*.py") if made.search(path.read_text("utf-8"))}
     assert places == {
-        "tsync_stream/target/clients.py",
+        "tsync_stream/sink/connection.py",
         "tsync_stream/demo/search.py",  # of servers that it started itself, on loopback
     }
 

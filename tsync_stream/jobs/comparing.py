@@ -14,14 +14,14 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.core.model import Key, Route
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.live_schema import LiveSchema
+from tsync_stream.sink.mapping import map_document
+from tsync_stream.sink.mapping_plan import Plan
+from tsync_stream.sink.schema import values_at
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import keys_sharing_id, typesense_id
 from tsync_stream.source.undecodable import require_decoded
-from tsync_stream.target.live_schema import LiveSchema
-from tsync_stream.target.mapping import map_document
-from tsync_stream.target.plan import Plan
-from tsync_stream.target.schema import values_at
-from tsync_stream.target.typesense import TypesenseTarget
 
 Kind = Literal["missing", "different", "extra"]
 

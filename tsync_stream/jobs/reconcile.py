@@ -22,9 +22,9 @@ from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored
 from tsync_stream.jobs.scanning import orphans, pages
 from tsync_stream.observe.health import Health
+from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import canonical_key
-from tsync_stream.target.typesense import TypesenseTarget
 
 ASK_AGAIN_INTERVAL_S = 1.0
 # A job waits while more than this many batches' worth of entries are unacked: live changes queue behind it.

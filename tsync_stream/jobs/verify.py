@@ -24,10 +24,10 @@ from tsync_stream.dead_letters import DeadLetters, can_be_queued, record_id
 from tsync_stream.jobs.comparing import BothSides, Difference, fields_of_its_own
 from tsync_stream.jobs.scanning import orphans, pages
 from tsync_stream.jobs.tally import Findings, Tally
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import candidate_keys
-from tsync_stream.target.live_schema import LiveSchema
-from tsync_stream.target.typesense import TypesenseTarget
 
 log = logging.getLogger(__name__)
 

@@ -18,12 +18,12 @@ from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, wrong
 from tsync_stream.observe.typesense_releases import reference_findings, release_findings
 from tsync_stream.settings.load import TypesenseSettings
-from tsync_stream.target.clients import http_client
-from tsync_stream.target.many_fields import MANY_FIELDS, about_many_fields
-from tsync_stream.target.markers import MARKERS
-from tsync_stream.target.names import is_never_sent
-from tsync_stream.target.schema import load_schema
-from tsync_stream.target.values import path_text
+from tsync_stream.sink.connection import http_client
+from tsync_stream.sink.many_fields import MANY_FIELDS, about_many_fields
+from tsync_stream.sink.markers import MARKERS
+from tsync_stream.sink.names import is_never_sent
+from tsync_stream.sink.schema import load_schema
+from tsync_stream.sink.values import path_text
 
 # What the worker needs the key for, by the name of the action in Typesense.
 GET, CREATE = "collections:get", "collections:create"

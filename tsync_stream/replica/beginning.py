@@ -41,10 +41,10 @@ from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.fingerprint import changes, fingerprint_of, prepare_collection, target_part
 from tsync_stream.replica.target_watch import TargetWatch
 from tsync_stream.settings.load import Settings
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import source_uuid
-from tsync_stream.target.live_schema import LiveSchema
-from tsync_stream.target.typesense import TypesenseTarget
 
 log = logging.getLogger(__name__)
 

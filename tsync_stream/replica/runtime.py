@@ -46,12 +46,12 @@ from tsync_stream.replica.schema_watch import watch_schema
 from tsync_stream.replica.target_watch import TargetWatch
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.live_schema import LiveSchema
+from tsync_stream.sink.mapping_plan import MappingOptions
 from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
 from tsync_stream.source.mongo_client import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
 from tsync_stream.state import state_database, translated
-from tsync_stream.target.live_schema import LiveSchema
-from tsync_stream.target.plan import MappingOptions
-from tsync_stream.target.typesense import TypesenseTarget
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.observe.health import Health
 from tsync_stream.settings.load import Settings
-from tsync_stream.target.live_schema import LOOK_INTERVAL_S, LiveSchema
-from tsync_stream.target.many_fields import MANY_FIELDS, about_many_fields
+from tsync_stream.sink.live_schema import LOOK_INTERVAL_S, LiveSchema
+from tsync_stream.sink.many_fields import MANY_FIELDS, about_many_fields
 
 CHECK = "fields"
 

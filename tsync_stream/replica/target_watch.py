@@ -15,8 +15,8 @@ from tsync_stream.coordination.positions import Pipeline, PositionStore, new_non
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, TsyncError
 from tsync_stream.observe.health import Health
-from tsync_stream.target.markers import Markers, Seen
-from tsync_stream.target.typesense import TypesenseTarget
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.markers import Markers, Seen
 
 CHECK = "target"
 UNREAD_S = 60.0

@@ -15,17 +15,17 @@ from tsync_stream.dead_letters import ID_COLLISION, DeadLetter, DeadLetters
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.settings.load import Settings
+from tsync_stream.sink.body import most_bytes
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.live_schema import LiveSchema
+from tsync_stream.sink.mapping import encode_line, map_document
+from tsync_stream.sink.mapping_plan import Plan
 from tsync_stream.source.decoding import DenseDocuments
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.source.undecodable import require_decoded
 from tsync_stream.stages import refusals, sync_plan
 from tsync_stream.stages.slow import SlowDocuments
 from tsync_stream.stages.writing import Write
-from tsync_stream.target.body import most_bytes
-from tsync_stream.target.live_schema import LiveSchema
-from tsync_stream.target.mapping import encode_line, map_document
-from tsync_stream.target.plan import Plan
-from tsync_stream.target.typesense import TypesenseTarget
 
 
 class Attempt:

@@ -20,8 +20,8 @@ from tsync_stream.dead_letters import (
     can_be_queued,
     record_id,
 )
+from tsync_stream.sink.dividing import Refusal
 from tsync_stream.source.keys import typesense_id
-from tsync_stream.target.dividing import Refusal
 
 OnReject = Literal["keep", "delete"]
 

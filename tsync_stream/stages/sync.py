@@ -18,9 +18,9 @@ from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.settings.load import Settings
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.stages.attempt import Attempt
-from tsync_stream.target.live_schema import LiveSchema
-from tsync_stream.target.typesense import TypesenseTarget
 
 log = logging.getLogger(__name__)
 

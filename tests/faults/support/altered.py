@@ -24,9 +24,9 @@ from tsync_stream.rechecks import Rechecks
 from tsync_stream.replica import beginning
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.runtime import Replica
+from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.stages import persist, sync, sync_plan
-from tsync_stream.target.typesense import TypesenseTarget
 
 # Tools look for this file in the working directory; it is gone once they have acted.
 TRIGGER = "trigger"

@@ -37,7 +37,7 @@ class Rejection:
 
 
 class RequestRefused(ConfigurationError):
-    """A request was refused, perhaps for what it holds: others may pass (`target/dividing.py`).
+    """A request was refused, perhaps for what it holds: others may pass (`sink/dividing.py`).
 
     Where that cannot be found out, or others are refused too, it is for a person. `words` are Typesense's own; an
     answer that has none was made by something before it.

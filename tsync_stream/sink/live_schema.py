@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.target.plan import MappingOptions, Plan
-from tsync_stream.target.typesense import TypesenseTarget
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.mapping_plan import MappingOptions, Plan
 
 # Fields appear as documents bring them, and a person may change some. A plan is read again every `LOOK_INTERVAL_S` by
 # who watches it; if that fails, who needs it reads for himself.

@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from tsync_stream.settings.load import TypesenseSettings
-from tsync_stream.target.clients import http_session
+from tsync_stream.sink.connection import http_session
 
 # aiohttp writes bytes in one go; what can be read from, it writes piece by piece as the server takes it.
 MAX_BODY_AT_ONCE_BYTES = 1 << 18

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 from bson.dbref import DBRef
 
-from tsync_stream.target import values
-from tsync_stream.target.places import place, place_of_point, places
-from tsync_stream.target.values import LEFT_OUT, Converter, Converters, DateUnit, RefusedError
+from tsync_stream.sink import values
+from tsync_stream.sink.places import place, place_of_point, places
+from tsync_stream.sink.values import LEFT_OUT, Converter, Converters, DateUnit, RefusedError
 
 
 class Node(Protocol):

@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tsync_stream.target.answers import TOO_LARGE, TOO_LONG, Rejection, RequestRefused
-from tsync_stream.target.by_id import IdRequest
+from tsync_stream.sink.answers import TOO_LARGE, TOO_LONG, Rejection, RequestRefused
+from tsync_stream.sink.by_id import IdRequest
 
 Request = TypeVar("Request")
 Harmless = Callable[[], Awaitable[object]]

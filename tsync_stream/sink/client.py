@@ -23,7 +23,7 @@ from typesense.types.collection import CollectionCreateSchema
 
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected, from_typesense
 from tsync_stream.settings.load import TypesenseSettings
-from tsync_stream.target.answers import (
+from tsync_stream.sink.answers import (
     KEY_REFUSED,
     TOO_LARGE,
     Rejection,
@@ -32,13 +32,13 @@ from tsync_stream.target.answers import (
     described,
     read_import_answer,
 )
-from tsync_stream.target.body import encoded
-from tsync_stream.target.by_id import IdRequest, id_requests
-from tsync_stream.target.clients import api_clients, http_client
-from tsync_stream.target.dividing import Refusal, deletions_refused, rejected_alone
-from tsync_stream.target.exports import ExportBrokenOff, breaks_off, exported_ids, split_lines
-from tsync_stream.target.http import Answer, TypesenseHttp
-from tsync_stream.target.turns import Turns
+from tsync_stream.sink.body import encoded
+from tsync_stream.sink.by_id import IdRequest, id_requests
+from tsync_stream.sink.connection import api_clients, http_client
+from tsync_stream.sink.dividing import Refusal, deletions_refused, rejected_alone
+from tsync_stream.sink.exports import ExportBrokenOff, breaks_off, exported_ids, split_lines
+from tsync_stream.sink.gate import Turns
+from tsync_stream.sink.http import Answer, TypesenseHttp
 
 log = logging.getLogger(__name__)
 

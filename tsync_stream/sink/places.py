@@ -11,7 +11,7 @@ from typing import Any
 
 from bson.decimal128 import Decimal128
 
-from tsync_stream.target.values import LEFT_OUT, NUMBERS, RefusedError, nearest_float
+from tsync_stream.sink.values import LEFT_OUT, NUMBERS, RefusedError, nearest_float
 
 _GEOMETRIES = frozenset(
     {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"}

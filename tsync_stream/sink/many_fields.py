@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection
 
-from tsync_stream.target.values import path_text
+from tsync_stream.sink.values import path_text
 
 # From here on every document costs Typesense more: with thousands of fields it is many times slower.
 MANY_FIELDS = 1_000

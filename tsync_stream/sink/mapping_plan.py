@@ -18,9 +18,9 @@ from types import MappingProxyType
 from typing import Any
 
 from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
-from tsync_stream.target.converting import tables
-from tsync_stream.target.names import MAX_NAME_BYTES, problem_anywhere, problem_at_the_top
-from tsync_stream.target.values import Converters, DateUnit, RefusedError, path_text
+from tsync_stream.sink.converting import tables
+from tsync_stream.sink.names import MAX_NAME_BYTES, problem_anywhere, problem_at_the_top
+from tsync_stream.sink.values import Converters, DateUnit, RefusedError, path_text
 
 MAX_NAMES_BELOW = 4_000
 MAX_NEW_NAMES = 20_000
