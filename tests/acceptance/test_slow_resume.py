@@ -14,7 +14,7 @@ from tests.support.stack import Names
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
-# Longer than any other call to MongoDB may take: see `TIMEOUT_MS` in `source/mongo_client.py`.
+# Longer than any other call to MongoDB may take: see `TIMEOUT_MS` in `source/driver.py`.
 SCAN_MS = 12_000
 
 

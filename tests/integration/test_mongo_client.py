@@ -14,7 +14,7 @@ from tsync_stream.core.errors import DependencyUnavailable, MongoRefused
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.observe.health import Health
 from tsync_stream.settings.load import load_settings
-from tsync_stream.source.mongo_client import (
+from tsync_stream.source.driver import (
     MAX_PAUSE_S,
     QUIET_S,
     MongoHealth,

@@ -16,7 +16,7 @@ from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.replica import epoch_watch
 from tsync_stream.replica.epoch_watch import EpochWatch
-from tsync_stream.source.mongo_client import MongoHealth
+from tsync_stream.source.driver import MongoHealth
 
 
 @dataclass

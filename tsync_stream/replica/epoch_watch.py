@@ -11,7 +11,7 @@ from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.model import EpochRef
 from tsync_stream.core.wake import Wake
 from tsync_stream.queue.tiers import PRIMARY
-from tsync_stream.source.mongo_client import MongoHealth
+from tsync_stream.source.driver import MongoHealth
 
 LOOK_INTERVAL_S = 1.0
 # A capturing replica looks once a second itself; our own look is then needed only if that one is late.

@@ -15,7 +15,7 @@ from tsync_stream.core.model import Token
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.source.change_stream import ChangeStream
-from tsync_stream.source.mongo_client import LONGEST_OPENING_S, end_client, stream_client
+from tsync_stream.source.driver import LONGEST_OPENING_S, end_client, stream_client
 
 LOOK_INTERVAL_S = 0.5
 TOLD_AFTER_S = 5.0

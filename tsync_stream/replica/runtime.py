@@ -50,7 +50,7 @@ from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.sink.mapping_plan import MappingOptions
 from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
-from tsync_stream.source.mongo_client import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
+from tsync_stream.source.driver import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
 from tsync_stream.state import state_database, translated
 
 log = logging.getLogger(__name__)
