@@ -35,7 +35,6 @@ from tsync_stream.core import malloc
 from tsync_stream.core.errors import ConfigurationError, unforeseen
 from tsync_stream.core.quiet import keep_quiet
 from tsync_stream.core.tasks import end_tasks
-from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.embedded.environment import embedded_stack
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
@@ -45,6 +44,7 @@ from tsync_stream.settings.texts import unused
 from tsync_stream.stages.capture import capture_agent
 from tsync_stream.stages.persist import persist_agent
 from tsync_stream.stages.sync import Sync, sync_agent
+from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.terminal import write_anywhere
 from tsync_stream.web_address import page_url, refuse_taken_address
 

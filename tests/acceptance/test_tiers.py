@@ -14,7 +14,7 @@ from tests.support.redis_rights import without
 from tests.support.stack import Names, mongo_client, redis_client, typesense_client
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.state import FALLBACK_QUEUE
+from tsync_stream.state.database import FALLBACK_QUEUE
 
 Equal = Callable[..., None]
 

@@ -24,7 +24,7 @@ from tsync_stream.queue.mongo_fallback import MongoFallback
 from tsync_stream.queue.redis_keys import GROUP
 from tsync_stream.queue.redis_streams import RedisStreams
 from tsync_stream.settings.load import RedisSettings, load_settings
-from tsync_stream.state import FALLBACK_QUEUE, state_database
+from tsync_stream.state.database import FALLBACK_QUEUE, state_database
 
 
 class TierServer(Protocol):

@@ -12,7 +12,7 @@ from tests.support.waiting import eventually as eventually
 from tsync_stream.core import clock
 from tsync_stream.core.model import Route
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.state import state_database
+from tsync_stream.state.database import state_database
 
 Client: TypeAlias = AsyncIOMotorClient[Any]
 Database: TypeAlias = AsyncIOMotorDatabase[Any]

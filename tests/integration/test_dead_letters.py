@@ -14,9 +14,9 @@ from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.stack import Names
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import Key
-from tsync_stream.dead_letters import MAX_ERROR_CHARACTERS, DeadLetter, DeadLetters
 from tsync_stream.source.keys import BSON_OPTIONS
-from tsync_stream.state import DEAD_LETTERS
+from tsync_stream.state.database import DEAD_LETTERS
+from tsync_stream.state.dead_letters import MAX_ERROR_CHARACTERS, DeadLetter, DeadLetters
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ async def test_a_record_of_another_replica_is_closed_too_a_little_later(
 ) -> None:
     assert await letters.resolve("listings", ["a"]) == 0
     await DeadLetters(state).add([letter("a")])
-    monkeypatch.setattr("tsync_stream.dead_letters.OPEN_CHECK_INTERVAL_S", 0.0)
+    monkeypatch.setattr("tsync_stream.state.dead_letters.OPEN_CHECK_INTERVAL_S", 0.0)
     assert await letters.resolve("listings", ["a"]) == 1
 
 

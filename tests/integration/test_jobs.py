@@ -6,9 +6,9 @@ import pytest
 
 from tests.integration.conftest import Client, Database, fail
 from tests.support.stack import Names
-from tsync_stream.coordination.jobs import MOST_OPEN, REPLAY, JobStore, TooManyJobs
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.state import JOBS
+from tsync_stream.state.database import JOBS
+from tsync_stream.state.jobs import MOST_OPEN, REPLAY, JobStore, TooManyJobs
 
 ARGUMENTS: dict[str, Any] = {"selection": {"reason": "$reason", "ids": ["ab"]}, "chosen": 3}
 

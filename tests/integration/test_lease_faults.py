@@ -12,7 +12,7 @@ from tsync_stream.coordination.leases import CAPTURE_PATIENCE_S, LeaseKeeper
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.model import BEGINNING_OF_TIME
-from tsync_stream.state import LEASES
+from tsync_stream.state.database import LEASES
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tsync_stream.coordination.identity import Identity, is_dead, own_identity
 from tsync_stream.coordination.leases import BELIEF, PATIENCE
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease
 from tsync_stream.core.wake import Wake
-from tsync_stream.state import LEASES
+from tsync_stream.state.database import LEASES
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tests.support.keepers import ALL, COMMON, TTL_S, Make, believed, maker, sha
 from tsync_stream.coordination.leases import PATIENCE, LeaseKeeper
 from tsync_stream.coordination.membership import GROUP, ForeignSettings
 from tsync_stream.observe.health import Health
-from tsync_stream.state import LEASES
+from tsync_stream.state.database import LEASES
 
 OTHER = {**COMMON, "DATE_UNIT": "ms"}
 THIRD = {**COMMON, "TYPESENSE_COLLECTION_NAME": "elsewhere"}

@@ -11,7 +11,9 @@ from pymongo.errors import NetworkTimeout
 
 from tests.integration.conftest import Client, Database, fail
 from tests.support.stack import Names
-from tsync_stream.coordination.positions import (
+from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Position
+from tsync_stream.state.pipeline import (
     BarrierRecord,
     Doubt,
     Pipeline,
@@ -20,8 +22,6 @@ from tsync_stream.coordination.positions import (
     new_nonce,
     synced_position,
 )
-from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Position
 
 FENCE = 5
 START = Position({"_data": "8200"}, Timestamp(100, 1), {"job.1": {"phase": "scan", "_id": 12.0}})

@@ -10,8 +10,8 @@ from tests.integration.conftest import Clock, Database
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tsync_stream.coordination.entries import Entries
 from tsync_stream.core.model import Entry, Key, Operation, Reason, Route, partitioner
-from tsync_stream.rechecks import PAUSES_IN_DEADLINES, Recheck, Rechecks
-from tsync_stream.state import RECHECKS
+from tsync_stream.state.database import RECHECKS
+from tsync_stream.state.rechecks import PAUSES_IN_DEADLINES, Recheck, Rechecks
 
 DEADLINE_S = 5.0
 FIRST_S, SECOND_S, THIRD_S = (pause * DEADLINE_S for pause in PAUSES_IN_DEADLINES)

@@ -15,7 +15,6 @@ from tests.integration.conftest import Clock
 from tests.support.fake_typesense import HOST, fake_typesense
 from tests.support.release_server import ReleaseServer
 from tests.support.stack import Names
-from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import EpochRef, Position
 from tsync_stream.embedded import EmbeddedStack
@@ -26,6 +25,7 @@ from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.markers import MARKERS, METADATA, Markers
 from tsync_stream.sink.schema import default_schema
+from tsync_stream.state.pipeline import Pipeline
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

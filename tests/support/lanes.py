@@ -8,7 +8,6 @@ from typing import Any, cast
 from bson.timestamp import Timestamp
 
 from tsync_stream.coordination.held import Held
-from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Position, Reason, Route
@@ -17,10 +16,11 @@ from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Claimed, Found, Read
 from tsync_stream.queue.batches import SyncBatch, SyncResult
-from tsync_stream.rechecks import Recheck
 from tsync_stream.replica.fingerprint import DIVISION_VERSION
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
+from tsync_stream.state.pipeline import Pipeline, ReconcileNeed
+from tsync_stream.state.rechecks import Recheck
 
 DEADLINE_S = 5.0
 EPOCH = EpochRef("deployment", 4, "nonce", "memory")

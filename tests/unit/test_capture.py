@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tsync_stream.coordination.entries import Entries
-from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.term import CapturedChanges, CaptureTerm
 from tsync_stream.core.errors import PositionLost
 from tsync_stream.core.model import (
@@ -29,6 +28,7 @@ from tsync_stream.queue.base import Tier
 from tsync_stream.source.change_stream import ENDING_OPERATIONS, ChangeBatch
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.stages.capture import entries_of
+from tsync_stream.state.pipeline import Pipeline
 
 PARTITIONS = 8
 ROUTE = Route("listings", "shop", "listings", "shop-window")

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError, TierLost, TsyncError, from_mongo, from_redis
-from tsync_stream.dead_letter_counts import Refused
 from tsync_stream.observe.check import all_well, as_json, render
 from tsync_stream.observe.check_mongo import CHANGES, READ, SOURCE, STATE, MongoFacts, judge_mongo
 from tsync_stream.observe.check_redis import RedisFacts, judge_redis
@@ -30,6 +29,7 @@ from tsync_stream.observe.check_typesense import (
 from tsync_stream.observe.findings import Row, version_numbers
 from tsync_stream.queue.redis_server_config import apply_server_settings, differences, directives
 from tsync_stream.settings.load import Settings, load_settings
+from tsync_stream.state.dead_letter_counts import Refused
 
 SECRET = "hunter2"
 URL = "http://localhost:8108"

@@ -6,7 +6,10 @@ from typing import Any, cast
 import pytest
 
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.dead_letter_counts import (
+from tsync_stream.observe.health import Health
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.replica.refusal_watch import CHECK, RefusalWatch
+from tsync_stream.state.dead_letter_counts import (
     MOST_REASONS,
     Refused,
     describe,
@@ -14,10 +17,7 @@ from tsync_stream.dead_letter_counts import (
     refused_among,
     refused_from_bson,
 )
-from tsync_stream.dead_letter_records import ReasonCount, Selection
-from tsync_stream.observe.health import Health
-from tsync_stream.observe.metrics import Metrics
-from tsync_stream.replica.refusal_watch import CHECK, RefusalWatch
+from tsync_stream.state.dead_letter_search import ReasonCount, Selection
 
 REASON = "rejected by Typesense (400)"
 

@@ -7,7 +7,8 @@ from bson.timestamp import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream.coordination.positions import (
+from tsync_stream.core.model import BarrierOrder, EpochRef, Position
+from tsync_stream.state.pipeline import (
     BarrierRecord,
     Doubt,
     Pipeline,
@@ -15,7 +16,6 @@ from tsync_stream.coordination.positions import (
     new_nonce,
     synced_position,
 )
-from tsync_stream.core.model import BarrierOrder, EpochRef, Position
 
 EPOCH, FENCE, PARTITIONS = 7, 30, 3
 BEGAN = Position({"_data": "began"}, Timestamp(100, 0), {"job": {"phase": "scan"}})

@@ -11,9 +11,9 @@ from bson.objectid import ObjectId
 from tsync_stream.commands import Age
 from tsync_stream.commands.choosing import printable, show_key
 from tsync_stream.commands.replay import chosen, how_it_ended, what_is_chosen
-from tsync_stream.coordination.jobs import Job
-from tsync_stream.dead_letter_records import ReasonCount
 from tsync_stream.observe.status_view import show_job
+from tsync_stream.state.dead_letter_search import ReasonCount
+from tsync_stream.state.jobs import Job
 
 JOB = Job("ab12", "replay", {"chosen": 30}, "open", datetime(2026, 1, 1, tzinfo=UTC), {}, None)
 

@@ -9,17 +9,17 @@ import pytest
 from bson.binary import Binary
 from bson.timestamp import Timestamp
 
-from tsync_stream import dead_letters
 from tsync_stream.core.errors import DependencyUnavailable, PositionLost, from_mongo
 from tsync_stream.core.model import Entry
-from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.queue.format import encode_pack
 from tsync_stream.queue.redis_streams import _NOT_OURS, _pack
 from tsync_stream.sink.answers import read_import_answer
 from tsync_stream.sink.exports import split_lines
 from tsync_stream.source.documents import query_chunks
 from tsync_stream.source.keys import BSON_OPTIONS, MAX_KEY_BYTES
-from tsync_stream.state import DEAD_LETTERS
+from tsync_stream.state import dead_letters
+from tsync_stream.state.database import DEAD_LETTERS
+from tsync_stream.state.dead_letters import DeadLetters
 
 MAX_COMMAND_BYTES = 16 << 20
 

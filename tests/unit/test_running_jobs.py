@@ -13,12 +13,9 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.waiting import eventually
-from tsync_stream.coordination.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job
-from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.term import BatchLost, CaptureTerm, EntryBatch
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import EpochRef, Head, Position, Reason, Route
-from tsync_stream.dead_letter_records import Outcome, Page, ReasonCount, Selection
 from tsync_stream.observe.health import Health
 from tsync_stream.queue.base import Append, Tier
 from tsync_stream.replica import running_jobs
@@ -26,6 +23,9 @@ from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.replica.job_kinds import ending
 from tsync_stream.replica.running_jobs import RunningJobs
 from tsync_stream.stages.persist import append_batch
+from tsync_stream.state.dead_letter_search import Outcome, Page, ReasonCount, Selection
+from tsync_stream.state.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job
+from tsync_stream.state.pipeline import Pipeline, ReconcileNeed
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AS_OF = Timestamp(77, 1)

@@ -12,7 +12,6 @@ from tests.support.schemas import live_schema
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Operation, Reason, Route
-from tsync_stream.dead_letters import DeadLetter
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.settings.load import Settings, load_settings
@@ -27,6 +26,7 @@ from tsync_stream.stages.slow import (
     SlowDocuments,
 )
 from tsync_stream.stages.sync import Sync
+from tsync_stream.state.dead_letters import DeadLetter
 
 ROUTE = Route("listings", "shop", "listings", "listings")
 DEADLINE_S, LONGEST_S = 5.0, 7.5

@@ -14,18 +14,18 @@ from rich.console import Console
 
 from tsync_stream.commands.reconcile import how_it_ended, what_was_asked
 from tsync_stream.commands.shared import NOBODY_S, NobodyWorks, Patience
-from tsync_stream.coordination.jobs import RECONCILE, Job
 from tsync_stream.coordination.lease_board import LeaseBoard, ReplicaView
-from tsync_stream.coordination.positions import BarrierRecord, Doubt, Pipeline, ReconcileNeed
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BarrierOrder, EpochRef, Position
-from tsync_stream.dead_letter_counts import Refused
 from tsync_stream.jobs.ask_reconcile import Asked
 from tsync_stream.observe.progress import show_age
 from tsync_stream.observe.rates import Rates
 from tsync_stream.observe.status import Facts, Status, as_json, judge
 from tsync_stream.observe.status_view import NOT_STARTED, problem_lines, progress_line, render
+from tsync_stream.state.dead_letter_counts import Refused
+from tsync_stream.state.jobs import RECONCILE, Job
+from tsync_stream.state.pipeline import BarrierRecord, Doubt, Pipeline, ReconcileNeed
 
 TTL_S = 15.0
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)

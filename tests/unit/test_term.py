@@ -8,7 +8,6 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tsync_stream.coordination import term as term_module
-from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.term import (
     BARRIER_INTERVAL_S,
     ENTRIES_PER_BARRIER,
@@ -21,6 +20,7 @@ from tsync_stream.coordination.term import (
 from tsync_stream.core.errors import Fenced, TierLost
 from tsync_stream.core.model import Barrier, BarrierOrder, Entry, EpochRef, Head, Operation, Position, Reason, Route
 from tsync_stream.queue.base import Append, Tier
+from tsync_stream.state.pipeline import Pipeline
 
 FENCE = 9
 START = Position({"_data": "00"}, Timestamp(1, 0))

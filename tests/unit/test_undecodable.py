@@ -15,7 +15,6 @@ from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.undecodable import WRONG_BINARY, document_of, element
 from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.model import UnreadableKey
-from tsync_stream.dead_letters import can_be_queued, record_id
 from tsync_stream.source.keys import BSON_OPTIONS, can_be_stored, typesense_id
 from tsync_stream.source.undecodable import (
     NOT_DECODED,
@@ -25,6 +24,7 @@ from tsync_stream.source.undecodable import (
     elements,
     require_decoded,
 )
+from tsync_stream.state.dead_letters import can_be_queued, record_id
 
 
 def test_the_driver_cannot_decode_it() -> None:

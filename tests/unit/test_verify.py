@@ -13,11 +13,9 @@ from bson.timestamp import Timestamp
 
 from tests.support.schemas import live_schema
 from tsync_stream.commands.verify import how_it_ended
-from tsync_stream.coordination.jobs import DONE, TIME_LEFT, VERIFY, Job
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Position, Route
-from tsync_stream.dead_letters import record_id
 from tsync_stream.jobs import verify
 from tsync_stream.jobs.comparing import (
     Difference,
@@ -31,6 +29,8 @@ from tsync_stream.jobs.comparing import (
 from tsync_stream.jobs.tally import MOST_EXAMPLES, Findings, Tally
 from tsync_stream.jobs.verify import Verify, VerifyTools
 from tsync_stream.observe.status_view import show_job
+from tsync_stream.state.dead_letters import record_id
+from tsync_stream.state.jobs import DONE, TIME_LEFT, VERIFY, Job
 
 ROUTE = Route("listings", "shop", "listings", "listings")
 JOB = Job("ab12", VERIFY, {"repair": False, "documents": 30}, "open", datetime(2026, 1, 1, tzinfo=UTC), {}, None)

@@ -26,10 +26,10 @@ from tsync_stream.commands.choosing import (
 )
 from tsync_stream.commands.shared import console, print_json, reachable_settings
 from tsync_stream.dead_letter_hints import hint
-from tsync_stream.dead_letter_records import ReasonCount, Record, Status
-from tsync_stream.dead_letters import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER
 from tsync_stream.observe.progress import show_age
 from tsync_stream.settings.load import Settings
+from tsync_stream.state.dead_letter_search import ReasonCount, Record, Status
+from tsync_stream.state.dead_letters import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER
 
 LONGEST_KEY = 40
 LONGEST_ERROR = 200

@@ -20,9 +20,9 @@ from tsync_stream.commands.shared import (
     console,
     say,
 )
-from tsync_stream.coordination.jobs import Job
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.observe.status_view import problem_lines, show_job
+from tsync_stream.state.jobs import Job
 
 # Looking can be work for MongoDB: it gets five times as long to rest.
 REST_FACTOR = 5.0

@@ -14,13 +14,13 @@ from tsync_stream.commands.shared import (
     reachable_settings,
     say,
 )
-from tsync_stream.dead_letter_counts import describe_reconcile, refused_from_bson
 from tsync_stream.settings.load import Settings
+from tsync_stream.state.dead_letter_counts import describe_reconcile, refused_from_bson
 
 if TYPE_CHECKING:
-    from tsync_stream.coordination.jobs import Job
     from tsync_stream.jobs.ask_reconcile import Asked
     from tsync_stream.observe.status_reader import StatusReader
+    from tsync_stream.state.jobs import Job
 
 
 async def run_reconcile(settings: Settings, *, allow_mass_delete: bool, wait: bool) -> int:

@@ -11,11 +11,11 @@ import click
 from tsync_stream.commands.choosing import Choice, Opened, opened, printable, selection_of, show_id, show_key
 from tsync_stream.commands.following import Measured, follow, give_up, what_was_filed
 from tsync_stream.commands.shared import EXIT_WRONG, reachable_settings
-from tsync_stream.coordination.jobs import REPLAY, Job
-from tsync_stream.dead_letter_counts import refused_from_bson
-from tsync_stream.dead_letter_records import Outcome, ReasonCount, Selection, outcome_from_bson
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.settings.load import Settings
+from tsync_stream.state.dead_letter_counts import refused_from_bson
+from tsync_stream.state.dead_letter_search import Outcome, ReasonCount, Selection, outcome_from_bson
+from tsync_stream.state.jobs import REPLAY, Job
 
 FEW = 5
 LONGEST_KEY = 60

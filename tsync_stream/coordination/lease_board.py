@@ -15,7 +15,7 @@ from tsync_stream.coordination.identity import Identity, is_dead
 from tsync_stream.coordination.leases import PATIENCE
 from tsync_stream.coordination.membership import GROUP
 from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease
-from tsync_stream.state import LEASES, translated
+from tsync_stream.state.database import LEASES, translated
 
 REPLICA_PREFIX = "replica:"
 

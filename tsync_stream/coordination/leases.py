@@ -36,7 +36,7 @@ from tsync_stream.core.tasks import all_to_end
 from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.source.driver import MongoHealth
-from tsync_stream.state import LEASES, translated
+from tsync_stream.state.database import LEASES, translated
 
 log = logging.getLogger(__name__)
 

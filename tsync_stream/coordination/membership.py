@@ -21,7 +21,7 @@ from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.observe.health import Health
 from tsync_stream.settings.common import differences, digest
-from tsync_stream.state import LEASES
+from tsync_stream.state.database import LEASES
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Head, Position, Route, Token
 from tsync_stream.queue.base import Append, Tier
 from tsync_stream.source.change_stream import ChangeBatch
+from tsync_stream.state.pipeline import Pipeline
 
 # How long a read of the change stream waits for changes, at the most.
 LONGEST_READ_S = 1.0

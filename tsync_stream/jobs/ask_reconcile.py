@@ -6,8 +6,8 @@ Invariant: there is at most one open need. Asking while one is open changes noth
 from dataclasses import dataclass
 from typing import Literal
 
-from tsync_stream.coordination.positions import PositionStore, ReconcileNeed, new_nonce
 from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.state.pipeline import PositionStore, ReconcileNeed, new_nonce
 
 REASON = "asked for by a person"
 # One need can be met, and another one filed, between our look and our write; not time and again.

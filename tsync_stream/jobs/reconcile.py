@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsync_stream.coordination.entries import Entries
-from tsync_stream.coordination.jobs import DONE, SCAN, SWEEP
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.core.model import Key, Reason
-from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
-from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored
 from tsync_stream.jobs.scanning import orphans, pages
 from tsync_stream.observe.health import Health
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import canonical_key
+from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
+from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.state.jobs import DONE, SCAN, SWEEP
 
 ASK_AGAIN_INTERVAL_S = 1.0
 # A job waits while more than this many batches' worth of entries are unacked: live changes queue behind it.

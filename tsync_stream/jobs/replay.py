@@ -12,10 +12,10 @@ from typing import Any
 from bson.timestamp import Timestamp
 
 from tsync_stream.coordination.entries import Entries
-from tsync_stream.coordination.jobs import DONE, Job
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key, Reason
-from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
+from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
+from tsync_stream.state.jobs import DONE, Job
 
 QUEUEING = "queueing"
 # Records of one read. Their keys are at most 1 KB long each.

@@ -16,11 +16,9 @@ from typing import Any
 from bson.timestamp import Timestamp
 
 from tsync_stream.coordination.entries import Entries
-from tsync_stream.coordination.jobs import DONE, SCAN, SWEEP, Job
 from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.model import Key, Reason
-from tsync_stream.dead_letters import DeadLetters, can_be_queued, record_id
 from tsync_stream.jobs.comparing import BothSides, Difference, fields_of_its_own
 from tsync_stream.jobs.scanning import orphans, pages
 from tsync_stream.jobs.tally import Findings, Tally
@@ -28,6 +26,8 @@ from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import candidate_keys
+from tsync_stream.state.dead_letters import DeadLetters, can_be_queued, record_id
+from tsync_stream.state.jobs import DONE, SCAN, SWEEP, Job
 
 log = logging.getLogger(__name__)
 

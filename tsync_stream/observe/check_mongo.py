@@ -16,8 +16,6 @@ from pymongo.read_concern import ReadConcern
 from tsync_stream.coordination.lease_board import read_lease_board
 from tsync_stream.core.causes import UNKNOWN, cause_in_text
 from tsync_stream.core.errors import MONGO_UNSUPPORTED_CODES, ConfigurationError, TsyncError
-from tsync_stream.dead_letter_counts import WHAT_TO_DO, Refused, describe, refused_among
-from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
 from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.settings.common import common_settings, differences
 from tsync_stream.settings.forms import redacted_uri
@@ -26,7 +24,9 @@ from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import described, kind_of, problem_of_source
 from tsync_stream.source.documents import count_documents
 from tsync_stream.source.oplog import read_oplog
-from tsync_stream.state import PIPELINE, state_database
+from tsync_stream.state.database import PIPELINE, state_database
+from tsync_stream.state.dead_letter_counts import WHAT_TO_DO, Refused, describe, refused_among
+from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
 
 OLDEST_VERSION = (4, 4)
 INSTALL = "install MongoDB 4.4 or newer"

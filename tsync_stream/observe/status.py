@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from tsync_stream.coordination.jobs import DONE, SCAN, TIME_LEFT, Job
 from tsync_stream.coordination.lease_board import LeaseBoard
-from tsync_stream.coordination.positions import BarrierRecord, Pipeline, synced_position
 from tsync_stream.core.model import Position
-from tsync_stream.dead_letter_counts import Refused
 from tsync_stream.jobs.reconcile import queued_of
+from tsync_stream.state.dead_letter_counts import Refused
+from tsync_stream.state.jobs import DONE, SCAN, TIME_LEFT, Job
+from tsync_stream.state.pipeline import BarrierRecord, Pipeline, synced_position
 
 # While somebody captures, the captured position follows MongoDB's clock, changes or not: see `IDLE_BARRIER_INTERVAL_S`.
 CAPTURED_IS_CURRENT_S = 20.0

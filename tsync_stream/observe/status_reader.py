@@ -10,13 +10,9 @@ from typing import Any, Self
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.lease_board import read_lease_board
-from tsync_stream.coordination.positions import Pipeline, PositionStore
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
-from tsync_stream.dead_letter_counts import refused_among
-from tsync_stream.dead_letter_records import DeadLetterRecords, Selection
 from tsync_stream.observe.check_mongo import describe_mongo_error
 from tsync_stream.observe.findings import DEADLINE_S
 from tsync_stream.observe.status import Facts, Status, judge
@@ -24,12 +20,16 @@ from tsync_stream.queue.base import Tier
 from tsync_stream.queue.mongo_fallback import MongoFallback
 from tsync_stream.queue.redis_streams import RedisStreams
 from tsync_stream.queue.tiers import MONGO
-from tsync_stream.rechecks import Rechecks
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import RedisSettings, Settings
 from tsync_stream.source.documents import count_documents
 from tsync_stream.source.keys import BSON_OPTIONS
-from tsync_stream.state import state_database, translated
+from tsync_stream.state.database import state_database, translated
+from tsync_stream.state.dead_letter_counts import refused_among
+from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
+from tsync_stream.state.jobs import JobStore
+from tsync_stream.state.pipeline import Pipeline, PositionStore
+from tsync_stream.state.rechecks import Rechecks
 
 TIMEOUT_MS = 3_000
 

@@ -8,10 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tsync_stream.coordination.jobs import DONE, SCAN, SWEEP, TIME_LEFT, VERIFY, Job
-from tsync_stream.dead_letter_counts import WHAT_TO_DO
 from tsync_stream.observe.progress import percent, show_age, show_left
 from tsync_stream.observe.status import ReconcileStatus, ReplicaStatus, Status
+from tsync_stream.state.dead_letter_counts import WHAT_TO_DO
+from tsync_stream.state.jobs import DONE, SCAN, SWEEP, TIME_LEFT, VERIFY, Job
 
 NOT_STARTED = "no pipeline yet: start a worker (`faust -A tsync_stream worker`), and it syncs every document"
 

@@ -14,15 +14,7 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.leases import LeaseKeeper
-from tsync_stream.coordination.positions import (
-    Pipeline,
-    PositionStore,
-    ReconcileNeed,
-    new_nonce,
-    synced_position,
-)
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.coordination.term import CapturedChanges, CaptureTerm, EntryBatch
 from tsync_stream.core import clock
@@ -30,8 +22,6 @@ from tsync_stream.core.errors import Fenced, TierLost, TierRefused, TierUnavaila
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import EpochRef, Head, Position, Route, Token
 from tsync_stream.core.wake import Wake
-from tsync_stream.dead_letter_records import DeadLetterRecords
-from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.base import Tier
@@ -45,6 +35,16 @@ from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import source_uuid
+from tsync_stream.state.dead_letter_search import DeadLetterRecords
+from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.state.jobs import JobStore
+from tsync_stream.state.pipeline import (
+    Pipeline,
+    PositionStore,
+    ReconcileNeed,
+    new_nonce,
+    synced_position,
+)
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,6 @@ import logging
 import time
 from dataclasses import replace
 
-from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.coordination.term import LONGEST_READ_S, CapturedChanges, CaptureTerm
 from tsync_stream.core import clock
@@ -31,6 +30,7 @@ from tsync_stream.replica.opening import opened_stream
 from tsync_stream.replica.running_jobs import RunningJobs
 from tsync_stream.replica.tier_watch import BetterTier, TierWatch
 from tsync_stream.source.change_stream import ChangeBatch
+from tsync_stream.state.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 

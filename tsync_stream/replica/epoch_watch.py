@@ -5,13 +5,13 @@ Invariant: what is known is never older than `LOOK_INTERVAL_S + LATE_S` while Mo
 
 import asyncio
 
-from tsync_stream.coordination.positions import Pipeline, PositionStore
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.model import EpochRef
 from tsync_stream.core.wake import Wake
 from tsync_stream.queue.tiers import PRIMARY
 from tsync_stream.source.driver import MongoHealth
+from tsync_stream.state.pipeline import Pipeline, PositionStore
 
 LOOK_INTERVAL_S = 1.0
 # A capturing replica looks once a second itself; our own look is then needed only if that one is late.

@@ -7,12 +7,12 @@ speaks of.
 from collections.abc import Mapping
 from typing import Any
 
-from tsync_stream.coordination.positions import Pipeline
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.model import Route
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.schema import default_schema, load_schema
+from tsync_stream.state.pipeline import Pipeline
 
 # Counts up with every change of the mapping's rules: documents that were mapped by the old ones are written again.
 MAPPING_VERSION = 2

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.coordination.jobs import REPLAY, VERIFY, Job
 from tsync_stream.coordination.term import CaptureTerm
-from tsync_stream.dead_letter_counts import refused_from_bson
 from tsync_stream.jobs.replay import Replay, ReplayTools
 from tsync_stream.jobs.verify import Verify, VerifyTools
 from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.source.documents import DocumentReader
+from tsync_stream.state.dead_letter_counts import refused_from_bson
+from tsync_stream.state.jobs import REPLAY, VERIFY, Job
 
 
 class Running(Protocol):

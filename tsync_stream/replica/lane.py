@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tsync_stream.coordination.held import Held
-from tsync_stream.coordination.positions import ReconcileNeed, new_nonce
 from tsync_stream.coordination.sharing import partition_lease
 from tsync_stream.core import clock
 from tsync_stream.core.backoff import Backoff
@@ -26,13 +25,14 @@ from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefuse
 from tsync_stream.core.linger import gathering_pause_s
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Pack, PartitionPacks
 from tsync_stream.queue.base import Tier
-from tsync_stream.rechecks import Recheck
 from tsync_stream.replica.doubts import Doubts
 from tsync_stream.replica.fingerprint import was_made_for
 from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.replica.recheck_turns import RecheckTurns
 from tsync_stream.replica.syncing import Syncing
 from tsync_stream.source.documents import DocumentReader
+from tsync_stream.state.pipeline import ReconcileNeed, new_nonce
+from tsync_stream.state.rechecks import Recheck
 
 log = logging.getLogger(__name__)
 

@@ -14,19 +14,19 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.coordination.jobs import DONE, RECONCILE, SCAN, TIME_LEFT, VERIFY, Job, without_time_left
-from tsync_stream.coordination.positions import Pipeline, ReconcileNeed
 from tsync_stream.coordination.term import LONGEST_READ_S, BatchLost, CaptureTerm
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.model import Position
-from tsync_stream.dead_letter_counts import Refused, describe_reconcile, refused_among
-from tsync_stream.dead_letter_records import Selection
 from tsync_stream.jobs.mass_delete import Stored
 from tsync_stream.jobs.reconcile import MAX_WAITING_BATCHES, Reconcile, ReconcileTools, queued_of
 from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.replica.job_kinds import Filed, JobKinds, Running, ending, measured
 from tsync_stream.replica.progress_log import ProgressLog
 from tsync_stream.source.documents import DocumentReader, count_documents
+from tsync_stream.state.dead_letter_counts import Refused, describe_reconcile, refused_among
+from tsync_stream.state.dead_letter_search import Selection
+from tsync_stream.state.jobs import DONE, RECONCILE, SCAN, TIME_LEFT, VERIFY, Job, without_time_left
+from tsync_stream.state.pipeline import Pipeline, ReconcileNeed
 
 log = logging.getLogger(__name__)
 

@@ -12,10 +12,8 @@ from functools import partial
 from typing import Any
 
 from tsync_stream.coordination.identity import own_identity
-from tsync_stream.coordination.jobs import JobStore
 from tsync_stream.coordination.leases import LeaseKeeper
 from tsync_stream.coordination.membership import Membership
-from tsync_stream.coordination.positions import PositionStore
 from tsync_stream.coordination.term import CapturedChanges, EntryBatch
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
@@ -23,8 +21,6 @@ from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Route
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.wake import Wake
-from tsync_stream.dead_letter_records import DeadLetterRecords
-from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.rates import Rates
@@ -32,7 +28,6 @@ from tsync_stream.queue.base import Tier
 from tsync_stream.queue.batches import SyncBatch
 from tsync_stream.queue.mongo_fallback import MongoFallback
 from tsync_stream.queue.redis_streams import RedisStreams
-from tsync_stream.rechecks import Rechecks
 from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.replica.capturing import Capturing
 from tsync_stream.replica.epoch_watch import EpochWatch
@@ -51,7 +46,12 @@ from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.sink.mapping_plan import MappingOptions
 from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
 from tsync_stream.source.driver import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
-from tsync_stream.state import state_database, translated
+from tsync_stream.state.database import state_database, translated
+from tsync_stream.state.dead_letter_search import DeadLetterRecords
+from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.state.jobs import JobStore
+from tsync_stream.state.pipeline import PositionStore
+from tsync_stream.state.rechecks import Rechecks
 
 log = logging.getLogger(__name__)
 

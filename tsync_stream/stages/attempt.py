@@ -11,7 +11,6 @@ from typing import Any
 
 from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.core.model import Key, Route
-from tsync_stream.dead_letters import ID_COLLISION, DeadLetter, DeadLetters
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.settings.load import Settings
@@ -26,6 +25,7 @@ from tsync_stream.source.undecodable import require_decoded
 from tsync_stream.stages import refusals, sync_plan
 from tsync_stream.stages.slow import SlowDocuments
 from tsync_stream.stages.writing import Write
+from tsync_stream.state.dead_letters import ID_COLLISION, DeadLetter, DeadLetters
 
 
 class Attempt:

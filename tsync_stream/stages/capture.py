@@ -13,9 +13,9 @@ from tsync_stream.coordination.entries import Entries
 from tsync_stream.coordination.term import BatchLost, CapturedChanges, ChangeProgress, EntryBatch
 from tsync_stream.core.errors import PositionLost, TsyncError, unforeseen
 from tsync_stream.core.model import Operation, Reason
-from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.source.change_stream import ENDING_OPERATIONS
+from tsync_stream.state.dead_letters import DeadLetters
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Literal
 
 from tsync_stream.core.model import Entry, Operation
-from tsync_stream.dead_letters import (
+from tsync_stream.sink.dividing import Refusal
+from tsync_stream.source.keys import typesense_id
+from tsync_stream.state.dead_letters import (
     ID_COLLISION,
     SHOWS_ANOTHER,
     SHOWS_NOTHING,
@@ -20,8 +22,6 @@ from tsync_stream.dead_letters import (
     can_be_queued,
     record_id,
 )
-from tsync_stream.sink.dividing import Refusal
-from tsync_stream.source.keys import typesense_id
 
 OnReject = Literal["keep", "delete"]
 

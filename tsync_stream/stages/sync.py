@@ -14,13 +14,13 @@ from faust.types import StreamT
 
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError, unforeseen, without_frames
 from tsync_stream.core.model import Route
-from tsync_stream.dead_letters import DeadLetters
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.stages.attempt import Attempt
+from tsync_stream.state.dead_letters import DeadLetters
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key
-from tsync_stream.dead_letters import DeadLetter
 from tsync_stream.source.keys import keys_sharing_id, typesense_id
+from tsync_stream.state.dead_letters import DeadLetter
 
 
 @dataclass(slots=True)

@@ -15,18 +15,18 @@ from typing import Any
 import orjson
 
 from tests.support.forked import be_faust
-from tsync_stream.coordination import positions
 from tsync_stream.coordination.term import BatchLost, CaptureTerm, ChangeProgress
-from tsync_stream.dead_letters import DeadLetter
 from tsync_stream.queue.batches import SyncFailed, SyncResult
 from tsync_stream.queue.redis_streams import RedisStreams
-from tsync_stream.rechecks import Rechecks
 from tsync_stream.replica import beginning
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.runtime import Replica
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.stages import persist, sync, sync_plan
+from tsync_stream.state import pipeline
+from tsync_stream.state.dead_letters import DeadLetter
+from tsync_stream.state.rechecks import Rechecks
 
 # Tools look for this file in the working directory; it is gone once they have acted.
 TRIGGER = "trigger"
@@ -161,7 +161,7 @@ def position_after_append() -> None:
     def synced_position(pipeline: Any, records: Any) -> Any:
         return pipeline.captured
 
-    positions.synced_position = synced_position
+    pipeline.synced_position = synced_position
     beginning.synced_position = synced_position  # type: ignore[attr-defined]
 
 
@@ -258,12 +258,12 @@ def jump_over_lost_batches() -> None:
 
 def carry_on_from_now() -> None:
     """What a position that is lost stood for is not looked for: a new epoch never needs a reconcile."""
-    original = positions.Pipeline.next_epoch
+    original = pipeline.Pipeline.next_epoch
 
     def next_epoch(self: Any, fence: int, tier: str, began: Any, reconcile: Any) -> Any:
         return original(self, fence, tier, began, None)
 
-    positions.Pipeline.next_epoch = next_epoch  # type: ignore[method-assign]
+    pipeline.Pipeline.next_epoch = next_epoch  # type: ignore[method-assign]
 
 
 def letters_for_outages() -> None:

@@ -13,7 +13,7 @@ from tests.faults.support.trial import Trial
 from tests.support.comparison import wait_for
 from tests.support.stack import redis_client, typesense_client
 from tsync_stream.embedded import RedisServer, Server
-from tsync_stream.state import FALLBACK_QUEUE
+from tsync_stream.state.database import FALLBACK_QUEUE
 
 GROUP = "tsync"
 

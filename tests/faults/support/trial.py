@@ -24,7 +24,7 @@ from tests.support.stack import Names, mongo_client, typesense_client
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.source.keys import typesense_id
-from tsync_stream.state import RECHECKS
+from tsync_stream.state.database import RECHECKS
 
 Source = Collection[dict[str, Any]]
 Z_TIMEOUT_S = 90.0

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tsync_stream.dead_letter_records import ReasonCount
+from tsync_stream.state.dead_letter_search import ReasonCount
 
 # A text that is told again and again stays short.
 MOST_REASONS = 5

@@ -1,6 +1,6 @@
 """Dead letters as people and replays choose them: by id, route, reason, age; and what became of those replayed.
 
-Invariants: nothing here opens or closes a record, only a sync of its key does (`dead_letters.py`). All times are
+Invariants: nothing here opens or closes a record, only a sync of its key does (`state/dead_letters.py`). All times are
 MongoDB's. Pages and lists hold keys of bounded length, never a document.
 """
 
@@ -14,7 +14,7 @@ from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorDatabase
 
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key
-from tsync_stream.state import DEAD_LETTERS, translated
+from tsync_stream.state.database import DEAD_LETTERS, translated
 
 # Of the 64 digits of an id, as many as people see; any beginning that is unique, and not shorter than this, will do.
 SHOWN_DIGITS = 12

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from motor.motor_asyncio import AsyncIOMotorDatabase
 
-from tsync_stream.coordination.positions import new_nonce
 from tsync_stream.core.errors import TsyncError
-from tsync_stream.state import JOBS, translated
+from tsync_stream.state.database import JOBS, translated
+from tsync_stream.state.pipeline import new_nonce
 
 RECONCILE = "reconcile"
 REPLAY = "replay"
