@@ -13,7 +13,7 @@ from tests.support.stack import Names, redis_client
 from tests.support.worker import Worker
 from tsync_stream.core.model import Entry
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.queue.format import decode_pack
+from tsync_stream.queue.codec import decode_pack
 
 Equal = Callable[..., None]
 

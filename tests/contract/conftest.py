@@ -13,7 +13,7 @@ from tests.contract.servers import MongoTierServer, RedisTierServer, TierServer
 from tests.support.stack import Names
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Reason, Token
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.queue.base import Append, Claimed, Tier
+from tsync_stream.queue.tier import Append, Claimed, Tier
 
 PARTITIONS = 3
 FENCE = 5

@@ -18,11 +18,11 @@ from tests.support.comparison import wait_for
 from tests.support.stack import Names, mongo_client, redis_client
 from tsync_stream.core.model import EpochRef
 from tsync_stream.embedded import EmbeddedStack, RedisServer
-from tsync_stream.queue.base import Tier
-from tsync_stream.queue.mongo_documents import HEAD, OWNER, document_id, from_number
-from tsync_stream.queue.mongo_fallback import MongoFallback
+from tsync_stream.queue.mongo_layout import HEAD, OWNER, document_id, from_number
+from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_keys import GROUP
-from tsync_stream.queue.redis_streams import RedisStreams
+from tsync_stream.queue.redis_tier import RedisStreams
+from tsync_stream.queue.tier import Tier
 from tsync_stream.settings.load import RedisSettings, load_settings
 from tsync_stream.state.database import FALLBACK_QUEUE, state_database
 

@@ -12,10 +12,10 @@ from tests.support.stack import Names
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierUnavailable
 from tsync_stream.core.model import EpochRef, Head
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.queue import mongo_fallback
-from tsync_stream.queue.base import Found, Tier
-from tsync_stream.queue.mongo_documents import PartitionState, between, document_id
+from tsync_stream.queue import mongo_tier
+from tsync_stream.queue.mongo_layout import PartitionState, between, document_id
 from tsync_stream.queue.mongo_partitions import Partitions
+from tsync_stream.queue.tier import Found, Tier
 
 OWNER = 11
 # MaxTimeMSExpired: the driver does not try again by itself.
@@ -272,7 +272,7 @@ async def test_clean_up_goes_in_steps_to_its_end(
     server: MongoTierServer, tier: Tier, epoch: EpochRef, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await writer.append({0: list(range(20)), 2: ["q"]})
-    monkeypatch.setattr(mongo_fallback, "REMOVE_AT_ONCE", 4)
+    monkeypatch.setattr(mongo_tier, "REMOVE_AT_ONCE", 4)
     newer = EpochRef(epoch.deployment, epoch.epoch + 1, epoch.nonce, epoch.tier)
     assert await tier.remove_older(newer) == 21 + 2 * PARTITIONS
     assert server.size() == 0

@@ -17,7 +17,7 @@ from tsync_stream.core.model import EpochRef
 from tsync_stream.embedded import EmbeddedServerError, EmbeddedStack
 from tsync_stream.observe.check_redis import gather_redis, judge_redis
 from tsync_stream.queue import redis_scripts
-from tsync_stream.queue.base import Tier
+from tsync_stream.queue.tier import Tier
 
 OWNER = 11
 

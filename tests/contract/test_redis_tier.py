@@ -28,8 +28,8 @@ from tests.support.waiting import eventually
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierLost
 from tsync_stream.core.model import EpochRef
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.queue.base import Found, Tier
-from tsync_stream.queue.redis_streams import MOST_TOO_MANY, PACK_ENTRIES, RedisStreams
+from tsync_stream.queue.redis_tier import MOST_TOO_MANY, PACK_ENTRIES, RedisStreams
+from tsync_stream.queue.tier import Found, Tier
 
 OWNER = 11
 PASSWORD = "correct horse"

@@ -24,7 +24,7 @@ from tests.contract.servers import TierServer
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tsync_stream.core.errors import Fenced, TierLost
 from tsync_stream.core.model import Barrier, BarrierOrder, Entry, EpochRef, Operation, Position
-from tsync_stream.queue.base import Append, Found, Read, Tier
+from tsync_stream.queue.tier import Append, Found, Read, Tier
 
 OWNER = 11
 

@@ -11,8 +11,8 @@ from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_ke
 from tests.contract.servers import TierServer
 from tsync_stream.core.errors import DependencyUnavailable, Fenced, TierLost
 from tsync_stream.core.model import EpochRef, Head
-from tsync_stream.queue import redis_connections
-from tsync_stream.queue.base import Found, Tier
+from tsync_stream.queue import redis_client
+from tsync_stream.queue.tier import Found, Tier
 
 OWNER = 11
 
@@ -251,7 +251,7 @@ async def test_every_call_says_that_a_dead_server_is_out_of_reach_and_soon(
 async def test_every_call_says_that_a_silent_server_is_out_of_reach_and_soon(
     server: TierServer, epoch: EpochRef, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(redis_connections, "REQUEST_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(redis_client, "REQUEST_TIMEOUT_S", 0.1)
     impatient = server.connect()
     await impatient.probe()
     server.freeze()

@@ -14,8 +14,8 @@ from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Pa
 from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.base import Claimed, Found, Read
 from tsync_stream.queue.batches import SyncBatch, SyncResult
+from tsync_stream.queue.tier import Claimed, Found, Read
 from tsync_stream.replica.fingerprint import DIVISION_VERSION
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools

@@ -24,7 +24,7 @@ from tsync_stream.core.model import (
     Route,
     partitioner,
 )
-from tsync_stream.queue.base import Tier
+from tsync_stream.queue.tier import Tier
 from tsync_stream.source.change_stream import ENDING_OPERATIONS, ChangeBatch
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.stages.capture import entries_of

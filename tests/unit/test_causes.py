@@ -19,7 +19,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from tests.support.worker import free_port
 from tsync_stream.core import causes
 from tsync_stream.core.errors import ConfigurationError, TsyncError, from_mongo
-from tsync_stream.queue.redis_streams import RedisStreams
+from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.settings.load import load_settings
 from tsync_stream.sink.client import BREAKER_FAILURES, TypesenseTarget
 

@@ -27,7 +27,7 @@ from tsync_stream.observe.check_typesense import (
     judge_typesense,
 )
 from tsync_stream.observe.findings import Row, version_numbers
-from tsync_stream.queue.redis_server_config import apply_server_settings, differences, directives
+from tsync_stream.queue.redis_config import apply_server_settings, differences, directives
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.state.dead_letter_counts import Refused
 

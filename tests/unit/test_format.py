@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tsync_stream.core.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Operation, Position, Reason
-from tsync_stream.queue.format import (
+from tsync_stream.queue.codec import (
     decode_pack,
     decode_token,
     encode_pack,

@@ -16,8 +16,8 @@ from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierLost, TierRefused
 from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Pack
 from tsync_stream.core.tasks import end_tasks
-from tsync_stream.queue.base import Claimed, Read
 from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.queue.tier import Claimed, Read
 from tsync_stream.replica import syncing
 from tsync_stream.replica.lane import check_contiguous
 

@@ -1,4 +1,4 @@
-"""redis-py's inner parts that `queue/redis_connections.py` overrides or calls: are they what we read when we did so?"""
+"""redis-py's inner parts that `queue/redis_client.py` overrides or calls: are they what we read when we did so?"""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ import redis
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, Connection, ConnectionPool
 from redis.asyncio.retry import Retry
 
-from tsync_stream.queue.redis_connections import DatedConnection, connect
+from tsync_stream.queue.redis_client import DatedConnection, connect
 from tsync_stream.settings.load import load_settings
 
 # As of redis-py 8.1.0.
@@ -31,7 +31,7 @@ PARTS: Mapping[str, tuple[Callable[..., Any], str]] = {
     "Retry.call_with_retry": (Retry.call_with_retry, "70823e304bc67f4a"),
 }
 WHAT_TO_DO = (
-    "redis-py {version} has other inner parts than those that tsync_stream/queue/redis_connections.py was written for: "
+    "redis-py {version} has other inner parts than those that tsync_stream/queue/redis_client.py was written for: "
     "{moved}. Read what changed there, adapt that module, run tests/contract/test_redis_connections.py, and then put "
     "the new digests here; until then, keep the release that the lock names."
 )

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from tsync_stream.core.errors import TierLost, TierRefused, TsyncError, from_redis
 from tsync_stream.core.model import EpochRef
 from tsync_stream.observe.check_redis import RedisFacts, judge_redis
-from tsync_stream.queue import redis_probe, redis_streams
-from tsync_stream.queue.base import Append
+from tsync_stream.queue import redis_probe, redis_tier
+from tsync_stream.queue.redis_config import apply_server_settings
 from tsync_stream.queue.redis_probe import probe
 from tsync_stream.queue.redis_replies import is_cluster, read_configuration, read_info, whole_number
-from tsync_stream.queue.redis_server_config import apply_server_settings
-from tsync_stream.queue.redis_streams import RedisStreams
+from tsync_stream.queue.redis_tier import RedisStreams
+from tsync_stream.queue.tier import Append
 from tsync_stream.settings.load import load_settings
 
 SETTINGS = load_settings(Path("/nowhere"), {}).primary_redis

@@ -11,8 +11,8 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.core.errors import DependencyUnavailable, PositionLost, from_mongo
 from tsync_stream.core.model import Entry
-from tsync_stream.queue.format import encode_pack
-from tsync_stream.queue.redis_streams import _NOT_OURS, _pack
+from tsync_stream.queue.codec import encode_pack
+from tsync_stream.queue.redis_tier import _NOT_OURS, _pack
 from tsync_stream.sink.answers import read_import_answer
 from tsync_stream.sink.exports import split_lines
 from tsync_stream.source.documents import query_chunks

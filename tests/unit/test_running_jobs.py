@@ -17,7 +17,7 @@ from tsync_stream.coordination.term import BatchLost, CaptureTerm, EntryBatch
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import EpochRef, Head, Position, Reason, Route
 from tsync_stream.observe.health import Health
-from tsync_stream.queue.base import Append, Tier
+from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.replica import running_jobs
 from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.replica.job_kinds import ending

@@ -19,7 +19,7 @@ from tsync_stream.coordination.term import (
 )
 from tsync_stream.core.errors import Fenced, TierLost
 from tsync_stream.core.model import Barrier, BarrierOrder, Entry, EpochRef, Head, Operation, Position, Reason, Route
-from tsync_stream.queue.base import Append, Tier
+from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.state.pipeline import Pipeline
 
 FENCE = 9

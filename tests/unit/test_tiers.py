@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream.queue.tiers import (
+from tsync_stream.queue.selection import (
     FIT_S,
     MAX_FAIL_BACK_WAIT_S,
     PREFERENCE,

@@ -16,7 +16,7 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Head, Position, Route, Token
-from tsync_stream.queue.base import Append, Tier
+from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.source.change_stream import ChangeBatch
 from tsync_stream.state.pipeline import Pipeline
 

@@ -16,10 +16,10 @@ from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, 
 from tsync_stream.observe.check_mongo import describe_mongo_error
 from tsync_stream.observe.findings import DEADLINE_S
 from tsync_stream.observe.status import Facts, Status, judge
-from tsync_stream.queue.base import Tier
-from tsync_stream.queue.mongo_fallback import MongoFallback
-from tsync_stream.queue.redis_streams import RedisStreams
-from tsync_stream.queue.tiers import MONGO
+from tsync_stream.queue.mongo_tier import MongoFallback
+from tsync_stream.queue.redis_tier import RedisStreams
+from tsync_stream.queue.selection import MONGO
+from tsync_stream.queue.tier import Tier
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import RedisSettings, Settings
 from tsync_stream.source.documents import count_documents

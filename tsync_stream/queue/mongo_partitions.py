@@ -14,9 +14,9 @@ from pymongo.results import BulkWriteResult
 from pymongo.write_concern import WriteConcern
 
 from tsync_stream.core.model import EpochRef, Pack
-from tsync_stream.queue import mongo_documents as documents
-from tsync_stream.queue.base import Found
-from tsync_stream.queue.mongo_documents import HEAD, OWNER, Document, PartitionState, document_id, lost
+from tsync_stream.queue import mongo_layout as documents
+from tsync_stream.queue.mongo_layout import HEAD, OWNER, Document, PartitionState, document_id, lost
+from tsync_stream.queue.tier import Found
 
 Write: TypeAlias = UpdateOne | UpdateMany | ReplaceOne[Any] | DeleteMany
 

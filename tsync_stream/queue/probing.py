@@ -3,7 +3,7 @@
 import asyncio
 
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.queue.base import Tier
+from tsync_stream.queue.tier import Tier
 
 PROBE_DEADLINE_S = 1.0
 

@@ -18,7 +18,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from tsync_stream.core.errors import TierLost, TierRefused, redis_cluster
 from tsync_stream.core.model import EpochRef
 from tsync_stream.queue import redis_scripts
-from tsync_stream.queue.redis_connections import ask, ask_each
+from tsync_stream.queue.redis_client import ask, ask_each
 from tsync_stream.queue.redis_keys import GROUP, QueueKeys
 from tsync_stream.queue.redis_replies import is_cluster, read_info, whole_number
 from tsync_stream.settings.load import RedisSettings

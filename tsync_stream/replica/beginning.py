@@ -24,9 +24,9 @@ from tsync_stream.core.model import EpochRef, Head, Position, Route, Token
 from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.base import Tier
 from tsync_stream.queue.probing import probe_within_deadline
-from tsync_stream.queue.tiers import SetAside, choose_tier, count_flaps
+from tsync_stream.queue.selection import SetAside, choose_tier, count_flaps
+from tsync_stream.queue.tier import Tier
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.fingerprint import changes, fingerprint_of, prepare_collection, target_part
 from tsync_stream.replica.target_watch import TargetWatch

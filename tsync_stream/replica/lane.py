@@ -24,7 +24,7 @@ from tsync_stream.core.backoff import Backoff
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefused, TsyncError
 from tsync_stream.core.linger import gathering_pause_s
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Pack, PartitionPacks
-from tsync_stream.queue.base import Tier
+from tsync_stream.queue.tier import Tier
 from tsync_stream.replica.doubts import Doubts
 from tsync_stream.replica.fingerprint import was_made_for
 from tsync_stream.replica.lane_tools import LaneTools

@@ -9,8 +9,8 @@ from tsync_stream.core.model import Route
 from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.base import Tier
 from tsync_stream.queue.batches import SyncBatch
+from tsync_stream.queue.tier import Tier
 from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks

@@ -19,7 +19,7 @@ from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, 
 from tsync_stream.core.tasks import all_to_end
 from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
-from tsync_stream.queue.tiers import BACKUP, PRIMARY
+from tsync_stream.queue.selection import BACKUP, PRIMARY
 
 # While it answers, and while it does not; shorter where a replica is to be followed soon.
 CALM_INTERVAL_S = 2.0

@@ -24,10 +24,10 @@ from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.rates import Rates
-from tsync_stream.queue.base import Tier
 from tsync_stream.queue.batches import SyncBatch
-from tsync_stream.queue.mongo_fallback import MongoFallback
-from tsync_stream.queue.redis_streams import RedisStreams
+from tsync_stream.queue.mongo_tier import MongoFallback
+from tsync_stream.queue.redis_tier import RedisStreams
+from tsync_stream.queue.tier import Tier
 from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.replica.capturing import Capturing
 from tsync_stream.replica.epoch_watch import EpochWatch

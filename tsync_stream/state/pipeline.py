@@ -19,7 +19,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Position
-from tsync_stream.queue.format import position_from_bson, position_to_bson
+from tsync_stream.queue.codec import position_from_bson, position_to_bson
 from tsync_stream.state.database import PIPELINE, translated
 
 _ID = "pipeline"

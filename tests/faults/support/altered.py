@@ -17,7 +17,7 @@ import orjson
 from tests.support.forked import be_faust
 from tsync_stream.coordination.term import BatchLost, CaptureTerm, ChangeProgress
 from tsync_stream.queue.batches import SyncFailed, SyncResult
-from tsync_stream.queue.redis_streams import RedisStreams
+from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.replica import beginning
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.runtime import Replica

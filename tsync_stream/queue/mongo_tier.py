@@ -25,11 +25,11 @@ from pymongo import DeleteMany, ReplaceOne, UpdateMany, UpdateOne
 
 from tsync_stream.core.errors import DependencyUnavailable, Fenced
 from tsync_stream.core.model import EpochRef, Head, PartitionPacks, Token
-from tsync_stream.queue import mongo_documents as documents
-from tsync_stream.queue.base import Append, Claimed, Found, Read
-from tsync_stream.queue.format import encode_pack
-from tsync_stream.queue.mongo_documents import DELIVERED, HEAD, OWNER, Document, PartitionState, document_id, lost
+from tsync_stream.queue import mongo_layout as documents
+from tsync_stream.queue.codec import encode_pack
+from tsync_stream.queue.mongo_layout import DELIVERED, HEAD, OWNER, Document, PartitionState, document_id, lost
 from tsync_stream.queue.mongo_partitions import Partitions
+from tsync_stream.queue.tier import Append, Claimed, Found, Read
 from tsync_stream.state.database import FALLBACK_QUEUE, translated
 
 # Everything that one call asks of MongoDB has to be answered within this.

@@ -21,7 +21,7 @@ from bson.errors import BSONError
 
 from tsync_stream.core.errors import TierLost
 from tsync_stream.core.model import EpochRef, Head, Pack, Token
-from tsync_stream.queue.format import decode_pack
+from tsync_stream.queue.codec import decode_pack
 
 Document: TypeAlias = Mapping[str, Any]
 
