@@ -28,9 +28,9 @@ from faust.app.base import BootStrategy
 from faust.web import Request, Response, View
 from faust.worker import Worker as FaustWorker
 
+from tsync_stream.cluster.assignment import CAPTURE
+from tsync_stream.cluster.membership import ForeignSettings
 from tsync_stream.commands import add_commands
-from tsync_stream.coordination.membership import ForeignSettings
-from tsync_stream.coordination.sharing import CAPTURE
 from tsync_stream.core import malloc
 from tsync_stream.core.errors import ConfigurationError, unforeseen
 from tsync_stream.core.quiet import keep_quiet

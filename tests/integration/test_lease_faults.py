@@ -8,8 +8,8 @@ import pytest
 from tests.integration.conftest import Client, Clock, Database, eventually, fail
 from tests.support.keepers import ALL, TTL_S, Make, believed, fences, maker, shares, step
 from tests.support.stack import Names
-from tsync_stream.coordination.leases import CAPTURE_PATIENCE_S, LeaseKeeper
-from tsync_stream.coordination.sharing import CAPTURE
+from tsync_stream.cluster.assignment import CAPTURE
+from tsync_stream.cluster.leases import CAPTURE_PATIENCE_S, LeaseKeeper
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.model import BEGINNING_OF_TIME
 from tsync_stream.state.database import LEASES

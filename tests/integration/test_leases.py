@@ -12,10 +12,10 @@ import pytest
 
 from tests.integration.conftest import Clock, Database, eventually
 from tests.support.keepers import ALL, TTL_S, Make, believed, fences, maker, shares, step
-from tsync_stream.coordination.expiry import expire_stale
-from tsync_stream.coordination.identity import Identity, is_dead, own_identity
-from tsync_stream.coordination.leases import BELIEF, PATIENCE
-from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
+from tsync_stream.cluster.expiry import expire_stale
+from tsync_stream.cluster.identity import Identity, is_dead, own_identity
+from tsync_stream.cluster.leases import BELIEF, PATIENCE
 from tsync_stream.core.wake import Wake
 from tsync_stream.state.database import LEASES
 
@@ -227,7 +227,7 @@ async def test_a_clean_stop_hands_over_at_once(make: Make, boot_clock: Clock, st
 
 async def test_a_dead_process_of_this_machine_is_followed_at_once(make: Make, boot_clock: Clock) -> None:
     program = (
-        "import json; from tsync_stream.coordination.identity import own_identity; "
+        "import json; from tsync_stream.cluster.identity import own_identity; "
         "print(json.dumps(own_identity().to_bson()))"
     )
     printed = subprocess.run(  # noqa: ASYNC221 - nothing else runs meanwhile

@@ -6,8 +6,8 @@ import pytest
 
 from tests.integration.conftest import Clock, Database
 from tests.support.keepers import ALL, COMMON, TTL_S, Make, believed, maker, shares, step
-from tsync_stream.coordination.leases import PATIENCE, LeaseKeeper
-from tsync_stream.coordination.membership import GROUP, ForeignSettings
+from tsync_stream.cluster.leases import PATIENCE, LeaseKeeper
+from tsync_stream.cluster.membership import GROUP, ForeignSettings
 from tsync_stream.observe.health import Health
 from tsync_stream.state.database import LEASES
 
@@ -149,7 +149,7 @@ async def test_a_compare_and_set_is_lost_to_who_joined_after_the_look(
     new, late = await make("b", common=OTHER), None
     await step(new)
     boot_clock.forward(TTL_S + 1)
-    from tsync_stream.coordination import membership
+    from tsync_stream.cluster import membership
 
     seen = membership._live_members
 

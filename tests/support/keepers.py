@@ -5,10 +5,10 @@ from typing import Any, TypeAlias
 
 from motor.motor_asyncio import AsyncIOMotorDatabase
 
-from tsync_stream.coordination.identity import Identity
-from tsync_stream.coordination.leases import LeaseKeeper
-from tsync_stream.coordination.membership import Membership
-from tsync_stream.coordination.sharing import CAPTURE, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, partition_lease
+from tsync_stream.cluster.identity import Identity
+from tsync_stream.cluster.leases import LeaseKeeper
+from tsync_stream.cluster.membership import Membership
 from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 

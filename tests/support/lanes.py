@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.coordination.held import Held
-from tsync_stream.coordination.sharing import partition_lease
+from tsync_stream.cluster.assignment import partition_lease
+from tsync_stream.cluster.held import Held
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Position, Reason, Route
 from tsync_stream.core.wake import Wake

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from tsync_stream.coordination.held import Held, named, tell_change
-from tsync_stream.coordination.sharing import CAPTURE, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, partition_lease
+from tsync_stream.cluster.held import Held, named, tell_change
 
 
 def held(*numbers: int, fence: int = 1, after_expiry: bool = False) -> dict[str, Held]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tsync_stream.coordination.identity import Identity, is_dead, own_identity
+from tsync_stream.cluster.identity import Identity, is_dead, own_identity
 
 # Everything else here must hold everywhere: where nobody can be seen, nobody is called dead.
 sees_processes = pytest.mark.skipif(

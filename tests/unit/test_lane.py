@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.support.lanes import DEADLINE_S, EPOCH, START, Bench, entry, synced
 from tests.support.waiting import eventually
-from tsync_stream.coordination.sharing import partition_lease
+from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierLost, TierRefused
 from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Pack

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from tests.support.lanes import EPOCH, START
-from tsync_stream.coordination.sharing import LeaseView, Seen
+from tsync_stream.cluster.assignment import LeaseView, Seen
 from tsync_stream.core import clock
 from tsync_stream.observe.health import Health
 from tsync_stream.replica.progress import BOUND_S, TOLD_AFTER_S, Progress, own_problems

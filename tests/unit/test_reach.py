@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from tests.support.waiting import eventually
+from tsync_stream.cluster import reachability as reach_module
+from tsync_stream.cluster.reachability import GREEN_AFTER_S, RED_AFTER_S, OneAtATime, Reach
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable, TierRefused, TsyncError
 from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
-from tsync_stream.replica import reach as reach_module
-from tsync_stream.replica.reach import GREEN_AFTER_S, RED_AFTER_S, OneAtATime, Reach
 
 PATIENCE_S = 10.0
 

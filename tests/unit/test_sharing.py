@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream.coordination.sharing import CAPTURE, Decision, LeaseView, able_replicas, decide, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, Decision, LeaseView, able_replicas, decide, partition_lease
 
 
 def leases_of(**held_by: str | None) -> dict[str, LeaseView]:

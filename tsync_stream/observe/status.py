@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from tsync_stream.coordination.lease_board import LeaseBoard
+from tsync_stream.cluster.board import LeaseBoard
 from tsync_stream.core.model import Position
 from tsync_stream.jobs.reconcile import queued_of
 from tsync_stream.state.dead_letter_counts import Refused

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from tsync_stream.coordination.lease_board import read_lease_board
+from tsync_stream.cluster.board import read_lease_board
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.observe.check_mongo import describe_mongo_error

@@ -9,7 +9,7 @@ import logging
 import time
 from dataclasses import replace
 
-from tsync_stream.coordination.sharing import CAPTURE
+from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.coordination.term import LONGEST_READ_S, CapturedChanges, CaptureTerm
 from tsync_stream.core import clock
 from tsync_stream.core.errors import (

@@ -17,8 +17,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tsync_stream.coordination.held import Held
-from tsync_stream.coordination.sharing import partition_lease
+from tsync_stream.cluster.assignment import partition_lease
+from tsync_stream.cluster.held import Held
 from tsync_stream.core import clock
 from tsync_stream.core.backoff import Backoff
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefused, TsyncError

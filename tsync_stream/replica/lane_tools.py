@@ -3,7 +3,8 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from tsync_stream.coordination.leases import LeaseKeeper
+from tsync_stream.cluster.epoch_watch import EpochWatch
+from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Route
 from tsync_stream.core.wake import Wake
@@ -11,7 +12,6 @@ from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.batches import SyncBatch
 from tsync_stream.queue.tier import Tier
-from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks
 

@@ -13,12 +13,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tsync_stream.coordination.leases import LeaseKeeper
-from tsync_stream.coordination.sharing import Seen
+from tsync_stream.cluster.assignment import Seen
+from tsync_stream.cluster.epoch_watch import EpochWatch
+from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.core import clock
 from tsync_stream.core.model import Position
 from tsync_stream.observe.health import Health
-from tsync_stream.replica.epoch_watch import EpochWatch
 from tsync_stream.replica.lane import Lane
 
 # Longer than a take-over with the default LEASE_TTL, and than any wait that belongs to the work.

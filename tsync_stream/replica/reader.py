@@ -6,7 +6,7 @@ Invariant: a barrier is recorded only after everything before it in its partitio
 import asyncio
 from collections.abc import Sequence
 
-from tsync_stream.coordination.sharing import CAPTURE
+from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.model import Barrier
 from tsync_stream.core.tasks import all_to_end

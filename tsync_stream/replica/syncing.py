@@ -8,7 +8,7 @@ sign of life loses its batch, and the right to send anything more of it.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from tsync_stream.coordination.sharing import partition_lease
+from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.core import clock
 from tsync_stream.core.backoff import Backoff
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError

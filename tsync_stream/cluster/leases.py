@@ -23,12 +23,12 @@ from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo.errors import BulkWriteError
 
-from tsync_stream.coordination.expiry import expire_stale, forget_expired
-from tsync_stream.coordination.held import Held, tell_change
-from tsync_stream.coordination.identity import Identity
-from tsync_stream.coordination.membership import ForeignSettings, Membership, belongs
-from tsync_stream.coordination.sharing import CAPTURE, LeaseView, Seen, able_replicas, decide, partition_lease
-from tsync_stream.coordination.sightings import Sightings
+from tsync_stream.cluster.assignment import CAPTURE, LeaseView, Seen, able_replicas, decide, partition_lease
+from tsync_stream.cluster.expiry import expire_stale, forget_expired
+from tsync_stream.cluster.failure_detector import Sightings
+from tsync_stream.cluster.held import Held, tell_change
+from tsync_stream.cluster.identity import Identity
+from tsync_stream.cluster.membership import ForeignSettings, Membership, belongs
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.model import BEGINNING_OF_TIME

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from motor.motor_asyncio import AsyncIOMotorDatabase
 
-from tsync_stream.coordination.identity import Identity, is_dead
-from tsync_stream.coordination.leases import PATIENCE
-from tsync_stream.coordination.membership import GROUP
-from tsync_stream.coordination.sharing import CAPTURE, LeaseView, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
+from tsync_stream.cluster.identity import Identity, is_dead
+from tsync_stream.cluster.leases import PATIENCE
+from tsync_stream.cluster.membership import GROUP
 from tsync_stream.state.database import LEASES, translated
 
 REPLICA_PREFIX = "replica:"

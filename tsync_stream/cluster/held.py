@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
-from tsync_stream.coordination.sharing import PARTITION_PREFIX
+from tsync_stream.cluster.assignment import PARTITION_PREFIX
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorCollection
 
-from tsync_stream.coordination.identity import Identity, is_dead
+from tsync_stream.cluster.identity import Identity, is_dead
 
 log = logging.getLogger(__name__)
 
