@@ -28,6 +28,8 @@ from faust.app.base import BootStrategy
 from faust.web import Request, Response, View
 from faust.worker import Worker as FaustWorker
 
+from tsync_stream.capture.agent import capture_agent
+from tsync_stream.capture.persist import persist_agent
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.cluster.membership import ForeignSettings
 from tsync_stream.commands import add_commands
@@ -41,8 +43,6 @@ from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
 from tsync_stream.replica.runtime import Channels, Replica
 from tsync_stream.settings.load import Settings, default_settings, lines_for_exit, load_settings
 from tsync_stream.settings.texts import unused
-from tsync_stream.stages.capture import capture_agent
-from tsync_stream.stages.persist import persist_agent
 from tsync_stream.stages.sync import Sync, sync_agent
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.terminal import write_anywhere

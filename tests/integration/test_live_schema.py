@@ -14,7 +14,7 @@ from bson.timestamp import Timestamp
 
 from tests.integration.conftest import Client, Database
 from tests.support.stack import Names, typesense_client
-from tsync_stream.coordination.entries import Entries
+from tsync_stream.capture.entries import Entries
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Operation, Reason, Route
 from tsync_stream.embedded import EmbeddedStack

@@ -8,7 +8,7 @@ from bson.timestamp import Timestamp
 
 from tests.integration.conftest import Clock, Database
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
-from tsync_stream.coordination.entries import Entries
+from tsync_stream.capture.entries import Entries
 from tsync_stream.core.model import Entry, Key, Operation, Reason, Route, partitioner
 from tsync_stream.state.database import RECHECKS
 from tsync_stream.state.rechecks import PAUSES_IN_DEADLINES, Recheck, Rechecks

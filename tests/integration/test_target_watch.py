@@ -15,12 +15,12 @@ from tests.integration.conftest import Clock
 from tests.support.fake_typesense import HOST, fake_typesense
 from tests.support.release_server import ReleaseServer
 from tests.support.stack import Names
+from tsync_stream.capture import target_watch
+from tsync_stream.capture.target_watch import CHECK, UNREAD_S, TargetWatch
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import EpochRef, Position
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.observe.health import Health
-from tsync_stream.replica import target_watch
-from tsync_stream.replica.target_watch import CHECK, UNREAD_S, TargetWatch
 from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.markers import MARKERS, METADATA, Markers

@@ -3,7 +3,7 @@
 import pytest
 from bson.timestamp import Timestamp
 
-from tsync_stream.replica.measuring import describe_left
+from tsync_stream.capture.backlog import describe_left
 from tsync_stream.source.oplog import Oplog
 
 FULL = Oplog(Timestamp(1_000, 1), Timestamp(11_000, 1), 990, 990)

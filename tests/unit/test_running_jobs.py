@@ -13,16 +13,16 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.waiting import eventually
-from tsync_stream.coordination.term import BatchLost, CaptureTerm, EntryBatch
+from tsync_stream.capture.begin import CaptureTools
+from tsync_stream.capture.persist import append_batch
+from tsync_stream.capture.term import BatchLost, CaptureTerm, EntryBatch
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import EpochRef, Head, Position, Reason, Route
 from tsync_stream.observe.health import Health
 from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.replica import running_jobs
-from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.replica.job_kinds import ending
 from tsync_stream.replica.running_jobs import RunningJobs
-from tsync_stream.stages.persist import append_batch
 from tsync_stream.state.dead_letter_search import Outcome, Page, ReasonCount, Selection
 from tsync_stream.state.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job
 from tsync_stream.state.pipeline import Pipeline, ReconcileNeed

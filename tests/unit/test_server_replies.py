@@ -14,7 +14,8 @@ from bson.timestamp import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsync_stream.coordination.term import CapturedChanges
+from tsync_stream.capture.agent import entries_of
+from tsync_stream.capture.term import CapturedChanges
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError
 from tsync_stream.core.model import Route
 from tsync_stream.sink.answers import check_status, described, read_import_answer
@@ -23,7 +24,6 @@ from tsync_stream.sink.mapping_plan import MappingOptions, Plan
 from tsync_stream.source.change_stream import ChangeBatch, read_reply
 from tsync_stream.source.collection import kind_of, problem_of_source
 from tsync_stream.source.oplog import Oplog, oplog_of
-from tsync_stream.stages.capture import entries_of
 
 scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
 anything = st.recursive(

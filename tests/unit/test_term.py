@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 from bson.timestamp import Timestamp
 
-from tsync_stream.coordination import term as term_module
-from tsync_stream.coordination.term import (
+from tsync_stream.capture import term as term_module
+from tsync_stream.capture.term import (
     BARRIER_INTERVAL_S,
     ENTRIES_PER_BARRIER,
     IDLE_BARRIER_INTERVAL_S,

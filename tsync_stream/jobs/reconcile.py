@@ -13,8 +13,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from tsync_stream.coordination.entries import Entries
-from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
+from tsync_stream.capture.entries import Entries
+from tsync_stream.capture.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.core.model import Key, Reason
 from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored
 from tsync_stream.jobs.scanning import orphans, pages

@@ -11,8 +11,8 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.coordination.entries import Entries
-from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
+from tsync_stream.capture.entries import Entries
+from tsync_stream.capture.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key, Reason
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
 from tsync_stream.state.jobs import DONE, Job

@@ -15,8 +15,8 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.coordination.entries import Entries
-from tsync_stream.coordination.term import CaptureTerm, EntryBatch, JobProgress
+from tsync_stream.capture.entries import Entries
+from tsync_stream.capture.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.model import Key, Reason
 from tsync_stream.jobs.comparing import BothSides, Difference, fields_of_its_own

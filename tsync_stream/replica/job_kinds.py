@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.coordination.term import CaptureTerm
+from tsync_stream.capture.begin import CaptureTools
+from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.jobs.replay import Replay, ReplayTools
 from tsync_stream.jobs.verify import Verify, VerifyTools
-from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state.dead_letter_counts import refused_from_bson
 from tsync_stream.state.jobs import REPLAY, VERIFY, Job

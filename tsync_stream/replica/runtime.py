@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from tsync_stream.capture.begin import CaptureTools
+from tsync_stream.capture.leader import Capturing
+from tsync_stream.capture.target_watch import TargetWatch
+from tsync_stream.capture.term import CapturedChanges, EntryBatch
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.cluster.identity import own_identity
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.cluster.membership import Membership
 from tsync_stream.cluster.reachability import MONGODB, TYPESENSE, Look, OneAtATime, Reach
-from tsync_stream.coordination.term import CapturedChanges, EntryBatch
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.linger import SyncPace
@@ -30,15 +33,12 @@ from tsync_stream.queue.batches import SyncBatch
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
-from tsync_stream.replica.beginning import CaptureTools
-from tsync_stream.replica.capturing import Capturing
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.replica.progress import Progress, own_problems
 from tsync_stream.replica.reader import Reader
 from tsync_stream.replica.refusal_watch import RefusalWatch
 from tsync_stream.replica.schema_watch import watch_schema
-from tsync_stream.replica.target_watch import TargetWatch
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget

@@ -15,15 +15,15 @@ from typing import Any
 import orjson
 
 from tests.support.forked import be_faust
-from tsync_stream.coordination.term import BatchLost, CaptureTerm, ChangeProgress
+from tsync_stream.capture import begin, persist
+from tsync_stream.capture.term import BatchLost, CaptureTerm, ChangeProgress
 from tsync_stream.queue.batches import SyncFailed, SyncResult
 from tsync_stream.queue.redis_tier import RedisStreams
-from tsync_stream.replica import beginning
 from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.runtime import Replica
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.stages import persist, sync, sync_plan
+from tsync_stream.stages import sync, sync_plan
 from tsync_stream.state import pipeline
 from tsync_stream.state.dead_letters import DeadLetter
 from tsync_stream.state.rechecks import Rechecks
@@ -162,7 +162,7 @@ def position_after_append() -> None:
         return pipeline.captured
 
     pipeline.synced_position = synced_position
-    beginning.synced_position = synced_position  # type: ignore[attr-defined]
+    begin.synced_position = synced_position  # type: ignore[attr-defined]
 
 
 def no_rechecks() -> None:

@@ -9,8 +9,12 @@ import logging
 import time
 from dataclasses import replace
 
+from tsync_stream.capture.backlog import Measuring
+from tsync_stream.capture.begin import Beginning, CaptureTools, Trouble
+from tsync_stream.capture.feed import opened_stream
+from tsync_stream.capture.term import LONGEST_READ_S, CapturedChanges, CaptureTerm
+from tsync_stream.capture.tier_watch import BetterTier, TierWatch
 from tsync_stream.cluster.assignment import CAPTURE
-from tsync_stream.coordination.term import LONGEST_READ_S, CapturedChanges, CaptureTerm
 from tsync_stream.core import clock
 from tsync_stream.core.errors import (
     ConfigurationError,
@@ -24,11 +28,7 @@ from tsync_stream.core.errors import (
 from tsync_stream.core.linger import gathering_pause_s
 from tsync_stream.core.model import Position, Token
 from tsync_stream.core.tasks import first_to_end
-from tsync_stream.replica.beginning import Beginning, CaptureTools, Trouble
-from tsync_stream.replica.measuring import Measuring
-from tsync_stream.replica.opening import opened_stream
 from tsync_stream.replica.running_jobs import RunningJobs
-from tsync_stream.replica.tier_watch import BetterTier, TierWatch
 from tsync_stream.source.change_stream import ChangeBatch
 from tsync_stream.state.pipeline import Pipeline
 

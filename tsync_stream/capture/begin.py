@@ -14,10 +14,11 @@ from typing import Any
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
+from tsync_stream.capture.target_watch import TargetWatch
+from tsync_stream.capture.term import CapturedChanges, CaptureTerm, EntryBatch
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.cluster.leases import LeaseKeeper
-from tsync_stream.coordination.term import CapturedChanges, CaptureTerm, EntryBatch
 from tsync_stream.core import clock
 from tsync_stream.core.errors import Fenced, TierLost, TierRefused, TierUnavailable, TsyncError
 from tsync_stream.core.linger import SyncPace
@@ -29,7 +30,6 @@ from tsync_stream.queue.probing import probe_within_deadline
 from tsync_stream.queue.selection import SetAside, choose_tier, count_flaps
 from tsync_stream.queue.tier import Tier
 from tsync_stream.replica.fingerprint import changes, fingerprint_of, prepare_collection, target_part
-from tsync_stream.replica.target_watch import TargetWatch
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema

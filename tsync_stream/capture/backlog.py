@@ -6,9 +6,9 @@ the oplog, it is known how long MongoDB will still have those that are not synce
 
 import time
 
-from tsync_stream.coordination.term import CaptureTerm
+from tsync_stream.capture.begin import CaptureTools
+from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.core.model import Position
-from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.source.oplog import Oplog, read_oplog
 
 OPLOG_LOOK_INTERVAL_S = 10.0

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from faust.types import StreamT
 
-from tsync_stream.coordination.term import BatchLost, EntryBatch
+from tsync_stream.capture.term import BatchLost, EntryBatch
 from tsync_stream.core.errors import TsyncError, unforeseen
 from tsync_stream.observe.metrics import Metrics
 

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 
 from bson.timestamp import Timestamp
 
+from tsync_stream.capture.begin import CaptureTools
 from tsync_stream.core import clock
 from tsync_stream.core.model import Token
 from tsync_stream.core.tasks import end_tasks
-from tsync_stream.replica.beginning import CaptureTools
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.driver import LONGEST_OPENING_S, end_client, stream_client
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 
 from faust.types import StreamT
 
-from tsync_stream.coordination.entries import Entries
-from tsync_stream.coordination.term import BatchLost, CapturedChanges, ChangeProgress, EntryBatch
+from tsync_stream.capture.entries import Entries
+from tsync_stream.capture.term import BatchLost, CapturedChanges, ChangeProgress, EntryBatch
 from tsync_stream.core.errors import PositionLost, TsyncError, unforeseen
 from tsync_stream.core.model import Operation, Reason
 from tsync_stream.observe.metrics import Metrics
