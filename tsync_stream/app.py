@@ -43,8 +43,8 @@ from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
 from tsync_stream.replica.runtime import Channels, Replica
 from tsync_stream.settings.load import Settings, default_settings, lines_for_exit, load_settings
 from tsync_stream.settings.texts import unused
-from tsync_stream.stages.sync import Sync, sync_agent
 from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.sync.agent import Sync, sync_agent
 from tsync_stream.terminal import write_anywhere
 from tsync_stream.web_address import page_url, refuse_taken_address
 

@@ -19,15 +19,15 @@ from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Operation, Reason, Route
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.settings.load import load_settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.sink.mapping_plan import MappingOptions
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.stages.sync import Sync
 from tsync_stream.state.database import DEAD_LETTERS
 from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.sync.agent import Sync
+from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

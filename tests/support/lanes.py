@@ -14,13 +14,13 @@ from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Pa
 from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.queue.tier import Claimed, Found, Read
 from tsync_stream.replica.fingerprint import DIVISION_VERSION
-from tsync_stream.replica.lane import Lane
-from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.state.pipeline import Pipeline, ReconcileNeed
 from tsync_stream.state.rechecks import Recheck
+from tsync_stream.sync.batch import SyncBatch, SyncResult
+from tsync_stream.sync.lane import Lane
+from tsync_stream.sync.lane_tools import LaneTools
 
 DEADLINE_S = 5.0
 EPOCH = EpochRef("deployment", 4, "nonce", "memory")

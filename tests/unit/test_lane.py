@@ -16,10 +16,10 @@ from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierLost, TierRefused
 from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Pack
 from tsync_stream.core.tasks import end_tasks
-from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.queue.tier import Claimed, Read
-from tsync_stream.replica import syncing
-from tsync_stream.replica.lane import check_contiguous
+from tsync_stream.sync import dispatch
+from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.sync.lane import check_contiguous
 
 BARRIER = Barrier(BarrierOrder(4, 1, 1), START)
 
@@ -644,7 +644,7 @@ async def test_a_batch_stays_whole_while_nothing_answers(bench: Bench) -> None:
 async def test_an_agent_without_a_sign_of_life_loses_its_batch_and_sends_nothing_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(syncing, "SILENCE_S", 0.05)
+    monkeypatch.setattr(dispatch, "SILENCE_S", 0.05)
     bench = owning(deadline_s=0.001)
     lost: list[SyncBatch] = []
 
@@ -660,7 +660,7 @@ async def test_an_agent_without_a_sign_of_life_loses_its_batch_and_sends_nothing
 
 
 async def test_an_agent_that_gives_signs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syncing, "SILENCE_S", 0.05)
+    monkeypatch.setattr(dispatch, "SILENCE_S", 0.05)
     bench = owning(deadline_s=0.001)
 
     async def slow(batch: SyncBatch) -> None:
@@ -675,7 +675,7 @@ async def test_an_agent_that_gives_signs_is_waited_for(monkeypatch: pytest.Monke
 
 
 async def test_an_agent_may_be_silent_as_long_as_a_request_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syncing, "SILENCE_S", 0.01)
+    monkeypatch.setattr(dispatch, "SILENCE_S", 0.01)
     bench = owning(deadline_s=1.0)
 
     async def slow(batch: SyncBatch) -> None:

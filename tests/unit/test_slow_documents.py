@@ -13,10 +13,12 @@ from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Operation, Reason, Route
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.sink.gate import Turns
-from tsync_stream.stages.slow import (
+from tsync_stream.state.dead_letters import DeadLetter
+from tsync_stream.sync.agent import Sync
+from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.sync.slow import (
     ALONE_BYTES,
     GIVEN_UP_FOR_REQUESTS,
     LONG_ATTEMPTS,
@@ -25,8 +27,6 @@ from tsync_stream.stages.slow import (
     TAKES_TOO_LONG,
     SlowDocuments,
 )
-from tsync_stream.stages.sync import Sync
-from tsync_stream.state.dead_letters import DeadLetter
 
 ROUTE = Route("listings", "shop", "listings", "listings")
 DEADLINE_S, LONGEST_S = 5.0, 7.5

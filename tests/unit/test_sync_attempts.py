@@ -14,13 +14,13 @@ from tests.support.schemas import live_schema
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError, from_typesense
 from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Operation, Reason, Route
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.settings.load import load_settings
 from tsync_stream.sink.dividing import Refusal
 from tsync_stream.sink.gate import Turns
-from tsync_stream.stages.sync import Sync
-from tsync_stream.stages.writing import Write
 from tsync_stream.state.dead_letters import SHOWS_OLDER, DeadLetter
+from tsync_stream.sync.agent import Sync
+from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.sync.writer import Write
 
 ROUTE = Route("listings", "shop", "listings", "listings")
 

@@ -17,8 +17,8 @@ from tsync_stream.sink.answers import Rejection
 from tsync_stream.sink.answers import read_import_answer as read_bytes
 from tsync_stream.sink.by_id import MAX_FILTER_BYTES, fits_filter, id_requests
 from tsync_stream.source.keys import canonical_key, typesense_id
-from tsync_stream.stages.sync_plan import wanted
 from tsync_stream.state.dead_letters import DeadLetter
+from tsync_stream.sync.wanted import wanted
 
 HEX = "65a000000000000000000001"
 

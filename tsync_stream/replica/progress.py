@@ -19,7 +19,7 @@ from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.core import clock
 from tsync_stream.core.model import Position
 from tsync_stream.observe.health import Health
-from tsync_stream.replica.lane import Lane
+from tsync_stream.sync.lane import Lane
 
 # Longer than a take-over with the default LEASE_TTL, and than any wait that belongs to the work.
 BOUND_S = 60.0

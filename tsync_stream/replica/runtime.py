@@ -29,14 +29,10 @@ from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.rates import Rates
-from tsync_stream.queue.batches import SyncBatch
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
-from tsync_stream.replica.lane import Lane
-from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.replica.progress import Progress, own_problems
-from tsync_stream.replica.reader import Reader
 from tsync_stream.replica.refusal_watch import RefusalWatch
 from tsync_stream.replica.schema_watch import watch_schema
 from tsync_stream.settings.common import common_settings
@@ -52,6 +48,10 @@ from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks
+from tsync_stream.sync.batch import SyncBatch
+from tsync_stream.sync.lane import Lane
+from tsync_stream.sync.lane_tools import LaneTools
+from tsync_stream.sync.reader import Reader
 
 log = logging.getLogger(__name__)
 

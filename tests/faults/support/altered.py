@@ -17,16 +17,16 @@ import orjson
 from tests.support.forked import be_faust
 from tsync_stream.capture import begin, persist
 from tsync_stream.capture.term import BatchLost, CaptureTerm, ChangeProgress
-from tsync_stream.queue.batches import SyncFailed, SyncResult
 from tsync_stream.queue.redis_tier import RedisStreams
-from tsync_stream.replica.lane import Lane
 from tsync_stream.replica.runtime import Replica
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.stages import sync, sync_plan
 from tsync_stream.state import pipeline
 from tsync_stream.state.dead_letters import DeadLetter
 from tsync_stream.state.rechecks import Rechecks
+from tsync_stream.sync import agent, wanted
+from tsync_stream.sync.batch import SyncFailed, SyncResult
+from tsync_stream.sync.lane import Lane
 
 # Tools look for this file in the working directory; it is gone once they have acted.
 TRIGGER = "trigger"
@@ -131,14 +131,14 @@ def freeze_before_append() -> None:
 
 def raise_before_ack() -> None:
     """The sync agent fails after a batch was read, before it can be acked."""
-    original = sync.Sync.run
+    original = agent.Sync.run
 
-    async def run(self: sync.Sync, batch: Any) -> Any:
+    async def run(self: agent.Sync, batch: Any) -> Any:
         if pulled("raise_before_ack"):
             raise RuntimeError("raised on purpose")
         return await original(self, batch)
 
-    sync.Sync.run = run  # type: ignore[method-assign]
+    agent.Sync.run = run  # type: ignore[method-assign]
 
 
 def primary_redis_by_another_way() -> None:
@@ -198,13 +198,13 @@ def four_consumers() -> None:
 
 def forget_some() -> None:
     """One entry in two hundred is acked without having been synced."""
-    original = sync_plan.wanted
+    original = wanted.wanted
     counted = iter(range(sys.maxsize))
 
     def wanted(entries: Any, not_before: Any) -> Any:
         return original([entry for entry in entries if next(counted) % 200], not_before)
 
-    sync_plan.wanted = wanted
+    wanted.wanted = wanted
 
 
 def never_delete() -> None:
@@ -218,15 +218,15 @@ def never_delete() -> None:
 
 def ack_on_failure() -> None:
     """A batch that could not be synced is acked: an outage skips what was on its way."""
-    original = sync.Sync.run
+    original = agent.Sync.run
 
-    async def run(self: sync.Sync, batch: Any) -> Any:
+    async def run(self: agent.Sync, batch: Any) -> Any:
         try:
             return await original(self, batch)
         except SyncFailed:
             return SyncResult()
 
-    sync.Sync.run = run  # type: ignore[method-assign]
+    agent.Sync.run = run  # type: ignore[method-assign]
 
 
 def no_claims() -> None:
@@ -268,9 +268,9 @@ def carry_on_from_now() -> None:
 
 def letters_for_outages() -> None:
     """What cannot be written now becomes a dead letter."""
-    original = sync.Sync.run
+    original = agent.Sync.run
 
-    async def run(self: sync.Sync, batch: Any) -> Any:
+    async def run(self: agent.Sync, batch: Any) -> Any:
         try:
             return await original(self, batch)
         except SyncFailed as error:
@@ -278,7 +278,7 @@ def letters_for_outages() -> None:
             await self._attempt._dead_letters.add(letters)
             return SyncResult(dead_letters=len(letters))
 
-    sync.Sync.run = run  # type: ignore[method-assign]
+    agent.Sync.run = run  # type: ignore[method-assign]
 
 
 CHANGES: dict[str, Change] = {

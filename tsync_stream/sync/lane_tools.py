@@ -10,10 +10,10 @@ from tsync_stream.core.model import Route
 from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.batches import SyncBatch
 from tsync_stream.queue.tier import Tier
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks
+from tsync_stream.sync.batch import SyncBatch
 
 
 @dataclass(slots=True)

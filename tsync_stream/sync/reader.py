@@ -10,8 +10,8 @@ from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.model import Barrier
 from tsync_stream.core.tasks import all_to_end
-from tsync_stream.replica.lane import Lane
-from tsync_stream.replica.lane_tools import LaneTools
+from tsync_stream.sync.lane import Lane
+from tsync_stream.sync.lane_tools import LaneTools
 
 BARRIER_RECORD_INTERVAL_S = 0.5
 

@@ -13,10 +13,10 @@ from tsync_stream.core import clock
 from tsync_stream.core.backoff import Backoff
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.core.model import Entry
-from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
-from tsync_stream.replica.doubts import Doubts
-from tsync_stream.replica.lane_tools import LaneTools
 from tsync_stream.source.documents import DocumentReader
+from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.sync.in_doubt import Doubts
+from tsync_stream.sync.lane_tools import LaneTools
 
 # An agent gives a sign before every request, when its turn has come. A request ends by its deadline, a wait for a turn
 # by twice that, and reading the documents soon.

@@ -12,7 +12,6 @@ from typing import Any
 from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.core.model import Key, Route
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.batches import SyncBatch, SyncResult
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.body import most_bytes
 from tsync_stream.sink.client import TypesenseTarget
@@ -22,10 +21,11 @@ from tsync_stream.sink.mapping_plan import Plan
 from tsync_stream.source.decoding import DenseDocuments
 from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.source.undecodable import require_decoded
-from tsync_stream.stages import refusals, sync_plan
-from tsync_stream.stages.slow import SlowDocuments
-from tsync_stream.stages.writing import Write
 from tsync_stream.state.dead_letters import ID_COLLISION, DeadLetter, DeadLetters
+from tsync_stream.sync import refusals, wanted
+from tsync_stream.sync.batch import SyncBatch, SyncResult
+from tsync_stream.sync.slow import SlowDocuments
+from tsync_stream.sync.writer import Write
 
 
 class Attempt:
@@ -52,7 +52,7 @@ class Attempt:
 
     async def run(self, batch: SyncBatch, max_lines: int) -> SyncResult:
         """One attempt; an import request has `max_lines` documents at the most."""
-        plan = sync_plan.wanted(batch.entries, batch.not_before)
+        plan = wanted.wanted(batch.entries, batch.not_before)
         mapping = await self._schema.plan()
         write, found = await self._import(batch, plan, mapping, max_lines)
         doubtful = write.doubtful
@@ -79,7 +79,7 @@ class Attempt:
         return SyncResult(write.written, deleted, refused, doubtful=doubtful)
 
     async def _import(
-        self, batch: SyncBatch, plan: sync_plan.Wanted, mapping: Plan, max_lines: int
+        self, batch: SyncBatch, plan: wanted.Wanted, mapping: Plan, max_lines: int
     ) -> tuple[Write, dict[str, Key]]:
         """Read and import what exists; returns what came of it, and the key that owns each id."""
 
@@ -101,7 +101,7 @@ class Attempt:
     async def _write(
         self,
         documents: Sequence[Mapping[str, Any]],
-        plan: sync_plan.Wanted,
+        plan: wanted.Wanted,
         mapping: Plan,
         found: dict[str, Key],
         write: Write,
@@ -138,7 +138,7 @@ class Attempt:
             write.reject(key, error.reason, error.detail)
             return None
 
-    async def _resolve(self, plan: sync_plan.Wanted, letters: Sequence[DeadLetter]) -> None:
+    async def _resolve(self, plan: wanted.Wanted, letters: Sequence[DeadLetter]) -> None:
         failed = {canonical_key(letter.key) for letter in letters}
         keys = (key for group in plan.keys_by_id.values() for key in group)
         synced = (key for key in keys if not failed or canonical_key(key) not in failed)

@@ -1,6 +1,6 @@
 """The sync agent: makes Typesense show what MongoDB now holds for the keys of a batch.
 
-Invariants: every attempt at a batch reads again (`stages/attempt.py`), so that a retry can never put old data over new;
+Invariants: every attempt at a batch reads again (`sync/attempt.py`), so that a retry can never put old data over new;
 a result is always reported; what an attempt may have left behind at Typesense is told with it.
 """
 
@@ -15,12 +15,12 @@ from faust.types import StreamT
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError, unforeseen, without_frames
 from tsync_stream.core.model import Route
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.queue.batches import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
-from tsync_stream.stages.attempt import Attempt
 from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.sync.attempt import Attempt
+from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
 
 log = logging.getLogger(__name__)
 

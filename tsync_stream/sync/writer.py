@@ -11,8 +11,8 @@ from tsync_stream.sink.answers import Rejection
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.dividing import Refusal
 from tsync_stream.sink.names import refusal_of_the_collection
-from tsync_stream.stages.slow import ALONE_BYTES, SLOW_FROM_BYTES, TAKES_TOO_LONG, SlowDocuments
 from tsync_stream.state.dead_letters import DeadLetter
+from tsync_stream.sync.slow import ALONE_BYTES, SLOW_FROM_BYTES, TAKES_TOO_LONG, SlowDocuments
 
 # Raises unless the lease outlives a request with this deadline, or with the usual one.
 CheckLease = Callable[[float | None], None]

@@ -25,14 +25,14 @@ from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefuse
 from tsync_stream.core.linger import gathering_pause_s
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Pack, PartitionPacks
 from tsync_stream.queue.tier import Tier
-from tsync_stream.replica.doubts import Doubts
 from tsync_stream.replica.fingerprint import was_made_for
-from tsync_stream.replica.lane_tools import LaneTools
-from tsync_stream.replica.recheck_turns import RecheckTurns
-from tsync_stream.replica.syncing import Syncing
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state.pipeline import ReconcileNeed, new_nonce
 from tsync_stream.state.rechecks import Recheck
+from tsync_stream.sync.dispatch import Syncing
+from tsync_stream.sync.in_doubt import Doubts
+from tsync_stream.sync.lane_tools import LaneTools
+from tsync_stream.sync.recheck_turns import RecheckTurns
 
 log = logging.getLogger(__name__)
 
