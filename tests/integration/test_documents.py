@@ -24,7 +24,7 @@ from tests.support.undecodable import WRONG_BINARY, document_of, element, insert
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key, Route, UnreadableKey
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.jobs.scanning import pages
+from tsync_stream.jobs.scan import pages
 from tsync_stream.source import documents
 from tsync_stream.source.collection import source_uuid
 from tsync_stream.source.decoding import DenseDocuments

@@ -20,7 +20,7 @@ from tsync_stream.core.errors import ConfigurationError, PositionLost, TierLost
 from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, EpochRef, Route
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue.tier import Append, Found, Tier
-from tsync_stream.replica.fingerprint import prepare_collection
+from tsync_stream.routes.fingerprint import prepare_collection
 from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.mapping import encode_line

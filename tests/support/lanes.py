@@ -15,7 +15,7 @@ from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Claimed, Found, Read
-from tsync_stream.replica.fingerprint import DIVISION_VERSION
+from tsync_stream.routes.fingerprint import DIVISION_VERSION
 from tsync_stream.state.pipeline import Pipeline, ReconcileNeed
 from tsync_stream.state.rechecks import Recheck
 from tsync_stream.sync.batch import SyncBatch, SyncResult

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from tsync_stream.jobs.progress_log import LOG_INTERVAL_S, ProgressLog
 from tsync_stream.observe.progress import Pace, percent, show_left
-from tsync_stream.replica.progress_log import LOG_INTERVAL_S, ProgressLog
 
 
 @pytest.mark.parametrize(

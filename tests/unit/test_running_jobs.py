@@ -18,11 +18,11 @@ from tsync_stream.capture.persist import append_batch
 from tsync_stream.capture.term import BatchLost, CaptureTerm, EntryBatch
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import EpochRef, Head, Position, Reason, Route
+from tsync_stream.jobs import runner
+from tsync_stream.jobs.kinds import ending
+from tsync_stream.jobs.runner import RunningJobs
 from tsync_stream.observe.health import Health
 from tsync_stream.queue.tier import Append, Tier
-from tsync_stream.replica import running_jobs
-from tsync_stream.replica.job_kinds import ending
-from tsync_stream.replica.running_jobs import RunningJobs
 from tsync_stream.state.dead_letter_search import Outcome, Page, ReasonCount, Selection
 from tsync_stream.state.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job
 from tsync_stream.state.pipeline import Pipeline, ReconcileNeed
@@ -180,7 +180,7 @@ class World:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("LOOK_INTERVAL_S", "JOB_RETRY_S", "ROOM_INTERVAL_S"):
-        monkeypatch.setattr(running_jobs, name, 0.001)
+        monkeypatch.setattr(runner, name, 0.001)
 
 
 async def test_a_replay_queues_every_chosen_key_and_is_done_when_they_are_synced() -> None:
@@ -350,12 +350,12 @@ async def test_a_job_may_wait_until_everything_is_synced() -> None:
     async with world.at_work():
         wanted = True
         waiting = asyncio.create_task(world.running._synced_up_to(Timestamp(100, 5), lambda: wanted))
-        for synced in (Timestamp(100, 5), Timestamp(100 + running_jobs.SURELY_CAPTURED_S, 4)):
+        for synced in (Timestamp(100, 5), Timestamp(100 + runner.SURELY_CAPTURED_S, 4)):
             world.synced = replace(world.synced, cluster_time=synced)
             await world.look()
             await asyncio.sleep(0.02)
             assert not waiting.done(), "the time of an empty batch may be ahead of its token"
-        world.synced = replace(world.synced, cluster_time=Timestamp(100 + running_jobs.SURELY_CAPTURED_S, 5))
+        world.synced = replace(world.synced, cluster_time=Timestamp(100 + runner.SURELY_CAPTURED_S, 5))
         await world.look()
         await asyncio.wait_for(waiting, 5)
         waiting = asyncio.create_task(world.running._synced_up_to(Timestamp(200, 5), lambda: wanted))

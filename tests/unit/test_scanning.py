@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsync_stream.core.model import BEGINNING_OF_TIME, Route
-from tsync_stream.jobs.scanning import pages
+from tsync_stream.jobs.scan import pages
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.keys import can_be_stored
 

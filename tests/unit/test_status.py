@@ -18,11 +18,11 @@ from tsync_stream.commands.reconcile import how_it_ended, what_was_asked
 from tsync_stream.commands.shared import NOBODY_S, NobodyWorks, Patience
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BarrierOrder, EpochRef, Position
-from tsync_stream.jobs.ask_reconcile import Asked
 from tsync_stream.observe.progress import show_age
 from tsync_stream.observe.rates import Rates
 from tsync_stream.observe.status import Facts, Status, as_json, judge
 from tsync_stream.observe.status_view import NOT_STARTED, problem_lines, progress_line, render
+from tsync_stream.state.ask_reconcile import Asked
 from tsync_stream.state.dead_letter_counts import Refused
 from tsync_stream.state.jobs import RECONCILE, Job
 from tsync_stream.state.pipeline import BarrierRecord, Doubt, Pipeline, ReconcileNeed

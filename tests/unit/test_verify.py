@@ -17,7 +17,7 @@ from tsync_stream.commands.verify import how_it_ended
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Position, Route
 from tsync_stream.jobs import verify
-from tsync_stream.jobs.comparing import (
+from tsync_stream.jobs.compare import (
     Difference,
     Kind,
     as_stored,

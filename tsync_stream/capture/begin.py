@@ -29,7 +29,7 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.probing import probe_within_deadline
 from tsync_stream.queue.selection import SetAside, choose_tier, count_flaps
 from tsync_stream.queue.tier import Tier
-from tsync_stream.replica.fingerprint import changes, fingerprint_of, prepare_collection, target_part
+from tsync_stream.routes.fingerprint import changes, fingerprint_of, prepare_collection, target_part
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema

@@ -28,7 +28,7 @@ from tsync_stream.core.errors import (
 from tsync_stream.core.linger import gathering_pause_s
 from tsync_stream.core.model import Position, Token
 from tsync_stream.core.tasks import first_to_end
-from tsync_stream.replica.running_jobs import RunningJobs
+from tsync_stream.jobs.runner import RunningJobs
 from tsync_stream.source.change_stream import ChangeBatch
 from tsync_stream.state.pipeline import Pipeline
 

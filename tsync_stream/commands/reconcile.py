@@ -18,15 +18,15 @@ from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letter_counts import describe_reconcile, refused_from_bson
 
 if TYPE_CHECKING:
-    from tsync_stream.jobs.ask_reconcile import Asked
     from tsync_stream.observe.status_reader import StatusReader
+    from tsync_stream.state.ask_reconcile import Asked
     from tsync_stream.state.jobs import Job
 
 
 async def run_reconcile(settings: Settings, *, allow_mass_delete: bool, wait: bool) -> int:
     """File the need, say what happens next, and see it through if asked to."""
-    from tsync_stream.jobs.ask_reconcile import ask_reconcile
     from tsync_stream.observe.status_reader import StatusReader
+    from tsync_stream.state.ask_reconcile import ask_reconcile
 
     async with StatusReader(reachable_settings(settings)) as reader:
         seen = await reader.read()  # it tells best if MongoDB is away

@@ -17,7 +17,7 @@ from tsync_stream.capture.entries import Entries
 from tsync_stream.capture.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.core.model import Key, Reason
 from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored
-from tsync_stream.jobs.scanning import orphans, pages
+from tsync_stream.jobs.scan import orphans, pages
 from tsync_stream.observe.health import Health
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader

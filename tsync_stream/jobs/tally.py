@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from tsync_stream.jobs.comparing import Difference
+from tsync_stream.jobs.compare import Difference
 
 MOST_EXAMPLES = 10
 

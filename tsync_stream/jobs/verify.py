@@ -19,8 +19,8 @@ from tsync_stream.capture.entries import Entries
 from tsync_stream.capture.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.model import Key, Reason
-from tsync_stream.jobs.comparing import BothSides, Difference, fields_of_its_own
-from tsync_stream.jobs.scanning import orphans, pages
+from tsync_stream.jobs.compare import BothSides, Difference, fields_of_its_own
+from tsync_stream.jobs.scan import orphans, pages
 from tsync_stream.jobs.tally import Findings, Tally
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema

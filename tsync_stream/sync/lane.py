@@ -25,7 +25,7 @@ from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefuse
 from tsync_stream.core.linger import gathering_pause_s
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Pack, PartitionPacks
 from tsync_stream.queue.tier import Tier
-from tsync_stream.replica.fingerprint import was_made_for
+from tsync_stream.routes.fingerprint import was_made_for
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state.pipeline import ReconcileNeed, new_nonce
 from tsync_stream.state.rechecks import Recheck

@@ -18,10 +18,10 @@ from tsync_stream.capture.begin import CaptureTools
 from tsync_stream.capture.term import LONGEST_READ_S, BatchLost, CaptureTerm
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.model import Position
+from tsync_stream.jobs.kinds import Filed, JobKinds, Running, ending, measured
 from tsync_stream.jobs.mass_delete import Stored
+from tsync_stream.jobs.progress_log import ProgressLog
 from tsync_stream.jobs.reconcile import MAX_WAITING_BATCHES, Reconcile, ReconcileTools, queued_of
-from tsync_stream.replica.job_kinds import Filed, JobKinds, Running, ending, measured
-from tsync_stream.replica.progress_log import ProgressLog
 from tsync_stream.source.documents import DocumentReader, count_documents
 from tsync_stream.state.dead_letter_counts import Refused, describe_reconcile, refused_among
 from tsync_stream.state.dead_letter_search import Selection
