@@ -29,12 +29,12 @@ from tsync_stream.core.wake import Wake
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.rates import Rates
+from tsync_stream.observe.refusal_watch import RefusalWatch
+from tsync_stream.observe.schema_watch import watch_schema
+from tsync_stream.observe.stalls import Progress, own_problems
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
-from tsync_stream.replica.progress import Progress, own_problems
-from tsync_stream.replica.refusal_watch import RefusalWatch
-from tsync_stream.replica.schema_watch import watch_schema
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
