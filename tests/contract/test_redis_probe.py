@@ -12,10 +12,10 @@ from tests.contract.servers import RedisTierServer
 from tests.support.comparison import wait_for
 from tests.support.redis_rights import without
 from tests.support.stack import Names
+from tsync_stream.check.redis import gather_redis, judge_redis
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefused
 from tsync_stream.core.model import EpochRef
 from tsync_stream.embedded import EmbeddedServerError, EmbeddedStack
-from tsync_stream.observe.check_redis import gather_redis, judge_redis
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.tier import Tier
 

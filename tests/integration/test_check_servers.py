@@ -11,10 +11,10 @@ import pytest
 
 from tests.support.stack import Names, mongo_client, redis_client, typesense_client
 from tests.support.worker import free_port
+from tsync_stream.check.findings import DEADLINE_S, Row
+from tsync_stream.check.report import check_dependencies
 from tsync_stream.embedded import EmbeddedStack, MongoServer, RedisServer
 from tsync_stream.embedded.supervised import accepts_connections
-from tsync_stream.observe.check import check_dependencies
-from tsync_stream.observe.findings import DEADLINE_S, Row
 from tsync_stream.queue.redis_client import ask_each, connect
 from tsync_stream.queue.redis_config import apply_server_settings
 from tsync_stream.settings.load import Settings, load_settings

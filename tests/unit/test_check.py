@@ -12,12 +12,11 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from rich.console import Console
 
-from tsync_stream.core.causes import cause_of
-from tsync_stream.core.errors import ConfigurationError, TierLost, TsyncError, from_mongo, from_redis
-from tsync_stream.observe.check import all_well, as_json, render
-from tsync_stream.observe.check_mongo import CHANGES, READ, SOURCE, STATE, MongoFacts, judge_mongo
-from tsync_stream.observe.check_redis import RedisFacts, judge_redis
-from tsync_stream.observe.check_typesense import (
+from tsync_stream.check.findings import Row, version_numbers
+from tsync_stream.check.mongo import CHANGES, READ, SOURCE, STATE, MongoFacts, judge_mongo
+from tsync_stream.check.redis import RedisFacts, judge_redis
+from tsync_stream.check.report import all_well, as_json, render
+from tsync_stream.check.typesense import (
     CREATE,
     DELETE,
     EXPORT,
@@ -26,7 +25,8 @@ from tsync_stream.observe.check_typesense import (
     TypesenseFacts,
     judge_typesense,
 )
-from tsync_stream.observe.findings import Row, version_numbers
+from tsync_stream.core.causes import cause_of
+from tsync_stream.core.errors import ConfigurationError, TierLost, TsyncError, from_mongo, from_redis
 from tsync_stream.queue.redis_config import apply_server_settings, differences, directives
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.state.dead_letter_counts import Refused

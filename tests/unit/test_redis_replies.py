@@ -10,9 +10,9 @@ import redis.exceptions
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tsync_stream.check.redis import RedisFacts, judge_redis
 from tsync_stream.core.errors import TierLost, TierRefused, TsyncError, from_redis
 from tsync_stream.core.model import EpochRef
-from tsync_stream.observe.check_redis import RedisFacts, judge_redis
 from tsync_stream.queue import redis_probe, redis_tier
 from tsync_stream.queue.redis_config import apply_server_settings
 from tsync_stream.queue.redis_probe import probe

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from tests.support.fake_typesense import HOST, Asked, fake_typesense
+from tsync_stream.check.typesense import gather_typesense
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
-from tsync_stream.observe.check_typesense import gather_typesense
 from tsync_stream.settings.load import TypesenseSettings, load_settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.connection import http_client, http_session

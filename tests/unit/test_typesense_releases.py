@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from tests.support.releases import RELEASES
-from tsync_stream.observe.check_typesense import (
+from tsync_stream.check.findings import Finding
+from tsync_stream.check.typesense import (
     CREATE,
     DELETE,
     EXPORT,
@@ -19,8 +20,7 @@ from tsync_stream.observe.check_typesense import (
     _look,
     judge_typesense,
 )
-from tsync_stream.observe.findings import Finding
-from tsync_stream.observe.typesense_releases import reference_findings, release_findings
+from tsync_stream.check.typesense_releases import reference_findings, release_findings
 from tsync_stream.settings.load import load_settings
 
 SETTINGS = load_settings(Path("/nowhere"), {}).typesense

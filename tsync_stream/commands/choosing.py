@@ -17,9 +17,9 @@ from bson import json_util
 from bson.objectid import ObjectId
 from motor.motor_asyncio import AsyncIOMotorClient
 
+from tsync_stream.check.mongo import describe_mongo_error
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import Key
-from tsync_stream.observe.check_mongo import describe_mongo_error
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.database import state_database

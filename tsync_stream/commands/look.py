@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 async def run_check(settings: Settings, *, as_json: bool) -> int:
     """Print the findings; 1 if anything is wrong."""
-    from tsync_stream.observe import check
+    from tsync_stream.check import report
 
     warnings = unused(Path.cwd())
-    rows = await check.check_dependencies(reachable_settings(settings))
+    rows = await report.check_dependencies(reachable_settings(settings))
     if as_json:
-        print_json(check.as_json(rows, warnings))
+        print_json(report.as_json(rows, warnings))
     else:
-        console().print(check.render(rows, warnings))
-    return 0 if check.all_well(rows) else EXIT_WRONG
+        console().print(report.render(rows, warnings))
+    return 0 if report.all_well(rows) else EXIT_WRONG
 
 
 # ---- status ----

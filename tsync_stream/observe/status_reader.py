@@ -10,11 +10,11 @@ from typing import Any, Self
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
+from tsync_stream.check.findings import DEADLINE_S
+from tsync_stream.check.mongo import describe_mongo_error
 from tsync_stream.cluster.board import read_lease_board
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
-from tsync_stream.observe.check_mongo import describe_mongo_error
-from tsync_stream.observe.findings import DEADLINE_S
 from tsync_stream.observe.status import Facts, Status, judge
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams

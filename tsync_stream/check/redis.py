@@ -8,9 +8,9 @@ from typing import Any
 
 import redis.exceptions
 
+from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import TierRefused, TsyncError, from_redis, redis_code
-from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.queue.redis_client import ask_each, connect
 from tsync_stream.queue.redis_config import APPEND_ONLY, POLICY, differences, directives, read_directives
 from tsync_stream.queue.redis_probe import probe

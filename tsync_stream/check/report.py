@@ -13,10 +13,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tsync_stream.observe.check_mongo import gather_mongo, judge_mongo
-from tsync_stream.observe.check_redis import gather_redis, judge_redis
-from tsync_stream.observe.check_typesense import gather_typesense, judge_typesense
-from tsync_stream.observe.findings import Finding, Row
+from tsync_stream.check.findings import Finding, Row
+from tsync_stream.check.mongo import gather_mongo, judge_mongo
+from tsync_stream.check.redis import gather_redis, judge_redis
+from tsync_stream.check.typesense import gather_typesense, judge_typesense
 from tsync_stream.settings.load import Settings
 
 

@@ -6,7 +6,7 @@ docs/compatibility.md says which releases are tested, and of which only the sour
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tsync_stream.observe.findings import Finding, note, version_numbers, wrong
+from tsync_stream.check.findings import Finding, note, version_numbers, wrong
 
 OLDEST = (0, 24)
 # Of later ones nobody here has read the sources.

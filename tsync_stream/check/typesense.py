@@ -13,10 +13,10 @@ from uuid import uuid4
 
 import httpx
 
+from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, wrong
+from tsync_stream.check.typesense_releases import reference_findings, release_findings
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError
-from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, wrong
-from tsync_stream.observe.typesense_releases import reference_findings, release_findings
 from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.connection import http_client
 from tsync_stream.sink.many_fields import MANY_FIELDS, about_many_fields

@@ -13,10 +13,10 @@ from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
+from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.cluster.board import read_lease_board
 from tsync_stream.core.causes import UNKNOWN, cause_in_text
 from tsync_stream.core.errors import MONGO_UNSUPPORTED_CODES, ConfigurationError, TsyncError
-from tsync_stream.observe.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.settings.common import common_settings, differences
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import Settings
