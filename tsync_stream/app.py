@@ -30,9 +30,10 @@ from faust.worker import Worker as FaustWorker
 
 from tsync_stream.capture.agent import capture_agent
 from tsync_stream.capture.persist import persist_agent
+from tsync_stream.cli.commands import add_commands
+from tsync_stream.cli.terminal import write_anywhere
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.cluster.membership import ForeignSettings
-from tsync_stream.commands import add_commands
 from tsync_stream.core import malloc
 from tsync_stream.core.errors import ConfigurationError, unforeseen
 from tsync_stream.core.quiet import keep_quiet
@@ -45,8 +46,7 @@ from tsync_stream.settings.load import Settings, default_settings, lines_for_exi
 from tsync_stream.settings.texts import unused
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.sync.agent import Sync, sync_agent
-from tsync_stream.terminal import write_anywhere
-from tsync_stream.web_address import page_url, refuse_taken_address
+from tsync_stream.web.address import page_url, refuse_taken_address
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from tests.support.stack import Names, mongo_client
 from tests.support.worker import Worker, free_port
-from tsync_stream.commands.dead_letters import run_dead_letters
-from tsync_stream.commands.replay import run_replay
+from tsync_stream.cli.dead_letters import run_dead_letters
+from tsync_stream.cli.replay import run_replay
 from tsync_stream.core.model import Key
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.settings.load import load_settings

@@ -12,10 +12,10 @@ import pytest
 from bson.timestamp import Timestamp
 from rich.console import Console
 
+from tsync_stream.cli.reconcile import how_it_ended, what_was_asked
+from tsync_stream.cli.shared import NOBODY_S, NobodyWorks, Patience
 from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
 from tsync_stream.cluster.board import LeaseBoard, ReplicaView
-from tsync_stream.commands.reconcile import how_it_ended, what_was_asked
-from tsync_stream.commands.shared import NOBODY_S, NobodyWorks, Patience
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BarrierOrder, EpochRef, Position
 from tsync_stream.observe.progress import show_age

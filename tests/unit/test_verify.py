@@ -13,7 +13,7 @@ from bson.timestamp import Timestamp
 
 from tests.support.schemas import live_schema
 from tsync_stream.capture.term import CaptureTerm, EntryBatch, JobProgress
-from tsync_stream.commands.verify import how_it_ended
+from tsync_stream.cli.verify import how_it_ended
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Position, Route
 from tsync_stream.jobs import verify

@@ -19,6 +19,7 @@ from pymongo.collection import Collection
 from rich.console import Console
 from rich.live import Live
 
+from tsync_stream.cli.terminal import write_anywhere
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.demo import view
 from tsync_stream.demo.keyboard import keyboard
@@ -30,7 +31,6 @@ from tsync_stream.demo.writer import Writer
 from tsync_stream.embedded import EmbeddedServerError
 from tsync_stream.embedded.environment import embedded_stack
 from tsync_stream.settings.load import Settings, lines_for_exit
-from tsync_stream.terminal import write_anywhere
 
 EXIT_FAILED = 1
 EXIT_CONFIGURATION = 2

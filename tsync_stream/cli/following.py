@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tsync_stream.commands.choosing import Opened, printable
-from tsync_stream.commands.shared import (
+from tsync_stream.cli.choosing import Opened, printable
+from tsync_stream.cli.shared import (
     EXIT_WRONG,
     LOOK_INTERVAL_S,
     PROGRESS_INTERVAL_S,

@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from tsync_stream.commands.choosing import (
+from tsync_stream.cli.choosing import (
     Choice,
     Opened,
     key_as_json,
@@ -24,8 +24,8 @@ from tsync_stream.commands.choosing import (
     show_id,
     show_key,
 )
-from tsync_stream.commands.shared import console, print_json, reachable_settings
-from tsync_stream.dead_letter_hints import hint
+from tsync_stream.cli.hints import hint
+from tsync_stream.cli.shared import console, print_json, reachable_settings
 from tsync_stream.observe.progress import show_age
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letter_search import ReasonCount, Record, Status

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from tsync_stream.commands.shared import EXIT_WRONG, console, print_json, reachable_settings, say
+from tsync_stream.cli.shared import EXIT_WRONG, console, print_json, reachable_settings, say
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.settings.load import Settings
 from tsync_stream.settings.texts import unused

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tsync_stream.commands.shared import (
+from tsync_stream.cli.shared import (
     EXIT_WRONG,
     LOOK_INTERVAL_S,
     PROGRESS_INTERVAL_S,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 from faust.cli import AppCommand, argument, option
 
-from tsync_stream.commands.shared import OurCommand
+from tsync_stream.cli.shared import OurCommand
 from tsync_stream.settings.forms import parse_duration
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ REPAIR = option("--repair", is_flag=True, help="Have what differs synced.")
 
 def add_commands(app: "TsyncApp") -> None:
     """Add our commands to Faust's; `worker` takes the place of Faust's own."""
-    from tsync_stream.commands import worker as _  # noqa: F401 - to subclass a command is to register it
+    from tsync_stream.cli.commands import worker as _  # noqa: F401 - to subclass a command is to register it
 
     def command(*options: Any) -> Callable[[Handler], type[AppCommand]]:
         return app.command(*options, base=OurCommand)
@@ -83,7 +83,7 @@ def add_commands(app: "TsyncApp") -> None:
 
         Looks at the settings and at every server; changes nothing. Exits with 1 if anything is wrong.
         """
-        from tsync_stream.commands.look import run_check
+        from tsync_stream.cli.status import run_check
 
         return await run_check(app.settings, as_json=as_json or self.json)
 
@@ -93,7 +93,7 @@ def add_commands(app: "TsyncApp") -> None:
 
         Positions, lag, queue, replicas, dead letters, jobs. Exits with 1 if something could not be seen.
         """
-        from tsync_stream.commands.look import run_status
+        from tsync_stream.cli.status import run_status
 
         return await run_status(app.settings, as_json=as_json or self.json, watch_s=watch_s)
 
@@ -103,7 +103,7 @@ def add_commands(app: "TsyncApp") -> None:
 
         Queues every key of the source, then every id in Typesense that the source no longer has. It needs a worker.
         """
-        from tsync_stream.commands.reconcile import run_reconcile
+        from tsync_stream.cli.reconcile import run_reconcile
 
         return await run_reconcile(app.settings, allow_mass_delete=allow_mass_delete, wait=wait)
 
@@ -113,7 +113,7 @@ def add_commands(app: "TsyncApp") -> None:
 
         Tells what Typesense lacks, shows otherwise, or has too much, while live changes go on. It needs a worker.
         """
-        from tsync_stream.commands.verify import run_verify
+        from tsync_stream.cli.verify import run_verify
 
         return await run_verify(app.settings, repair=repair, wait=wait, cancel=cancel)
 
@@ -124,7 +124,7 @@ def add_commands(app: "TsyncApp") -> None:
         `dead-letters` lists the newest, `dead-letters show ID` tells all about one and what fixes it,
         `dead-letters count` counts them by route and reason. Changes nothing.
         """
-        from tsync_stream.commands.dead_letters import run_dead_letters
+        from tsync_stream.cli.dead_letters import run_dead_letters
 
         asked["as_json"] = asked["as_json"] or self.json
         return await run_dead_letters(app.settings, **asked)
@@ -136,6 +136,6 @@ def add_commands(app: "TsyncApp") -> None:
         Queues the keys of the open dead letters that are chosen, by id or by options; what is synced is resolved.
         It is safe at any time, as documents are read anew, and needs a worker.
         """
-        from tsync_stream.commands.replay import run_replay
+        from tsync_stream.cli.replay import run_replay
 
         return await run_replay(app.settings, **asked)
