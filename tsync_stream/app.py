@@ -41,7 +41,7 @@ from tsync_stream.core.tasks import end_tasks
 from tsync_stream.embedded.environment import embedded_stack
 from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
-from tsync_stream.replica.runtime import Channels, Replica
+from tsync_stream.replica import Channels, Replica
 from tsync_stream.settings.load import Settings, default_settings, lines_for_exit, load_settings
 from tsync_stream.settings.texts import unused
 from tsync_stream.state.dead_letters import DeadLetters

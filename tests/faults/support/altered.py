@@ -18,7 +18,7 @@ from tests.support.forked import be_faust
 from tsync_stream.capture import begin, persist
 from tsync_stream.capture.term import BatchLost, CaptureTerm, ChangeProgress
 from tsync_stream.queue.redis_tier import RedisStreams
-from tsync_stream.replica.runtime import Replica
+from tsync_stream.replica import Replica
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state import pipeline
