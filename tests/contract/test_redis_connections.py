@@ -17,7 +17,7 @@ from tests.faults.support.proxy import Proxy
 from tests.support.stack import Names, redis_client
 from tests.support.waiting import eventually
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.queue import redis_client
+from tsync_stream.queue import redis_client as module
 from tsync_stream.queue.redis_client import ask, connect, open_idle_connections
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
@@ -102,7 +102,7 @@ def test_a_transport_that_has_closed_meanwhile_is_an_error_of_redis(run: Run) ->
         type(connection).is_connected, kept = True, type(connection).is_connected
         try:
             with pytest.raises(redis.exceptions.ConnectionError):
-                await redis_client._answers(connection, [("PING",)])
+                await module._answers(connection, [("PING",)])
         finally:
             type(connection).is_connected = kept
         await pool.release(connection)
@@ -143,7 +143,7 @@ def test_what_is_not_answered_in_time_is_not_asked_again(
 
     async def work(client: Redis) -> None:
         await ping(client)
-        monkeypatch.setattr(redis_client, "REQUEST_TIMEOUT_S", 0.2)
+        monkeypatch.setattr(module, "REQUEST_TIMEOUT_S", 0.2)
         with pytest.raises(redis.exceptions.TimeoutError):
             await ask(client, ("INCR", key), ("BLPOP", "nothing is here", 1))
         assert server.call("GET", key) == "1"

@@ -96,7 +96,7 @@ async def calls(tier: RedisStreams) -> None:
 async def test_no_answer_of_a_server_is_an_error_of_pythons(said: list[Any]) -> None:
     server = Server(said)
     with pytest.MonkeyPatch.context() as patched:
-        for module in (redis_streams, redis_probe):
+        for module in (redis_tier, redis_probe):
             patched.setattr(module, "ask", server.ask)
             patched.setattr(module, "ask_each", server.ask_each)
         await calls(RedisStreams(SETTINGS))

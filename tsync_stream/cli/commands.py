@@ -72,7 +72,7 @@ REPAIR = option("--repair", is_flag=True, help="Have what differs synced.")
 
 def add_commands(app: "TsyncApp") -> None:
     """Add our commands to Faust's; `worker` takes the place of Faust's own."""
-    from tsync_stream.cli.commands import worker as _  # noqa: F401 - to subclass a command is to register it
+    from tsync_stream.cli import worker as _  # noqa: F401 - to subclass a command is to register it
 
     def command(*options: Any) -> Callable[[Handler], type[AppCommand]]:
         return app.command(*options, base=OurCommand)

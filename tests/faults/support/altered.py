@@ -24,7 +24,8 @@ from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state import pipeline
 from tsync_stream.state.dead_letters import DeadLetter
 from tsync_stream.state.rechecks import Rechecks
-from tsync_stream.sync import agent, wanted
+from tsync_stream.sync import agent
+from tsync_stream.sync import wanted as merging
 from tsync_stream.sync.batch import SyncFailed, SyncResult
 from tsync_stream.sync.lane import Lane
 
@@ -198,13 +199,13 @@ def four_consumers() -> None:
 
 def forget_some() -> None:
     """One entry in two hundred is acked without having been synced."""
-    original = wanted.wanted
+    original = merging.wanted
     counted = iter(range(sys.maxsize))
 
     def wanted(entries: Any, not_before: Any) -> Any:
         return original([entry for entry in entries if next(counted) % 200], not_before)
 
-    wanted.wanted = wanted
+    merging.wanted = wanted
 
 
 def never_delete() -> None:
