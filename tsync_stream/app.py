@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import click
-import faust
 import mode.loop
 import stamina
 import stamina.instrumentation
@@ -31,15 +30,16 @@ from faust.worker import Worker as FaustWorker
 from tsync_stream.capture.agent import capture_agent
 from tsync_stream.capture.persist import persist_agent
 from tsync_stream.cli.commands import add_commands
-from tsync_stream.cli.terminal import write_anywhere
+from tsync_stream.cli.shared import OurApp
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.cluster.membership import ForeignSettings
 from tsync_stream.core import malloc
 from tsync_stream.core.errors import ConfigurationError, unforeseen
+from tsync_stream.core.health import Health
 from tsync_stream.core.quiet import keep_quiet
 from tsync_stream.core.tasks import end_tasks
+from tsync_stream.core.terminal import write_anywhere
 from tsync_stream.embedded.environment import embedded_stack
-from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
 from tsync_stream.replica import Channels, Replica
 from tsync_stream.settings.load import Settings, default_settings, lines_for_exit, load_settings
@@ -116,7 +116,7 @@ def _on_command_line(option: str) -> bool:
     return False
 
 
-class TsyncApp(faust.App):
+class TsyncApp(OurApp):
     """The Faust app of one replica. `replica` exists while the worker runs.
 
     With `problems` it can only be asked for help: `settings` are the defaults then, and nothing works with them.

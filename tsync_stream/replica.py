@@ -22,11 +22,12 @@ from tsync_stream.cluster.membership import Membership
 from tsync_stream.cluster.reachability import MONGODB, TYPESENSE, Look, OneAtATime, Reach
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Route
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.wake import Wake
-from tsync_stream.observe.health import Health
+from tsync_stream.jobs.runner import RunningJobs
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.rates import Rates
 from tsync_stream.observe.refusal_watch import RefusalWatch
@@ -42,7 +43,8 @@ from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.sink.mapping_plan import MappingOptions
 from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
 from tsync_stream.source.driver import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
-from tsync_stream.state.database import state_database, translated
+from tsync_stream.source.errors import translated
+from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.jobs import JobStore
@@ -134,7 +136,8 @@ class Replica:
         lanes = [self._lane(tools, lane) for lane in range(settings.sync_lanes)]
         self._reader = Reader(tools, lanes)
         self._progress = Progress(self.leases, self._epochs, lanes, health)
-        self._capturing = Capturing(self._capture_tools(channels, metrics))
+        capture_tools = self._capture_tools(channels, metrics)
+        self._capturing = Capturing(capture_tools, partial(RunningJobs, capture_tools))
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, crash: Callable[[BaseException], object]) -> None:

@@ -22,6 +22,7 @@ from tests.support.memory import PeakMemory, resident_bytes
 from tests.support.stack import Names
 from tests.support.undecodable import WRONG_BINARY, document_of, element, insertion
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
+from tsync_stream.core.keys import canonical_key, typesense_id
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key, Route, UnreadableKey
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.jobs.scan import pages
@@ -29,7 +30,6 @@ from tsync_stream.source import documents
 from tsync_stream.source.collection import source_uuid
 from tsync_stream.source.decoding import DenseDocuments
 from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
-from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.source.undecodable import require_decoded
 
 SCANNED = [key for key in KEYS_OF_EVERY_TYPE if not isinstance(key, MaxKey)]

@@ -8,7 +8,7 @@ from tests.integration.conftest import Clock, Database
 from tests.support.keepers import ALL, COMMON, TTL_S, Make, believed, maker, shares, step
 from tsync_stream.cluster.leases import PATIENCE, LeaseKeeper
 from tsync_stream.cluster.membership import GROUP, ForeignSettings
-from tsync_stream.observe.health import Health
+from tsync_stream.core.health import Health
 from tsync_stream.state.database import LEASES
 
 OTHER = {**COMMON, "DATE_UNIT": "ms"}

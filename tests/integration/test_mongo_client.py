@@ -11,8 +11,8 @@ from pymongo.errors import PyMongoError
 from tests.integration.conftest import Client, Clock, Collection
 from tests.support.stack import Names
 from tsync_stream.core.errors import DependencyUnavailable, MongoRefused
+from tsync_stream.core.health import Health
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.observe.health import Health
 from tsync_stream.settings.load import load_settings
 from tsync_stream.source.driver import (
     MAX_PAUSE_S,

@@ -18,9 +18,9 @@ from tests.support.stack import Names
 from tsync_stream.capture import target_watch
 from tsync_stream.capture.target_watch import CHECK, UNREAD_S, TargetWatch
 from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.health import Health
 from tsync_stream.core.model import EpochRef, Position
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.observe.health import Health
 from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.markers import MARKERS, METADATA, Markers

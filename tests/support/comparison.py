@@ -12,10 +12,10 @@ import orjson
 
 from tests.support.stack import Names, mongo_client, typesense_client
 from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.keys import BSON_OPTIONS, typesense_id
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.sink.mapping import encode_line, map_document
 from tsync_stream.sink.mapping_plan import MappingOptions, Plan
-from tsync_stream.source.keys import BSON_OPTIONS, typesense_id
 
 _EXPORT_TIMEOUT_S = 60.0
 _LOOK_INTERVAL_S = 0.05

@@ -9,8 +9,8 @@ from tsync_stream.cluster.assignment import CAPTURE, partition_lease
 from tsync_stream.cluster.identity import Identity
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.cluster.membership import Membership
+from tsync_stream.core.health import Health
 from tsync_stream.core.wake import Wake
-from tsync_stream.observe.health import Health
 
 TTL_S = 10.0
 PARTITIONS = 8

@@ -14,7 +14,7 @@ from bson.min_key import MinKey
 from bson.objectid import ObjectId
 from bson.timestamp import Timestamp
 
-from tsync_stream.source.keys import BSON_OPTIONS
+from tsync_stream.core.keys import BSON_OPTIONS
 
 KEYS_OF_EVERY_TYPE: list[Any] = [
     MinKey(),

@@ -9,10 +9,10 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.cluster.held import Held
+from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Position, Reason, Route
 from tsync_stream.core.wake import Wake
-from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Claimed, Found, Read
 from tsync_stream.routes.fingerprint import DIVISION_VERSION

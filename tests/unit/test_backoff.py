@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from tsync_stream.core.backoff import MAX_PAUSE_FOR_BUSY_S, MAX_PAUSE_S, Backoff
-from tsync_stream.core.errors import DependencyUnavailable, from_typesense
+from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.wake import Wake
+from tsync_stream.sink.errors import from_typesense
 
 
 class Waits:

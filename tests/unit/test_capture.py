@@ -13,6 +13,7 @@ from tsync_stream.capture.agent import entries_of
 from tsync_stream.capture.entries import Entries
 from tsync_stream.capture.term import CapturedChanges, CaptureTerm
 from tsync_stream.core.errors import PositionLost
+from tsync_stream.core.keys import canonical_key, typesense_id
 from tsync_stream.core.model import (
     BEGINNING_OF_TIME,
     Entry,
@@ -27,7 +28,6 @@ from tsync_stream.core.model import (
 )
 from tsync_stream.queue.tier import Tier
 from tsync_stream.source.change_stream import ENDING_OPERATIONS, ChangeBatch
-from tsync_stream.source.keys import canonical_key, typesense_id
 from tsync_stream.state.pipeline import Pipeline
 
 PARTITIONS = 8

@@ -18,10 +18,11 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from tests.support.worker import free_port
 from tsync_stream.core import causes
-from tsync_stream.core.errors import ConfigurationError, TsyncError, from_mongo
+from tsync_stream.core.errors import ConfigurationError, TsyncError
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.settings.load import load_settings
 from tsync_stream.sink.client import BREAKER_FAILURES, TypesenseTarget
+from tsync_stream.source.errors import from_mongo
 
 # PyMongo leaves the socket of a TLS handshake that failed to the garbage collector, which warns of it.
 pytestmark = pytest.mark.filterwarnings(

@@ -26,9 +26,11 @@ from tsync_stream.check.typesense import (
     judge_typesense,
 )
 from tsync_stream.core.causes import cause_of
-from tsync_stream.core.errors import ConfigurationError, TierLost, TsyncError, from_mongo, from_redis
+from tsync_stream.core.errors import ConfigurationError, TierLost, TsyncError
 from tsync_stream.queue.redis_config import apply_server_settings, differences, directives
+from tsync_stream.queue.redis_errors import from_redis
 from tsync_stream.settings.load import Settings, load_settings
+from tsync_stream.source.errors import from_mongo
 from tsync_stream.state.dead_letter_counts import Refused
 
 SECRET = "hunter2"

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.observe.health import Health
+from tsync_stream.core.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.refusal_watch import CHECK, RefusalWatch
 from tsync_stream.state.dead_letter_counts import (

@@ -12,9 +12,9 @@ from tests.support.waiting import eventually
 from tsync_stream.cluster import epoch_watch
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.health import Health
 from tsync_stream.core.model import EpochRef
 from tsync_stream.core.wake import Wake
-from tsync_stream.observe.health import Health
 from tsync_stream.source.driver import MongoHealth
 from tsync_stream.state.pipeline import Pipeline, PositionStore
 

@@ -25,12 +25,12 @@ from tsync_stream.core.errors import (
     TierRefused,
     TierUnavailable,
     TsyncError,
-    from_mongo,
-    from_redis,
-    from_typesense,
 )
+from tsync_stream.queue.redis_errors import from_redis
 from tsync_stream.sink.answers import RequestRefused, check_status
+from tsync_stream.sink.errors import from_typesense
 from tsync_stream.sink.http import ConnectionBroken
+from tsync_stream.source.errors import from_mongo
 
 # What servers say may hold anything: it must not come out again.
 SECRET = "mongodb://ada:hunter2@db and a document's text"

@@ -12,14 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
-from tsync_stream.core.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Operation, Position, Reason
+from tsync_stream.core.model import (
+    BEGINNING_OF_TIME,
+    Barrier,
+    BarrierOrder,
+    Entry,
+    Operation,
+    Position,
+    Reason,
+    position_from_bson,
+    position_to_bson,
+)
 from tsync_stream.queue.codec import (
     decode_pack,
     decode_token,
     encode_pack,
     encode_token,
-    position_from_bson,
-    position_to_bson,
 )
 
 TOKEN = {"_data": "8265A1B2C3000000012B0229296E04"}

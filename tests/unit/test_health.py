@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tsync_stream.observe.health import Health
+from tsync_stream.core.health import Health
 
 
 def test_the_worst_check_decides_the_status() -> None:

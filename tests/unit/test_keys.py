@@ -26,14 +26,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsync_stream.core.errors import DocumentRejected
-from tsync_stream.source.keys import (
-    BSON_OPTIONS,
-    MAX_KEY_BYTES,
-    bson_order,
-    candidate_keys,
-    canonical_key,
-    typesense_id,
-)
+from tsync_stream.core.key_candidates import bson_order, candidate_keys
+from tsync_stream.core.keys import BSON_OPTIONS, MAX_KEY_BYTES, canonical_key, typesense_id
 
 HEX = "65a1b2c3d4e5f60718293a4b"
 DIGITS = "507191919191919191919191"

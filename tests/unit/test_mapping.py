@@ -25,10 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.keys import BSON_OPTIONS, typesense_id
 from tsync_stream.sink.mapping import encode_line, map_document
 from tsync_stream.sink.mapping_plan import MappingOptions, Plan
 from tsync_stream.sink.names import problem_at_the_top
-from tsync_stream.source.keys import BSON_OPTIONS, typesense_id
 
 SECONDS = Plan(MappingOptions())
 MILLISECONDS = Plan(MappingOptions(date_unit="ms"))

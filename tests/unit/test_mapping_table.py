@@ -10,8 +10,8 @@ from bson.codec_options import DatetimeConversion
 
 from tests.support.schemas import CATCH_ALL, plan
 from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.sink.mapping import encode_line, map_document
-from tsync_stream.source.keys import BSON_OPTIONS
 
 TEXT = (Path(__file__).parents[2] / "docs/mapping.md").read_text()
 _ROW = re.compile(r"^\| `(?P<type>[a-z0-9\[\]*]+)` \| `(?P<source>.+)` \| (?P<target>.+) \|$", re.MULTILINE)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from tests.support.waiting import eventually
+from tsync_stream.core.health import Health
 from tsync_stream.jobs import mass_delete
 from tsync_stream.jobs.mass_delete import CHECK, MassDeleteGuard, Stored, is_small
-from tsync_stream.observe.health import Health
 
 
 class Asked:

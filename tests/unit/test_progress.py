@@ -8,7 +8,7 @@ import pytest
 from tests.support.lanes import EPOCH, START
 from tsync_stream.cluster.assignment import LeaseView, Seen
 from tsync_stream.core import clock
-from tsync_stream.observe.health import Health
+from tsync_stream.core.health import Health
 from tsync_stream.observe.stalls import BOUND_S, TOLD_AFTER_S, Progress, own_problems
 from tsync_stream.state.pipeline import Pipeline
 

@@ -10,8 +10,8 @@ from tsync_stream.cluster import reachability as reach_module
 from tsync_stream.cluster.reachability import GREEN_AFTER_S, RED_AFTER_S, OneAtATime, Reach
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable, TierRefused, TsyncError
+from tsync_stream.core.health import Health
 from tsync_stream.core.wake import Wake
-from tsync_stream.observe.health import Health
 
 PATIENCE_S = 10.0
 

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsync_stream.check.redis import RedisFacts, judge_redis
-from tsync_stream.core.errors import TierLost, TierRefused, TsyncError, from_redis
+from tsync_stream.core.errors import TierLost, TierRefused, TsyncError
 from tsync_stream.core.model import EpochRef
 from tsync_stream.queue import redis_probe, redis_tier
 from tsync_stream.queue.redis_config import apply_server_settings
+from tsync_stream.queue.redis_errors import from_redis
 from tsync_stream.queue.redis_probe import probe
 from tsync_stream.queue.redis_replies import is_cluster, read_configuration, read_info, whole_number
 from tsync_stream.queue.redis_tier import RedisStreams

@@ -9,14 +9,15 @@ import pytest
 from bson.binary import Binary
 from bson.timestamp import Timestamp
 
-from tsync_stream.core.errors import DependencyUnavailable, PositionLost, from_mongo
+from tsync_stream.core.errors import DependencyUnavailable, PositionLost
+from tsync_stream.core.keys import BSON_OPTIONS, MAX_KEY_BYTES
 from tsync_stream.core.model import Entry
 from tsync_stream.queue.codec import encode_pack
 from tsync_stream.queue.redis_tier import _NOT_OURS, _pack
 from tsync_stream.sink.answers import read_import_answer
 from tsync_stream.sink.exports import split_lines
 from tsync_stream.source.documents import query_chunks
-from tsync_stream.source.keys import BSON_OPTIONS, MAX_KEY_BYTES
+from tsync_stream.source.errors import from_mongo
 from tsync_stream.state import dead_letters
 from tsync_stream.state.database import DEAD_LETTERS
 from tsync_stream.state.dead_letters import DeadLetters

@@ -17,11 +17,11 @@ from tsync_stream.capture.begin import CaptureTools
 from tsync_stream.capture.persist import append_batch
 from tsync_stream.capture.term import BatchLost, CaptureTerm, EntryBatch
 from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.health import Health
 from tsync_stream.core.model import EpochRef, Head, Position, Reason, Route
 from tsync_stream.jobs import runner
 from tsync_stream.jobs.kinds import ending
 from tsync_stream.jobs.runner import RunningJobs
-from tsync_stream.observe.health import Health
 from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.state.dead_letter_search import Outcome, Page, ReasonCount, Selection
 from tsync_stream.state.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tsync_stream.core.keys import can_be_stored
 from tsync_stream.core.model import BEGINNING_OF_TIME, Route
 from tsync_stream.jobs.scan import pages
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.source.keys import can_be_stored
 
 ROUTE = Route("listings", "shop", "listings", "listings")
 MOST_READS = 200

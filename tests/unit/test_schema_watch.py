@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.schemas import plan
-from tsync_stream.observe.health import Health
+from tsync_stream.core.health import Health
 from tsync_stream.observe.schema_watch import tell_fields
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.sink.many_fields import MANY_FIELDS

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.undecodable import WRONG_BINARY, document_of, element
 from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.keys import BSON_OPTIONS, can_be_stored, typesense_id
 from tsync_stream.core.model import UnreadableKey
-from tsync_stream.source.keys import BSON_OPTIONS, can_be_stored, typesense_id
 from tsync_stream.source.undecodable import (
     NOT_DECODED,
     decoded_by_field,

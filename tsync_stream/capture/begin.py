@@ -21,10 +21,10 @@ from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.core import clock
 from tsync_stream.core.errors import Fenced, TierLost, TierRefused, TierUnavailable, TsyncError
+from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import EpochRef, Head, Position, Route, Token
 from tsync_stream.core.wake import Wake
-from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.probing import probe_within_deadline
 from tsync_stream.queue.selection import SetAside, choose_tier, count_flaps

@@ -7,7 +7,9 @@ is one way to start and to recover; an outage of Typesense or of a job never end
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
+from typing import Any, Protocol
 
 from tsync_stream.capture.backlog import Measuring
 from tsync_stream.capture.begin import Beginning, CaptureTools, Trouble
@@ -28,7 +30,6 @@ from tsync_stream.core.errors import (
 from tsync_stream.core.linger import gathering_pause_s
 from tsync_stream.core.model import Position, Token
 from tsync_stream.core.tasks import first_to_end
-from tsync_stream.jobs.runner import RunningJobs
 from tsync_stream.source.change_stream import ChangeBatch
 from tsync_stream.state.pipeline import Pipeline
 
@@ -47,11 +48,22 @@ class TermOver(TsyncError):
     """Nothing is wrong: the epoch document asks for something that a new term begins with."""
 
 
+class TermJobs(Protocol):
+    """The jobs of one term; `jobs` is a floor above, so that they are handed in."""
+
+    def work(self) -> list[Coroutine[Any, Any, None]]:
+        """What is to run while the term lasts; whatever one of them raises ends it."""
+
+    async def look(self, stored: Pipeline, synced: Position) -> None:
+        """Once a second: how far is what was captured synced?"""
+
+
 class Capturing:
     """`run` captures whenever this replica holds the capture lease, until `stop`."""
 
-    def __init__(self, tools: CaptureTools) -> None:
+    def __init__(self, tools: CaptureTools, jobs_of: Callable[[CaptureTerm], TermJobs]) -> None:
         self._tools = tools
+        self._jobs_of = jobs_of
         self._stopping = False
         self._beginning = Beginning(tools)
         self._trouble = Trouble()
@@ -125,7 +137,7 @@ class Capturing:
         self._trouble = Trouble(times=self._trouble.times)
         tools = self._tools
         await tools.epochs.refresh()
-        jobs, tiers = RunningJobs(tools, term), TierWatch(tools, term, self._beginning.set_aside)
+        jobs, tiers = self._jobs_of(term), TierWatch(tools, term, self._beginning.set_aside)
         work = [self._feed(term), self._monitor(term, jobs), tiers.go_back(), tiers.clean_up(), term.broken()]
         try:
             await first_to_end([*work, *jobs.work()])
@@ -167,7 +179,7 @@ class Capturing:
                 token, sent_s = batch.token, time.monotonic()
                 await asyncio.sleep(gathering_pause_s(len(batch.changes), read_size, wait_s, tools.pace.batch_s))
 
-    async def _monitor(self, term: CaptureTerm, jobs: RunningJobs) -> None:
+    async def _monitor(self, term: CaptureTerm, jobs: TermJobs) -> None:
         """Once a second: is it still ours, is the tier in doubt, how far are we, how far are the jobs?"""
         tools = self._tools
         looks = 0

@@ -13,7 +13,7 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, TsyncError
-from tsync_stream.observe.health import Health
+from tsync_stream.core.health import Health
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.markers import Markers, Seen
 from tsync_stream.state.pipeline import Pipeline, PositionStore, new_nonce

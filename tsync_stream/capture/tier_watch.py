@@ -14,8 +14,9 @@ from tsync_stream.capture.begin import CaptureTools
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefused, TsyncError
+from tsync_stream.core.model import PRIMARY
 from tsync_stream.queue.probing import probe_within_deadline
-from tsync_stream.queue.selection import PRIMARY, SetAside, better_tiers, fail_back_wait_s, tier_to_go_back_to
+from tsync_stream.queue.selection import SetAside, better_tiers, fail_back_wait_s, tier_to_go_back_to
 
 log = logging.getLogger(__name__)
 

@@ -10,19 +10,19 @@ from uuid import uuid4
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ReadPreference
 from pymongo.errors import ConfigurationError as MongoConfigurationError
-from pymongo.errors import OperationFailure, PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
 from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.cluster.board import read_lease_board
-from tsync_stream.core.causes import UNKNOWN, cause_in_text
-from tsync_stream.core.errors import MONGO_UNSUPPORTED_CODES, ConfigurationError, TsyncError
+from tsync_stream.core.errors import ConfigurationError, TsyncError
 from tsync_stream.settings.common import common_settings, differences
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import Settings
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import described, kind_of, problem_of_source
 from tsync_stream.source.documents import count_documents
+from tsync_stream.source.errors import MONGO_UNSUPPORTED_CODES, code_of, describe_mongo_error, words_of
 from tsync_stream.source.oplog import read_oplog
 from tsync_stream.state.database import PIPELINE, state_database
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO, Refused, describe, refused_among
@@ -68,7 +68,7 @@ class MongoFacts:
     def not_mongodb(self) -> bool:
         """It speaks MongoDB's protocol, but refuses what a change stream needs, or leaves something out of it."""
         failure = self.failures.get(CHANGES)
-        code = _code(failure)
+        code = code_of(failure)
         return code in MONGO_UNSUPPORTED_CODES or (code is None and isinstance(failure, ConfigurationError))
 
 
@@ -202,12 +202,12 @@ def judge_mongo(settings: Settings, facts: MongoFacts) -> Row:
     else:
         findings = [*_server(facts, hello), *_source(settings, facts), *_state(settings, facts)]
         findings += _letters(settings, facts)
-    answered = hello is not None or _code(facts.error) is not None
+    answered = hello is not None or code_of(facts.error) is not None
     return Row("MongoDB", redacted_uri(settings.mongo.uri), answered, facts.version, findings)
 
 
 def _unreachable(error: Exception | None) -> Finding:
-    code = _code(error)
+    code = code_of(error)
     if code in {UNAUTHORIZED, AUTHENTICATION_FAILED}:
         return wrong("the user or password is refused", "set MONGODB_URI with a user that may log in, and authSource")
     if code is not None:
@@ -219,7 +219,7 @@ def _unreachable(error: Exception | None) -> Finding:
             "MONGODB_URI leads to no server (the driver refuses it)",
             "for mongodb+srv://, see that its DNS records exist; otherwise its options contradict each other",
         )
-    return wrong(f"no answer ({_why(error)})", "start it, or set MONGODB_URI")
+    return wrong(f"no answer ({words_of(error)})", "start it, or set MONGODB_URI")
 
 
 def _no_replica_set(hello: Mapping[str, Any]) -> Finding:
@@ -269,7 +269,7 @@ def _source(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
     name = f"{mongo.database}.{mongo.collection}"
     refused = {SOURCE: "may not list", READ: "may not read", CHANGES: "may not open a change stream on"}
     for attempt, words in refused.items():
-        if _code(facts.failures.get(attempt)) == UNAUTHORIZED:
+        if code_of(facts.failures.get(attempt)) == UNAUTHORIZED:
             yield wrong(f"the user {words} {name}", f"grant it the role `read` on {mongo.database}")
             return
     problem = None if SOURCE in facts.failures else problem_of_source(name, facts.source_type)
@@ -284,7 +284,7 @@ def _source(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
 def _state(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
     name = settings.state_database
     error = facts.failures.get(STATE)
-    if _code(error) == UNAUTHORIZED:
+    if code_of(error) == UNAUTHORIZED:
         yield wrong(f"the user may not write to the database {name}", f"grant it the role `readWrite` on {name}")
     elif error is not None:
         text = f"a majority-confirmed write to the database {name} fails ({describe_mongo_error(error)})"
@@ -303,25 +303,3 @@ def _letters(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
     if level != "green":
         find = wrong if level == "red" else note
         yield find(describe(facts.refused, facts.documents, share), WHAT_TO_DO)
-
-
-def _code(error: BaseException | None) -> int | None:
-    """The server's error code, also of an error that we translated."""
-    link = error
-    while link is not None:
-        if isinstance(link, OperationFailure):
-            return link.code
-        link = link.__cause__
-    return None
-
-
-def describe_mongo_error(error: BaseException) -> str:
-    """A driver's error, or ours that was made of one, in a few words that hold no secret (pure)."""
-    code = _code(error)
-    return f"error {code}" if code is not None else _why(error)
-
-
-def _why(error: BaseException | None) -> str:
-    """The driver gives the reason of a failed connection as text only."""
-    source = error.__cause__ if isinstance(error, TsyncError) else error
-    return UNKNOWN if source is None else cause_in_text(source)

@@ -10,9 +10,10 @@ import redis.exceptions
 
 from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.core.causes import cause_of
-from tsync_stream.core.errors import TierRefused, TsyncError, from_redis, redis_code
+from tsync_stream.core.errors import TierRefused, TsyncError
 from tsync_stream.queue.redis_client import ask_each, connect
 from tsync_stream.queue.redis_config import APPEND_ONLY, POLICY, differences, directives, read_directives
+from tsync_stream.queue.redis_errors import from_redis, redis_code
 from tsync_stream.queue.redis_probe import probe
 from tsync_stream.queue.redis_replies import is_cluster, read_info
 from tsync_stream.settings.load import RedisSettings

@@ -17,11 +17,11 @@ from bson import json_util
 from bson.objectid import ObjectId
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from tsync_stream.check.mongo import describe_mongo_error
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import Key
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import Settings
+from tsync_stream.source.errors import describe_mongo_error
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_search import FEWEST_DIGITS, SHOWN_DIGITS, DeadLetterRecords, Record, Selection
 from tsync_stream.state.jobs import JobStore

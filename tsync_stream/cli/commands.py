@@ -7,16 +7,13 @@ What only a command needs is imported by that command: a worker's start must not
 """
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import click
 from faust.cli import AppCommand, argument, option
 
-from tsync_stream.cli.shared import OurCommand
+from tsync_stream.cli.shared import OurApp, OurCommand
 from tsync_stream.settings.forms import parse_duration
-
-if TYPE_CHECKING:
-    from tsync_stream.app import TsyncApp
 
 Handler: TypeAlias = Callable[..., Awaitable[int]]
 
@@ -70,7 +67,7 @@ CANCEL = option("--cancel", metavar="JOB", help="Give one up; what it has queued
 REPAIR = option("--repair", is_flag=True, help="Have what differs synced.")
 
 
-def add_commands(app: "TsyncApp") -> None:
+def add_commands(app: OurApp) -> None:
     """Add our commands to Faust's; `worker` takes the place of Faust's own."""
     from tsync_stream.cli import worker as _  # noqa: F401 - to subclass a command is to register it
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 import click
+import faust
 import orjson
 from faust.cli import AppCommand
 
@@ -20,8 +21,6 @@ from tsync_stream.settings.load import Settings, load_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from tsync_stream.app import TsyncApp
 
 EXIT_WRONG = 1
 EXIT_USAGE = 2
@@ -34,6 +33,16 @@ NOBODY_S = 20.0
 PIPED_WIDTH = 120
 
 
+class OurApp(faust.App):
+    """What the commands know of the app, which is a floor above them."""
+
+    settings: Settings
+
+    def refuse_bad_settings(self) -> None:
+        """End the process with every problem of the settings, if there is one."""
+        raise NotImplementedError
+
+
 class OurCommand(AppCommand):
     """A command whose `run` returns the exit code.
 
@@ -43,7 +52,7 @@ class OurCommand(AppCommand):
     abstract: ClassVar[bool] = True  # faust registers a subclass as a command unless it says this
 
     def run_using_worker(self, *args: Any, **kwargs: Any) -> NoReturn:
-        cast("TsyncApp", self.app).refuse_bad_settings()
+        cast(OurApp, self.app).refuse_bad_settings()
         try:
             code = asyncio.run(self.run(*self.args, *args, **{**self.kwargs, **kwargs}))
             sys.stdout.flush()

@@ -2,16 +2,14 @@
 
 import os
 import platform
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from faust.cli.worker import worker as faust_worker
 
+from tsync_stream.cli.shared import OurApp
 from tsync_stream.core.version import __version__
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import Settings
-
-if TYPE_CHECKING:
-    from tsync_stream.app import TsyncApp
 
 
 class worker(faust_worker):  # noqa: N801 - the class's name is the command's
@@ -19,7 +17,7 @@ class worker(faust_worker):  # noqa: N801 - the class's name is the command's
 
     def banner(self, worker: Any) -> str:
         """What is printed before anything starts."""
-        app = cast("TsyncApp", self.app)
+        app = cast(OurApp, self.app)
         pages = app.web_server_url if app.conf.web_enabled else None
         return banner(app.settings, str(pages).rstrip("/") if pages else "", loop=type(worker.loop).__module__)
 

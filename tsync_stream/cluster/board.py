@@ -15,7 +15,8 @@ from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
 from tsync_stream.cluster.identity import Identity, is_dead
 from tsync_stream.cluster.leases import PATIENCE
 from tsync_stream.cluster.membership import GROUP
-from tsync_stream.state.database import LEASES, translated
+from tsync_stream.source.errors import translated
+from tsync_stream.state.database import LEASES
 
 REPLICA_PREFIX = "replica:"
 

@@ -7,9 +7,8 @@ import asyncio
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
-from tsync_stream.core.model import EpochRef
+from tsync_stream.core.model import PRIMARY, EpochRef
 from tsync_stream.core.wake import Wake
-from tsync_stream.queue.selection import PRIMARY
 from tsync_stream.source.driver import MongoHealth
 from tsync_stream.state.pipeline import Pipeline, PositionStore
 

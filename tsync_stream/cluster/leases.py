@@ -31,12 +31,13 @@ from tsync_stream.cluster.identity import Identity
 from tsync_stream.cluster.membership import ForeignSettings, Membership, belongs
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.health import Health
 from tsync_stream.core.model import BEGINNING_OF_TIME
 from tsync_stream.core.tasks import all_to_end
 from tsync_stream.core.wake import Wake
-from tsync_stream.observe.health import Health
 from tsync_stream.source.driver import MongoHealth
-from tsync_stream.state.database import LEASES, translated
+from tsync_stream.source.errors import translated
+from tsync_stream.state.database import LEASES
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from pymongo.errors import DuplicateKeyError
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError
-from tsync_stream.observe.health import Health
+from tsync_stream.core.health import Health
 from tsync_stream.settings.common import differences, digest
 from tsync_stream.state.database import LEASES
 

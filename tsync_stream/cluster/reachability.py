@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierRefused, TsyncError
+from tsync_stream.core.health import Health
+from tsync_stream.core.model import BACKUP, PRIMARY
 from tsync_stream.core.tasks import all_to_end
 from tsync_stream.core.wake import Wake
-from tsync_stream.observe.health import Health
-from tsync_stream.queue.selection import BACKUP, PRIMARY
 
 # While it answers, and while it does not; shorter where a replica is to be followed soon.
 CALM_INTERVAL_S = 2.0

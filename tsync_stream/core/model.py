@@ -17,6 +17,11 @@ Token: TypeAlias = Mapping[str, Any]  # a change stream's resume token, opaque t
 
 BEGINNING_OF_TIME = Timestamp(0, 0)
 
+# The tiers, by name: the two Redis servers, and MongoDB behind them.
+PRIMARY = "primary"
+BACKUP = "backup"
+MONGO = "mongo"
+
 
 @dataclass(frozen=True, slots=True)
 class UnreadableKey:
@@ -150,3 +155,19 @@ def partitioner(route: str, partitions: int) -> Callable[[str], int]:
     """
     checksum = crc32(route.encode())
     return lambda document_id: crc32(document_id.encode(), checksum) % partitions
+
+
+def position_to_bson(position: Position) -> dict[str, Any]:
+    """The document that MongoDB and barriers hold. Cursors are a list of pairs: job ids may hold any character."""
+    return {
+        "token": dict(position.token),
+        "cluster_time": position.cluster_time,
+        "cursors": [{"job": job, "cursor": dict(cursor)} for job, cursor in position.cursors.items()],
+    }
+
+
+def position_from_bson(document: Mapping[str, Any]) -> Position:
+    """The inverse of `position_to_bson`."""
+    cluster_time: Timestamp = document["cluster_time"]
+    cursors = {item["job"]: item["cursor"] for item in document["cursors"]}
+    return Position(document["token"], cluster_time, cursors)

@@ -19,8 +19,8 @@ from pymongo.collection import Collection
 from rich.console import Console
 from rich.live import Live
 
-from tsync_stream.cli.terminal import write_anywhere
 from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.core.terminal import write_anywhere
 from tsync_stream.demo import view
 from tsync_stream.demo.keyboard import keyboard
 from tsync_stream.demo.listings import SAMPLE_SEARCHES

@@ -13,6 +13,8 @@ import orjson
 from bson.timestamp import Timestamp
 
 from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
+from tsync_stream.core.key_candidates import keys_sharing_id
+from tsync_stream.core.keys import typesense_id
 from tsync_stream.core.model import Key, Route
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
@@ -20,7 +22,6 @@ from tsync_stream.sink.mapping import map_document
 from tsync_stream.sink.mapping_plan import Plan
 from tsync_stream.sink.schema import values_at
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.source.keys import keys_sharing_id, typesense_id
 from tsync_stream.source.undecodable import require_decoded
 
 Kind = Literal["missing", "different", "extra"]

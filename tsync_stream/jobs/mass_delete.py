@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tsync_stream.observe.health import Health
+from tsync_stream.core.health import Health
 
 log = logging.getLogger(__name__)
 

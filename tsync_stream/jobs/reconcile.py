@@ -15,16 +15,16 @@ from typing import Any
 
 from tsync_stream.capture.entries import Entries
 from tsync_stream.capture.term import CaptureTerm, EntryBatch, JobProgress
+from tsync_stream.core.health import Health
+from tsync_stream.core.keys import canonical_key
 from tsync_stream.core.model import Key, Reason
 from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored
 from tsync_stream.jobs.scan import orphans, pages
-from tsync_stream.observe.health import Health
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.source.keys import canonical_key
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
 from tsync_stream.state.dead_letters import DeadLetters
-from tsync_stream.state.jobs import DONE, SCAN, SWEEP
+from tsync_stream.state.jobs import DONE, SCAN, SWEEP, queued_of
 
 ASK_AGAIN_INTERVAL_S = 1.0
 # A job waits while more than this many batches' worth of entries are unacked: live changes queue behind it.
@@ -33,11 +33,6 @@ MAX_WAITING_BATCHES = 10
 
 # Dead letters of one read.
 MAX_PAGE = 1_000
-
-
-def queued_of(cursor: Mapping[str, Any] | None) -> tuple[int, int]:
-    """How many documents were queued by this cursor, and about how many there were at the beginning (pure)."""
-    return (0, 0) if cursor is None else (int(cursor.get("queued", 0)), int(cursor.get("documents", 0)))
 
 
 @dataclass(slots=True)

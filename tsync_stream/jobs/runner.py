@@ -21,11 +21,11 @@ from tsync_stream.core.model import Position
 from tsync_stream.jobs.kinds import Filed, JobKinds, Running, ending, measured
 from tsync_stream.jobs.mass_delete import Stored
 from tsync_stream.jobs.progress_log import ProgressLog
-from tsync_stream.jobs.reconcile import MAX_WAITING_BATCHES, Reconcile, ReconcileTools, queued_of
+from tsync_stream.jobs.reconcile import MAX_WAITING_BATCHES, Reconcile, ReconcileTools
 from tsync_stream.source.documents import DocumentReader, count_documents
 from tsync_stream.state.dead_letter_counts import Refused, describe_reconcile, refused_among
 from tsync_stream.state.dead_letter_search import Selection
-from tsync_stream.state.jobs import DONE, RECONCILE, SCAN, TIME_LEFT, VERIFY, Job, without_time_left
+from tsync_stream.state.jobs import DONE, RECONCILE, SCAN, TIME_LEFT, VERIFY, Job, queued_of, without_time_left
 from tsync_stream.state.pipeline import Pipeline, ReconcileNeed
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,11 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
+from tsync_stream.core.key_candidates import candidate_keys
+from tsync_stream.core.keys import can_be_stored
 from tsync_stream.core.model import Key, Route
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.source.keys import can_be_stored, candidate_keys
 
 
 async def pages(

@@ -18,6 +18,7 @@ from bson.timestamp import Timestamp
 from tsync_stream.capture.entries import Entries
 from tsync_stream.capture.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.core.key_candidates import candidate_keys
 from tsync_stream.core.model import Key, Reason
 from tsync_stream.jobs.compare import BothSides, Difference, fields_of_its_own
 from tsync_stream.jobs.scan import orphans, pages
@@ -25,7 +26,6 @@ from tsync_stream.jobs.tally import Findings, Tally
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.source.keys import candidate_keys
 from tsync_stream.state.dead_letters import DeadLetters, can_be_queued, record_id
 from tsync_stream.state.jobs import DONE, SCAN, SWEEP, Job
 

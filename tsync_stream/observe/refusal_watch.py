@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from tsync_stream.core.errors import TsyncError
-from tsync_stream.observe.health import Health
+from tsync_stream.core.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO, describe, refused_among
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection

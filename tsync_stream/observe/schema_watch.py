@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from tsync_stream.core.errors import TsyncError
-from tsync_stream.observe.health import Health
+from tsync_stream.core.health import Health
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.live_schema import LOOK_INTERVAL_S, LiveSchema
 from tsync_stream.sink.many_fields import MANY_FIELDS, about_many_fields

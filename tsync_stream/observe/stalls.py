@@ -11,15 +11,14 @@ which together are all of the way of a change:
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from tsync_stream.cluster.assignment import Seen
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.core import clock
+from tsync_stream.core.health import Health
 from tsync_stream.core.model import Position
-from tsync_stream.observe.health import Health
-from tsync_stream.sync.lane import Lane
 
 # Longer than a take-over with the default LEASE_TTL, and than any wait that belongs to the work.
 BOUND_S = 60.0
@@ -31,10 +30,22 @@ OTHERS = "other replicas"
 CHECKS = (OTHERS, "progress, leases", "progress, capture", "progress, lanes")
 
 
+class Working(Protocol):
+    """What takes one piece of work after the other: a lane."""
+
+    @property
+    def name(self) -> str:
+        """For people."""
+
+    @property
+    def moved_s(self) -> float:
+        """When its last piece began, on `core.clock`."""
+
+
 class Progress:
     """`run` looks once a second, until cancelled."""
 
-    def __init__(self, leases: LeaseKeeper, epochs: EpochWatch, lanes: Sequence[Lane], health: Health) -> None:
+    def __init__(self, leases: LeaseKeeper, epochs: EpochWatch, lanes: Sequence[Working], health: Health) -> None:
         self._leases = leases
         self._epochs = epochs
         self._lanes = lanes

@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 from tsync_stream.cluster.board import LeaseBoard
 from tsync_stream.core.model import Position
-from tsync_stream.jobs.reconcile import queued_of
 from tsync_stream.state.dead_letter_counts import Refused
-from tsync_stream.state.jobs import DONE, SCAN, TIME_LEFT, Job
+from tsync_stream.state.jobs import DONE, SCAN, TIME_LEFT, Job, queued_of
 from tsync_stream.state.pipeline import BarrierRecord, Pipeline, synced_position
 
 # While somebody captures, the captured position follows MongoDB's clock, changes or not: see `IDLE_BARRIER_INTERVAL_S`.

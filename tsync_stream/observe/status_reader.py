@@ -10,21 +10,20 @@ from typing import Any, Self
 
 from motor.motor_asyncio import AsyncIOMotorClient
 
-from tsync_stream.check.findings import DEADLINE_S
-from tsync_stream.check.mongo import describe_mongo_error
 from tsync_stream.cluster.board import read_lease_board
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
+from tsync_stream.core.keys import BSON_OPTIONS
+from tsync_stream.core.model import MONGO
 from tsync_stream.observe.status import Facts, Status, judge
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
-from tsync_stream.queue.selection import MONGO
 from tsync_stream.queue.tier import Tier
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import RedisSettings, Settings
 from tsync_stream.source.documents import count_documents
-from tsync_stream.source.keys import BSON_OPTIONS
-from tsync_stream.state.database import state_database, translated
+from tsync_stream.source.errors import describe_mongo_error, translated
+from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_counts import refused_among
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
 from tsync_stream.state.jobs import JobStore
@@ -32,6 +31,10 @@ from tsync_stream.state.pipeline import Pipeline, PositionStore
 from tsync_stream.state.rechecks import Rechecks
 
 TIMEOUT_MS = 3_000
+
+
+# A look at one server takes no longer, whatever it does.
+DEADLINE_S = 5.0
 
 
 class StatusReader:

@@ -13,10 +13,9 @@ from operator import attrgetter
 from typing import Any
 
 import bson
-from bson.timestamp import Timestamp
 
-from tsync_stream.core.model import Barrier, BarrierOrder, Entry, Position
-from tsync_stream.source.keys import BSON_OPTIONS
+from tsync_stream.core.keys import BSON_OPTIONS
+from tsync_stream.core.model import Barrier, BarrierOrder, Entry, position_from_bson, position_to_bson
 
 _SHARED_BY_A_RUN = attrgetter("route", "cluster_time", "reason")
 
@@ -69,19 +68,3 @@ def encode_token(token: Mapping[str, Any]) -> bytes:
 def decode_token(payload: bytes) -> Mapping[str, Any]:
     """The token of a head."""
     return bson.decode(payload, codec_options=BSON_OPTIONS)
-
-
-def position_to_bson(position: Position) -> dict[str, Any]:
-    """The document that MongoDB and barriers hold. Cursors are a list of pairs: job ids may hold any character."""
-    return {
-        "token": dict(position.token),
-        "cluster_time": position.cluster_time,
-        "cursors": [{"job": job, "cursor": dict(cursor)} for job, cursor in position.cursors.items()],
-    }
-
-
-def position_from_bson(document: Mapping[str, Any]) -> Position:
-    """The inverse of `position_to_bson`."""
-    cluster_time: Timestamp = document["cluster_time"]
-    cursors = {item["job"]: item["cursor"] for item in document["cursors"]}
-    return Position(document["token"], cluster_time, cursors)

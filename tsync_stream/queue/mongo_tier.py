@@ -30,7 +30,8 @@ from tsync_stream.queue.codec import encode_pack
 from tsync_stream.queue.mongo_layout import DELIVERED, HEAD, OWNER, Document, PartitionState, document_id, lost
 from tsync_stream.queue.mongo_partitions import Partitions
 from tsync_stream.queue.tier import Append, Claimed, Found, Read
-from tsync_stream.state.database import FALLBACK_QUEUE, translated
+from tsync_stream.source.errors import translated
+from tsync_stream.state.database import FALLBACK_QUEUE
 
 # Everything that one call asks of MongoDB has to be answered within this.
 REQUEST_TIMEOUT_S = 5.0

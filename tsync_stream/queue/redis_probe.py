@@ -15,10 +15,11 @@ from typing import Any
 
 from redis.exceptions import NoScriptError, ResponseError
 
-from tsync_stream.core.errors import TierLost, TierRefused, redis_cluster
+from tsync_stream.core.errors import TierLost, TierRefused
 from tsync_stream.core.model import EpochRef
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.redis_client import ask, ask_each
+from tsync_stream.queue.redis_errors import redis_cluster
 from tsync_stream.queue.redis_keys import GROUP, QueueKeys
 from tsync_stream.queue.redis_replies import is_cluster, read_info, whole_number
 from tsync_stream.settings.load import RedisSettings

@@ -18,12 +18,13 @@ import redis.exceptions
 from bson.errors import BSONError
 
 from tsync_stream.core import clock
-from tsync_stream.core.errors import Fenced, TierLost, TierUnavailable, from_redis
+from tsync_stream.core.errors import Fenced, TierLost, TierUnavailable
 from tsync_stream.core.model import EpochRef, Head, Pack, Token
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.codec import decode_pack, decode_token, encode_pack, encode_token
 from tsync_stream.queue.redis_client import REQUEST_TIMEOUT_S, ask, ask_each, connect, open_idle_connections
 from tsync_stream.queue.redis_config import apply_server_settings
+from tsync_stream.queue.redis_errors import from_redis
 from tsync_stream.queue.redis_keys import GROUP, QueueKeys
 from tsync_stream.queue.redis_probe import probe
 from tsync_stream.queue.tier import Append, Claimed, Found, Read

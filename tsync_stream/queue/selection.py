@@ -9,9 +9,8 @@ each time.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-PRIMARY = "primary"
-BACKUP = "backup"
-MONGO = "mongo"
+from tsync_stream.core.model import BACKUP, MONGO, PRIMARY
+
 # The best comes first.
 PREFERENCE = (PRIMARY, BACKUP, MONGO)
 

@@ -12,7 +12,6 @@ from tsync_stream.core.model import Route
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.schema import default_schema, load_schema
-from tsync_stream.state.pipeline import Pipeline
 
 # Counts up with every change of the mapping's rules: documents that were mapped by the old ones are written again.
 MAPPING_VERSION = 2
@@ -43,14 +42,13 @@ def source_name(route: Route) -> str:
     return f"{route.database}.{route.collection}"
 
 
-def was_made_for(pipeline: Pipeline, route: Route, partitions: int) -> bool:
+def was_made_for(found: Mapping[str, Any], found_partitions: int, route: Route, partitions: int) -> bool:
     """Whether an epoch's queue holds entries of this route, divided as we divide them (pure).
 
     It does not for a moment, when all replicas were restarted with other settings: the next epoch will.
     """
-    found = pipeline.fingerprint
     ours = (partitions, DIVISION_VERSION, source_name(route), route.target)
-    return (pipeline.partitions, found.get("division"), found["source"], found["target"]) == ours
+    return (found_partitions, found.get("division"), found["source"], found["target"]) == ours
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

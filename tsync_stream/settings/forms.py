@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from tsync_stream.sink.field_types import field_problems
+from tsync_stream.settings.field_types import field_problems
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)

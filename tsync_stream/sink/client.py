@@ -21,7 +21,7 @@ from circuitbreaker import CircuitBreaker
 from typesense.async_.client import AsyncClient
 from typesense.types.collection import CollectionCreateSchema
 
-from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected, from_typesense
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
 from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.answers import (
     KEY_REFUSED,
@@ -36,6 +36,7 @@ from tsync_stream.sink.body import encoded
 from tsync_stream.sink.by_id import IdRequest, id_requests
 from tsync_stream.sink.connection import api_clients, http_client
 from tsync_stream.sink.dividing import Refusal, deletions_refused, rejected_alone
+from tsync_stream.sink.errors import from_typesense
 from tsync_stream.sink.exports import ExportBrokenOff, breaks_off, exported_ids, split_lines
 from tsync_stream.sink.gate import Turns
 from tsync_stream.sink.http import Answer, TypesenseHttp

@@ -14,10 +14,10 @@ from typing import Any
 import orjson
 
 from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.keys import typesense_id
 from tsync_stream.sink.converting import map_fields
 from tsync_stream.sink.mapping_plan import Plan
 from tsync_stream.sink.values import RefusedError, path_text
-from tsync_stream.source.keys import typesense_id
 
 RENAMED_ID_FIELD = "id_"
 """Where a source field `id` goes: in Typesense `id` is the document's key."""

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from tsync_stream.core.errors import ConfigurationError
-from tsync_stream.sink.field_types import field_problems
+from tsync_stream.settings.field_types import field_problems
 
 _FOUND_WRONGLY = frozenset({"int32", "geopoint"})
 _FILE = "the Typesense schema file"

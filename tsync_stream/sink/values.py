@@ -25,7 +25,7 @@ from bson.timestamp import Timestamp
 from bson.tz_util import utc
 
 from tsync_stream.core.errors import DocumentRejected
-from tsync_stream.source.keys import is_uuid, typesense_id, uuid_text
+from tsync_stream.core.keys import is_uuid, typesense_id, uuid_text
 
 DateUnit = Literal["s", "ms"]
 Converter = Callable[[Any, Any], Any]

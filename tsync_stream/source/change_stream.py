@@ -20,9 +20,10 @@ from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo import ReadPreference
 from pymongo.errors import OperationFailure, PyMongoError
 
-from tsync_stream.core.errors import ConfigurationError, PositionLost, TsyncError, from_mongo
+from tsync_stream.core.errors import ConfigurationError, PositionLost, TsyncError
+from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.core.model import Token
-from tsync_stream.source.keys import BSON_OPTIONS
+from tsync_stream.source.errors import from_mongo
 from tsync_stream.source.undecodable import NOT_DECODED, decoded_by_field, elements, field_of
 
 # Whatever the document's size, an event is a few hundred bytes, unless its `_id` is large. Flat, for every object in an

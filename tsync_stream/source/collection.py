@@ -10,7 +10,8 @@ from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import PyMongoError
 
-from tsync_stream.core.errors import ConfigurationError, from_mongo
+from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.source.errors import from_mongo
 
 COLLECTION = "collection"
 

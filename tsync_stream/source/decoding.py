@@ -12,7 +12,7 @@ from typing import Any
 
 import bson
 
-from tsync_stream.source.keys import BSON_OPTIONS
+from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.source.undecodable import NOT_DECODED, decoded_one_by_one, documents_in
 
 # Decoding more than this would hold up the event loop, where the leases live.

@@ -18,10 +18,11 @@ from pymongo import ReadPreference
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from tsync_stream.core.errors import DependencyUnavailable, from_mongo
+from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.keys import BSON_OPTIONS, can_be_stored, canonical_key, typesense_id
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key, Route
 from tsync_stream.source.decoding import decode, decoded, portions, turn_for
-from tsync_stream.source.keys import BSON_OPTIONS, can_be_stored, canonical_key, typesense_id
+from tsync_stream.source.errors import from_mongo
 from tsync_stream.source.undecodable import NOT_DECODED
 
 # The keys of one `$in`. A command may have 16 MB, a key has about a kilobyte at the most (MAX_KEY_BYTES): a fourth of

@@ -12,7 +12,7 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, MongoRefused, TsyncError
-from tsync_stream.observe.health import Health
+from tsync_stream.core.health import Health
 from tsync_stream.settings.load import Settings
 
 log = logging.getLogger(__name__)

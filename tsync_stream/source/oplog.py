@@ -10,7 +10,7 @@ from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from tsync_stream.core.errors import from_mongo
+from tsync_stream.source.errors import from_mongo
 
 _DEADLINE_MS = 2_000
 

@@ -13,8 +13,8 @@ import bson
 from bson.errors import BSONError
 
 from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.core.model import UnreadableKey
-from tsync_stream.source.keys import BSON_OPTIONS
 
 # What the driver raises at bytes that it does not understand.
 NOT_DECODED = (BSONError, ValueError, OverflowError, RecursionError)

@@ -4,19 +4,14 @@ Invariant: our own state is written with w:majority and read with majority conce
 the URI says; otherwise a MongoDB fail-over could take back a lease, an epoch or a dead letter.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-from bson.errors import BSONError
 from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from pymongo import ReadPreference
-from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from tsync_stream.core.errors import from_mongo
-from tsync_stream.source.keys import BSON_OPTIONS
+from tsync_stream.core.keys import BSON_OPTIONS
 
 # A write that waits longer for its majority is reported as unavailable, and tried again.
 MAJORITY_TIMEOUT_MS = 5_000
@@ -38,12 +33,3 @@ def state_database(client: AsyncIOMotorClient[Any], name: str) -> AsyncIOMotorDa
         read_concern=ReadConcern("majority"),
         write_concern=WriteConcern(w="majority", wtimeout=MAJORITY_TIMEOUT_MS),
     )
-
-
-@asynccontextmanager
-async def translated() -> AsyncIterator[None]:
-    """Raise MongoDB's errors as ours; a command that is too long for it (DocumentTooLarge) is a BSONError."""
-    try:
-        yield
-    except (PyMongoError, BSONError) as error:
-        raise from_mongo(error) from error

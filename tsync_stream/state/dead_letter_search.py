@@ -14,7 +14,8 @@ from bson.timestamp import Timestamp
 from motor.motor_asyncio import AsyncIOMotorDatabase
 
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key
-from tsync_stream.state.database import DEAD_LETTERS, translated
+from tsync_stream.source.errors import translated
+from tsync_stream.state.database import DEAD_LETTERS
 
 # Of the 64 digits of an id, as many as people see; any beginning that is unique, and not shorter than this, will do.
 SHOWN_DIGITS = 12

@@ -19,9 +19,10 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import UpdateOne
 
 from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.keys import BSON_OPTIONS, canonical_key, typesense_id
 from tsync_stream.core.model import Key, UnreadableKey
-from tsync_stream.source.keys import BSON_OPTIONS, canonical_key, typesense_id
-from tsync_stream.state.database import DEAD_LETTERS, translated
+from tsync_stream.source.errors import translated
+from tsync_stream.state.database import DEAD_LETTERS
 
 MAX_ERROR_CHARACTERS = 500
 # MongoDB sets an `_id` no limit but the document's; of a longer one the record has the hash. Lists stay small.

@@ -13,7 +13,8 @@ from typing import Any, Literal
 from motor.motor_asyncio import AsyncIOMotorDatabase
 
 from tsync_stream.core.errors import TsyncError
-from tsync_stream.state.database import JOBS, translated
+from tsync_stream.source.errors import translated
+from tsync_stream.state.database import JOBS
 from tsync_stream.state.pipeline import new_nonce
 
 RECONCILE = "reconcile"
@@ -142,3 +143,8 @@ def _job(document: Mapping[str, Any]) -> Job:
         progress=document["progress"],
         result=document["result"],
     )
+
+
+def queued_of(cursor: Mapping[str, Any] | None) -> tuple[int, int]:
+    """How many documents were queued by this cursor, and about how many there were at the beginning (pure)."""
+    return (0, 0) if cursor is None else (int(cursor.get("queued", 0)), int(cursor.get("documents", 0)))

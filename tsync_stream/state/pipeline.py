@@ -18,9 +18,9 @@ from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
-from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Position
-from tsync_stream.queue.codec import position_from_bson, position_to_bson
-from tsync_stream.state.database import PIPELINE, translated
+from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Position, position_from_bson, position_to_bson
+from tsync_stream.source.errors import translated
+from tsync_stream.state.database import PIPELINE
 
 _ID = "pipeline"
 DUPLICATE_KEY = 11000

@@ -18,9 +18,10 @@ from pymongo import DeleteOne, UpdateOne
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.keys import canonical_key, typesense_id
 from tsync_stream.core.model import Entry, Key, Operation, Reason, partitioner
-from tsync_stream.source.keys import canonical_key, typesense_id
-from tsync_stream.state.database import RECHECKS, translated
+from tsync_stream.source.errors import translated
+from tsync_stream.state.database import RECHECKS
 
 # Pauses before the rechecks of one doubt, in deadlines of the longest request.
 PAUSES_IN_DEADLINES = (2, 6, 18)

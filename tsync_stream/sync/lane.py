@@ -27,7 +27,7 @@ from tsync_stream.core.model import Barrier, Entry, EpochRef, Pack, PartitionPac
 from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.fingerprint import was_made_for
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.state.pipeline import ReconcileNeed, new_nonce
+from tsync_stream.state.pipeline import Pipeline, ReconcileNeed, new_nonce
 from tsync_stream.state.rechecks import Recheck
 from tsync_stream.sync.dispatch import Syncing
 from tsync_stream.sync.in_doubt import Doubts
@@ -110,11 +110,16 @@ class Lane:
                 await self._pause_after_fault()
         await self._reader.close()
 
+    def _is_ours(self, pipeline: Pipeline) -> bool:
+        """Its entries are of our route, and divided as we divide them."""
+        tools = self._tools
+        return was_made_for(pipeline.fingerprint, pipeline.partitions, tools.route, tools.partitions)
+
     async def _step(self) -> bool:
         """One batch, or one wait for entries. False if there was nothing that could be waited for."""
         pipeline = self._tools.epochs.current
         held = self._held()
-        if pipeline is None or not held or not was_made_for(pipeline, self._tools.route, self._tools.partitions):
+        if pipeline is None or not held or not self._is_ours(pipeline):
             self._owned.clear()
             if self._tools.leases.time_left_s() > 0:  # else nobody tells us what is ours, and that cures nothing
                 self._syncing.has_nothing_to_do()

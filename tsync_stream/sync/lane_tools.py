@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.cluster.leases import LeaseKeeper
+from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Route
 from tsync_stream.core.wake import Wake
-from tsync_stream.observe.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Tier
 from tsync_stream.state.pipeline import PositionStore

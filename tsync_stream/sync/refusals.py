@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from tsync_stream.core.keys import typesense_id
 from tsync_stream.core.model import Entry, Operation
 from tsync_stream.sink.dividing import Refusal
-from tsync_stream.source.keys import typesense_id
 from tsync_stream.state.dead_letters import (
     ID_COLLISION,
     SHOWS_ANOTHER,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from tsync_stream.core import clock
+from tsync_stream.core.keys import canonical_key
 from tsync_stream.core.model import Key
-from tsync_stream.source.keys import canonical_key
 
 TAKES_TOO_LONG = "Typesense takes too long"
 # A document that makes so large a line is alone in its request: a time-out then tells which one it is.

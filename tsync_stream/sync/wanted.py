@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from bson.timestamp import Timestamp
 
 from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.key_candidates import keys_sharing_id
+from tsync_stream.core.keys import typesense_id
 from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key
-from tsync_stream.source.keys import keys_sharing_id, typesense_id
 from tsync_stream.state.dead_letters import DeadLetter
 
 

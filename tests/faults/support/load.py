@@ -23,7 +23,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from tests.support.comparison import wait_for
 from tests.support.listings import listing
-from tsync_stream.source.keys import typesense_id
+from tsync_stream.core.keys import typesense_id
 
 RATE = 500.0
 DELETE_SHARE = 0.08

@@ -6,7 +6,7 @@ from tests.faults.support import damage
 from tests.faults.support.trial import Trial
 from tests.support.comparison import actual_documents, wait_for
 from tests.support.worker import Worker
-from tsync_stream.source.keys import typesense_id
+from tsync_stream.core.keys import typesense_id
 
 # Small batches of few partitions, on four lanes: many requests are on their way at once.
 HOT = {"PARTITIONS": "4", "SYNC_LANES": "4", "BATCH_SIZE": "10"}

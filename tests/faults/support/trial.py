@@ -22,8 +22,8 @@ from tests.faults.support.watch import HOT_IDS, StepBack, Watcher
 from tests.support.comparison import wait_for, wait_until_equal
 from tests.support.stack import Names, mongo_client, typesense_client
 from tests.support.worker import Worker
+from tsync_stream.core.keys import typesense_id
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.source.keys import typesense_id
 from tsync_stream.state.database import RECHECKS
 
 Source = Collection[dict[str, Any]]

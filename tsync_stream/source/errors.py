@@ -1,0 +1,104 @@
+"""What MongoDB's errors mean, as errors of ours.
+
+Invariant: messages carry names, codes and settings, never a document's content or a password.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pymongo.errors
+from bson.errors import BSONError
+
+from tsync_stream.core.causes import NO_CERTIFICATE, UNKNOWN, UNTRUSTED, cause_in_text
+from tsync_stream.core.errors import (
+    ConfigurationError,
+    DependencyUnavailable,
+    MongoRefused,
+    PositionLost,
+    TsyncError,
+)
+
+# MongoDB's error_codes.yml. The stream cannot be resumed: ChangeStreamHistoryLost, ChangeStreamFatalError,
+# InvalidResumeToken, CappedPositionLost, and QueryPlanKilled/NamespaceNotFound never appear on a live stream.
+POSITION_CODES = frozenset({286, 280, 260, 136})
+NOT_RESUMABLE_LABEL = "NonResumableChangeStreamError"
+MONGO_CONFIGURATION = {
+    13: "its user may not do what is needed; `check` says which roles to grant",
+    18: "its user or password is refused",
+    40573: "this MongoDB is not a replica set, and without one there are no change streams",
+}
+MONGO_REFUSAL_CODES = frozenset({13, 18})
+# What products answer that speak MongoDB's protocol, and are not MongoDB: CommandNotFound, CommandNotSupported,
+# NotImplemented, "feature not supported", an unknown stage of a pipeline. Waiting does not change that.
+MONGO_UNSUPPORTED_CODES = frozenset({59, 115, 238, 303, 40324})
+# Whatever Atlas refuses itself, before its MongoDB: credentials, an address, a quota, a feature of shared clusters.
+ATLAS_CODE = 8000
+# What may mean that no server was reached; a server's own refusals have a code.
+_MONGO_CONNECTION = (pymongo.errors.ConnectionFailure, OSError)
+
+
+def from_mongo(error: Exception) -> TsyncError:
+    """What a MongoDB error means. Unknown codes are waited out: that loses nothing and health shows them.
+
+    Never doubtful: nothing that is written to MongoDB can land in Typesense later, and what reads may be repeated.
+    """
+    if isinstance(error, TsyncError):
+        return error
+    code = getattr(error, "code", None)
+    name = type(error).__name__
+    not_resumable = isinstance(error, pymongo.errors.PyMongoError) and error.has_error_label(NOT_RESUMABLE_LABEL)
+    if code in POSITION_CODES or not_resumable:
+        return PositionLost(f"MongoDB code {code} ({name})")
+    if code in MONGO_CONFIGURATION:
+        refused = MongoRefused if code in MONGO_REFUSAL_CODES else ConfigurationError
+        return refused(f"MONGODB_URI: {MONGO_CONFIGURATION[code]} (code {code})")
+    if code in MONGO_UNSUPPORTED_CODES:
+        return ConfigurationError(
+            f"MONGODB_URI: this server is not supported, MongoDB 4.4 or newer is needed: it cannot do what was asked "
+            f"of it (code {code})"
+        )
+    if code == ATLAS_CODE:
+        return MongoRefused(f"MONGODB_URI: Atlas refuses it (code {code}): see its user, its access list and its tier")
+    if isinstance(error, pymongo.errors.ConfigurationError):
+        return ConfigurationError(
+            "MONGODB_URI: the driver cannot use it: its options contradict each other, or its DNS records are missing"
+        )
+    if code is None and isinstance(error, _MONGO_CONNECTION) and not isinstance(error, pymongo.errors.NotPrimaryError):
+        cause = cause_in_text(error)
+        return DependencyUnavailable(f"MongoDB: {name if cause == UNKNOWN else f'{cause} ({_mongo_setting(cause)})'}")
+    return DependencyUnavailable(f"MongoDB: {name}" + (f", code {code}" if code is not None else ""))
+
+
+def _mongo_setting(cause: str) -> str:
+    return "MONGODB_URI, and there tlsCAFile" if cause in {UNTRUSTED, NO_CERTIFICATE} else "MONGODB_URI"
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Raise MongoDB's errors as ours; a command that is too long for it (DocumentTooLarge) is a BSONError."""
+    try:
+        yield
+    except (pymongo.errors.PyMongoError, BSONError) as error:
+        raise from_mongo(error) from error
+
+
+def code_of(error: BaseException | None) -> int | None:
+    """The server's error code, also of an error that we translated; None if no server answered with one."""
+    link = error
+    while link is not None:
+        if isinstance(link, pymongo.errors.OperationFailure):
+            return link.code
+        link = link.__cause__
+    return None
+
+
+def describe_mongo_error(error: BaseException) -> str:
+    """A driver's error, or ours that was made of one, in a few words that hold no secret (pure)."""
+    code = code_of(error)
+    return f"error {code}" if code is not None else words_of(error)
+
+
+def words_of(error: BaseException | None) -> str:
+    """Why a connection failed: the driver gives the reason as text only (pure)."""
+    source = error.__cause__ if isinstance(error, TsyncError) else error
+    return UNKNOWN if source is None else cause_in_text(source)
