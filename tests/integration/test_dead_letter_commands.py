@@ -22,18 +22,11 @@ from tests.support.stack import Names, mongo_client
 from tests.support.worker import Worker, free_port
 from tsync_stream.cli.dead_letters import run_dead_letters
 from tsync_stream.cli.replay import run_replay
-from tsync_stream.core.model import Key
+from tsync_stream.core.model import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER, DeadLetter, Key
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.settings.load import load_settings
 from tsync_stream.state.database import state_database
-from tsync_stream.state.dead_letters import (
-    SHOWS_ANOTHER,
-    SHOWS_NOTHING,
-    SHOWS_OLDER,
-    DeadLetter,
-    DeadLetters,
-    record_id,
-)
+from tsync_stream.state.dead_letters import DeadLetters, record_id
 
 REFUSED = "rejected by Typesense (400)"
 NOT_A_FRACTION = "field `price` is int64 in Typesense, and its number has a fraction"

@@ -8,10 +8,10 @@ from bson.timestamp import Timestamp
 from tests.integration.conftest import Client, Collection, Database
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.stack import Names
-from tsync_stream.core.model import BEGINNING_OF_TIME, Key
+from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Key
 from tsync_stream.state.database import DEAD_LETTERS
 from tsync_stream.state.dead_letter_search import MOST_FOUND, DeadLetterRecords, Outcome, ReasonCount, Selection
-from tsync_stream.state.dead_letters import DeadLetter, DeadLetters, can_be_queued, record_id
+from tsync_stream.state.dead_letters import DeadLetters, can_be_queued, record_id
 
 EVERYTHING = Selection()
 

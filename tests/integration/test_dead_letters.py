@@ -14,9 +14,9 @@ from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.stack import Names
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.keys import BSON_OPTIONS
-from tsync_stream.core.model import Key
+from tsync_stream.core.model import DeadLetter, Key
 from tsync_stream.state.database import DEAD_LETTERS
-from tsync_stream.state.dead_letters import MAX_ERROR_CHARACTERS, DeadLetter, DeadLetters
+from tsync_stream.state.dead_letters import MAX_ERROR_CHARACTERS, DeadLetters
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from tests.support.keys import KEYS_OF_EVERY_TYPE
 from tests.support.stack import Names, typesense_client
 from tsync_stream.core.errors import ConfigurationError, PositionLost, TierLost
 from tsync_stream.core.keys import canonical_key
-from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, EpochRef, Route
+from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, EpochRef, Route
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue.tier import Append, Found, Tier
 from tsync_stream.routes.fingerprint import prepare_collection
@@ -28,7 +28,7 @@ from tsync_stream.sink.mapping import encode_line
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state.database import DEAD_LETTERS
-from tsync_stream.state.dead_letters import DeadLetter, DeadLetters
+from tsync_stream.state.dead_letters import DeadLetters
 
 FENCE = 5
 TOKEN = {"_data": "8200"}

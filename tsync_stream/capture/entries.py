@@ -13,8 +13,8 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.keys import typesense_id
-from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key, Operation, Route, partitioner
-from tsync_stream.state.dead_letters import DeadLetter, record_id
+from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, Key, Operation, Route, partitioner
+from tsync_stream.state.dead_letters import record_id
 
 
 class Entries:

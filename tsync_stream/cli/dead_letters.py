@@ -26,10 +26,10 @@ from tsync_stream.cli.choosing import (
 )
 from tsync_stream.cli.hints import hint
 from tsync_stream.cli.shared import console, print_json, reachable_settings
+from tsync_stream.core.model import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER
 from tsync_stream.observe.progress import show_age
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letter_search import ReasonCount, Record, Status
-from tsync_stream.state.dead_letters import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER
 
 LONGEST_KEY = 40
 LONGEST_ERROR = 200

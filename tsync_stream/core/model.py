@@ -22,6 +22,11 @@ PRIMARY = "primary"
 BACKUP = "backup"
 MONGO = "mongo"
 
+# What Typesense shows under the id of a document that was refused: an older version, if one was ever synced.
+SHOWS_NOTHING = "nothing"
+SHOWS_OLDER = "older version"
+SHOWS_ANOTHER = "another document"
+
 
 @dataclass(frozen=True, slots=True)
 class UnreadableKey:
@@ -155,6 +160,17 @@ def partitioner(route: str, partitions: int) -> Callable[[str], int]:
     """
     checksum = crc32(route.encode())
     return lambda document_id: crc32(document_id.encode(), checksum) % partitions
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A key that failed, why (a short class of reasons), the words of whoever refused it, and what is shown instead."""
+
+    route: str
+    key: Key
+    reason: str
+    error: str
+    shown: str = SHOWS_NOTHING
 
 
 def position_to_bson(position: Position) -> dict[str, Any]:

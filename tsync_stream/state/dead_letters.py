@@ -7,7 +7,6 @@ same key; it holds the key and the server's words, never the document; there is 
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -20,7 +19,7 @@ from pymongo import UpdateOne
 
 from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.keys import BSON_OPTIONS, canonical_key, typesense_id
-from tsync_stream.core.model import Key, UnreadableKey
+from tsync_stream.core.model import SHOWS_ANOTHER, SHOWS_NOTHING, DeadLetter, Key, UnreadableKey
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import DEAD_LETTERS
 
@@ -32,21 +31,6 @@ OPEN_CHECK_INTERVAL_S = 1.0
 
 # The reason of a document whose id another document owns.
 ID_COLLISION = "id collision"
-# What Typesense shows under the id of a document that was refused: an older version, if one was ever synced.
-SHOWS_NOTHING = "nothing"
-SHOWS_OLDER = "older version"
-SHOWS_ANOTHER = "another document"
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """A key that failed, why (a short class of reasons), the words of whoever refused it, and what is shown instead."""
-
-    route: str
-    key: Key
-    reason: str
-    error: str
-    shown: str = SHOWS_NOTHING
 
 
 class DeadLetters:

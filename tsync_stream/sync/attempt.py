@@ -11,7 +11,7 @@ from typing import Any
 
 from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.core.keys import canonical_key, typesense_id
-from tsync_stream.core.model import Key, Route
+from tsync_stream.core.model import DeadLetter, Key, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.body import most_bytes
@@ -21,7 +21,7 @@ from tsync_stream.sink.mapping import encode_line, map_document
 from tsync_stream.sink.mapping_plan import Plan
 from tsync_stream.source.decoding import DenseDocuments
 from tsync_stream.source.undecodable import require_decoded
-from tsync_stream.state.dead_letters import ID_COLLISION, DeadLetter, DeadLetters
+from tsync_stream.state.dead_letters import ID_COLLISION, DeadLetters
 from tsync_stream.sync import refusals, wanted
 from tsync_stream.sync.batch import SyncBatch, SyncResult
 from tsync_stream.sync.slow import SlowDocuments

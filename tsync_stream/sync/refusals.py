@@ -10,18 +10,9 @@ from dataclasses import replace
 from typing import Literal
 
 from tsync_stream.core.keys import typesense_id
-from tsync_stream.core.model import Entry, Operation
+from tsync_stream.core.model import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER, DeadLetter, Entry, Operation
 from tsync_stream.sink.dividing import Refusal
-from tsync_stream.state.dead_letters import (
-    ID_COLLISION,
-    SHOWS_ANOTHER,
-    SHOWS_NOTHING,
-    SHOWS_OLDER,
-    DeadLetter,
-    DeadLetters,
-    can_be_queued,
-    record_id,
-)
+from tsync_stream.state.dead_letters import ID_COLLISION, DeadLetters, can_be_queued, record_id
 
 OnReject = Literal["keep", "delete"]
 

@@ -8,8 +8,7 @@ from bson.timestamp import Timestamp
 from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.key_candidates import keys_sharing_id
 from tsync_stream.core.keys import typesense_id
-from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key
-from tsync_stream.state.dead_letters import DeadLetter
+from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, Key
 
 
 @dataclass(slots=True)

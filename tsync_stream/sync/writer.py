@@ -6,12 +6,11 @@ Invariant: a request is sent only while the lease outlives it.
 from collections.abc import Callable, Sequence
 
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
-from tsync_stream.core.model import Key, Route
+from tsync_stream.core.model import DeadLetter, Key, Route
 from tsync_stream.sink.answers import Rejection
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.dividing import Refusal
 from tsync_stream.sink.names import refusal_of_the_collection
-from tsync_stream.state.dead_letters import DeadLetter
 from tsync_stream.sync.slow import ALONE_BYTES, SLOW_FROM_BYTES, TAKES_TOO_LONG, SlowDocuments
 
 # Raises unless the lease outlives a request with this deadline, or with the usual one.

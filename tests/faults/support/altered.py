@@ -17,12 +17,12 @@ import orjson
 from tests.support.forked import be_faust
 from tsync_stream.capture import begin, persist
 from tsync_stream.capture.term import BatchLost, CaptureTerm, ChangeProgress
+from tsync_stream.core.model import DeadLetter
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.replica import Replica
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state import pipeline
-from tsync_stream.state.dead_letters import DeadLetter
 from tsync_stream.state.rechecks import Rechecks
 from tsync_stream.sync import agent
 from tsync_stream.sync import wanted as merging

@@ -27,7 +27,7 @@ from tsync_stream.settings.load import RedisSettings, Settings, load_settings
 from tsync_stream.settings.table import SETTINGS
 from tsync_stream.settings.texts import unknown_names
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 ENV_FILES = ("env.dev", "env.prod")

@@ -149,7 +149,7 @@ def test_a_default_fits_and_so_does_the_example(setting: Setting) -> None:
 
 
 def test_the_documentation_shows_the_table_of_today() -> None:
-    page = (Path(load.__file__).parents[1] / "docs" / "settings.md").read_text(encoding="utf-8")
+    page = (Path(load.__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
     assert page == with_table(page), "run: python -m tsync_stream.settings.load docs/settings.md"
 
 

@@ -26,7 +26,7 @@ from tsync_stream.settings.load import load_settings
 SETTINGS = load_settings(Path("/nowhere"), {}).typesense
 ANSWERS = {GET: 200, CREATE: 400, IMPORT: 200, DELETE: 404, EXPORT: 200}
 GOOD = {"name": "seller_id", "type": "string", "reference": "s.id", "async_reference": True, "cascade_delete": False}
-PAGE = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "compatibility.md").read_text(encoding="utf-8")
 
 
 def found(version: str = "29.0", collection: Any = None, schema: str | None = None) -> list[Finding]:
@@ -115,5 +115,5 @@ def test_every_test_that_the_page_names_is_there() -> None:
     tests = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", PAGE)
     assert len(tests) > 10
     for path, name in tests:
-        text = (Path(__file__).parents[2] / path).read_text(encoding="utf-8")
+        text = (Path(__file__).parents[3] / path).read_text(encoding="utf-8")
         assert f"def {name}(" in text or not name, f"{path}::{name}"

@@ -44,7 +44,7 @@ _LARGE_BLOCKS = textwrap.dedent("""
     del large
     print((resident_bytes([os.getpid()]) - before) >> 20)
 """)
-_TUNE = "from tsync_stream import process_memory; process_memory.tune()\n"
+_TUNE = "from tsync_stream.core import malloc; malloc.tune()\n"
 
 
 def number_printed_by(code: str) -> int:

@@ -11,11 +11,10 @@ from bson.timestamp import Timestamp
 from tests.support.schemas import live_schema
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Operation, Reason, Route
+from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, Operation, Reason, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.sink.gate import Turns
-from tsync_stream.state.dead_letters import DeadLetter
 from tsync_stream.sync.agent import Sync
 from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.sync.slow import (

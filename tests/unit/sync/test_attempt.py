@@ -12,13 +12,12 @@ from bson.timestamp import Timestamp
 
 from tests.support.schemas import live_schema
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
-from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Operation, Reason, Route
+from tsync_stream.core.model import BEGINNING_OF_TIME, SHOWS_OLDER, DeadLetter, Entry, Operation, Reason, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.settings.load import load_settings
 from tsync_stream.sink.dividing import Refusal
 from tsync_stream.sink.errors import from_typesense
 from tsync_stream.sink.gate import Turns
-from tsync_stream.state.dead_letters import SHOWS_OLDER, DeadLetter
 from tsync_stream.sync.agent import Sync
 from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.sync.writer import Write

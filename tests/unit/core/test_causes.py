@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in.*SSLSocket:pytest.PytestUnraisableExceptionWarning"
 )
 
-CERTIFICATES = Path(__file__).parents[1] / "support" / "certificates"
+CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
 AUTHORITY = str(CERTIFICATES / "authority.pem")
 NAMES_FAIL = (causes.NO_SUCH_HOST, causes.NO_NAMES_NOW)  # the second where there is no DNS at all
 TLS_TROUBLES = [

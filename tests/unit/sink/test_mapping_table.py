@@ -13,7 +13,7 @@ from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.sink.mapping import encode_line, map_document
 
-TEXT = (Path(__file__).parents[2] / "docs/mapping.md").read_text()
+TEXT = (Path(__file__).parents[3] / "docs/mapping.md").read_text()
 _ROW = re.compile(r"^\| `(?P<type>[a-z0-9\[\]*]+)` \| `(?P<source>.+)` \| (?P<target>.+) \|$", re.MULTILINE)
 ROWS = [(row["type"], row["source"], row["target"]) for row in _ROW.finditer(TEXT.partition("test_mapping_table")[2])]
 _EXTENDED = json_util.JSONOptions(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RUNTIME, EVERYTHING = "requirements.lock", "requirements-dev.lock"
 
 _PIN = re.compile(
