@@ -5,20 +5,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import bson
 import pytest
 import redis.exceptions
+from bson.timestamp import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tsync_stream.check.redis import RedisFacts, judge_redis
 from tsync_stream.core.errors import TierLost, TierRefused, TsyncError
-from tsync_stream.core.model import EpochRef
+from tsync_stream.core.model import Entry, EpochRef
 from tsync_stream.queue import redis_probe, redis_tier
+from tsync_stream.queue.codec import encode_pack
 from tsync_stream.queue.redis_config import apply_server_settings
 from tsync_stream.queue.redis_errors import from_redis
 from tsync_stream.queue.redis_probe import probe
 from tsync_stream.queue.redis_replies import is_cluster, read_configuration, read_info, whole_number
-from tsync_stream.queue.redis_tier import RedisStreams
+from tsync_stream.queue.redis_tier import _NOT_OURS, RedisStreams, _pack
 from tsync_stream.queue.tier import Append
 from tsync_stream.settings.load import load_settings
 
@@ -168,3 +171,22 @@ async def test_a_server_without_room_says_so(monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_cluster_is_refused(monkeypatch: pytest.MonkeyPatch, cluster: bytes) -> None:
     with pytest.raises(TierRefused, match=r"^PRIMARY_REDIS_HOST: .*Redis Cluster"):
         await probed(monkeypatch, b"", cluster)
+
+
+@pytest.mark.parametrize(
+    ("entry_id", "fields"),
+    [
+        (b"1700000000000-0", [b"e", None]),
+        (b"1-5", [b"x", None]),
+        (b"1-5", [b"e", None, b"more", b"m"]),
+        (b"1-5", [b"e", b"no bson"]),
+        (b"1-5", [b"e", bson.encode({"b": 7})]),
+        (b"1-5", [b"e", bson.encode({"other": 7})]),
+        (b"1-5", [b"e", bson.encode({"b": [1, 2, 3], "p": 1})]),
+    ],
+)
+def test_a_stream_entry_that_we_did_not_append_is_recognized(entry_id: bytes, fields: list[bytes | None]) -> None:
+    """`None` stands for a payload of ours."""
+    good = encode_pack([Entry("r", "k", "u", Timestamp(1, 1), "change")])
+    with pytest.raises(_NOT_OURS):
+        _pack(entry_id, [good if field is None else field for field in fields])

@@ -114,3 +114,16 @@ def test_a_long_line_without_an_id_is_an_outage() -> None:
     for line in (b"x" * (MAX_PARSED_BYTES + 1), orjson.dumps({"a": {"id": "b"}, "c": "x" * MAX_PARSED_BYTES})):
         with pytest.raises(DependencyUnavailable):
             exported_id(line)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+async def test_only_a_line_feed_ends_a_line(size: int) -> None:
+    async def chunks(text: bytes) -> AsyncIterator[bytes]:
+        for start in range(0, len(text), size):
+            yield text[start : start + size]
+
+    lines = ["a\u2028b", "\x0b\x0c\x1c\x85", "", "c\rd", "last"]
+    text = "\n".join(lines).encode()
+    expected = [line.encode() for line in lines if line]
+    assert [line async for line in split_lines(chunks(text))] == expected
+    assert [line async for line in split_lines(chunks(text + b"\n"))] == expected

@@ -90,6 +90,14 @@ def test_an_import(lines: list[bytes]) -> None:
         read_import_answer(b"\n".join(lines), len(lines))
 
 
+@pytest.mark.parametrize(
+    "reply", ["<html>", "[]", "7", '{"success":false,"code":"x"}', '{"success":false,"code":null}']
+)
+def test_an_answer_that_is_not_typesenses_is_an_outage(reply: str) -> None:
+    with pytest.raises(DependencyUnavailable):
+        read_import_answer(reply.encode(), 1)
+
+
 @given(st.sampled_from([400, 403, 404, 413, 422, 500, 301]), broken({"message": "words"}).map(line))
 def test_a_refusal(status: int, body: bytes) -> None:
     with pytest.raises(TsyncError):
