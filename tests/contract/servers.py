@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import redis
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import monitoring
 from pymongo.collection import Collection
 
@@ -24,6 +23,7 @@ from tsync_stream.queue.redis_keys import GROUP
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
 from tsync_stream.settings.load import RedisSettings, load_settings
+from tsync_stream.source.driver import MongoClient, open_client
 from tsync_stream.state.database import FALLBACK_QUEUE, state_database
 
 
@@ -198,13 +198,11 @@ class MongoTierServer:
         self.process = stack.mongo
         self._stack = stack
         self._names = names
-        self._clients: list[AsyncIOMotorClient[Any]] = []
+        self._clients: list[MongoClient] = []
         self._finds = _Finds()
 
     def connect(self) -> MongoFallback:
-        client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
-            self._stack.mongo.uri, appname=self._names.token, event_listeners=[self._finds]
-        )
+        client = open_client(self._stack.mongo.uri, appname=self._names.token, event_listeners=[self._finds])
         self._clients.append(client)
         return MongoFallback(state_database(client, self._names.state_database))
 

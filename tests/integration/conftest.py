@@ -5,18 +5,18 @@ from typing import Any, TypeAlias
 from uuid import uuid4
 
 import pytest
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorCollection, AsyncIOMotorDatabase
 
 from tests.support.stack import Names, remove, repair
 from tests.support.waiting import eventually as eventually
 from tsync_stream.core import clock
 from tsync_stream.core.model import Route
 from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.source.driver import MongoClient, MongoCollection, MongoDatabase, open_client
 from tsync_stream.state.database import state_database
 
-Client: TypeAlias = AsyncIOMotorClient[Any]
-Database: TypeAlias = AsyncIOMotorDatabase[Any]
-Collection: TypeAlias = AsyncIOMotorCollection[Any]
+Client: TypeAlias = MongoClient
+Database: TypeAlias = MongoDatabase
+Collection: TypeAlias = MongoCollection
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def mongo_names(stack: EmbeddedStack) -> Iterator[Names]:
 @pytest.fixture(scope="module")
 async def module_client(stack: EmbeddedStack, mongo_names: Names) -> AsyncIterator[Client]:
     """A client that MongoDB knows by the module's token, so that `fail` meets nobody else."""
-    connected: Client = AsyncIOMotorClient(stack.mongo.uri, appname=mongo_names.token, serverSelectionTimeoutMS=5_000)
+    connected: Client = open_client(stack.mongo.uri, appname=mongo_names.token, serverSelectionTimeoutMS=5_000)
     yield connected
     connected.close()
 

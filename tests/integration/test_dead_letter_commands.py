@@ -16,7 +16,6 @@ from typing import Any
 import click
 import pytest
 from bson.objectid import ObjectId
-from motor.motor_asyncio import AsyncIOMotorClient
 
 from tests.support.stack import Names, mongo_client
 from tests.support.worker import Worker, free_port
@@ -25,6 +24,7 @@ from tsync_stream.cli.replay import run_replay
 from tsync_stream.core.model import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER, DeadLetter, Key
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.settings.load import load_settings
+from tsync_stream.source.driver import open_client
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letters import DeadLetters, record_id
 
@@ -74,7 +74,7 @@ class Filed:
 
     def _run(self, letters: list[DeadLetter], resolved: Any) -> None:
         async def write() -> None:
-            client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(self._uri)
+            client = open_client(self._uri)
             store = DeadLetters(state_database(client, self._name))
             await store.start()
             if letters:

@@ -13,7 +13,6 @@ from bson.max_key import MaxKey
 from bson.objectid import ObjectId
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import monitoring
 
 from tests.integration.conftest import Client, Collection, fail
@@ -30,6 +29,7 @@ from tsync_stream.source import documents
 from tsync_stream.source.collection import source_uuid
 from tsync_stream.source.decoding import DenseDocuments
 from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
+from tsync_stream.source.driver import open_client
 from tsync_stream.source.undecodable import require_decoded
 
 SCANNED = [key for key in KEYS_OF_EVERY_TYPE if not isinstance(key, MaxKey)]
@@ -93,7 +93,7 @@ class Finds(monitoring.CommandListener):
 
 async def test_the_limit_of_a_query_is_ours_and_not_the_servers(stack: EmbeddedStack, route: Route) -> None:
     finds = Finds()
-    client: Client = AsyncIOMotorClient(stack.mongo.uri, event_listeners=[finds])
+    client: Client = open_client(stack.mongo.uri, event_listeners=[finds])
     reader = DocumentReader(client, 5.0)
     await read(reader, route, ["a"])
     await scan(reader, route, 10)

@@ -1,9 +1,7 @@
 """Lease keepers for tests: a pipeline of eight partitions, and replicas that take one step when they are told."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeAlias
-
-from motor.motor_asyncio import AsyncIOMotorDatabase
+from typing import TypeAlias
 
 from tsync_stream.cluster.assignment import CAPTURE, partition_lease
 from tsync_stream.cluster.identity import Identity
@@ -11,6 +9,7 @@ from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.cluster.membership import Membership
 from tsync_stream.core.health import Health
 from tsync_stream.core.wake import Wake
+from tsync_stream.source.driver import MongoDatabase
 
 TTL_S = 10.0
 PARTITIONS = 8
@@ -25,7 +24,7 @@ async def _clean(_lease: str) -> bool:
     return True
 
 
-def maker(state: AsyncIOMotorDatabase[Any]) -> Make:
+def maker(state: MongoDatabase) -> Make:
     """Starts keepers of one pipeline's leases, on machines that do not see each other's processes."""
 
     async def made(

@@ -12,8 +12,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from motor.motor_asyncio import AsyncIOMotorClient
-
 from tsync_stream.capture.target_watch import TargetWatch
 from tsync_stream.capture.term import CapturedChanges, CaptureTerm, EntryBatch
 from tsync_stream.cluster.assignment import CAPTURE
@@ -35,6 +33,7 @@ from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import source_uuid
+from tsync_stream.source.driver import MongoClient
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.jobs import JobStore
@@ -73,7 +72,7 @@ class CaptureTools:
 
     settings: Settings
     route: Route
-    client: AsyncIOMotorClient[Any]
+    client: MongoClient
     leases: LeaseKeeper
     epochs: EpochWatch
     positions: PositionStore

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ReadPreference
 from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
@@ -22,6 +21,7 @@ from tsync_stream.settings.load import Settings
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import described, kind_of, problem_of_source
 from tsync_stream.source.documents import count_documents
+from tsync_stream.source.driver import MongoClient, command_client
 from tsync_stream.source.errors import MONGO_UNSUPPORTED_CODES, code_of, describe_mongo_error, words_of
 from tsync_stream.source.oplog import read_oplog
 from tsync_stream.state.database import PIPELINE, state_database
@@ -91,12 +91,8 @@ async def gather_mongo(settings: Settings) -> MongoFacts:
 
 
 async def _look(settings: Settings) -> MongoFacts:
-    client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
-        settings.mongo.uri,
-        serverSelectionTimeoutMS=SELECTION_TIMEOUT_MS,
-        connectTimeoutMS=SELECTION_TIMEOUT_MS,
-        socketTimeoutMS=SELECTION_TIMEOUT_MS,
-        appname="tsync-stream check",
+    client = command_client(
+        settings.mongo.uri, SELECTION_TIMEOUT_MS, SELECTION_TIMEOUT_MS, appname="tsync-stream check"
     )
     try:
         hello = await client.admin.command("hello", read_preference=ReadPreference.PRIMARY)
@@ -137,14 +133,7 @@ async def _look(settings: Settings) -> MongoFacts:
 async def _hello_of_the_server_itself(uri: str) -> Mapping[str, Any] | None:
     """What the one server of a URI says, whichever replica set it is in, if any; None for several servers."""
     try:
-        client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
-            uri,
-            replicaSet=None,
-            directConnection=True,
-            serverSelectionTimeoutMS=DIRECT_TIMEOUT_MS,
-            connectTimeoutMS=DIRECT_TIMEOUT_MS,
-            socketTimeoutMS=DIRECT_TIMEOUT_MS,
-        )
+        client = command_client(uri, DIRECT_TIMEOUT_MS, DIRECT_TIMEOUT_MS, replicaSet=None, directConnection=True)
     except (MongoConfigurationError, OSError):
         return None
     try:
@@ -156,23 +145,23 @@ async def _hello_of_the_server_itself(uri: str) -> Mapping[str, Any] | None:
     return hello
 
 
-async def _source_type(client: AsyncIOMotorClient[Any], settings: Settings) -> str | None:
+async def _source_type(client: MongoClient, settings: Settings) -> str | None:
     return kind_of(await described(client, settings.mongo.database, settings.mongo.collection))
 
 
-async def _read(client: AsyncIOMotorClient[Any], settings: Settings) -> None:
+async def _read(client: MongoClient, settings: Settings) -> None:
     database = client.get_database(
         settings.mongo.database, read_preference=ReadPreference.PRIMARY, read_concern=ReadConcern("majority")
     )
     await database[settings.mongo.collection].find_one({}, {"_id": 1})
 
 
-async def _open_and_close_changes(client: AsyncIOMotorClient[Any], settings: Settings) -> None:
+async def _open_and_close_changes(client: MongoClient, settings: Settings) -> None:
     stream = await ChangeStream.open(client[settings.mongo.database], settings.mongo.collection, None, 1)
     await stream.close()
 
 
-async def _use_state(client: AsyncIOMotorClient[Any], settings: Settings) -> tuple[Sequence[str], bool]:
+async def _use_state(client: MongoClient, settings: Settings) -> tuple[Sequence[str], bool]:
     """May we write there, and does a majority confirm it? Also what the pipeline's replicas have set otherwise."""
     database = state_database(client, settings.state_database)
     await database[PIPELINE].update_one({"_id": f"check:{uuid4()}"}, {"$set": {"never": "written"}})
@@ -181,7 +170,7 @@ async def _use_state(client: AsyncIOMotorClient[Any], settings: Settings) -> tup
     return differences(board.settings, common_settings(settings)), replicas_run
 
 
-async def _count_letters(client: AsyncIOMotorClient[Any], settings: Settings) -> tuple[Refused, int]:
+async def _count_letters(client: MongoClient, settings: Settings) -> tuple[Refused, int]:
     records = DeadLetterRecords(state_database(client, settings.state_database))
     counts = await records.count_by_reason(Selection(route=settings.mongo.collection), "open")
     return refused_among(counts), await count_documents(client, settings.mongo.database, settings.mongo.collection)

@@ -15,12 +15,12 @@ import click
 import orjson
 from bson import json_util
 from bson.objectid import ObjectId
-from motor.motor_asyncio import AsyncIOMotorClient
 
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import Key
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import Settings
+from tsync_stream.source.driver import MongoClient, command_client
 from tsync_stream.source.errors import describe_mongo_error
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_search import FEWEST_DIGITS, SHOWN_DIGITS, DeadLetterRecords, Record, Selection
@@ -50,7 +50,7 @@ class Choice:
 class Opened:
     """What the commands about dead letters and jobs work with."""
 
-    client: AsyncIOMotorClient[Any]
+    client: MongoClient
     records: DeadLetterRecords
     jobs: JobStore
 
@@ -58,12 +58,7 @@ class Opened:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Opened]:
     """Connected for as long as the block; MongoDB's troubles are told with its address."""
-    client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
-        settings.mongo.uri,
-        serverSelectionTimeoutMS=CONNECT_MS,
-        connectTimeoutMS=CONNECT_MS,
-        socketTimeoutMS=ANSWER_MS,
-    )
+    client = command_client(settings.mongo.uri, CONNECT_MS, ANSWER_MS)
     database = state_database(client, settings.state_database)
     try:
         yield Opened(client, DeadLetterRecords(database), JobStore(database))

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from motor.motor_asyncio import AsyncIOMotorDatabase
-
 from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
 from tsync_stream.cluster.identity import Identity, is_dead
 from tsync_stream.cluster.leases import PATIENCE
 from tsync_stream.cluster.membership import GROUP
+from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import LEASES
 
@@ -73,7 +72,7 @@ class LeaseBoard:
         return sum(lease.holder == replica and name != CAPTURE for name, lease in self.leases.items())
 
 
-async def read_lease_board(database: AsyncIOMotorDatabase[Any]) -> LeaseBoard:
+async def read_lease_board(database: MongoDatabase) -> LeaseBoard:
     """Everything there now; empty before the first start. Raises the errors of `errors.from_mongo`."""
     leases: dict[str, LeaseView] = {}
     replicas: dict[str, ReplicaView] = {}

@@ -7,15 +7,14 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from motor.motor_asyncio import AsyncIOMotorCollection
-
 from tsync_stream.cluster.identity import Identity, is_dead
+from tsync_stream.source.driver import MongoCollection
 
 log = logging.getLogger(__name__)
 
 
 async def expire_stale(
-    collection: AsyncIOMotorCollection[Any],
+    collection: MongoCollection,
     others: Mapping[str, dict[str, Any]],
     quiet_for_s: Mapping[str, float],
     patience_s: float,
@@ -34,7 +33,7 @@ async def expire_stale(
 
 
 async def forget_expired(
-    collection: AsyncIOMotorCollection[Any], replicas: Mapping[str, Mapping[str, Any]], holders: Collection[str | None]
+    collection: MongoCollection, replicas: Mapping[str, Mapping[str, Any]], holders: Collection[str | None]
 ) -> None:
     """Delete the documents of expired replicas that hold nothing any more."""
     for name, document in replicas.items():

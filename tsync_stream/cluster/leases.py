@@ -20,7 +20,6 @@ from dataclasses import replace
 from typing import Any
 
 from bson.timestamp import Timestamp
-from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo.errors import BulkWriteError
 
 from tsync_stream.cluster.assignment import CAPTURE, LeaseView, Seen, able_replicas, decide, partition_lease
@@ -35,7 +34,7 @@ from tsync_stream.core.health import Health
 from tsync_stream.core.model import BEGINNING_OF_TIME
 from tsync_stream.core.tasks import all_to_end
 from tsync_stream.core.wake import Wake
-from tsync_stream.source.driver import MongoHealth
+from tsync_stream.source.driver import MongoDatabase, MongoHealth, MongoSession
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import LEASES
 
@@ -65,7 +64,7 @@ class LeaseKeeper:
 
     def __init__(
         self,
-        database: AsyncIOMotorDatabase[Any],
+        database: MongoDatabase,
         identity: Identity,
         partitions: int,
         ttl_s: float,
@@ -331,7 +330,7 @@ class LeaseKeeper:
         self._believed_until_s = 0.0
         self._wake.ring()
 
-    def _remember(self, session: AsyncIOMotorClientSession) -> None:
+    def _remember(self, session: MongoSession) -> None:
         operation_time: Timestamp | None = session.delegate.operation_time
         if operation_time is not None and operation_time > self.operation_time:
             self.operation_time = operation_time

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
@@ -21,6 +20,7 @@ from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.health import Health
 from tsync_stream.settings.common import differences, digest
+from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.state.database import LEASES
 
 log = logging.getLogger(__name__)
@@ -41,9 +41,7 @@ def belongs(replica: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
 class Membership:
     """This replica's place, by the settings it must have in common. `patience_s`: a restart takes no longer."""
 
-    def __init__(
-        self, database: AsyncIOMotorDatabase[Any], common: Mapping[str, str], patience_s: float, health: Health
-    ) -> None:
+    def __init__(self, database: MongoDatabase, common: Mapping[str, str], patience_s: float, health: Health) -> None:
         self._collection = database[LEASES]
         self._common = dict(common)
         self._patience_s = patience_s

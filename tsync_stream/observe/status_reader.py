@@ -6,9 +6,7 @@ Invariant: a look ends. MongoDB is needed for any status at all; a queue that do
 import asyncio
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Self
-
-from motor.motor_asyncio import AsyncIOMotorClient
+from typing import Self
 
 from tsync_stream.cluster.board import read_lease_board
 from tsync_stream.core.causes import cause_of
@@ -22,6 +20,7 @@ from tsync_stream.queue.tier import Tier
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import RedisSettings, Settings
 from tsync_stream.source.documents import count_documents
+from tsync_stream.source.driver import command_client
 from tsync_stream.source.errors import describe_mongo_error, translated
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_counts import refused_among
@@ -42,12 +41,7 @@ class StatusReader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
-            settings.mongo.uri,
-            serverSelectionTimeoutMS=TIMEOUT_MS,
-            connectTimeoutMS=TIMEOUT_MS,
-            socketTimeoutMS=TIMEOUT_MS,
-        )
+        self._client = command_client(settings.mongo.uri, TIMEOUT_MS, TIMEOUT_MS)
         database = state_database(self._client, settings.state_database)
         self._database = database
         self.positions = PositionStore(database)

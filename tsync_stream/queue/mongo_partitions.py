@@ -7,7 +7,6 @@ its entries, and once more if they do not fit it.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorCollection
 from pymongo import DeleteMany, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.errors import BulkWriteError
 from pymongo.results import BulkWriteResult
@@ -17,6 +16,7 @@ from tsync_stream.core.model import EpochRef, Pack
 from tsync_stream.queue import mongo_layout as documents
 from tsync_stream.queue.mongo_layout import HEAD, OWNER, Document, PartitionState, document_id, lost
 from tsync_stream.queue.tier import Found
+from tsync_stream.source.driver import MongoCollection, MongoSession
 
 Write: TypeAlias = UpdateOne | UpdateMany | ReplaceOne[Any] | DeleteMany
 
@@ -27,9 +27,7 @@ _DUPLICATE_KEY = 11000
 class Partitions:
     """The partitions of one epoch, for one call."""
 
-    def __init__(
-        self, queue: AsyncIOMotorCollection[Any], epoch: EpochRef, session: AsyncIOMotorClientSession | None
-    ) -> None:
+    def __init__(self, queue: MongoCollection, epoch: EpochRef, session: MongoSession | None) -> None:
         self._queue = queue
         self._epoch = epoch
         self._session = session

@@ -20,7 +20,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pymongo
-from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import DeleteMany, ReplaceOne, UpdateMany, UpdateOne
 
 from tsync_stream.core.errors import DependencyUnavailable, Fenced
@@ -30,6 +29,7 @@ from tsync_stream.queue.codec import encode_pack
 from tsync_stream.queue.mongo_layout import DELIVERED, HEAD, OWNER, Document, PartitionState, document_id, lost
 from tsync_stream.queue.mongo_partitions import Partitions
 from tsync_stream.queue.tier import Append, Claimed, Found, Read
+from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import FALLBACK_QUEUE
 
@@ -45,7 +45,7 @@ _PROBE_ID = "probe"
 class MongoFallback:
     """A collection of the state database as a tier. Keeps the contract of `queue.base.Tier`."""
 
-    def __init__(self, database: AsyncIOMotorDatabase[Any]) -> None:
+    def __init__(self, database: MongoDatabase) -> None:
         self.name = "mongo"
         self._database = database
         self._queue = database[FALLBACK_QUEUE]

@@ -16,13 +16,13 @@ from bson.errors import BSONError
 from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 from bson.timestamp import Timestamp
-from motor.motor_asyncio import AsyncIOMotorClientSession, AsyncIOMotorDatabase
 from pymongo import ReadPreference
 from pymongo.errors import OperationFailure, PyMongoError
 
 from tsync_stream.core.errors import ConfigurationError, PositionLost, TsyncError
 from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.core.model import Token
+from tsync_stream.source.driver import MongoDatabase, MongoSession
 from tsync_stream.source.errors import from_mongo
 from tsync_stream.source.undecodable import NOT_DECODED, decoded_by_field, elements, field_of
 
@@ -70,9 +70,7 @@ class ChangeBatch:
 class ChangeStream:
     """One open server-side cursor. Make it with `open`, use it in one task, `close` it."""
 
-    def __init__(
-        self, database: AsyncIOMotorDatabase[Any], collection: str, session: AsyncIOMotorClientSession
-    ) -> None:
+    def __init__(self, database: MongoDatabase, collection: str, session: MongoSession) -> None:
         self._database = database
         self._collection = collection
         self._session = session
@@ -82,7 +80,7 @@ class ChangeStream:
     @classmethod
     async def open(
         cls,
-        database: AsyncIOMotorDatabase[Any],
+        database: MongoDatabase,
         collection: str,
         after: Token | None,
         batch_size: int,

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from bson.errors import BSONError
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import PyMongoError
 
 from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.source.driver import MongoClient
 from tsync_stream.source.errors import from_mongo
 
 COLLECTION = "collection"
 
 
-async def described(client: AsyncIOMotorClient[Any], database: str, name: str) -> Mapping[str, Any] | None:
+async def described(client: MongoClient, database: str, name: str) -> Mapping[str, Any] | None:
     """What MongoDB says of a collection or a view; None if there is none. Raises the errors of `errors.from_mongo`."""
     try:
         async for information in await client[database].list_collections(filter={"name": name}):
@@ -27,7 +27,7 @@ async def described(client: AsyncIOMotorClient[Any], database: str, name: str) -
     return None
 
 
-async def source_uuid(client: AsyncIOMotorClient[Any], database: str, name: str) -> bytes:
+async def source_uuid(client: MongoClient, database: str, name: str) -> bytes:
     """The UUID of the source: a recreated collection has another. Raises `ConfigurationError` if it can be none."""
     information = await described(client, database, name)
     problem = problem_of_source(f"{database}.{name}", kind_of(information))

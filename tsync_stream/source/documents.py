@@ -13,7 +13,6 @@ from typing import Any
 
 from bson.errors import BSONError
 from bson.timestamp import Timestamp
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorClientSession, AsyncIOMotorCollection
 from pymongo import ReadPreference
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -22,6 +21,7 @@ from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.keys import BSON_OPTIONS, can_be_stored, canonical_key, typesense_id
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key, Route
 from tsync_stream.source.decoding import decode, decoded, portions, turn_for
+from tsync_stream.source.driver import MongoClient, MongoCollection, MongoSession
 from tsync_stream.source.errors import from_mongo
 from tsync_stream.source.undecodable import NOT_DECODED
 
@@ -38,16 +38,14 @@ class DocumentReader:
     `dense_turn` is that of all readers of the process (`source/decoding.py`).
     """
 
-    def __init__(
-        self, client: AsyncIOMotorClient[Any], deadline_s: float, dense_turn: asyncio.Lock | None = None
-    ) -> None:
+    def __init__(self, client: MongoClient, deadline_s: float, dense_turn: asyncio.Lock | None = None) -> None:
         self._client = client
         self._dense_turn = dense_turn or asyncio.Lock()
         self._deadline_s = deadline_s
         # Of a query, on the server: without it, a limit that the server is configured with would end ours.
         self._max_time_ms = max(1, int(deadline_s * 1000))
-        self._session: AsyncIOMotorClientSession | None = None
-        self._sources: dict[Route, AsyncIOMotorCollection[Any]] = {}
+        self._session: MongoSession | None = None
+        self._sources: dict[Route, MongoCollection] = {}
         self._document_bytes = 1  # on average, in the last reply
 
     @property
@@ -174,12 +172,12 @@ class DocumentReader:
             await self._session.end_session()
             self._session = None
 
-    def _source(self, route: Route) -> AsyncIOMotorCollection[Any]:
+    def _source(self, route: Route) -> MongoCollection:
         if route not in self._sources:  # making one takes as long as a small query's encoding
             self._sources[route] = source_collection(self._client, route)
         return self._sources[route]
 
-    async def _session_after(self, not_before: Timestamp) -> AsyncIOMotorClientSession:
+    async def _session_after(self, not_before: Timestamp) -> MongoSession:
         if self._session is None:
             try:
                 self._session = await self._client.start_session(causal_consistency=True)
@@ -190,7 +188,7 @@ class DocumentReader:
         return self._session
 
 
-def source_collection(client: AsyncIOMotorClient[Any], route: Route) -> AsyncIOMotorCollection[Any]:
+def source_collection(client: MongoClient, route: Route) -> MongoCollection:
     """The route's source, with the reads that our promises need."""
     return client[route.database].get_collection(
         route.collection,
@@ -200,7 +198,7 @@ def source_collection(client: AsyncIOMotorClient[Any], route: Route) -> AsyncIOM
     )
 
 
-async def count_documents(client: AsyncIOMotorClient[Any], database: str, collection: str) -> int:
+async def count_documents(client: MongoClient, database: str, collection: str) -> int:
     """About how many documents the source has: from its metadata, so it costs nothing, and may be off after a crash."""
     try:
         count: int = await client[database][collection].estimated_document_count()

@@ -1,14 +1,20 @@
-"""Clients of MongoDB, and how long their calls may take.
+"""Clients of MongoDB, and how long their calls may take. The one module that names the driver, Motor.
 
-Invariants: a call ends when its server is dead or frozen. That of the change stream may take long for a good reason, so
-it has no time-out of its own: the driver's heartbeat, on another connection, ends it when the server is silent.
+Invariants: whoever needs a client, or the type of a driver's object, takes it from here, so that another driver means
+changes in this file alone. A call ends when its server is dead or frozen. A change stream's call may rightly take long,
+so it has no time-out of its own: the driver's heartbeat, on another connection, ends it when the server is silent.
 """
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
-from motor.motor_asyncio import AsyncIOMotorClient
+from motor.motor_asyncio import (
+    AsyncIOMotorClient,
+    AsyncIOMotorClientSession,
+    AsyncIOMotorCollection,
+    AsyncIOMotorDatabase,
+)
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, MongoRefused, TsyncError
@@ -17,6 +23,13 @@ from tsync_stream.settings.load import Settings
 
 log = logging.getLogger(__name__)
 
+# What the driver calls its asynchronous objects.
+MongoClient: TypeAlias = AsyncIOMotorClient[Any]
+MongoDatabase: TypeAlias = AsyncIOMotorDatabase[Any]
+MongoCollection: TypeAlias = AsyncIOMotorCollection[Any]
+MongoSession: TypeAlias = AsyncIOMotorClientSession
+
+_APP_NAME = "tsync-stream"
 TIMEOUT_MS = 5_000
 # To resume a change stream the server reads the oplog from the old position on, at some 150,000 entries a second,
 # whatever they are about. Who has more behind him than it reads in this time is better off with a reconcile.
@@ -29,31 +42,40 @@ MAX_PAUSE_S = 30.0
 QUIET_S = 300.0
 
 
-def mongo_client(settings: Settings) -> AsyncIOMotorClient[Any]:
-    """A client whose calls end: a dead server is noticed after its timeouts, not after half a minute."""
-    return AsyncIOMotorClient(
-        settings.mongo.uri,
-        serverSelectionTimeoutMS=TIMEOUT_MS,
-        connectTimeoutMS=TIMEOUT_MS,
-        socketTimeoutMS=2 * TIMEOUT_MS,
-        appname="tsync-stream",
+def open_client(uri: str, **options: Any) -> MongoClient:
+    """A client with the driver's own options; nothing is connected yet. Raises `PyMongoError` for a URI it refuses."""
+    return AsyncIOMotorClient(uri, **{"appname": _APP_NAME, **options})
+
+
+def command_client(uri: str, connect_ms: int, answer_ms: int, **options: Any) -> MongoClient:
+    """A client for one look or one command: it finds a server within `connect_ms`, or its calls fail."""
+    return open_client(
+        uri,
+        serverSelectionTimeoutMS=connect_ms,
+        connectTimeoutMS=connect_ms,
+        socketTimeoutMS=answer_ms,
+        **options,
     )
 
 
-def stream_client(settings: Settings) -> AsyncIOMotorClient[Any]:
+def mongo_client(settings: Settings) -> MongoClient:
+    """A client whose calls end: a dead server is noticed after its timeouts, not after half a minute."""
+    return command_client(settings.mongo.uri, TIMEOUT_MS, 2 * TIMEOUT_MS)
+
+
+def stream_client(settings: Settings) -> MongoClient:
     """A client for one change stream, whose calls may take as long as the server reads."""
-    return AsyncIOMotorClient(
+    return open_client(
         settings.mongo.uri,
         serverSelectionTimeoutMS=TIMEOUT_MS,
         connectTimeoutMS=TIMEOUT_MS,
         heartbeatFrequencyMS=_HEARTBEAT_MS,
         # The last resort, should the server's own limit (`maxTimeMS`) and the heartbeat both fail.
         socketTimeoutMS=int(LONGEST_OPENING_S * 1_000) + 12 * TIMEOUT_MS,
-        appname="tsync-stream",
     )
 
 
-def connect_anew(client: AsyncIOMotorClient[Any]) -> None:
+def connect_anew(client: MongoClient) -> None:
     """From now on every call takes a connection that is made, and logged in, after this one."""
     for pool in _pools(client):
         pool.reset_without_pause()
@@ -97,7 +119,7 @@ class MongoHealth:
         self._anew()
 
 
-def end_client(client: AsyncIOMotorClient[Any]) -> None:
+def end_client(client: MongoClient) -> None:
     """Close the client, and break off what is under way on it: the server then ends it, too. It may block a moment.
 
     The driver's own `close` waits for nobody, but leaves a call that waits for its answer, and its thread, to go on.
@@ -107,6 +129,6 @@ def end_client(client: AsyncIOMotorClient[Any]) -> None:
     client.close()
 
 
-def _pools(client: AsyncIOMotorClient[Any]) -> list[Any]:
+def _pools(client: MongoClient) -> list[Any]:
     """The driver's connection pools. They are private: `tests/integration/test_mongo_client.py` tells if they move."""
     return [server.pool for server in client.delegate._topology._servers.values()]  # noqa: SLF001

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bson.timestamp import Timestamp
-from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from tsync_stream.source.driver import MongoClient
 from tsync_stream.source.errors import from_mongo
 
 _DEADLINE_MS = 2_000
@@ -37,7 +37,7 @@ class Oplog:
         return self.capacity_s - (self.newest.time - synced.time)
 
 
-async def read_oplog(client: AsyncIOMotorClient[Any]) -> Oplog | None:
+async def read_oplog(client: MongoClient) -> Oplog | None:
     """The oplog now; None where we may not look (no right to read `local`), or where there is none (mongos).
 
     Raises the errors of `errors.from_mongo`.

@@ -4,14 +4,12 @@ Invariant: our own state is written with w:majority and read with majority conce
 the URI says; otherwise a MongoDB fail-over could take back a lease, an epoch or a dead letter.
 """
 
-from typing import Any
-
-from motor.motor_asyncio import AsyncIOMotorClient, AsyncIOMotorDatabase
 from pymongo import ReadPreference
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
 from tsync_stream.core.keys import BSON_OPTIONS
+from tsync_stream.source.driver import MongoClient, MongoDatabase
 
 # A write that waits longer for its majority is reported as unavailable, and tried again.
 MAJORITY_TIMEOUT_MS = 5_000
@@ -24,7 +22,7 @@ JOBS = "jobs"
 FALLBACK_QUEUE = "fallback_queue"
 
 
-def state_database(client: AsyncIOMotorClient[Any], name: str) -> AsyncIOMotorDatabase[Any]:
+def state_database(client: MongoClient, name: str) -> MongoDatabase:
     """The database of everything that tsync-stream remembers."""
     return client.get_database(
         name,

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
 from bson.timestamp import Timestamp
-from motor.motor_asyncio import AsyncIOMotorDatabase
 
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key
+from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import DEAD_LETTERS
 
@@ -124,7 +124,7 @@ def outcome_from_bson(document: Mapping[str, Any]) -> Outcome:
 class DeadLetterRecords:
     """The `dead_letters` collection, for choosing. Every call raises the errors of `errors.from_mongo`."""
 
-    def __init__(self, database: AsyncIOMotorDatabase[Any]) -> None:
+    def __init__(self, database: MongoDatabase) -> None:
         self._database = database
         self._collection = database[DEAD_LETTERS]
 

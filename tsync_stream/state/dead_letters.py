@@ -14,12 +14,12 @@ from typing import Any
 import bson
 from bson.binary import Binary
 from bson.errors import BSONError
-from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import UpdateOne
 
 from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.keys import BSON_OPTIONS, canonical_key, typesense_id
 from tsync_stream.core.model import SHOWS_ANOTHER, SHOWS_NOTHING, DeadLetter, Key, UnreadableKey
+from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import DEAD_LETTERS
 
@@ -36,9 +36,7 @@ ID_COLLISION = "id collision"
 class DeadLetters:
     """The `dead_letters` collection. Every call raises the errors of `errors.from_mongo`."""
 
-    def __init__(
-        self, database: AsyncIOMotorDatabase[Any], count: Callable[[Iterable[str]], None] = lambda _: None
-    ) -> None:
+    def __init__(self, database: MongoDatabase, count: Callable[[Iterable[str]], None] = lambda _: None) -> None:
         """`count` is given the reasons of all letters that are written."""
         self._collection = database[DEAD_LETTERS]
         self._count = count

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from motor.motor_asyncio import AsyncIOMotorDatabase
-
 from tsync_stream.core.errors import TsyncError
+from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import JOBS
 from tsync_stream.state.pipeline import new_nonce
@@ -57,7 +56,7 @@ class Job:
 class JobStore:
     """The `jobs` collection. Every call raises the errors of `errors.from_mongo`."""
 
-    def __init__(self, database: AsyncIOMotorDatabase[Any]) -> None:
+    def __init__(self, database: MongoDatabase) -> None:
         self._collection = database[JOBS]
 
     async def start(self) -> None:

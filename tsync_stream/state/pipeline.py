@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bson.timestamp import Timestamp
-from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Position, position_from_bson, position_to_bson
+from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import PIPELINE
 
@@ -110,7 +110,7 @@ def synced_position(pipeline: Pipeline, records: Mapping[int, BarrierRecord]) ->
 class PositionStore:
     """The `pipeline` collection. Every call raises the errors of `errors.from_mongo`."""
 
-    def __init__(self, database: AsyncIOMotorDatabase[Any]) -> None:
+    def __init__(self, database: MongoDatabase) -> None:
         self._collection = database[PIPELINE]
 
     async def load(self) -> Pipeline | None:

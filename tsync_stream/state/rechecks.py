@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from bson.binary import Binary
-from motor.motor_asyncio import AsyncIOMotorDatabase
 from pymongo import DeleteOne, UpdateOne
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.keys import canonical_key, typesense_id
 from tsync_stream.core.model import Entry, Key, Operation, Reason, partitioner
+from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import RECHECKS
 
@@ -58,9 +58,7 @@ class _Watch(NamedTuple):
 class Rechecks:
     """The `rechecks` collection as one replica sees it. Calls raise the errors of `errors.from_mongo`."""
 
-    def __init__(
-        self, database: AsyncIOMotorDatabase[Any], longest_request_s: float, route: str, partitions: int
-    ) -> None:
+    def __init__(self, database: MongoDatabase, longest_request_s: float, route: str, partitions: int) -> None:
         self._collection = database[RECHECKS]
         self._longest_request_s = longest_request_s
         self._route = route

@@ -14,7 +14,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from motor.motor_asyncio import AsyncIOMotorClient
 
 from tests.support.worker import free_port
 from tsync_stream.core import causes
@@ -22,6 +21,7 @@ from tsync_stream.core.errors import ConfigurationError, TsyncError
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.settings.load import load_settings
 from tsync_stream.sink.client import BREAKER_FAILURES, TypesenseTarget
+from tsync_stream.source.driver import open_client
 from tsync_stream.source.errors import from_mongo
 
 # PyMongo leaves the socket of a TLS handshake that failed to the garbage collector, which warns of it.
@@ -78,7 +78,7 @@ def listening(certificate: str = "", first_words: bytes = b"") -> Iterator[int]:
 
 
 async def mongo_trouble(host: str, port: int, options: str = "") -> TsyncError:
-    client: AsyncIOMotorClient[Any] = AsyncIOMotorClient(
+    client = open_client(
         f"mongodb://ada:s3cret@{host}:{port}/?{options}", serverSelectionTimeoutMS=600, connectTimeoutMS=400
     )
     try:
