@@ -4,20 +4,17 @@ Invariants: of every document that an event names there is an entry or, if its `
 delete ends one); several events of one document in a batch are one entry; entries hold keys, never documents.
 """
 
-import logging
 from collections.abc import AsyncIterator, Callable
 
 from faust.types import StreamT
 
 from tsync_stream.capture.entries import Entries
-from tsync_stream.capture.term import BatchLost, CapturedChanges, ChangeProgress, EntryBatch
-from tsync_stream.core.errors import PositionLost, TsyncError, unforeseen
+from tsync_stream.capture.term import CapturedChanges, ChangeProgress, EntryBatch
+from tsync_stream.core.errors import PositionLost
 from tsync_stream.core.model import Operation, Reason
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.source.change_stream import ENDING_OPERATIONS
 from tsync_stream.state.dead_letters import DeadLetters
-
-log = logging.getLogger(__name__)
 
 _OPERATIONS = {
     "insert": Operation.INSERT,
@@ -34,31 +31,24 @@ def capture_agent(
 
     async def capture(batches: StreamT[CapturedChanges]) -> AsyncIterator[EntryBatch]:
         async for changes in batches:
-            term = changes.term
-            try:
+            delivery = changes.delivery
+            with delivery.handled_by("capture"):
                 entries = entries_of(changes)
                 if entries.rejected:
                     await dead_letters().add(entries.rejected)
                 if entries.gone:
-                    await dead_letters().close(term.route.name, entries.gone)
-            except TsyncError as error:
-                term.fail(error)
-            except Exception as error:  # noqa: BLE001 - it is told, and the batch is not lost
-                log.error("capture: unforeseen %s; beginning again from what is durable", unforeseen(error))  # noqa: TRY400
-                term.fail(BatchLost(f"the capture agent failed with a batch in hand ({type(error).__name__})"))
-            else:
+                    await dead_letters().close(delivery.term.route.name, entries.gone)
+            if not delivery.settled:
                 metrics.changes_captured.inc(len(changes.batch.changes))
                 progress = ChangeProgress(changes.from_token, changes.batch.token, changes.batch.cluster_time)
-                yield EntryBatch(term, progress, entries.by_partition, entries.count)
-                continue
-            term.in_flight -= 1
+                yield EntryBatch(delivery, progress, entries.by_partition, entries.count)
 
     return capture
 
 
 def entries_of(changes: CapturedChanges) -> Entries:
     """The entries of a batch. Raises `PositionLost` at an event that ends the stream."""
-    term, batch = changes.term, changes.batch
+    term, batch = changes.delivery.term, changes.batch
     try:
         operations = [change["operation"] for change in batch.changes]
         if not _OPERATIONS.keys() >= set(operations):

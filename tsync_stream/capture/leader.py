@@ -174,8 +174,8 @@ class Capturing:
                         time.monotonic() - sent_s >= wait_s and term.is_time_for_barrier(_end_of(batch, term))
                     ):
                         continue  # only its barrier would be news; a later batch covers what it says
-                with term.sending():
-                    await tools.send_changes(CapturedChanges(term, token, batch))
+                with term.sending() as delivery:
+                    await tools.send_changes(CapturedChanges(delivery, token, batch))
                 token, sent_s = batch.token, time.monotonic()
                 await asyncio.sleep(gathering_pause_s(len(batch.changes), read_size, wait_s, tools.pace.batch_s))
 

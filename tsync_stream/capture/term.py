@@ -6,6 +6,7 @@ this term, and whoever waits in `broken` is told why.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +15,13 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.errors import TsyncError, unforeseen
 from tsync_stream.core.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Head, Position, Route, Token
 from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.source.change_stream import ChangeBatch
 from tsync_stream.state.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
 
 # How long a read of the change stream waits for changes, at the most.
 LONGEST_READ_S = 1.0
@@ -61,11 +64,53 @@ class JobProgress:
         return replace(position, cursors={**position.cursors, self.job: self.cursor})
 
 
+class Delivery:
+    """A batch on its way to the queue: in flight until it is settled, that is appended, dropped or lost.
+
+    Made by `CaptureTerm.sending`. It travels with its batch, and settles itself when an agent fails.
+    """
+
+    __slots__ = ("_in_flight", "term")
+
+    def __init__(self, term: "CaptureTerm", in_flight: set["Delivery"]) -> None:
+        self.term = term
+        self._in_flight = in_flight
+        in_flight.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Delivery {'settled' if self.settled else 'in flight'}>"
+
+    @property
+    def settled(self) -> bool:
+        """True once nothing more happens to the batch."""
+        return self not in self._in_flight
+
+    def settle(self) -> None:
+        """Nothing more happens to the batch. Settling it again changes nothing."""
+        self._in_flight.discard(self)
+
+    @contextmanager
+    def handled_by(self, agent: str) -> Iterator[None]:
+        """Around an agent's work on the batch: whatever goes wrong ends the term and settles the batch."""
+        try:
+            yield
+        except TsyncError as error:
+            self.settle()
+            self.term.fail(error)
+        except Exception as error:  # noqa: BLE001 - the term reports it, and the batch is read again
+            self.settle()
+            log.error("%s: unforeseen %s; capture begins again from what is durable", agent, unforeseen(error))  # noqa: TRY400
+            self.term.fail(BatchLost(f"the {agent} agent failed with a batch in hand ({type(error).__name__})"))
+        except BaseException:
+            self.settle()
+            raise
+
+
 @dataclass(frozen=True, slots=True)
 class EntryBatch:
     """Entries by partition, on their way to the queue."""
 
-    term: "CaptureTerm"
+    delivery: Delivery
     progress: ChangeProgress | JobProgress
     entries: Mapping[int, Sequence[Entry]]
     count: int
@@ -75,7 +120,7 @@ class EntryBatch:
 class CapturedChanges:
     """One batch of the change stream and the token that it starts from."""
 
-    term: "CaptureTerm"
+    delivery: Delivery
     from_token: Token
     batch: ChangeBatch
 
@@ -89,7 +134,7 @@ class CaptureTerm:
         self.route = route
         self.fence = pipeline.capture_fence
         self.appended = start
-        self.in_flight = 0
+        self._in_flight: set[Delivery] = set()
         self.backlog = 0  # unacked entries, as last measured
         self.paused = False  # True: the feed waits until what is captured is synced
         self._last = [(head.last_number, head.fence) for head in heads]
@@ -127,14 +172,19 @@ class CaptureTerm:
         """The last position that a barrier of this term told the owners: *synced* comes no further meanwhile."""
         return self._last_barrier or self.pipeline.began
 
+    @property
+    def in_flight(self) -> int:
+        """How many batches are between their producer and the queue."""
+        return len(self._in_flight)
+
     @contextmanager
-    def sending(self) -> Iterator[None]:
-        """Around putting a batch on a channel: it is in flight until the persist agent has done with it."""
-        self.in_flight += 1
+    def sending(self) -> Iterator[Delivery]:
+        """Around putting a batch on a channel: its delivery, which is settled here if the batch cannot be sent."""
+        delivery = Delivery(self, self._in_flight)
         try:
-            yield
+            yield delivery
         except BaseException:
-            self.in_flight -= 1
+            delivery.settle()
             raise
 
     def appends(self, entries: Mapping[int, Sequence[Entry]], barrier: Barrier | None) -> list[Append]:

@@ -152,6 +152,6 @@ class Reconcile:
             await tools.dead_letters.add(entries.rejected)
         cursor = {**cursor, "queued": self._queued, "documents": self._documents}
         progress = JobProgress(self.name, self.cursor, cursor)
-        with term.sending():
-            await tools.send(EntryBatch(term, progress, entries.by_partition, entries.count))
+        with term.sending() as delivery:
+            await tools.send(EntryBatch(delivery, progress, entries.by_partition, entries.count))
         self.cursor = cursor

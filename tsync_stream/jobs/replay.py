@@ -80,6 +80,6 @@ class Replay:
         entries = Entries(term.route, term.partitions, Reason.REPLAY, as_of)
         entries.add_keys(keys)
         progress = JobProgress(self.name, self.cursor, cursor)
-        with term.sending():
-            await self._tools.send(EntryBatch(term, progress, entries.by_partition, entries.count))
+        with term.sending() as delivery:
+            await self._tools.send(EntryBatch(delivery, progress, entries.by_partition, entries.count))
         self.cursor = cursor

@@ -263,8 +263,8 @@ class Verify:
         if entries.count:
             await tools.wait_for_room()
         progress = JobProgress(self.name, self.cursor, cursor)
-        with term.sending():
-            await tools.send(EntryBatch(term, progress, entries.by_partition, entries.count))
+        with term.sending() as delivery:
+            await tools.send(EntryBatch(delivery, progress, entries.by_partition, entries.count))
         self.cursor = cursor
 
 

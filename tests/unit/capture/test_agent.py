@@ -53,7 +53,8 @@ def new_term() -> CaptureTerm:
 
 async def capture(events: Sequence[Mapping[str, Any]], term: CaptureTerm | None = None) -> Entries:
     batch = ChangeBatch(events, {"_data": "09"}, BATCH_TIME)
-    return entries_of(CapturedChanges(term or new_term(), START.token, batch))
+    with (term or new_term()).sending() as delivery:
+        return entries_of(CapturedChanges(delivery, START.token, batch))
 
 
 def entries_in(entries: Entries) -> list[tuple[int, Entry]]:

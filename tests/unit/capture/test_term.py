@@ -17,7 +17,7 @@ from tsync_stream.capture.term import (
     ChangeProgress,
     JobProgress,
 )
-from tsync_stream.core.errors import Fenced, TierLost
+from tsync_stream.core.errors import Fenced, TierLost, TsyncError
 from tsync_stream.core.model import Barrier, BarrierOrder, Entry, EpochRef, Head, Operation, Position, Reason, Route
 from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.state.pipeline import Pipeline
@@ -263,11 +263,55 @@ async def test_one_who_stops_waiting_does_not_end_the_term() -> None:
         await term.broken()
 
 
-async def test_a_batch_is_in_flight_from_its_sending_on() -> None:
+async def test_a_batch_is_in_flight_from_sending_until_it_is_settled() -> None:
     term = new_term()
-    with term.sending():
-        assert term.in_flight == 1
-    assert term.in_flight == 1, "until the persist agent has done with it"
+    with term.sending() as one, term.sending() as other:
+        assert term.in_flight == 2
+    assert term.in_flight == 2, "the persist agent settles them"
+    assert repr(one) == "<Delivery in flight>"
+    one.settle()
+    one.settle()
+    assert (term.in_flight, one.settled, other.settled) == (1, True, False)
+    assert repr(one) == "<Delivery settled>"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TierLost("the stream is gone"), "the stream is gone"),
+        (RuntimeError("a document's content"), r"the persist agent failed with a batch in hand \(RuntimeError\)"),
+    ],
+)
+async def test_an_agent_that_fails_ends_the_term_and_settles_its_batch(error: Exception, reason: str) -> None:
+    def work() -> None:
+        raise error
+
+    term = new_term()
+    with term.sending() as delivery:
+        pass
+    with delivery.handled_by("persist"):
+        work()
+    assert delivery.settled
+    with pytest.raises(TsyncError, match=f"^{reason}$"):
+        await term.broken()
+
+
+async def test_an_agent_that_is_cancelled_settles_its_batch_and_leaves_the_term_alone() -> None:
+    term = new_term()
+    with term.sending() as delivery:
+        pass
+    with pytest.raises(asyncio.CancelledError), delivery.handled_by("capture"):
+        raise asyncio.CancelledError
+    assert (delivery.settled, term.failed) == (True, False)
+
+
+async def test_a_batch_that_an_agent_handled_is_still_in_flight() -> None:
+    term = new_term()
+    with term.sending() as delivery:
+        pass
+    with delivery.handled_by("capture"):
+        pass
+    assert not delivery.settled, "the next agent has it now"
 
 
 async def test_a_batch_that_could_not_be_sent_is_not_in_flight() -> None:

@@ -155,7 +155,7 @@ class World:
         """What the persist agent does with a batch."""
         if not self.lose:
             await append_batch(batch)
-        self.term.in_flight -= 1
+        batch.delivery.settle()
 
     async def look(self, *, all_synced: bool = False) -> None:
         if all_synced:

@@ -133,7 +133,7 @@ def test_a_batch_of_a_change_stream(reply: Any) -> None:
 def capture(batch: ChangeBatch) -> None:
     """As the capture agent does it."""
     term = SimpleNamespace(route=Route("r", "d", "c", "t"), partitions=2, note_written=list)
-    entries_of(CapturedChanges(cast("Any", term), {}, batch))
+    entries_of(CapturedChanges(cast("Any", SimpleNamespace(term=term)), {}, batch))
 
 
 @given(broken(DESCRIPTION))
