@@ -5,123 +5,50 @@
     MongoDB ◀─reads the documents─ sync ◀─ batches ◀──────── reader ◀───────┘
                                     └─▶ Typesense
 
-What stands before and behind the channels (the change feed, the reader, leases) is `replica.runtime.Replica`.
+What feeds the first channel and the last one, and everything that the agents use, is `replica.Replica`.
 """
 
 import asyncio
-import logging
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, MutableSequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any
 
-import click
 import mode.loop
-import stamina
-import stamina.instrumentation
-from click.core import ParameterSource
 from faust.app.base import BootStrategy
-from faust.web import Request, Response, View
-from faust.worker import Worker as FaustWorker
 
 from tsync_stream.capture.agent import capture_agent
 from tsync_stream.capture.persist import persist_agent
 from tsync_stream.cli.commands import add_commands
+from tsync_stream.cli.process import Worker, end_at_once, exit_for
 from tsync_stream.cli.shared import OurApp
-from tsync_stream.cluster.assignment import CAPTURE
-from tsync_stream.cluster.membership import ForeignSettings
 from tsync_stream.core import malloc
-from tsync_stream.core.errors import ConfigurationError, unforeseen
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.health import Health
-from tsync_stream.core.quiet import keep_quiet
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.terminal import write_anywhere
 from tsync_stream.embedded.environment import embedded_stack
-from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
+from tsync_stream.observe.metrics import Metrics
 from tsync_stream.replica import Channels, Replica
-from tsync_stream.settings.load import Settings, default_settings, lines_for_exit, load_settings
-from tsync_stream.settings.texts import unused
-from tsync_stream.state.dead_letters import DeadLetters
-from tsync_stream.sync.agent import Sync, sync_agent
+from tsync_stream.settings.load import Settings, default_settings, load_settings
+from tsync_stream.sync.agent import sync_agent
 from tsync_stream.web.address import page_url, refuse_taken_address
-
-log = logging.getLogger(__name__)
-
-# httpx would log every request; stamina's line says less than ours about the same retry.
-logging.getLogger("httpx").setLevel(logging.WARNING)
-stamina.instrumentation.set_on_retry_hooks([])
-
-EXIT_CONFIGURATION = 2
-EXIT_UNFORESEEN = 70  # sysexits.h: EX_SOFTWARE
+from tsync_stream.web.pages import add_pages
 
 
 class NoKafka(BootStrategy):
-    """Start agents and the web server, nothing of a broker's."""
+    """Starts the agents and the web server, and nothing that would need a broker."""
 
     enable_kafka = False
 
 
-class Worker(FaustWorker):
-    """A worker that logs at LOG_LEVEL, lives in its embedded stack if it has one, and heeds a second signal.
-
-    The second signal stops it at once: what it had in hand stays unacked in the queue.
-    """
-
-    def __init__(self, app: "TsyncApp", *services: Any, loglevel: Any = None, **options: Any) -> None:
-        app.refuse_bad_settings()
-        if not _on_command_line("loglevel"):
-            loglevel = app.settings.log_level
-        super().__init__(app, *services, loglevel=loglevel, **options)
-
-    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
-        """No line repeats more than once a minute."""
-        super().on_setup_root_logger(logger, level)
-        for handler in logger.handlers:
-            keep_quiet(handler)
-
-    def _schedule_shutdown(self, signal: Any) -> None:
-        if self._signal_stop_time:
-            log.warning("second signal: stopping at once; the queue keeps what was not finished")
-            os._exit(128 + int(signal))
-        super()._schedule_shutdown(signal)
-
-    async def on_first_start(self) -> None:
-        """The log is set up: say what of the environment and `.env` is not used."""
-        await super().on_first_start()
-        for warning in unused(Path.cwd()):
-            log.warning("settings: %s", warning)
-
-    def execute_from_commandline(self) -> NoReturn:
-        """Run the app, inside its embedded stack if it has one. A port that is taken ends it before anything starts."""
-        app = cast("TsyncApp", self.app)
-        try:
-            if app.conf.web_enabled and app.conf.web_transport.scheme == "tcp":
-                refuse_taken_address(app.conf.web_bind, app.conf.web_port)
-            with app.embedded_stack():
-                super().execute_from_commandline()
-        except ConfigurationError as error:
-            exit_for(error)
-
-
-def _on_command_line(option: str) -> bool:
-    """Whether a person gave this option of `faust`, before or behind the command's name."""
-    context = click.get_current_context(silent=True)
-    while context is not None:
-        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
-            return True
-        context = context.parent
-    return False
-
-
 class TsyncApp(OurApp):
-    """The Faust app of one replica. `replica` exists while the worker runs.
+    """The Faust app of one replica, which exists while the worker runs.
 
-    With `problems` it can only be asked for help: `settings` are the defaults then, and nothing works with them.
-    Faust takes its own settings from here alone: `env` is what it reads instead of the environment, where some ninety
-    names without a prefix (BROKER_URL, APP_VERSION, TIMEZONE) may mean anything.
+    With `problems` the app can only show help: `settings` are the defaults then, and nothing works with them.
+    Faust takes its own settings from here alone: it reads `env` instead of the environment, where some ninety names
+    without a prefix (BROKER_URL, APP_VERSION, TIMEZONE) may mean anything.
     """
 
     BootStrategy = NoKafka
@@ -129,9 +56,8 @@ class TsyncApp(OurApp):
     def __init__(self, settings: Settings, problems: ConfigurationError | None = None) -> None:
         self.settings = settings
         self._problems = problems
-        self.health = Health()
-        self.metrics = Metrics()
-        self._sync: Sync
+        self._health = Health()
+        self._metrics = Metrics()
         self._replica: Replica | None = None
         self._starting: asyncio.Task[None] | None = None
         super().__init__(
@@ -148,37 +74,46 @@ class TsyncApp(OurApp):
             Worker=Worker,
             autodiscover=False,
         )
-        self._build()
+        self._channels = self._add_agents()
+        add_pages(self, self._health, self._metrics, self._partitions_owned)
+        add_commands(self)
 
     def _init_fixups(self) -> MutableSequence[Any]:
-        """None: Faust would set up Django where DJANGO_SETTINGS_MODULE is set for somebody else."""
+        """None: where DJANGO_SETTINGS_MODULE is set for another program, Faust would set up Django."""
         return []
 
-    def refuse_bad_settings(self) -> None:
-        """End the process with every problem of the settings, if there is one."""
-        if self._problems is not None:
-            exit_for(self._problems)
-
-    def _build(self) -> None:
+    def _add_agents(self) -> Channels:
         buffer = self.settings.buffer
         # A batch on the first two is one read of the change stream: up to a whole buffer of changes.
         changes = self.channel(maxsize=1)
         entries = self.channel(maxsize=1)
         batches = self.channel(maxsize=max(1, buffer.max_buffer_size // buffer.batch_size))
 
-        self.agent(changes, name="capture", sink=[entries])(capture_agent(self._dead_letters, self.metrics))
-        self.agent(entries, name="persist")(persist_agent(self.metrics))
-        self.agent(batches, name="sync", concurrency=self.settings.sync_lanes)(sync_agent(lambda: self._sync))
+        capture = capture_agent(lambda: self._running.dead_letters, self._metrics)
+        self.agent(changes, name="capture", sink=[entries])(capture)
+        self.agent(entries, name="persist")(persist_agent(self._metrics))
+        sync = sync_agent(lambda: self._running.sync)
+        self.agent(batches, name="sync", concurrency=self.settings.sync_lanes)(sync)
 
-        self._channels = Channels(
+        return Channels(
             send_changes=lambda value: changes.send(value=value),
             send_entries=lambda value: entries.send(value=value),
             send_batch=lambda value: batches.send(value=value),
         )
 
+    def refuse_bad_settings(self) -> None:
+        """End the process with every problem of the settings, if there is one."""
+        if self._problems is not None:
+            exit_for(self._problems)
+
     @contextmanager
-    def embedded_stack(self) -> Iterator[None]:
-        """With TSYNC_EMBEDDED: start our own servers, and use settings that lead to them."""
+    def surroundings(self) -> Iterator[None]:
+        """What a worker runs in: a free address for its pages and, with TSYNC_EMBEDDED, servers of its own.
+
+        Raises `ConfigurationError` if the address is taken or a server does not start.
+        """
+        if self.conf.web_enabled and self.conf.web_transport.scheme == "tcp":
+            refuse_taken_address(self.conf.web_bind, self.conf.web_port)
         if not self.settings.embedded:
             yield
             return
@@ -187,16 +122,12 @@ class TsyncApp(OurApp):
             yield
 
     async def on_started(self) -> None:
-        """The agents run: start feeding them. Without Kafka nobody else lets the channels flow."""
+        """The agents run: start feeding them. Without Kafka, nobody else lets the channels flow."""
         self.flow_control.resume()
         malloc.tune()
-        replica = Replica(self.settings, self._channels, self.health, self.metrics)
-        self._replica = replica
-        self._sync = Sync(
-            replica.route, replica.target, replica.dead_letters, self.metrics, self.settings, replica.schema
-        )
-        self._starting = asyncio.create_task(replica.start(self._end_at_once))
-        self._starting.add_done_callback(self._after_starting)
+        self._replica = Replica(self.settings, self._channels, self._health, self._metrics)
+        self._starting = asyncio.create_task(self._replica.start(end_at_once))
+        self._starting.add_done_callback(_end_if_failed)
         await super().on_started()
 
     async def on_stop(self) -> None:
@@ -208,66 +139,27 @@ class TsyncApp(OurApp):
             self._replica = None
         await super().on_stop()
 
-    def _after_starting(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._end_at_once(error)
-
-    def _end_at_once(self, error: BaseException) -> None:
-        """End the process at once: whatever failed cannot be trusted with a tidy stop. The queue keeps everything."""
-        if isinstance(error, ForeignSettings):  # it took no work yet
-            print(lines_for_exit(error), file=sys.stderr, flush=True)
-            os._exit(EXIT_CONFIGURATION)
-        log.critical("unforeseen %s; this replica ends, and its leases are taken over", unforeseen(error))
-        os._exit(EXIT_UNFORESEEN)
-
-    def partitions_owned(self) -> int:
-        """How many partitions this replica works on."""
-        if self._replica is None:
-            return 0
-        leases = self._replica.leases
-        return sum(name != CAPTURE and leases.holding(name) is not None for name in leases.held)
-
-    def _dead_letters(self) -> DeadLetters:
+    @property
+    def _running(self) -> Replica:
         assert self._replica is not None, "agents get work from the replica only"
-        return self._replica.dead_letters
+        return self._replica
+
+    def _partitions_owned(self) -> int:
+        return 0 if self._replica is None else self._replica.partitions_owned
 
 
-def add_pages(app: TsyncApp) -> None:
-    """`/health` (503 while anything is red) and `/metrics` (for Prometheus)."""
-
-    @app.page("/health", name="health")
-    async def health(view: View, request: Request) -> Response:
-        report = app.health.report()
-        return view.json(report, status=503 if report["status"] == "red" else 200)
-
-    @app.page("/metrics", name="metrics")
-    async def metrics(view: View, request: Request) -> Response:
-        app.metrics.healthy.set(0 if app.health.status == "red" else 1)
-        app.metrics.partitions_owned.set(app.partitions_owned())
-        return view.bytes(app.metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
-
-
-def create_app(settings: Settings, problems: ConfigurationError | None = None) -> TsyncApp:
-    """The application for these settings; nothing is connected yet."""
-    app = TsyncApp(settings, problems)
-    add_pages(app)
-    add_commands(app)
-    return app
+def _end_if_failed(starting: asyncio.Task[None]) -> None:
+    error = None if starting.cancelled() else starting.exception()
+    if error is not None:
+        end_at_once(error)
 
 
 def app_from_environment() -> TsyncApp:
-    """The application that the environment describes. With bad settings it helps, and refuses to do anything else."""
+    """The application that the environment describes. With bad settings it shows help, and refuses everything else."""
     if "FAUST_LOOP" not in os.environ:  # where somebody chose one (-L aio), Faust has put it there
         mode.loop.use("uvloop")
     write_anywhere()
     try:
-        return create_app(load_settings())
+        return TsyncApp(load_settings())
     except ConfigurationError as error:
-        return create_app(default_settings(), error)
-
-
-def exit_for(error: ConfigurationError) -> NoReturn:
-    """Print every problem, and exit with 2."""
-    print(lines_for_exit(error), file=sys.stderr)
-    sys.exit(EXIT_CONFIGURATION)
+        return TsyncApp(default_settings(), error)

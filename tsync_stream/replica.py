@@ -15,6 +15,7 @@ from tsync_stream.capture.begin import CaptureTools
 from tsync_stream.capture.leader import Capturing
 from tsync_stream.capture.target_watch import TargetWatch
 from tsync_stream.capture.term import CapturedChanges, EntryBatch
+from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.cluster.identity import own_identity
 from tsync_stream.cluster.leases import LeaseKeeper
@@ -50,6 +51,7 @@ from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks
+from tsync_stream.sync.agent import Sync
 from tsync_stream.sync.batch import SyncBatch
 from tsync_stream.sync.lane import Lane
 from tsync_stream.sync.lane_tools import LaneTools
@@ -132,6 +134,7 @@ class Replica:
             self._reach.report,
             self._mongo_health,
         )
+        self.sync = Sync(self.route, self.target, self.dead_letters, metrics, settings, self.schema)
         tools = self._lane_tools(channels, metrics)
         lanes = [self._lane(tools, lane) for lane in range(settings.sync_lanes)]
         self._reader = Reader(tools, lanes)
@@ -187,6 +190,11 @@ class Replica:
         for tier in self.tiers.values():
             await tier.close()
         self.client.close()
+
+    @property
+    def partitions_owned(self) -> int:
+        """How many partitions this replica works on now."""
+        return sum(name != CAPTURE and self.leases.holding(name) is not None for name in self.leases.held)
 
     async def _prepare(self) -> None:
         await self.dead_letters.start()

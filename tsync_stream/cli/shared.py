@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 import click
@@ -40,6 +41,10 @@ class OurApp(faust.App):
 
     def refuse_bad_settings(self) -> None:
         """End the process with every problem of the settings, if there is one."""
+        raise NotImplementedError
+
+    def surroundings(self) -> AbstractContextManager[None]:
+        """What a worker runs in. Raises `ConfigurationError` if it cannot be had."""
         raise NotImplementedError
 
 

@@ -1,0 +1,93 @@
+"""The worker's process: what it is started in, how it logs, and how it ends.
+
+Exit codes: 2 for settings that cannot be used, 70 for an error that nobody foresaw, 128 + the signal's number after a
+second signal.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import click
+import stamina.instrumentation
+from click.core import ParameterSource
+from faust.worker import Worker as FaustWorker
+
+from tsync_stream.cli.shared import EXIT_USAGE, OurApp
+from tsync_stream.cluster.membership import ForeignSettings
+from tsync_stream.core.errors import ConfigurationError, unforeseen
+from tsync_stream.core.quiet import keep_quiet
+from tsync_stream.settings.load import lines_for_exit
+from tsync_stream.settings.texts import unused
+
+log = logging.getLogger(__name__)
+
+EXIT_UNFORESEEN = 70  # sysexits.h: EX_SOFTWARE
+
+
+class Worker(FaustWorker):
+    """A worker that logs at LOG_LEVEL, runs inside `app.surroundings()`, and stops at once on a second signal.
+
+    What it had in hand then stays unacked in the queue.
+    """
+
+    def __init__(self, app: OurApp, *services: Any, loglevel: Any = None, **options: Any) -> None:
+        app.refuse_bad_settings()
+        if not _on_command_line("loglevel"):
+            loglevel = app.settings.log_level
+        super().__init__(app, *services, loglevel=loglevel, **options)
+
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        """Let no line repeat more than once a minute; leave out httpx's line a request and stamina's a retry."""
+        super().on_setup_root_logger(logger, level)
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        stamina.instrumentation.set_on_retry_hooks([])
+        for handler in logger.handlers:
+            keep_quiet(handler)
+
+    def _schedule_shutdown(self, signal: Any) -> None:
+        if self._signal_stop_time:
+            log.warning("second signal: stopping at once; unfinished entries stay in the queue")
+            os._exit(128 + int(signal))
+        super()._schedule_shutdown(signal)
+
+    async def on_first_start(self) -> None:
+        """Log which variables of the environment and of `.env` are ignored: logging is set up only now."""
+        await super().on_first_start()
+        for warning in unused(Path.cwd()):
+            log.warning("settings: %s", warning)
+
+    def execute_from_commandline(self) -> NoReturn:
+        """Run the app. What its surroundings refuse ends the process before anything has started."""
+        try:
+            with cast(OurApp, self.app).surroundings():
+                super().execute_from_commandline()
+        except ConfigurationError as error:
+            exit_for(error)
+
+
+def _on_command_line(option: str) -> bool:
+    """Whether a person gave this option of `faust`, before or after the command's name."""
+    context = click.get_current_context(silent=True)
+    while context is not None:
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            return True
+        context = context.parent
+    return False
+
+
+def exit_for(error: ConfigurationError) -> NoReturn:
+    """Print every problem, and exit with 2."""
+    print(lines_for_exit(error), file=sys.stderr)
+    sys.exit(EXIT_USAGE)
+
+
+def end_at_once(error: BaseException) -> NoReturn:
+    """End the process without a tidy stop, since whatever failed cannot be trusted with one. The queue keeps all."""
+    if isinstance(error, ForeignSettings):  # raised before any work was taken
+        print(lines_for_exit(error), file=sys.stderr, flush=True)
+        os._exit(EXIT_USAGE)
+    log.critical("unforeseen %s; this replica ends, and others take its leases over", unforeseen(error))
+    os._exit(EXIT_UNFORESEEN)
