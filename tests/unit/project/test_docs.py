@@ -1,0 +1,84 @@
+"""What the documents name is there: files, folders, tests, and the places that their links lead to."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PACKAGE = ROOT / "tsync_stream"
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix() for folder in (".", "docs", "deploy") for path in (ROOT / folder).glob("*.md")
+)
+
+# Made by a command, or by whoever follows the text.
+MADE = {"build/bench/", "build/bench/results.md", "results.json", "results.md", ".tsync/", "redis.conf"}
+
+_CODE = re.compile(r"`([^`\n]+)`")
+_FILE = re.compile(r"[\w./*-]+\.(?:py|md|yml|conf|js|toml|lock|dev|prod|svg)|[\w.-][\w./-]*/|Makefile|Dockerfile")
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def named_files(document: str) -> Iterator[str]:
+    """Whatever in code marks looks like a file or folder of this project."""
+    for code in _CODE.findall(text_of(document)):
+        name = code.partition("::")[0]
+        if _FILE.fullmatch(name) and not name.startswith("/"):
+            yield name
+
+
+def exists(document: str, name: str) -> bool:
+    """Whether a name leads to something: from the root, from the package, or from the document."""
+    places = (ROOT, PACKAGE, (ROOT / document).parent)
+    return any(any(place.glob(name)) if "*" in name else (place / name).exists() for place in places)
+
+
+def anchor(heading: str) -> str:
+    """The name under which a heading can be linked to, as GitHub makes it."""
+    plain = re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+    return re.sub(r"[^\w\- ]", "", plain.lower()).replace(" ", "-")
+
+
+def leads_somewhere(document: str, link: str) -> bool:
+    """Whether a relative link names a file or folder that exists, and a heading in it if it names one."""
+    path, _, heading = link.partition("#")
+    target = (ROOT / document).parent / path if path else ROOT / document
+    if not target.exists():
+        return False
+    return not heading or heading in map(anchor, _HEADING.findall(target.read_text(encoding="utf-8")))
+
+
+def test_the_documents_are_found() -> None:
+    assert {"README.md", "CHANGELOG.md", "docs/architecture.md", "deploy/README.md"} <= set(DOCUMENTS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_that_a_document_names_exists(document: str) -> None:
+    missing = {name for name in named_files(document) if name not in MADE and not exists(document, name)}
+
+    assert missing == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_leads_somewhere(document: str) -> None:
+    links = [link for link in _LINK.findall(text_of(document)) if "://" not in link]
+
+    assert [link for link in links if not leads_somewhere(document, link)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_test_that_a_document_names_exists(document: str) -> None:
+    missing = [
+        (path, name)
+        for path, name in _TEST.findall(text_of(document))
+        if not re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+
+    assert missing == []
