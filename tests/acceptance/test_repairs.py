@@ -13,7 +13,7 @@ from tests.support.stack import Names, redis_client
 from tests.support.worker import Worker
 from tsync_stream.core.model import Entry
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.queue.codec import decode_pack
+from tsync_stream.queue.codec import decode_record_batch
 
 Equal = Callable[..., None]
 
@@ -57,7 +57,7 @@ def queued(client: Any, names: Names) -> Queued:
 
 def changes_in(stream: list[tuple[bytes, dict[bytes, bytes]]]) -> int:
     """The changes in a stretch of a stream."""
-    return sum(isinstance(item, Entry) for _, fields in stream for item in decode_pack(fields[b"e"]))
+    return sum(isinstance(item, Entry) for _, fields in stream for item in decode_record_batch(fields[b"e"]))
 
 
 def test_a_broken_change_stream_goes_on_and_the_synced_position_with_it(

@@ -11,7 +11,7 @@ from bson.timestamp import Timestamp
 
 from tests.contract.servers import MongoTierServer, RedisTierServer, TierServer
 from tests.support.stack import Names
-from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Reason, Token
+from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Reason, RecordBatch, Token
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue.tier import Append, Claimed, Tier
 
@@ -136,7 +136,7 @@ class Writer:
         calls = self.calls(values)
         await self.tier.append(self.epoch, self.fence, token, calls)
         for call in calls:
-            self.last[call.partition] = (call.last_number, self.fence)
+            self.last[call.partition] = (call.last_offset, self.fence)
         return calls
 
     async def append_apart(self, partition: int, items: Sequence[Key | Barrier]) -> None:
@@ -147,15 +147,15 @@ class Writer:
 
 async def read(
     tier: Tier, epoch: EpochRef, *partitions: int, limit: int = 100, consumer: str = "me"
-) -> dict[int, list[Pack]]:
-    """New packs, without waiting."""
+) -> dict[int, list[RecordBatch]]:
+    """New record batches, without waiting."""
     found = await tier.read(epoch, partitions or range(PARTITIONS), consumer, limit, 0)
-    return {partition: list(items) for partition, items in found.packs.items()}
+    return {partition: list(items) for partition, items in found.record_batches.items()}
 
 
-async def take(tier: Tier, epoch: EpochRef, count: int, partition: int = 0) -> list[Pack]:
+async def take(tier: Tier, epoch: EpochRef, count: int, partition: int = 0) -> list[RecordBatch]:
     """Exactly so many new entries of a partition, of those that were appended apart. One read may give fewer."""
-    taken: list[Pack] = []
+    taken: list[RecordBatch] = []
     while len(taken) < count:
         found = await read(tier, epoch, partition, limit=count - len(taken))
         assert found, f"only {len(taken)} came"
@@ -164,26 +164,26 @@ async def take(tier: Tier, epoch: EpochRef, count: int, partition: int = 0) -> l
     return taken
 
 
-def items(packs: Sequence[Pack]) -> list[Entry | Barrier]:
-    """The entries and barriers of packs."""
-    return [item for pack in packs for item in pack.items]
+def items(record_batches: Sequence[RecordBatch]) -> list[Entry | Barrier]:
+    """The entries and barriers of record batches."""
+    return [item for record_batch in record_batches for item in record_batch.items]
 
 
-def keys(packs: Sequence[Pack]) -> list[Key]:
+def keys(record_batches: Sequence[RecordBatch]) -> list[Key]:
     """The keys of entries."""
-    return [item.key for item in items(packs) if isinstance(item, Entry)]
+    return [item.key for item in items(record_batches) if isinstance(item, Entry)]
 
 
-def numbers(packs: Sequence[Pack]) -> list[int]:
-    """The numbers of entries."""
-    return [number for pack in packs for number in range(pack.first_number, pack.last_number + 1)]
+def offsets(record_batches: Sequence[RecordBatch]) -> list[int]:
+    """The offsets of entries."""
+    return [offset for each in record_batches for offset in range(each.first_offset, each.last_offset + 1)]
 
 
-def ids(packs: Sequence[Pack]) -> list[bytes]:
-    """The ids of packs, to ack."""
-    return [pack.pack_id for pack in packs]
+def ids(record_batches: Sequence[RecordBatch]) -> list[bytes]:
+    """The ids of record batches, to ack."""
+    return [record_batch.batch_id for record_batch in record_batches]
 
 
 def claimed_keys(claimed: Claimed, partition: int = 0) -> list[Key]:
     """The keys of what was claimed."""
-    return keys(claimed.packs.get(partition, ()))
+    return keys(claimed.record_batches.get(partition, ()))

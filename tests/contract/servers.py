@@ -17,7 +17,7 @@ from tests.support.comparison import wait_for
 from tests.support.stack import Names, mongo_client, redis_client
 from tsync_stream.core.model import EpochRef
 from tsync_stream.embedded import EmbeddedStack, RedisServer
-from tsync_stream.queue.mongo_layout import HEAD, OWNER, document_id, from_number
+from tsync_stream.queue.mongo_layout import HEAD, OWNER, document_id, from_offset
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_keys import GROUP
 from tsync_stream.queue.redis_tier import RedisStreams
@@ -279,7 +279,7 @@ class MongoTierServer:
 
     def _delete_entries(self, epoch: EpochRef, partition: int) -> None:
         with self.collection() as queue:
-            queue.delete_many(from_number(epoch, partition, 0))
+            queue.delete_many(from_offset(epoch, partition, 0))
 
     def _delete_one(self, query: dict[str, Any]) -> None:
         with self.collection() as queue:

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_keys, ids, keys, numbers, read
+from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_keys, ids, keys, offsets, read
 from tests.contract.servers import MongoTierServer
 from tests.support.stack import Names
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierUnavailable
@@ -192,7 +192,7 @@ async def test_of_two_readers_at_once_each_gets_its_own(
                 assert isinstance(outcome, DependencyUnavailable), "neither finds the tier lost"
     assert len(given) == len(set(given))
     claimed = await tier.claim(epoch, 0, "me", 100)
-    assert numbers(claimed.packs[0]) == list(range(1, 41)), "what a reader did not get is pending"
+    assert offsets(claimed.record_batches[0]) == list(range(1, 41)), "what a reader did not get is pending"
 
 
 async def test_a_read_that_failed_is_claimed_or_read_again(
@@ -224,7 +224,7 @@ async def test_an_ack_that_removed_nothing_yet_has_acked(
     assert await other.backlog(epoch, PARTITIONS) == [1, 0, 0]
     claimed = await other.claim(epoch, 0, "me", 10)
     assert claimed_keys(claimed) == ["c"]
-    assert list(await other.ack(epoch, {0: ids(claimed.packs[0])}, {0: OWNER + 1})) == []
+    assert list(await other.ack(epoch, {0: ids(claimed.record_batches[0])}, {0: OWNER + 1})) == []
     assert statuses(server, epoch, 0) == [], "what was left goes with the next ack"
 
 

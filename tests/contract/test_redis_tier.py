@@ -17,7 +17,7 @@ from tests.contract.conftest import (
     claimed_keys,
     ids,
     keys,
-    numbers,
+    offsets,
     read,
     redis_server,
     take,
@@ -28,7 +28,7 @@ from tests.support.waiting import eventually
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierLost
 from tsync_stream.core.model import EpochRef
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.queue.redis_tier import MOST_TOO_MANY, PACK_ENTRIES, RedisStreams
+from tsync_stream.queue.redis_tier import MOST_TOO_MANY, RECORD_BATCH_ENTRIES, RedisStreams
 from tsync_stream.queue.tier import Found, Tier
 
 OWNER = 11
@@ -104,7 +104,7 @@ async def test_out_of_memory_means_lost_and_nothing_appended(
             await writer.append(values)
         assert await tier.backlog(epoch, PARTITIONS) == [0, 0, 0]
     no_memory_left.call("CONFIG", "SET", "maxmemory", 0)
-    assert [head.last_number for head in await tier.take_over(epoch, PARTITIONS, FENCE)] == [0, 0, 0]
+    assert [head.last_offset for head in await tier.take_over(epoch, PARTITIONS, FENCE)] == [0, 0, 0]
     await writer.append({0: ["a"]})
 
 
@@ -119,7 +119,7 @@ async def test_out_of_memory_the_queue_can_still_be_emptied(
         assert await tier.own(epoch, {0: OWNER}) == {0: Found(OWNER, 0)}
         claimed = await tier.claim(epoch, 0, "another", 100)
         assert claimed_keys(claimed) == ["a", "b"]
-        assert list(await tier.ack(epoch, {0: ids(claimed.packs[0])}, {0: OWNER})) == []
+        assert list(await tier.ack(epoch, {0: ids(claimed.record_batches[0])}, {0: OWNER})) == []
         assert (await tier.backlog(epoch, PARTITIONS))[0] == 1
         assert await tier.own(epoch, {0: OWNER}) == {0: Found(OWNER, 2)}
     finally:
@@ -212,26 +212,26 @@ async def test_an_entry_takes_less_than_50_bytes_of_memory(
 async def test_entries_that_were_appended_together_are_one_entry_of_the_stream(
     server: RedisTierServer, tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
-    await writer.append({0: [ObjectId() for _ in range(2 * PACK_ENTRIES + 1)]})
+    await writer.append({0: [ObjectId() for _ in range(2 * RECORD_BATCH_ENTRIES + 1)]})
     assert server.call("XLEN", server.stream(epoch, 0)) == 3
     found = (await read(tier, epoch))[0]
     assert ids(found) == [b"%d-5" % number for number in (32, 64, 65)]
     assert (await tier.backlog(epoch, PARTITIONS))[0] == 65
     server.delete_entries(epoch, 0, b"64-5")
     claimed = await tier.claim(epoch, 0, "another", 100)
-    assert numbers(claimed.packs[0]) == [*range(1, 33), 65], "who reads finds 33 to 64 missing"
+    assert offsets(claimed.record_batches[0]) == [*range(1, 33), 65], "who reads finds 33 to 64 missing"
 
 
 async def test_a_read_soon_fits_its_limit(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     """How many entries of a stream are to be read is guessed by how full the last ones were."""
     for _ in range(21):
         await writer.append({0: ["a"]})
-    assert [len(numbers((await read(tier, epoch, limit=80))[0])) for _ in range(3)] == [2, 10, 9]
+    assert [len(offsets((await read(tier, epoch, limit=80))[0])) for _ in range(3)] == [2, 10, 9]
     for _ in range(12):
-        await writer.append({0: ["b"] * PACK_ENTRIES})
-    sizes = [len(numbers((await read(tier, epoch, limit=2 * PACK_ENTRIES))[0])) for _ in range(3)]
-    assert sizes[0] == MOST_TOO_MANY * 2 * PACK_ENTRIES, "once, when packs grow, it is too many"
-    assert sizes[1:] == [2 * PACK_ENTRIES, 2 * PACK_ENTRIES]
+        await writer.append({0: ["b"] * RECORD_BATCH_ENTRIES})
+    sizes = [len(offsets((await read(tier, epoch, limit=2 * RECORD_BATCH_ENTRIES))[0])) for _ in range(3)]
+    assert sizes[0] == MOST_TOO_MANY * 2 * RECORD_BATCH_ENTRIES, "once, when record batches grow, it is too many"
+    assert sizes[1:] == [2 * RECORD_BATCH_ENTRIES, 2 * RECORD_BATCH_ENTRIES]
 
 
 async def test_acked_entries_take_no_memory(server: RedisTierServer, tier: Tier, epoch: EpochRef) -> None:

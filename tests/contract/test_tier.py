@@ -16,7 +16,7 @@ from tests.contract.conftest import (
     ids,
     items,
     keys,
-    numbers,
+    offsets,
     read,
     take,
 )
@@ -32,17 +32,21 @@ OWNER = 11
 # Append and read
 
 
-async def test_entries_come_out_in_order_with_contiguous_numbers(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+async def test_entries_come_out_in_order_with_contiguous_offsets(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await writer.append({0: ["a", "b"], 1: ["x"]})
     await writer.append({1: ["y", "z"]})
     await writer.append({0: ["c"], 2: ["q"]})
     found = await read(tier, epoch)
-    assert {partition: keys(packs) for partition, packs in found.items()} == {
+    assert {partition: keys(batches) for partition, batches in found.items()} == {
         0: ["a", "b", "c"],
         1: ["x", "y", "z"],
         2: ["q"],
     }
-    assert {partition: numbers(packs) for partition, packs in found.items()} == {0: [1, 2, 3], 1: [1, 2, 3], 2: [1]}
+    assert {partition: offsets(batches) for partition, batches in found.items()} == {
+        0: [1, 2, 3],
+        1: [1, 2, 3],
+        2: [1],
+    }
     assert [ids(found[0])[-1], ids(found[1])[-1], ids(found[2])[-1]] == [b"3-5", b"3-5", b"1-5"]
 
 
@@ -77,7 +81,7 @@ async def test_a_payload_of_16_kilobytes_is_nothing_special(tier: Tier, epoch: E
 async def test_thousands_of_entries_are_one_append(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await writer.append({0: list(range(9000))})
     found = (await read(tier, epoch, limit=10_000))[0]
-    assert numbers(found) == list(range(1, 9001))
+    assert offsets(found) == list(range(1, 9001))
 
 
 async def test_an_append_whose_reply_was_lost_may_be_repeated(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
@@ -97,21 +101,25 @@ async def test_an_append_may_be_repeated_that_reached_only_some_partitions(
     await tier.append(epoch, FENCE, TOKEN, calls[1:2])
     await tier.append(epoch, FENCE, TOKEN, calls)
     found = await read(tier, epoch)
-    assert {partition: keys(packs) for partition, packs in found.items()} == {0: ["a"], 1: ["x", "y"], 2: ["q"]}
+    assert {partition: keys(batches) for partition, batches in found.items()} == {
+        0: ["a"],
+        1: ["x", "y"],
+        2: ["q"],
+    }
 
 
 @pytest.mark.parametrize(
-    ("after", "after_number"),
+    ("after", "after_offset"),
     [("0-0", 0), ("1-5", 1), ("3-5", 3), ("2-4", 2), ("2-6", 2), ("9-5", 9)],
     ids=["the beginning", "before the last", "beyond the last", "an older fence's", "a newer fence's", "far beyond"],
 )
 async def test_an_append_that_does_not_follow_the_last_one_finds_the_tier_lost(
-    tier: Tier, epoch: EpochRef, writer: Writer, after: str, after_number: int
+    tier: Tier, epoch: EpochRef, writer: Writer, after: str, after_offset: int
 ) -> None:
     await writer.append({0: ["a", "b"]})
     strays = writer.calls({0: ["stray", "stray", "stray"]})
     with pytest.raises(TierLost):
-        await tier.append(epoch, FENCE, TOKEN, [Append(0, after, after_number, strays[0].items)])
+        await tier.append(epoch, FENCE, TOKEN, [Append(0, after, after_offset, strays[0].items)])
     assert keys((await read(tier, epoch))[0]) == ["a", "b"]
     await writer.append({0: ["c"]})
 
@@ -143,7 +151,7 @@ async def test_the_limit_is_for_each_partition(tier: Tier, epoch: EpochRef, writ
     came: dict[int, list[object]] = {0: [], 1: []}
     while len(came[0]) < 4:
         found = await read(tier, epoch, limit=2)
-        assert {len(packs) for packs in found.values()} <= {1, 2}
+        assert {len(record_batches) for record_batches in found.values()} <= {1, 2}
         for partition in came:
             came[partition] += keys(found[partition])
     assert came == {0: list("abcd"), 1: list("wxyz")}
@@ -152,9 +160,9 @@ async def test_the_limit_is_for_each_partition(tier: Tier, epoch: EpochRef, writ
 async def test_a_read_says_whether_it_took_as_much_as_it_may(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await writer.append({0: list(range(200)), 1: ["x"]})
     took = []
-    while (found := await tier.read(epoch, [0, 1], "me", 64, 0)).packs:
+    while (found := await tier.read(epoch, [0, 1], "me", 64, 0)).record_batches:
         took.append(found)
-    assert [len(numbers(each.packs[0])) for each in took] == [64, 64, 64, 8]
+    assert [len(offsets(each.record_batches[0])) for each in took] == [64, 64, 64, 8]
     assert [each.full for each in took] == [True, True, True, False]
 
 
@@ -167,7 +175,7 @@ async def test_entries_that_were_appended_together_come_whatever_the_limit(
     taken: list[object] = []
     while len(taken) < 500:
         found = (await read(tier, epoch, 0, limit=3))[0]
-        assert numbers(found) == list(range(len(taken) + 1, len(taken) + len(items(found)) + 1))
+        assert offsets(found) == list(range(len(taken) + 1, len(taken) + len(items(found)) + 1))
         taken += keys(found)
         assert list(await tier.ack(epoch, {0: ids(found)}, {0: OWNER})) == []
         assert await tier.backlog(epoch, PARTITIONS) == [500 - len(taken), 5, 0]
@@ -193,14 +201,14 @@ async def test_a_read_returns_as_soon_as_an_entry_arrives(
     await asyncio.to_thread(server.wait_for_reader)
     began_s = time.monotonic()
     await writer.append({1: ["x"]})
-    assert keys((await reading).packs[1]) == ["x"]
+    assert keys((await reading).record_batches[1]) == ["x"]
     assert time.monotonic() - began_s < 1.0
 
 
-async def test_a_gap_shows_in_the_numbers(server: TierServer, tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+async def test_a_gap_shows_in_the_offsets(server: TierServer, tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await writer.append_apart(0, ["a", "b", "c", "d"])
     server.delete_entries(epoch, 0, b"2-5", b"3-5")
-    assert numbers((await read(tier, epoch))[0]) == [1, 4]
+    assert offsets((await read(tier, epoch))[0]) == [1, 4]
 
 
 # Claim
@@ -210,7 +218,7 @@ async def test_nothing_is_pending_at_the_beginning(tier: Tier, epoch: EpochRef, 
     await writer.append({0: ["a"]})
     claimed = await tier.claim(epoch, 0, "me", 10)
     assert claimed_keys(claimed) == []
-    assert (claimed.delivered_number, claimed.complete) == (0, True)
+    assert (claimed.delivered_offset, claimed.complete) == (0, True)
 
 
 async def test_what_was_read_and_not_acked_is_claimed_in_order(
@@ -221,8 +229,8 @@ async def test_what_was_read_and_not_acked_is_claimed_in_order(
     for consumer in ("somebody else", "somebody else", "a third"):
         claimed = await other.claim(epoch, 0, consumer, 100)
         assert claimed_keys(claimed) == ["a", "b", "c"]
-        assert numbers(claimed.packs[0]) == [1, 2, 3]
-        assert (claimed.delivered_number, claimed.complete) == (3, True)
+        assert offsets(claimed.record_batches[0]) == [1, 2, 3]
+        assert (claimed.delivered_offset, claimed.complete) == (3, True)
 
 
 @pytest.mark.parametrize("delivered", [2, 3])
@@ -236,11 +244,11 @@ async def test_a_claim_of_a_limit_says_whether_there_is_more(
     complete = False
     while not complete:
         claimed = await tier.claim(epoch, 0, "me", 2)
-        assert claimed.delivered_number == delivered
-        assert 1 <= len(claimed.packs[0]) <= 2
+        assert claimed.delivered_offset == delivered
+        assert 1 <= len(claimed.record_batches[0]) <= 2
         came += claimed_keys(claimed)
         complete = claimed.complete
-        await tier.ack(epoch, {0: ids(claimed.packs[0])}, {0: OWNER})
+        await tier.ack(epoch, {0: ids(claimed.record_batches[0])}, {0: OWNER})
     assert came == ["a", "b", "c"][:delivered]
 
 
@@ -248,7 +256,7 @@ async def test_what_is_acked_is_not_claimed(tier: Tier, epoch: EpochRef, writer:
     await writer.append_apart(0, ["a", "b", "c"])
     await tier.own(epoch, {0: OWNER})
     found = (await read(tier, epoch))[0]
-    await tier.ack(epoch, {0: [found[0].pack_id]}, {0: OWNER})
+    await tier.ack(epoch, {0: [found[0].batch_id]}, {0: OWNER})
     assert claimed_keys(await tier.claim(epoch, 0, "me", 100)) == ["b", "c"]
 
 
@@ -261,8 +269,8 @@ async def test_pending_entries_that_are_gone_are_not_made_up_for(
     server.delete_entries(epoch, 0, *gone)
     claimed = await tier.claim(epoch, 0, "me", 100)
     left = [number for number in (1, 2, 3) if f"{number}-5".encode() not in gone]
-    assert numbers(claimed.packs[0]) == left
-    assert claimed.delivered_number == 3
+    assert offsets(claimed.record_batches[0]) == left
+    assert claimed.delivered_offset == 3
 
 
 # Ack and own
@@ -272,21 +280,21 @@ async def test_what_is_acked_is_gone(tier: Tier, epoch: EpochRef, writer: Writer
     await writer.append({0: ["a", "b"], 1: ["x"]})
     await tier.own(epoch, {0: OWNER, 1: OWNER})
     found = await read(tier, epoch)
-    acks = {partition: ids(packs) for partition, packs in found.items()}
+    acks = {partition: ids(record_batches) for partition, record_batches in found.items()}
     for _ in range(2):  # the second time as if the reply had been lost
         assert list(await tier.ack(epoch, acks, {0: OWNER, 1: OWNER})) == []
         assert await tier.backlog(epoch, PARTITIONS) == [0, 0, 0]
     assert claimed_keys(await tier.claim(epoch, 0, "me", 10)) == []
 
 
-async def test_numbers_go_on_when_everything_is_acked(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+async def test_offsets_go_on_when_everything_is_acked(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await tier.own(epoch, {0: OWNER})
     for number in range(1, 4):
         await writer.append({0: [number]})
         found = (await read(tier, epoch))[0]
-        assert numbers(found) == [number]
+        assert offsets(found) == [number]
         await tier.ack(epoch, {0: ids(found)}, {0: OWNER})
-        assert (await tier.claim(epoch, 0, "me", 10)).delivered_number == number
+        assert (await tier.claim(epoch, 0, "me", 10)).delivered_offset == number
 
 
 async def test_thousands_of_entries_are_one_ack(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
@@ -302,7 +310,7 @@ async def test_thousands_of_entries_are_one_ack(tier: Tier, epoch: EpochRef, wri
 async def test_an_ack_under_an_old_fence_changes_nothing(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await writer.append({0: ["a"], 1: ["x"], 2: ["q"]})
     await tier.own(epoch, {0: OWNER, 1: OWNER, 2: OWNER})
-    acks = {partition: ids(packs) for partition, packs in (await read(tier, epoch)).items()}
+    acks = {partition: ids(record_batches) for partition, record_batches in (await read(tier, epoch)).items()}
     await tier.own(epoch, {1: OWNER + 1})
     refused = await tier.ack(epoch, acks, {0: OWNER, 1: OWNER, 2: OWNER})
     assert list(refused) == [1]

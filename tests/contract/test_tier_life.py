@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_keys, ids, keys, numbers, read, take
+from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_keys, ids, keys, offsets, read, take
 from tests.contract.servers import TierServer
 from tsync_stream.core.errors import DependencyUnavailable, Fenced, TierLost
 from tsync_stream.core.model import EpochRef, Head
@@ -24,7 +24,7 @@ async def test_an_empty_epoch_has_heads_where_it_began(tier: Tier, epoch: EpochR
     assert list(heads) == [Head(0, 0, TOKEN)] * PARTITIONS
 
 
-async def test_a_head_holds_the_fence_number_and_token_of_the_last_append(
+async def test_a_head_holds_the_fence_offset_and_token_of_the_last_append(
     tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     await writer.append({0: ["a", "b"], 1: ["x"]}, {"_data": "8201"})
@@ -48,11 +48,11 @@ async def test_a_new_writer_goes_on_behind_the_heads(tier: Tier, other: Tier, ep
     await writer.append({0: ["a", "b"]})
     for fence in (FENCE + 1, FENCE + 9):
         heads = await other.take_over(epoch, PARTITIONS, fence)
-        last = {partition: (head.last_number, head.fence) for partition, head in enumerate(heads)}
+        last = {partition: (head.last_offset, head.fence) for partition, head in enumerate(heads)}
         await Writer(other, epoch, fence, last).append({0: [fence], 2: [fence]})
     found = await read(tier, epoch)
     assert keys(found[0]) == ["a", "b", FENCE + 1, FENCE + 9]
-    assert numbers(found[0]) == [1, 2, 3, 4]
+    assert offsets(found[0]) == [1, 2, 3, 4]
     assert ids(found[2]) == [b"1-6", b"2-14"]
 
 
@@ -97,19 +97,19 @@ async def test_of_two_writers_at_once_the_older_one_is_fenced_and_nothing_is_tor
             await asyncio.sleep(0)
         heads = await other.take_over(epoch, PARTITIONS, FENCE + number + 1)
         newer = Writer(
-            other, epoch, FENCE + number + 1, {p: (head.last_number, head.fence) for p, head in enumerate(heads)}
+            other, epoch, FENCE + number + 1, {p: (head.last_offset, head.fence) for p, head in enumerate(heads)}
         )
         await newer.append({0: ["new"], 1: ["new"], 2: ["new"]})
         with pytest.raises(Fenced):
             await writing
         confirmed = {partition: count for partition, (count, _) in older.last.items()}
         for partition, each in {0: 3, 1: 1, 2: 2}.items():
-            in_doubt = heads[partition].last_number - confirmed.get(partition, 0)
+            in_doubt = heads[partition].last_offset - confirmed.get(partition, 0)
             assert in_doubt in (0, each), "what was confirmed is there, and of the last append all or nothing"
         last = newer.last
     found = await read(tier, epoch, limit=10_000)
     for partition, (count, _) in last.items():
-        assert numbers(found[partition]) == list(range(1, count + 1))
+        assert offsets(found[partition]) == list(range(1, count + 1))
         fences = [int(entry_id.split(b"-")[1]) for entry_id in ids(found[partition])]
         assert fences == sorted(fences)
 
@@ -127,9 +127,9 @@ async def test_a_writer_and_a_reader_at_once_are_not_in_each_others_way(
     writing = asyncio.create_task(write())
     taken: dict[int, list[int]] = {partition: [] for partition in range(PARTITIONS)}
     while sum(map(len, taken.values())) < PARTITIONS * total:
-        found = (await other.read(epoch, range(PARTITIONS), "me", 2, 0.5)).packs
+        found = (await other.read(epoch, range(PARTITIONS), "me", 2, 0.5)).record_batches
         for partition, items in found.items():
-            taken[partition] += numbers(items)
+            taken[partition] += offsets(items)
         assert await other.ack(epoch, {p: ids(items) for p, items in found.items()}, dict.fromkeys(found, OWNER)) == []
         assert claimed_keys(await other.claim(epoch, 0, "me", 10)) == []
         if writing.done():
@@ -273,7 +273,7 @@ async def test_a_restarted_server_is_the_same_tier(
     assert list(await tier.ack(epoch, {0: ids(found)[:1]}, {0: OWNER})) == []
     assert claimed_keys(await tier.claim(epoch, 0, "me", 10)) == ["b"]
     assert keys((await read(tier, epoch))[0]) == ["c", "d"]
-    assert (await tier.take_over(epoch, PARTITIONS, FENCE + 1))[0].last_number == 4
+    assert (await tier.take_over(epoch, PARTITIONS, FENCE + 1))[0].last_offset == 4
     assert await tier.own(epoch, {0: OWNER + 1}) == {0: Found(OWNER, 1)}
 
 

@@ -84,21 +84,21 @@ async def test_leases_that_vanish_are_made_anew_and_nothing_of_before_is_trusted
 # Standing aside, and a capturing replica that is quiet
 
 
-async def test_who_lacks_what_others_reach_gives_everything_back_until_it_reaches_it(
+async def test_a_replica_that_cannot_reach_what_others_reach_gives_everything_back_until_it_reaches_it(
     make: Make, boot_clock: Clock
 ) -> None:
-    lacks: list[str] = []
-    a = await make("a", reach=lambda: {"lacks": lacks, "vouches": []})
-    b = await make("b", reach=lambda: {"lacks": [], "vouches": ["typesense"]})
+    unreachable: list[str] = []
+    a = await make("a", reach=lambda: {"unreachable": unreachable, "reachable": []})
+    b = await make("b", reach=lambda: {"unreachable": [], "reachable": ["typesense"]})
     for _ in range(3):
         await step(a, b)
     assert shares(a, b) == [4, 4]
-    lacks.append("typesense")
+    unreachable.append("typesense")
     for _ in range(3):
         await step(a, b)
     assert (believed(a), believed(b)) == (set(), ALL)
     assert not any(held.after_expiry for held in b.held.values()), "what was given back is in no doubt"
-    lacks.clear()
+    unreachable.clear()
     for _ in range(3):
         await step(a, b)
     assert shares(a, b) == [4, 4]

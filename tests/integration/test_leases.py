@@ -99,7 +99,7 @@ async def test_a_silent_holder_is_followed_after_patience_and_not_before(make: M
     assert all(held.after_expiry for held in b.held.values()), "the last writes of a silent holder are doubtful"
 
 
-async def test_patience_begins_again_with_every_beat(make: Make, boot_clock: Clock) -> None:
+async def test_patience_begins_again_with_every_heartbeat(make: Make, boot_clock: Clock) -> None:
     a = await make("a")
     await step(a)
     b = await make("b")
@@ -344,7 +344,7 @@ async def test_a_lease_that_others_took_is_not_believed_in_any_longer(
     await step(a)
     await state[LEASES].update_one({"_id": CAPTURE}, {"$set": {"holder": "b.1"}, "$inc": {"fence": 1}})
     await state[LEASES].insert_one(
-        {"_id": "replica:b.1", "beat": 0, "expired": False, "identity": Identity("b", "", 1, "").to_bson()}
+        {"_id": "replica:b.1", "heartbeat": 0, "expired": False, "identity": Identity("b", "", 1, "").to_bson()}
     )
     told = asyncio.create_task(wake.wait(5.0))
     await asyncio.sleep(0)

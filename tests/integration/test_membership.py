@@ -21,7 +21,7 @@ def make(state: Database) -> Make:
 
 
 async def rounds(*keepers: LeaseKeeper) -> None:
-    """As many as it takes to see that a beat moves."""
+    """As many as it takes to see that a heartbeat moves."""
     for _ in range(3):
         await step(*keepers)
 

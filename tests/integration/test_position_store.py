@@ -15,10 +15,10 @@ from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Position
 from tsync_stream.state.pipeline import (
     BarrierRecord,
-    Doubt,
     Pipeline,
     PositionStore,
     ReconcileNeed,
+    TierSuspect,
     new_nonce,
     synced_position,
 )
@@ -76,7 +76,7 @@ async def test_before_the_first_start_there_is_nothing(store: PositionStore) -> 
 
 
 async def test_what_is_stored_is_loaded(store: PositionStore) -> None:
-    pipeline = first(doubt=Doubt(1, "entries are gone"))
+    pipeline = first(tier_suspect=TierSuspect(1, "entries are gone"))
     assert await store.create(pipeline)
     assert await store.load() == pipeline
 
@@ -191,21 +191,21 @@ async def test_captured_is_noted_for_its_own_term_only(store: PositionStore, sto
 
 
 async def test_a_doubt_counts_for_its_own_epoch_only(store: PositionStore, stored: Pipeline) -> None:
-    await store.report_doubt(replace(stored.epoch, nonce="another"), "old news")
-    await store.report_doubt(replace(stored.epoch, epoch=0), "old news")
+    await store.suspect_tier(replace(stored.epoch, nonce="another"), "old news")
+    await store.suspect_tier(replace(stored.epoch, epoch=0), "old news")
     assert await store.load() == stored
-    await store.report_doubt(stored.epoch, "entries are gone")
-    assert await store.load() == replace(stored, doubt=Doubt(1, "entries are gone"))
+    await store.suspect_tier(stored.epoch, "entries are gone")
+    assert await store.load() == replace(stored, tier_suspect=TierSuspect(1, "entries are gone"))
 
 
 async def test_a_doubt_is_not_overwritten_by_a_term_that_has_not_seen_it(
     store: PositionStore, stored: Pipeline
 ) -> None:
-    await store.report_doubt(stored.epoch, "entries are gone")
+    await store.suspect_tier(stored.epoch, "entries are gone")
     assert not await store.replace(stored, replace(stored, capture_fence=FENCE + 1))
-    doubted = replace(stored, doubt=Doubt(1, "entries are gone"))
-    assert await store.load() == doubted
-    assert await store.replace(doubted, after(doubted))
+    suspect = replace(stored, tier_suspect=TierSuspect(1, "entries are gone"))
+    assert await store.load() == suspect
+    assert await store.replace(suspect, after(suspect))
 
 
 async def test_an_outage_of_mongodb_is_one_of_the_known_kinds(
@@ -259,7 +259,7 @@ async def test_an_older_barrier_does_not_keep_others_from_being_recorded(store: 
     await store.record_barriers({1: (9, barrier(9))})
     await store.record_barriers({0: (5, barrier(5)), 1: (5, barrier(5)), 2: (5, barrier(5))})
     records = await store.records()
-    assert {partition: record.number for partition, record in records.items()} == {0: 5, 1: 9, 2: 5}
+    assert {partition: record.offset for partition, record in records.items()} == {0: 5, 1: 9, 2: 5}
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -184,7 +184,7 @@ async def test_a_foreign_group_is_not_taken_for_ours(server: RedisTierServer, ti
     stream = server.stream(epoch, 0)
     await tier.read(epoch, [0], "me", 10, 0)
     server.call("XGROUP", "CREATE", stream, "another", "0")
-    assert (await tier.claim(epoch, 0, "me", 10)).delivered_number == 1
+    assert (await tier.claim(epoch, 0, "me", 10)).delivered_offset == 1
     server.call("XGROUP", "DESTROY", stream, "tsync")
     with pytest.raises(TierLost):
         await tier.claim(epoch, 0, "me", 10)

@@ -11,7 +11,7 @@ from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.cluster.held import Held
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
-from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Pack, Position, Reason, Route
+from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Position, Reason, RecordBatch, Route
 from tsync_stream.core.wake import Wake
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Claimed, Found, Read
@@ -34,7 +34,7 @@ class MemoryTier:
     """The reader's side of a tier. `events` is shared with all others that the lane talks to."""
 
     events: list[tuple[Any, ...]]
-    streams: dict[int, list[Pack]] = field(default_factory=dict)
+    streams: dict[int, list[RecordBatch]] = field(default_factory=dict)
     last: dict[int, int] = field(default_factory=dict)
     delivered: dict[int, int] = field(default_factory=dict)
     owners: dict[int, int] = field(default_factory=dict)
@@ -42,20 +42,20 @@ class MemoryTier:
     acked: dict[int, int] = field(default_factory=dict)
 
     def put(self, partition: int, *items: Key | Barrier) -> None:
-        """Append keys and barriers, each a pack of its own."""
+        """Append keys and barriers, each a record batch of its own."""
         for item in items:
             self.put_together(partition, item)
 
     def put_together(self, partition: int, *items: Key | Barrier) -> None:
-        """Append keys and barriers as one pack."""
+        """Append keys and barriers as one record batch."""
         first = self.last.get(partition, 0) + 1
         last = self.last[partition] = self.last.get(partition, 0) + len(items)
         values = [item if isinstance(item, Barrier) else entry(item) for item in items]
-        self.streams.setdefault(partition, []).append(Pack(f"{last}-1".encode(), first, values))
+        self.streams.setdefault(partition, []).append(RecordBatch(f"{last}-1".encode(), first, values))
 
-    def lose(self, partition: int, *numbers: int) -> None:
+    def lose(self, partition: int, *offsets: int) -> None:
         """Entries vanish."""
-        self.streams[partition] = [item for item in self.streams[partition] if item.first_number not in numbers]
+        self.streams[partition] = [item for item in self.streams[partition] if item.first_offset not in offsets]
 
     def begin_again(self) -> None:
         """As the tier of a new epoch is."""
@@ -69,19 +69,19 @@ class MemoryTier:
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
         delivered = self.delivered.get(partition, 0)
-        pending = [item for item in self.streams.get(partition, ()) if item.first_number <= delivered]
+        pending = [item for item in self.streams.get(partition, ()) if item.first_offset <= delivered]
         return Claimed({partition: pending[:limit]}, delivered, len(pending) <= limit)
 
     async def read(self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float) -> Read:
         self.waits_s.append(wait_s)
         await asyncio.sleep(wait_s)
-        found: dict[int, list[Pack]] = {}
+        found: dict[int, list[RecordBatch]] = {}
         for partition in partitions:
             delivered = self.delivered.get(partition, 0)
-            new = [item for item in self.streams.get(partition, ()) if item.first_number > delivered][:limit]
+            new = [item for item in self.streams.get(partition, ()) if item.first_offset > delivered][:limit]
             if new:
                 found[partition] = new
-                self.delivered[partition] = new[-1].last_number
+                self.delivered[partition] = new[-1].last_offset
         return Read(found, full=any(len(items) >= limit for items in found.values()))
 
     async def ack(
@@ -90,10 +90,10 @@ class MemoryTier:
         refused = [partition for partition, fence in fences.items() if self.owners.get(partition) != fence]
         for partition, ids in acks.items():
             if partition not in refused:
-                numbers = [int(entry_id.split(b"-")[0]) for entry_id in ids]
-                self.acked[partition] = max(self.acked.get(partition, 0), *numbers)
-                self.events.append(("ack", partition, numbers))
-                self.streams[partition] = [item for item in self.streams[partition] if item.pack_id not in ids]
+                offsets = [int(entry_id.split(b"-")[0]) for entry_id in ids]
+                self.acked[partition] = max(self.acked.get(partition, 0), *offsets)
+                self.events.append(("ack", partition, offsets))
+                self.streams[partition] = [item for item in self.streams[partition] if item.batch_id not in ids]
         return refused
 
 
@@ -153,17 +153,17 @@ class MemoryRechecks:
 
 @dataclass
 class MemoryPositions:
-    """Remembers reports of doubts, and which epoch is current."""
+    """Remembers which tiers were reported as suspect, and which epoch is current."""
 
     current: Pipeline | None
-    doubts: list[tuple[EpochRef, str]] = field(default_factory=list)
+    suspects: list[tuple[EpochRef, str]] = field(default_factory=list)
     needs: list[ReconcileNeed] = field(default_factory=list)
 
     async def refresh(self) -> Pipeline | None:
         return self.current
 
-    async def report_doubt(self, epoch: EpochRef, reason: str) -> None:
-        self.doubts.append((epoch, reason))
+    async def suspect_tier(self, epoch: EpochRef, reason: str) -> None:
+        self.suspects.append((epoch, reason))
 
     async def request_reconcile(self, need: ReconcileNeed) -> bool:
         self.needs.append(need)

@@ -119,25 +119,25 @@ class Beginning:
             need = ReconcileNeed(new_nonce(), lost, asked_of=asked_of)
             following = self._next_epoch(stored, fence, await self._healthy_tiers(), now, need)
             return await self._open_epoch(stored, replace(following, fingerprint=fingerprint), lost)
-        doubt, healthy = await self._doubt(stored, trouble)
-        if not doubt:
+        suspect, healthy = await self._why_suspect(stored, trouble)
+        if not suspect:
             return await self._continue(stored, fence)
         synced = await tools.positions.synced(stored)
         following = self._next_epoch(stored, fence, healthy, synced, stored.reconcile)
-        return await self._open_epoch(stored, following, doubt)
+        return await self._open_epoch(stored, following, suspect)
 
-    async def _doubt(self, stored: Pipeline, trouble: Trouble) -> tuple[str, set[str]]:
+    async def _why_suspect(self, stored: Pipeline, trouble: Trouble) -> tuple[str, set[str]]:
         """Why the epoch cannot be continued ("": it can), and the tiers that could be the next one's."""
-        doubt = trouble.tier or (stored.doubt.reason if stored.doubt else "")
+        suspect = trouble.tier or (stored.tier_suspect.reason if stored.tier_suspect else "")
         if stored.partitions != self._tools.settings.partitions:
-            doubt = f"PARTITIONS was {stored.partitions}"
-        if not doubt and not trouble.unavailable:
+            suspect = f"PARTITIONS was {stored.partitions}"
+        if not suspect and not trouble.unavailable:
             return "", set()
         healthy = await self._healthy_tiers()
-        if not doubt and trouble.times >= MOST_TIMES_UNAVAILABLE:
+        if not suspect and trouble.times >= MOST_TIMES_UNAVAILABLE:
             healthy.discard(stored.epoch.tier)
-        if doubt or stored.epoch.tier not in healthy:
-            return doubt or trouble.unavailable, healthy
+        if suspect or stored.epoch.tier not in healthy:
+            return suspect or trouble.unavailable, healthy
         return "", healthy  # it answers again
 
     async def _fingerprint(self, target: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,7 +216,7 @@ class Beginning:
         records = await tools.positions.records()
         for partition, record in records.items():
             same_epoch = record.order.epoch == pipeline.epoch.epoch
-            if partition < len(heads) and same_epoch and record.number > heads[partition].last_number:
+            if partition < len(heads) and same_epoch and record.offset > heads[partition].last_offset:
                 raise TierLost(f"partition {partition}: entries that were synced are gone from the stream")
         synced = synced_position(pipeline, records)
         token = min((head.token for head in heads), key=_token_order)

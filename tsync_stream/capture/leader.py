@@ -180,7 +180,7 @@ class Capturing:
                 await asyncio.sleep(gathering_pause_s(len(batch.changes), read_size, wait_s, tools.pace.batch_s))
 
     async def _monitor(self, term: CaptureTerm, jobs: TermJobs) -> None:
-        """Once a second: is it still ours, is the tier in doubt, how far are we, how far are the jobs?"""
+        """Once a second: is it still ours, is the tier suspect, how far are we, how far are the jobs?"""
         tools = self._tools
         looks = 0
         saved, synced = term.pipeline.captured, term.pipeline.began
@@ -192,8 +192,8 @@ class Capturing:
             stored = await tools.epochs.refresh()
             if stored is None or (stored.epoch, stored.capture_fence) != (term.pipeline.epoch, term.fence):
                 raise Fenced("another term has begun")
-            if stored.doubt is not None:
-                raise TierLost(stored.doubt.reason)
+            if stored.tier_suspect is not None:
+                raise TierLost(stored.tier_suspect.reason)
             if (stored.reconcile and stored.reconcile.job) != (term.pipeline.reconcile and term.pipeline.reconcile.job):
                 raise TermOver("a reconcile was asked for")
             if saved != term.appended:

@@ -1,6 +1,6 @@
 """A capture term: one stretch in which this replica captures, under one fence, into one epoch.
 
-The change feed, the jobs and the persist agent share it. Invariants: numbers are given out contiguously per
+The change feed, the jobs and the persist agent share it. Invariants: offsets are given out contiguously per
 partition; `appended` is the end of what is durable in the queue; after `fail` nothing more is appended under
 this term, and whoever waits in `broken` is told why.
 """
@@ -137,7 +137,7 @@ class CaptureTerm:
         self._in_flight: set[Delivery] = set()
         self.backlog = 0  # unacked entries, as last measured
         self.paused = False  # True: the feed waits until what is captured is synced
-        self._last = [(head.last_number, head.fence) for head in heads]
+        self._last = [(head.last_offset, head.fence) for head in heads]
         self._counter = 0
         self._entries_since_barrier = 0
         self._last_barrier_s = float("-inf")
@@ -193,9 +193,9 @@ class CaptureTerm:
         mark = [barrier] if barrier else []
         calls = []
         for partition in partitions:
-            number, fence = self._last[partition]
-            after = f"{number}-{fence}"
-            calls.append(Append(partition, after, number, [*entries.get(partition, ()), *mark]))
+            offset, fence = self._last[partition]
+            after = f"{offset}-{fence}"
+            calls.append(Append(partition, after, offset, [*entries.get(partition, ()), *mark]))
         return calls
 
     def barrier_due(self, position: Position, count: int) -> Barrier | None:
@@ -220,7 +220,7 @@ class CaptureTerm:
     def done(self, appends: Sequence[Append], position: Position, barrier: Barrier | None, count: int) -> None:
         """Note what is now durable."""
         for append in appends:
-            self._last[append.partition] = (append.last_number, self.fence)
+            self._last[append.partition] = (append.last_offset, self.fence)
         self.appended = self._without_finished_jobs(position)
         self._entries_since_barrier += count
         if barrier is not None:

@@ -13,7 +13,7 @@ from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from pymongo.read_concern import ReadConcern
 
 from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
-from tsync_stream.cluster.board import read_lease_board
+from tsync_stream.cluster.membership_view import read_membership
 from tsync_stream.core.errors import ConfigurationError, TsyncError
 from tsync_stream.settings.common import common_settings, differences
 from tsync_stream.settings.forms import redacted_uri
@@ -165,9 +165,9 @@ async def _use_state(client: MongoClient, settings: Settings) -> tuple[Sequence[
     """May we write there, and does a majority confirm it? Also what the pipeline's replicas have set otherwise."""
     database = state_database(client, settings.state_database)
     await database[PIPELINE].update_one({"_id": f"check:{uuid4()}"}, {"$set": {"never": "written"}})
-    board = await read_lease_board(database)
-    replicas_run = any(not (replica.expired or replica.dead) for replica in board.replicas.values())
-    return differences(board.settings, common_settings(settings)), replicas_run
+    membership = await read_membership(database)
+    replicas_run = any(not (replica.expired or replica.dead) for replica in membership.replicas.values())
+    return differences(membership.settings, common_settings(settings)), replicas_run
 
 
 async def _count_letters(client: MongoClient, settings: Settings) -> tuple[Refused, int]:

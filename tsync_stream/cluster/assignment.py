@@ -37,7 +37,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Assignment:
     """What to do now: leases to take, and names of our own to give back."""
 
     take: Sequence[LeaseView]
@@ -45,23 +45,23 @@ class Decision:
 
 
 def able_replicas(reach: Mapping[str, Mapping[str, Collection[str]]]) -> set[str]:
-    """Of the live replicas, by what each of them `lacks` and `vouches` for, those that should hold leases.
+    """The live replicas that should hold leases, by what is `unreachable` and `reachable` for each.
 
-    Whoever lacks what another vouches for is not able. What nobody vouches for is an outage, and no reason to stand
-    aside; if each lacks something that another has, all go on as well as they can.
+    A replica that cannot reach what another can is not able. What no replica reaches is an outage, and no reason to
+    stand aside. If every replica misses something that another reaches, all carry on as well as they can.
     """
-    vouched = {server for report in reach.values() for server in report.get("vouches", ())}
-    return {name for name, report in reach.items() if vouched.isdisjoint(report.get("lacks", ()))} or set(reach)
+    reachable = {server for report in reach.values() for server in report.get("reachable", ())}
+    return {name for name, report in reach.items() if reachable.isdisjoint(report.get("unreachable", ()))} or set(reach)
 
 
-def decide(
+def assign(
     me: str,
     live: Collection[str],
     leases: Mapping[str, LeaseView],
     *,
     able: Collection[str] | None = None,
     quiet: Collection[str] = (),
-) -> Decision:
+) -> Assignment:
     """Share out among those of the `live` replicas that are `able` (None: all).
 
     Who is not able gives back by itself; until then its leases are its own. Only the capture lease is taken from a
@@ -70,14 +70,14 @@ def decide(
     sharers = live if able is None else able
     mine = sorted(name for name, lease in leases.items() if lease.holder == me)
     if me not in sharers:
-        return Decision([], mine)
+        return Assignment([], mine)
     take = [lease for lease in leases.values() if lease.name == CAPTURE and _is_free(lease, live, quiet)]
     free = [lease for _, lease in sorted(leases.items()) if lease.name != CAPTURE and _is_free(lease, live)]
     partitions_mine = [name for name in mine if name != CAPTURE]
     share = _share(me, sharers, sum(name != CAPTURE for name in leases))
     room = share - len(partitions_mine)
     give_back = partitions_mine[share:] if room < 0 else []
-    return Decision([*take, *free[: max(0, room)]], give_back)
+    return Assignment([*take, *free[: max(0, room)]], give_back)
 
 
 def _is_free(lease: LeaseView, live: Collection[str], quiet: Collection[str] = ()) -> bool:

@@ -1,6 +1,6 @@
 """Replicas that are gone are marked expired, and forgotten when nothing names them any more.
 
-Invariant: a replica is marked by compare-and-set on a beat that was seen unchanged, and can never renew after that.
+Invariant: a replica is marked by compare-and-set on a heartbeat that was seen unchanged, and never renews again.
 """
 
 import logging
@@ -25,7 +25,7 @@ async def expire_stale(
             continue
         if quiet_for_s[name] > patience_s or is_dead(Identity(**document["identity"])):
             result = await collection.update_one(
-                {"_id": document["_id"], "beat": document["beat"]}, {"$set": {"expired": True}}
+                {"_id": document["_id"], "heartbeat": document["heartbeat"]}, {"$set": {"expired": True}}
             )
             document["expired"] = bool(result.modified_count)
             if document["expired"]:

@@ -1,16 +1,16 @@
 """Leases in MongoDB: which replica captures, and which owns each partition.
 
-One document per replica carries a beat that the replica counts up; that one update renews all of its leases.
+One document per replica carries a heartbeat that the replica counts up; that one update renews all of its leases.
 Invariants:
 
 - A holder believes in its leases for less than LEASE_TTL after the *start* of its last renewal, on its own clock.
-- A contender first marks a replica expired, by compare-and-set on a beat that it saw unchanged for 1.5 LEASE_TTL
+- A contender first marks a replica expired, by compare-and-set on a heartbeat that it saw unchanged for 1.5 LEASE_TTL
   of its own clock (or whose process is surely dead). An expired replica can never renew again. Only then are its
   leases taken. No clock is compared across machines.
-- The capture lease is taken sooner, as soon as its holder's beat is quiet: whoever captured is fenced by the queue
+- The capture lease is taken sooner, as soon as its holder's heartbeat is quiet: whoever captured is fenced by the queue
   itself and by the epoch document, so that a late write of his changes nothing.
 - A lease's fence grows with every change of hands.
-- A replica that lacks what others reach holds nothing; nor does one with other settings (`membership.py`).
+- A replica that cannot reach what others reach holds nothing; nor does one with other settings (`membership.py`).
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from typing import Any
 from bson.timestamp import Timestamp
 from pymongo.errors import BulkWriteError
 
-from tsync_stream.cluster.assignment import CAPTURE, LeaseView, Seen, able_replicas, decide, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, LeaseView, Seen, able_replicas, assign, partition_lease
 from tsync_stream.cluster.expiry import expire_stale, forget_expired
-from tsync_stream.cluster.failure_detector import Sightings
+from tsync_stream.cluster.failure_detector import FailureDetector
 from tsync_stream.cluster.held import Held, tell_change
 from tsync_stream.cluster.identity import Identity
 from tsync_stream.cluster.membership import ForeignSettings, Membership, belongs
@@ -40,15 +40,15 @@ from tsync_stream.state.database import LEASES
 
 log = logging.getLogger(__name__)
 
-# How many LEASE_TTL a contender waits for an unchanged beat, and how long a holder believes in its leases.
+# How many LEASE_TTL a contender waits for an unchanged heartbeat, and how long a holder believes in its leases.
 PATIENCE = 1.5
 BELIEF = 0.9
-# At a third of LEASE_TTL, or sooner: a beat that others miss ends a capture.
+# At a third of LEASE_TTL, or sooner: a heartbeat that others miss ends a capture.
 RENEWALS_PER_TTL = 3
 MAX_RENEWAL_INTERVAL_S = 2.0
 LOOKS_PER_TTL = 15
 MAX_LOOK_INTERVAL_S = 0.5
-# Three beats missed, and the next replica captures.
+# Three heartbeats missed, and the next replica captures.
 CAPTURE_PATIENCE_S = 6.0
 DUPLICATE_KEY = 11000
 
@@ -58,7 +58,7 @@ class LeaseKeeper:
 
     `before_giving_back(name)` is awaited before a lease is given back: it returns when nothing uses it any more, and
     says whether it can be given back clean, with no write of it in doubt.
-    `reach()` names what this replica `lacks`, and what it `vouches` for: see `replica.reach`.
+    `reach()` names the servers that are `unreachable` and `reachable` for this replica: see `Reach.report`.
     `statistics()` is what the replica says of its work with every renewal, for people who ask.
     """
 
@@ -83,7 +83,7 @@ class LeaseKeeper:
         self._names = [CAPTURE, *(partition_lease(partition) for partition in range(partitions))]
         self._before_giving_back = before_giving_back
         self._generation = 0
-        self._sightings = Sightings()
+        self._failure_detector = FailureDetector()
         self._reach = reach
         self._believed_until_s = 0.0
         self._leaving: dict[str, Held] = {}
@@ -203,7 +203,7 @@ class LeaseKeeper:
         await self._collection.insert_one(
             {
                 "_id": f"replica:{name}",
-                "beat": 0,
+                "heartbeat": 0,
                 "expired": False,
                 "identity": self._identity.to_bson(),
                 "reach": dict(self._reach()),
@@ -219,7 +219,7 @@ class LeaseKeeper:
             result = await self._collection.update_one(
                 {"_id": f"replica:{self.replica}", "expired": False},
                 {
-                    "$inc": {"beat": 1},
+                    "$inc": {"heartbeat": 1},
                     "$set": {"statistics": dict(self._statistics()), "reach": dict(self._reach())},
                     # MongoDB's clock, for people who ask how it is; nothing is decided by it.
                     "$currentDate": {"renewed_at": True},
@@ -254,7 +254,9 @@ class LeaseKeeper:
                 log.error("leases: %d are gone from the state database; making them anew", len(missing))
                 # Who held them may still write, and a partition's fence in the queue is newer: it will be noticed.
                 await self._create(missing, clean=False)
-            quiet_for_s = self._sightings.look({name: document["beat"] for name, document in replicas.items()})
+            quiet_for_s = self._failure_detector.look(
+                {name: document["heartbeat"] for name, document in replicas.items()}
+            )
             others = {name: document for name, document in replicas.items() if name != me}
             await expire_stale(self._collection, others, quiet_for_s, PATIENCE * self._ttl_s)
             await forget_expired(self._collection, replicas, {lease.holder for lease in leases.values()})
@@ -272,10 +274,10 @@ class LeaseKeeper:
             self.seen = Seen(leases, live)
             able = able_replicas({name: document.get("reach", {}) for name, document in live.items()})
             quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
-            decision = decide(me, live, leases, able=able, quiet=quiet)
-            for lease in decision.take:
+            assignment = assign(me, live, leases, able=able, quiet=quiet)
+            for lease in assignment.take:
                 await self._take(me, lease)
-            for name in decision.give_back:
+            for name in assignment.give_back:
                 await self._give_back(name)
         self._told = tell_change(self._told, self.held)
 

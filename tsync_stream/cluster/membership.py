@@ -50,7 +50,7 @@ class Membership:
         self._joined_as = ""
         self._was_member = False
         self._member_seen_s = clock.now_s()
-        self._beats: dict[str, int] = {}
+        self._heartbeats: dict[str, int] = {}
 
     async def look(self, me: str, documents: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """The group, if we may hold leases by what was just read of them; joins, or takes over, if it is time.
@@ -76,9 +76,9 @@ class Membership:
     ) -> None:
         now_s = clock.now_s()
         members = _live_members(me, group, documents)
-        beats = {name: documents[name]["beat"] for name in members}
-        alive = any(self._beats.get(name, beat) != beat for name, beat in beats.items())
-        self._beats = beats
+        heartbeats = {name: documents[name]["heartbeat"] for name in members}
+        alive = any(self._heartbeats.get(name, heartbeat) != heartbeat for name, heartbeat in heartbeats.items())
+        self._heartbeats = heartbeats
         if members:
             self._member_seen_s = now_s
             if alive and not self._was_member:

@@ -1,8 +1,9 @@
 """Which servers this replica reaches, looked at every second or two, whether it needs them now or not.
 
-What it has not reached for one LEASE_TTL it *lacks*; for what it has reached all along for one LEASE_TTL it *vouches*.
-Both travel with its lease renewals: a replica that lacks what another vouches for stands aside until it reaches it
-again. Between the two lies the time in which not everybody has noticed yet that an outage begins, or is over.
+A server is *unreachable* once it has not answered for one LEASE_TTL, and *reachable* once it has answered for a whole
+LEASE_TTL. Both travel with the lease renewals: a replica that cannot reach what another reports as reachable stands
+aside until it can. Between the two lies the time in which some replicas have not noticed yet that an outage began, or
+ended.
 
 Health tells sooner: after `RED_AFTER_S` without an answer, or of what a Redis refuses at once, until nothing has failed
 for `GREEN_AFTER_S`. A look asks for what the work needs (`runtime.py`), and takes no longer than `LOOK_DEADLINE_S`: who
@@ -70,11 +71,11 @@ class Reach:
         self._seen = {name: _Seen(clock.now_s(), clock.now_s()) for name in looks}
 
     def report(self) -> dict[str, list[str]]:
-        """The names of the servers that this replica `lacks`, and of those that it `vouches` for."""
+        """The names of the servers that are `unreachable` for this replica, and of those that are `reachable`."""
         oldest_s = clock.now_s() - self._patience_s
         return {
-            "lacks": sorted(name for name, seen in self._seen.items() if seen.answered_s < oldest_s),
-            "vouches": sorted(name for name, seen in self._seen.items() if seen.failed_s < oldest_s),
+            "unreachable": sorted(name for name, seen in self._seen.items() if seen.answered_s < oldest_s),
+            "reachable": sorted(name for name, seen in self._seen.items() if seen.failed_s < oldest_s),
         }
 
     async def run(self) -> None:

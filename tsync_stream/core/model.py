@@ -127,30 +127,30 @@ class EpochRef:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a partition's last append left: its fence, its number, and the token it ended with."""
+    """What a partition's last append left: its fence, its offset, and the token it ended with."""
 
     fence: int
-    last_number: int
+    last_offset: int
     token: Token
 
 
-class Pack(NamedTuple):
+class RecordBatch(NamedTuple):
     """Entries and barriers that a tier keeps together, one or more, as a consumer reads them.
 
-    They are numbered contiguously per partition. `pack_id` is what acks them: `number-fence` of the last of them.
+    Their offsets are contiguous per partition. `batch_id` is what acks them: `offset-fence` of the last of them.
     """
 
-    pack_id: bytes
-    first_number: int
+    batch_id: bytes
+    first_offset: int
     items: Sequence[Entry | Barrier]
 
     @property
-    def last_number(self) -> int:
-        """The number of the last of them."""
-        return self.first_number + len(self.items) - 1
+    def last_offset(self) -> int:
+        """The offset of the last of them."""
+        return self.first_offset + len(self.items) - 1
 
 
-PartitionPacks: TypeAlias = Mapping[int, Sequence[Pack]]
+PartitionBatches: TypeAlias = Mapping[int, Sequence[RecordBatch]]
 
 
 def partitioner(route: str, partitions: int) -> Callable[[str], int]:

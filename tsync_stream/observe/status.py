@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from tsync_stream.cluster.board import LeaseBoard
+from tsync_stream.cluster.membership_view import MembershipView
 from tsync_stream.core.model import Position
 from tsync_stream.state.dead_letter_counts import Refused
 from tsync_stream.state.jobs import DONE, SCAN, TIME_LEFT, Job, queued_of
@@ -33,7 +33,7 @@ class Facts:
     now: datetime
     pipeline: Pipeline | None = None
     records: Mapping[int, BarrierRecord] = field(default_factory=dict)
-    board: LeaseBoard = field(default_factory=LeaseBoard)
+    membership: MembershipView = field(default_factory=MembershipView)
     backlog: Sequence[int] | None = None
     refused: Refused = field(default_factory=Refused)
     documents: int = 0
@@ -168,24 +168,26 @@ def _partitions(facts: Facts) -> list[PartitionStatus]:
     if facts.pipeline is None:
         return []
     return [
-        PartitionStatus(partition, facts.board.owner(partition), facts.backlog[partition] if facts.backlog else None)
+        PartitionStatus(
+            partition, facts.membership.owner(partition), facts.backlog[partition] if facts.backlog else None
+        )
         for partition in range(facts.pipeline.partitions)
     ]
 
 
 def _replicas(facts: Facts, lease_ttl_s: float) -> list[ReplicaStatus]:
-    board = facts.board
-    capturing = board.capturing
+    membership = facts.membership
+    capturing = membership.capturing
     return [
         ReplicaStatus(
             name=name,
             state=replica.state(facts.now, lease_ttl_s),
             silent_s=replica.silent_s(facts.now),
             captures=name == capturing,
-            partitions=board.owned(name),
+            partitions=membership.owned(name),
             statistics=replica.statistics,
         )
-        for name, replica in sorted(board.replicas.items())
+        for name, replica in sorted(membership.replicas.items())
     ]
 
 
@@ -212,7 +214,7 @@ def _reconcile(pipeline: Pipeline, synced: Position, *, capturing: bool) -> Reco
 def as_json(status: Status) -> dict[str, Any]:
     """What `--json` prints; times as `datetime`, everything else as JSON has it (pure)."""
     pipeline = status.pipeline
-    doubt = None if pipeline is None or pipeline.doubt is None else pipeline.doubt.reason
+    suspect = None if pipeline is None or pipeline.tier_suspect is None else pipeline.tier_suspect.reason
     return {
         "pipeline": None
         if pipeline is None
@@ -221,7 +223,7 @@ def as_json(status: Status) -> dict[str, Any]:
             "epoch": pipeline.epoch.epoch,
             "tier": pipeline.epoch.tier,
             "partitions": pipeline.partitions,
-            "doubt": doubt,
+            "tier_suspect": suspect,
         },
         "captured": _reached_json(status.captured),
         "synced": _reached_json(status.synced),

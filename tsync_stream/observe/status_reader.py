@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Self
 
-from tsync_stream.cluster.board import read_lease_board
+from tsync_stream.cluster.membership_view import read_membership
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.core.keys import BSON_OPTIONS
@@ -74,9 +74,9 @@ class StatusReader:
 
     async def _read_mongo(self) -> Facts:
         source = self._settings.mongo
-        (now, pipeline, records, board), (counts, documents, rechecks, jobs) = await asyncio.gather(
+        (now, pipeline, records, membership), (counts, documents, rechecks, jobs) = await asyncio.gather(
             asyncio.gather(
-                self._now(), self.positions.load(), self.positions.records(), read_lease_board(self._database)
+                self._now(), self.positions.load(), self.positions.records(), read_membership(self._database)
             ),
             asyncio.gather(
                 self._dead_letters.count_by_reason(Selection(route=source.collection), "open"),
@@ -86,7 +86,7 @@ class StatusReader:
             ),
         )
         refused = refused_among(counts)
-        return Facts(now, pipeline, records, board, None, refused, documents, rechecks, jobs=jobs)
+        return Facts(now, pipeline, records, membership, None, refused, documents, rechecks, jobs=jobs)
 
     async def _now(self) -> datetime:
         async with translated():

@@ -69,8 +69,8 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
         return
     epoch = pipeline.epoch
     yield "pipeline", Text(f"deployment {epoch.deployment}, epoch {epoch.epoch} on the {epoch.tier} tier")
-    if pipeline.doubt is not None:
-        yield "", Text(f"the tier is in doubt: {pipeline.doubt.reason}; the next epoch opens", "yellow")
+    if pipeline.tier_suspect is not None:
+        yield "", Text(f"the tier is suspect: {pipeline.tier_suspect.reason}; the next epoch opens", "yellow")
     for name, reached in (("captured", status.captured), ("synced", status.synced)):
         if reached is not None:
             yield name, Text(f"{reached.time:%Y-%m-%dT%H:%M:%SZ}, {show_age(reached.age_s)} ago")

@@ -1,10 +1,11 @@
 """How entries, barriers and positions are written in every tier.
 
-A pack is one or more entries and barriers in a row, as BSON documents one after the other: one for a barrier, and one
-for each *run* of entries that share route, reason and cluster time, with a letter and a key for each. So what a
-batch has in common is written, read and kept once, and the driver's C code does the rest.
-Invariants: what `decode_pack` returns equals what was encoded, with the types of `_id`s; unknown kinds raise instead of
-being skipped.
+A record batch is a sequence of BSON documents: one for each barrier, and one for each *run* of entries that share
+route, reason and cluster time, with a letter and a key per entry. So what a run has in common is written, read and
+stored once, and the driver's C code does the rest.
+
+Invariants: `decode_record_batch` returns what was encoded, including the BSON types of keys. Unknown kinds raise; they
+are never skipped.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,21 +21,21 @@ from tsync_stream.core.model import Barrier, BarrierOrder, Entry, position_from_
 _SHARED_BY_A_RUN = attrgetter("route", "cluster_time", "reason")
 
 
-def encode_pack(items: Iterable[Entry | Barrier]) -> bytes:
+def encode_record_batch(items: Iterable[Entry | Barrier]) -> bytes:
     """About 20 bytes an entry whose key is an ObjectId, and 60 for each run."""
     return b"".join(bson.encode(document, codec_options=BSON_OPTIONS) for document in _documents(items))
 
 
-def decode_pack(pack: bytes) -> list[Entry | Barrier]:
-    """What is in a pack, in order.
+def decode_record_batch(record_batch: bytes) -> list[Entry | Barrier]:
+    """What is in a record batch, in order.
 
     Anything else raises `LookupError`, `TypeError`, `ValueError` or `bson.errors.BSONError`.
     """
     items: list[Entry | Barrier] = []
-    for document in bson.decode_all(pack, BSON_OPTIONS):
+    for document in bson.decode_all(record_batch, BSON_OPTIONS):
         items += _items(document)
     if not items:
-        raise ValueError("an empty pack")
+        raise ValueError("an empty record batch")
     return items
 
 

@@ -9,7 +9,7 @@ Per partition, beside its entries, where `n` is text:
 ========  =============================================================================================
 "head"    who appends (`fence`), the id of the `last` entry, the `token` it ended with, and what is `pending`:
           payloads that are appended, but may have no documents of their own yet
-"owner"   who reads (`fence`), the numbers up to which all was `delivered`, and up to which all is `acked`
+"owner"   who reads (`fence`), the offsets up to which all was `delivered`, and up to which all is `acked`
 ========  =============================================================================================
 """
 
@@ -20,8 +20,8 @@ from typing import Any, TypeAlias
 from bson.errors import BSONError
 
 from tsync_stream.core.errors import TierLost
-from tsync_stream.core.model import EpochRef, Head, Pack, Token
-from tsync_stream.queue.codec import decode_pack
+from tsync_stream.core.model import EpochRef, Head, RecordBatch, Token
+from tsync_stream.queue.codec import decode_record_batch
 
 Document: TypeAlias = Mapping[str, Any]
 
@@ -31,18 +31,18 @@ QUEUED, DELIVERED = "queued", "delivered"
 NOT_OURS = (BSONError, LookupError, TypeError, ValueError)
 
 
-def document_id(epoch: EpochRef, partition: int, number: int | str) -> dict[str, Any]:
+def document_id(epoch: EpochRef, partition: int, offset: int | str) -> dict[str, Any]:
     """The `_id` of an entry, or of a partition's HEAD or OWNER."""
-    return {**_epoch_id(epoch), "p": partition, "n": number}
+    return {**_epoch_id(epoch), "p": partition, "o": offset}
 
 
 def between(epoch: EpochRef, partition: int, first: int, last: int) -> dict[str, Any]:
-    """Matches a partition's entries from one number to another."""
+    """Matches a partition's entries from one offset to another."""
     return {"_id": {"$gte": document_id(epoch, partition, first), "$lte": document_id(epoch, partition, last)}}
 
 
-def from_number(epoch: EpochRef, partition: int, first: int) -> dict[str, Any]:
-    """Matches a partition's entries from a number on."""
+def from_offset(epoch: EpochRef, partition: int, first: int) -> dict[str, Any]:
+    """Matches a partition's entries from an offset on."""
     return {"_id": {"$gte": document_id(epoch, partition, first), "$lt": document_id(epoch, partition, "")}}
 
 
@@ -67,8 +67,8 @@ def new_entries(
 ) -> list[dict[str, Any]]:
     """The documents of entries, numbered from `first`."""
     return [
-        {"_id": document_id(epoch, partition, number), "fence": fence, "payload": payload, "status": QUEUED}
-        for number, payload in enumerate(payloads, first)
+        {"_id": document_id(epoch, partition, offset), "fence": fence, "payload": payload, "status": QUEUED}
+        for offset, payload in enumerate(payloads, first)
     ]
 
 
@@ -79,7 +79,7 @@ class PartitionState:
     partition: int
     fence: int
     last: str
-    last_number: int
+    last_offset: int
     last_fence: int
     token: Token
     pending: Sequence[bytes]
@@ -88,27 +88,27 @@ class PartitionState:
 
     def head(self) -> Head:
         """The head as a capture term goes on from it."""
-        return Head(self.last_fence, self.last_number, self.token)
+        return Head(self.last_fence, self.last_offset, self.token)
 
     @property
-    def stored_number(self) -> int:
-        """The number of the last entry that has a document of its own, for certain."""
-        return self.last_number - len(self.pending)
+    def stored_offset(self) -> int:
+        """The offset of the last entry that has a document of its own, for certain."""
+        return self.last_offset - len(self.pending)
 
-    def fits(self, numbers: Sequence[int], now: "PartitionState") -> bool:
-        """Whether the numbers of the entries from `stored_number` on are right, given the state after they were read.
+    def fits(self, offsets: Sequence[int], now: "PartitionState") -> bool:
+        """Whether the offsets of the entries from `stored_offset` on are right, given the state after they were read.
 
-        The first is there, or acked by now. None is beyond the last number of now: heads move before entries follow.
+        The first is there, or acked by now. None is beyond the last offset of now: heads move before entries follow.
         What is acked may be there too, or again: it is removed after it is acked, and a writer that was slow may put
         it there once more. Nobody reads it.
         """
-        if any(number > now.last_number for number in numbers):
+        if any(offset > now.last_offset for offset in offsets):
             return False
-        return self.stored_number in numbers or now.acked >= self.stored_number
+        return self.stored_offset in offsets or now.acked >= self.stored_offset
 
     def pending_entries(self, epoch: EpochRef) -> list[dict[str, Any]]:
         """The documents of the entries that have none yet."""
-        return new_entries(epoch, self.partition, self.stored_number + 1, self.last_fence, self.pending)
+        return new_entries(epoch, self.partition, self.stored_offset + 1, self.last_fence, self.pending)
 
 
 def partition_state(partition: int, found: Mapping[tuple[int, str], Document]) -> PartitionState:
@@ -118,12 +118,12 @@ def partition_state(partition: int, found: Mapping[tuple[int, str], Document]) -
     """
     try:
         head, owner = found[partition, HEAD], found[partition, OWNER]
-        number, _, last_fence = head["last"].partition("-")
+        offset, _, last_fence = head["last"].partition("-")
         return PartitionState(
             partition=partition,
             fence=head["fence"],
             last=head["last"],
-            last_number=int(number),
+            last_offset=int(offset),
             last_fence=int(last_fence),
             token=head["token"],
             pending=head.get("pending", ()),
@@ -134,21 +134,23 @@ def partition_state(partition: int, found: Mapping[tuple[int, str], Document]) -
         raise lost(partition, "is not as we left it") from error
 
 
-def pack_of(document: Document) -> Pack:
-    """An entry as a consumer reads it: a pack of one. Raises `TierLost` for what none of our writers appended."""
-    number = document["_id"]["n"]
+def record_batch_of(document: Document) -> RecordBatch:
+    """An entry as a consumer reads it: a record batch of one. Raises `TierLost` for what we did not append."""
+    offset = document["_id"]["o"]
     try:
-        pack = Pack(f"{number:d}-{document['fence']:d}".encode(), number, decode_pack(document["payload"]))
-        if len(pack.items) != 1:
+        record_batch = RecordBatch(
+            f"{offset:d}-{document['fence']:d}".encode(), offset, decode_record_batch(document["payload"])
+        )
+        if len(record_batch.items) != 1:
             raise ValueError("more than one entry")
     except NOT_OURS as error:
         raise lost(document["_id"]["p"], "has an entry that is not ours") from error
-    return pack
+    return record_batch
 
 
-def last_number(pack_id: bytes) -> int:
-    """The number in a pack's id."""
-    return int(pack_id.partition(b"-")[0])
+def last_offset(batch_id: bytes) -> int:
+    """The offset in a record batch's id."""
+    return int(batch_id.partition(b"-")[0])
 
 
 def lost(partition: int, what: str) -> TierLost:

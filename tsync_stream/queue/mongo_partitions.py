@@ -12,7 +12,7 @@ from pymongo.errors import BulkWriteError
 from pymongo.results import BulkWriteResult
 from pymongo.write_concern import WriteConcern
 
-from tsync_stream.core.model import EpochRef, Pack
+from tsync_stream.core.model import EpochRef, RecordBatch
 from tsync_stream.queue import mongo_layout as documents
 from tsync_stream.queue.mongo_layout import HEAD, OWNER, Document, PartitionState, document_id, lost
 from tsync_stream.queue.tier import Found
@@ -89,9 +89,9 @@ class Partitions:
         Others append and ack meanwhile. So what does not fit is compared with the state of afterwards as well.
         """
         ends: dict[int, list[int]] = {state.partition: [] for state in states}
-        query = {"$or": [documents.from_number(self._epoch, state.partition, state.stored_number) for state in states]}
+        query = {"$or": [documents.from_offset(self._epoch, state.partition, state.stored_offset) for state in states]}
         async for document in self._queue.find(query, {"_id": 1}, session=self._session):
-            ends[document["_id"]["p"]].append(document["_id"]["n"])
+            ends[document["_id"]["p"]].append(document["_id"]["o"])
         unfit = [state for state in states if not state.fits(ends[state.partition], state)]
         if unfit:
             now = await self.states([state.partition for state in unfit])
@@ -103,22 +103,22 @@ class Partitions:
         self,
         ranges: Mapping[int, tuple[int, int]],
         limit: int = 0,
-    ) -> dict[int, list[Pack]]:
-        """The entries of these ranges of numbers that are there, in order; of every partition a list.
+    ) -> dict[int, list[RecordBatch]]:
+        """The entries of these ranges of offsets that are there, in order; of every partition a list.
 
         `limit` bounds all of them together; without it the ranges are the bound.
         """
-        packs: dict[int, list[Pack]] = {partition: [] for partition in ranges}
-        query = {"$or": [documents.between(self._epoch, partition, *numbers) for partition, numbers in ranges.items()]}
+        record_batches: dict[int, list[RecordBatch]] = {partition: [] for partition in ranges}
+        query = {"$or": [documents.between(self._epoch, partition, *offsets) for partition, offsets in ranges.items()]}
         async for document in self._queue.find(query, sort=[("_id", 1)], limit=limit, session=self._session):
-            packs[document["_id"]["p"]].append(documents.pack_of(document))
-        return packs
+            record_batches[document["_id"]["p"]].append(documents.record_batch_of(document))
+        return record_batches
 
     async def find(self, partitions: Iterable[int]) -> dict[tuple[int, str], Document]:
         """Heads and owners, by (partition, HEAD or OWNER)."""
         ids = [document_id(self._epoch, partition, which) for partition in partitions for which in (HEAD, OWNER)]
         cursor = self._queue.find({"_id": {"$in": ids}}, session=self._session)
-        return {(found["_id"]["p"], found["_id"]["n"]): found async for found in cursor}
+        return {(found["_id"]["p"], found["_id"]["o"]): found async for found in cursor}
 
 
 def _only_duplicates(error: BulkWriteError) -> bool:

@@ -7,8 +7,8 @@ Invariants:
 - An append is done when its partition's head, by one compare-and-set, has the new last id and the payloads
   (`pending`). Documents of their own follow. A writer that dies before leaves that to the next one, who begins with
   it; readers read only what has its documents.
-- What was delivered and what is acked are two numbers beside the owner's fence. An entry's `status` is for people; it
-  is set before the number that covers it.
+- What was delivered and what is acked are two offsets beside the owner's fence. An entry's `status` is for people; it
+  is set before the offset that covers it.
 - All but removals is written with w:majority. Within one call reads come after its writes, also after those that found
   nothing to change: a majority-acknowledged write that changes nothing waits for what made it so.
 """
@@ -23,9 +23,9 @@ import pymongo
 from pymongo import DeleteMany, ReplaceOne, UpdateMany, UpdateOne
 
 from tsync_stream.core.errors import DependencyUnavailable, Fenced
-from tsync_stream.core.model import EpochRef, Head, PartitionPacks, Token
+from tsync_stream.core.model import EpochRef, Head, PartitionBatches, Token
 from tsync_stream.queue import mongo_layout as documents
-from tsync_stream.queue.codec import encode_pack
+from tsync_stream.queue.codec import encode_record_batch
 from tsync_stream.queue.mongo_layout import DELIVERED, HEAD, OWNER, Document, PartitionState, document_id, lost
 from tsync_stream.queue.mongo_partitions import Partitions
 from tsync_stream.queue.tier import Append, Claimed, Found, Read
@@ -92,7 +92,7 @@ class MongoFallback:
             partitions = [append.partition for append in appends]
             await at.check_ends(await at.states(partitions))
             # Each entry by itself: here a document is what is read and acked.
-            payloads = [[encode_pack([item]) for item in append.items] for append in appends]
+            payloads = [[encode_record_batch([item]) for item in append.items] for append in appends]
             both = list(zip(appends, payloads, strict=True))
             outcome = await at.write([_append_to_head(epoch, fence, token, *call) for call in both])
             if outcome.matched_count == len(appends):
@@ -120,8 +120,8 @@ class MongoFallback:
             await at.check_ends(states)
             (state,) = states
             pending = {partition: (state.acked + 1, state.delivered)}
-            packs = (await at.entries(pending, limit + 1))[partition]
-        return Claimed({partition: packs[:limit]}, state.delivered, complete=len(packs) <= limit)
+            record_batches = (await at.entries(pending, limit + 1))[partition]
+        return Claimed({partition: record_batches[:limit]}, state.delivered, complete=len(record_batches) <= limit)
 
     async def read(self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float) -> Read:
         """Waits by looking again every LOOK_INTERVAL_S."""
@@ -130,14 +130,14 @@ class MongoFallback:
             found = await self._read_once(epoch, partitions, limit)
             left_s = deadline_s - time.monotonic()
             if found or left_s <= 0:
-                return Read(found, full=any(len(packs) >= limit for packs in found.values()))
+                return Read(found, full=any(len(record_batches) >= limit for record_batches in found.values()))
             await asyncio.sleep(min(LOOK_INTERVAL_S, left_s))
 
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
     ) -> Collection[int]:
-        """First the number, then the entries that it covers: what is left after a fault goes with the next ack."""
-        last = {partition: max(map(documents.last_number, ids)) for partition, ids in acks.items()}
+        """First the offset, then the entries that it covers: what is left after a fault goes with the next ack."""
+        last = {partition: max(map(documents.last_offset, ids)) for partition, ids in acks.items()}
         async with self._at(epoch) as at:
             outcome = await at.write(
                 [
@@ -182,27 +182,27 @@ class MongoFallback:
         async with _one_call(), await self._database.client.start_session(causal_consistency=True) as session:
             yield Partitions(self._queue, epoch, session)
 
-    async def _read_once(self, epoch: EpochRef, partitions: Sequence[int], limit: int) -> PartitionPacks:
+    async def _read_once(self, epoch: EpochRef, partitions: Sequence[int], limit: int) -> PartitionBatches:
         async with _one_call():  # most looks find nothing: they do without a session
             states = await Partitions(self._queue, epoch, None).states(partitions)
-        waiting = [state for state in states if state.stored_number > state.delivered]
+        waiting = [state for state in states if state.stored_offset > state.delivered]
         if not waiting:
             return {}
         async with self._at(epoch) as at:
             await at.check_ends(waiting)
             ranges = {
-                state.partition: (state.delivered + 1, min(state.delivered + limit, state.stored_number))
+                state.partition: (state.delivered + 1, min(state.delivered + limit, state.stored_offset))
                 for state in waiting
             }
-            packs = await at.entries(ranges)
-            empty = [state for state in waiting if not packs[state.partition]]
+            record_batches = await at.entries(ranges)
+            empty = [state for state in waiting if not record_batches[state.partition]]
             if empty:
                 now = await at.states([state.partition for state in empty])
                 if all(before.delivered == after.delivered for before, after in zip(empty, now, strict=True)):
                     raise lost(empty[0].partition, f"lacks the entries after {empty[0].delivered}")
                 raise _read_by_another()
-            await _deliver(at, epoch, waiting, packs)
-        return packs
+            await _deliver(at, epoch, waiting, record_batches)
+        return record_batches
 
     async def _remove(self, query: Mapping[str, Any]) -> int:
         """Delete in bounded steps, so that a step that fails for lack of time has not been in vain."""
@@ -228,23 +228,23 @@ async def _deliver(
     at: Partitions,
     epoch: EpochRef,
     states: Sequence[PartitionState],
-    packs: PartitionPacks,
+    record_batches: PartitionBatches,
 ) -> None:
     """Note what is given out now. Raises `DependencyUnavailable` if somebody else has read meanwhile."""
     marks: list[UpdateMany | UpdateOne] = []
     for state in states:
-        last = packs[state.partition][-1].last_number
+        last = record_batches[state.partition][-1].last_offset
         given = documents.between(epoch, state.partition, state.delivered + 1, last)
         marks.append(UpdateMany(given, {"$set": {"status": DELIVERED}}))
         owner = {"_id": document_id(epoch, state.partition, OWNER), "delivered": state.delivered}
         marks.append(UpdateOne(owner, {"$set": {"delivered": last}}))
     outcome = await at.write(marks)
-    if outcome.matched_count < len(states) + sum(map(len, packs.values())):
+    if outcome.matched_count < len(states) + sum(map(len, record_batches.values())):
         raise _read_by_another()
 
 
 def _entries_of(epoch: EpochRef, fence: int, append: Append, payloads: Sequence[bytes]) -> list[dict[str, Any]]:
-    return documents.new_entries(epoch, append.partition, append.after_number + 1, fence, payloads)
+    return documents.new_entries(epoch, append.partition, append.after_offset + 1, fence, payloads)
 
 
 def _append_to_head(epoch: EpochRef, fence: int, token: Token, append: Append, payloads: Sequence[bytes]) -> UpdateOne:
@@ -271,9 +271,9 @@ def _read_by_another() -> DependencyUnavailable:
 
 
 def _unacked(partition: int, found: Mapping[tuple[int, str], Document]) -> int:
-    """How many entries wait, by the two numbers; 0 where there is no whole partition."""
+    """How many entries wait, by the two offsets; 0 where there is no whole partition."""
     if (partition, HEAD) not in found or (partition, OWNER) not in found:
         return 0
     state = documents.partition_state(partition, found)
     # The two documents may be of two moments.
-    return max(0, state.last_number - state.acked)
+    return max(0, state.last_offset - state.acked)

@@ -26,7 +26,7 @@ class QueueKeys:
         return f"{self.stream(epoch, partition)}:head"
 
     def owner(self, epoch: EpochRef, partition: int) -> str:
-        """The hash that its reader keeps: fence, the number up to which all is acked."""
+        """The hash that its reader keeps: fence, the offset up to which all is acked."""
         return f"{self.stream(epoch, partition)}:owner"
 
     def registry(self, epoch: EpochRef) -> str:

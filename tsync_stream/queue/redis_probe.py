@@ -25,7 +25,7 @@ from tsync_stream.queue.redis_replies import is_cluster, read_info, whole_number
 from tsync_stream.settings.load import RedisSettings
 
 # What an entry alone takes in a stream, its place in the list of pending ones included, and some to spare. Among others
-# in a pack it takes a fifth; better to wait for room that is not needed than to run out of it.
+# in a record batch it takes a fifth; better to wait for room that is not needed than to run out of it.
 ENTRY_BYTES = 200
 KEYS_LIVE_S = 60
 _PARTITIONS = (0, 1)  # of two hash tags, as a lane's
@@ -75,7 +75,7 @@ def _steps(settings: RedisSettings) -> list[Step]:
         Step(("SADD", registry, member)),
         *(_call(redis_scripts.CREATE, pair, (GROUP, _FENCE, "token"), b"ok") for pair in written),
         *(_call(redis_scripts.TAKE_OVER, pair, (_FENCE, GROUP), [b"ok", b"0-0", b"token"]) for pair in written),
-        *(_call(redis_scripts.APPEND, pair, (_FENCE, "token", "0-0", _ID, _ID, "pack"), b"ok") for pair in written),
+        *(_call(redis_scripts.APPEND, pair, (_FENCE, "token", "0-0", _ID, _ID, "batch"), b"ok") for pair in written),
         *(_call(redis_scripts.OWN, (owner,), (_FENCE,), [0, 0]) for owner in owners),
         *(Step(("EXPIRE", key, KEYS_LIVE_S), needed=False) for key in made),
         Step(("XREADGROUP", "GROUP", GROUP, "probe", "COUNT", 1, "STREAMS", *streams, ">", ">"), _read(streams)),
@@ -88,7 +88,7 @@ def _steps(settings: RedisSettings) -> list[Step]:
     ]
 
 
-_ENTRY = [_ID.encode(), [b"e", b"pack"]]
+_ENTRY = [_ID.encode(), [b"e", b"batch"]]
 _CLAIMED = [_ID.encode(), b"0-0", [_ENTRY]]
 
 

@@ -19,7 +19,7 @@ local function last_id(stream)
 end
 """
 
-# KEYS stream, head · ARGV fence, token, last id before this call, last id after it, then id, pack, id, pack ...
+# KEYS stream, head · ARGV fence, token, last id before this call, last id after it, then id, record batch, id, ...
 APPEND = (
     _LAST_ID
     + """
@@ -65,7 +65,7 @@ redis.call('HSET', KEYS[2], 'fence', ARGV[2], 'last', '0-0', 'token', ARGV[3])
 return 'ok'
 """
 
-# KEYS owner · ARGV fence -> {the fence that was found, the number up to which all is acked}. Nothing is set that is
+# KEYS owner · ARGV fence -> {the fence that was found, the offset up to which all is acked}. Nothing is set that is
 # so already: a server without memory refuses it, and an owner that cannot confirm itself could not empty its queue.
 OWN = """
 local held = redis.call('HMGET', KEYS[1], 'fence', 'acked')

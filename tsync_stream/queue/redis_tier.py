@@ -2,9 +2,9 @@
 
 Nothing is ever trimmed by length: entries go away when they are acked. What the keys are called: `redis_keys.py`.
 
-Several entries that are appended together are one entry of the stream, a pack: adding, reading, acking and deleting
-cost Redis and us several times what the bytes cost. Its id is `number-fence` of its last entry; how many it holds
-is in the pack. So numbers stay those of entries, and contiguous.
+Entries that are appended together share one entry of the stream, a record batch: adding, reading, acking and deleting
+a stream entry costs Redis and us several times what its bytes cost. Its id is `offset-fence` of its last entry, and
+the batch itself tells how many it holds. So offsets stay those of entries, and contiguous.
 """
 
 import logging
@@ -19,9 +19,9 @@ from bson.errors import BSONError
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import Fenced, TierLost, TierUnavailable
-from tsync_stream.core.model import EpochRef, Head, Pack, Token
+from tsync_stream.core.model import EpochRef, Head, RecordBatch, Token
 from tsync_stream.queue import redis_scripts
-from tsync_stream.queue.codec import decode_pack, decode_token, encode_pack, encode_token
+from tsync_stream.queue.codec import decode_record_batch, decode_token, encode_record_batch, encode_token
 from tsync_stream.queue.redis_client import REQUEST_TIMEOUT_S, ask, ask_each, connect, open_idle_connections
 from tsync_stream.queue.redis_config import apply_server_settings
 from tsync_stream.queue.redis_errors import from_redis
@@ -32,9 +32,9 @@ from tsync_stream.settings.load import RedisSettings
 
 log = logging.getLogger(__name__)
 
-# Entries in a pack, at the most. More make it little cheaper, and a read's size harder to choose.
-PACK_ENTRIES = 32
-# How many times as many entries as were asked for a read may bring, when packs grow after it was asked.
+# Entries in a record batch, at the most. More make it little cheaper, and a read's size harder to choose.
+RECORD_BATCH_ENTRIES = 32
+# How many times as many entries as were asked for a read may bring, when record batches grow after it was asked.
 MOST_TOO_MANY = 4
 # The one field of an entry, as the append script writes it.
 _FIELD = b"e"
@@ -58,7 +58,7 @@ class RedisStreams:
         # what follows, while the entries whose reply was lost stay pending: a lane that is told claims them.
         self._once: Any = connect(replace(settings, max_retries=0))
         self._probed_s = float("-inf")
-        self._pack_entries = float(PACK_ENTRIES)  # on average, in the last read that brought any
+        self._entries_per_batch = float(RECORD_BATCH_ENTRIES)  # on average, in the last read that brought any
 
     async def start(self) -> None:
         """Open the connections that are kept, and make the server keep the queue on disk as the settings say."""
@@ -94,8 +94,8 @@ class RedisStreams:
         for partition, answer in enumerate(await self._call_each(redis_scripts.TAKE_OVER, calls)):
             with self._understood():
                 self._check(answer[0], epoch, partition)
-                number, _, last_fence = answer[1].decode().partition("-")
-                heads.append(Head(int(last_fence), int(number), decode_token(answer[2])))
+                offset, _, last_fence = answer[1].decode().partition("-")
+                heads.append(Head(int(last_fence), int(offset), decode_token(answer[2])))
         return heads
 
     async def append(self, epoch: EpochRef, fence: int, token: Token, appends: Sequence[Append]) -> None:
@@ -103,7 +103,7 @@ class RedisStreams:
         calls = []
         for append in appends:
             head = [fence, encoded_token, append.after, append.last_id(fence)]
-            calls.append((self._written(epoch, append.partition), [*head, *_packs(append, fence)]))
+            calls.append((self._written(epoch, append.partition), [*head, *_record_batches(append, fence)]))
         answers = await self._call_each(redis_scripts.APPEND, calls)
         for append, answer in zip(appends, answers, strict=True):
             self._check(answer, epoch, append.partition)
@@ -115,17 +115,17 @@ class RedisStreams:
             return {partition: Found(*map(int, answer)) for partition, answer in zip(fences, answers, strict=True)}
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
-        call = ([self._keys.stream(epoch, partition)], [GROUP, consumer, self._packs_for(limit)])
+        call = ([self._keys.stream(epoch, partition)], [GROUP, consumer, self._record_batches_for(limit)])
         (answer,) = await self._call_each(redis_scripts.CLAIM, [call])
         if not answer:
             raise TierLost(f"{self.name} Redis: the consumer group of partition {partition} is gone")
         with self._understood(partition):
             delivered, cursor, found = answer
-            # Redis 6.2 answers nil for a pending entry that was deleted, later ones leave it out: the numbers tell.
+            # Redis 6.2 answers nil for a pending entry that was deleted, later ones leave it out: the offsets tell.
             present = [item for item in found if item is not None and item[1] is not None]
             return Claimed(
-                packs={partition: [_pack(*item) for item in present]},
-                delivered_number=_number(delivered),
+                record_batches={partition: [_record_batch(*item) for item in present]},
+                delivered_offset=_offset(delivered),
                 complete=cursor == b"0-0",
             )
 
@@ -134,7 +134,7 @@ class RedisStreams:
             raise ValueError(f"a read may wait less than {REQUEST_TIMEOUT_S} s")
         streams = {self._keys.stream(epoch, partition): partition for partition in partitions}
         block = ("BLOCK", max(1, int(wait_s * 1000))) if wait_s else ()
-        count = self._packs_for(limit)
+        count = self._record_batches_for(limit)
         new = [">"] * len(streams)
         command = ("XREADGROUP", "GROUP", GROUP, consumer, "COUNT", count, *block, "STREAMS", *streams, *new)
         with self._translated():
@@ -144,11 +144,11 @@ class RedisStreams:
             for stream, items in answer or ():
                 partition = streams[stream.decode()]
                 with self._understood(partition):
-                    read[partition] = [_pack(pack_id, fields) for pack_id, fields in items]
+                    read[partition] = [_record_batch(batch_id, fields) for batch_id, fields in items]
         if read:
-            sizes = [len(pack.items) for packs in read.values() for pack in packs]
-            self._pack_entries = sum(sizes) / len(sizes)
-        return Read(read, full=any(len(packs) >= count for packs in read.values()))
+            sizes = [len(record_batch.items) for record_batches in read.values() for record_batch in record_batches]
+            self._entries_per_batch = sum(sizes) / len(sizes)
+        return Read(read, full=any(len(record_batches) >= count for record_batches in read.values()))
 
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
@@ -167,7 +167,7 @@ class RedisStreams:
             answers = await ask(self._client, *heads, *owners)
         with self._understood():
             return [
-                max(0, _number(last or b"0-0") - int(acked or 0))  # the two may be of two moments
+                max(0, _offset(last or b"0-0") - int(acked or 0))  # the two may be of two moments
                 for last, acked in zip(answers[:partitions], answers[partitions:], strict=True)
             ]
 
@@ -223,9 +223,9 @@ class RedisStreams:
         if answer != b"ok":
             raise TierLost(f"{self.name} Redis: partition {partition} of epoch {epoch.epoch} is not as we left it")
 
-    def _packs_for(self, entries: int) -> int:
-        """In how many packs there are about so many entries, going by the last read; should they be full, too many."""
-        return max(1, int(min(entries / self._pack_entries, entries * MOST_TOO_MANY / PACK_ENTRIES)))
+    def _record_batches_for(self, entries: int) -> int:
+        """How many record batches hold about `entries` entries, going by the last read; too many if they are full."""
+        return max(1, int(min(entries / self._entries_per_batch, entries * MOST_TOO_MANY / RECORD_BATCH_ENTRIES)))
 
     def _written(self, epoch: EpochRef, partition: int) -> list[str]:
         """The keys that a partition's writer changes."""
@@ -251,23 +251,23 @@ class RedisStreams:
             raise translated from error
 
 
-def _number(pack_id: bytes) -> int:
-    return int(pack_id.partition(b"-")[0])
+def _offset(batch_id: bytes) -> int:
+    return int(batch_id.partition(b"-")[0])
 
 
-def _packs(append: Append, fence: int) -> Iterator[str | bytes]:
-    """Ids and packs in turn, as the append script takes them."""
-    for begin in range(0, len(append.items), PACK_ENTRIES):
-        items = append.items[begin : begin + PACK_ENTRIES]
-        yield f"{append.after_number + begin + len(items)}-{fence}"
-        yield encode_pack(items)
+def _record_batches(append: Append, fence: int) -> Iterator[str | bytes]:
+    """Ids and record batches in turn, as the append script takes them."""
+    for begin in range(0, len(append.items), RECORD_BATCH_ENTRIES):
+        items = append.items[begin : begin + RECORD_BATCH_ENTRIES]
+        yield f"{append.after_offset + begin + len(items)}-{fence}"
+        yield encode_record_batch(items)
 
 
-def _pack(pack_id: bytes, fields: Sequence[bytes]) -> Pack:
-    last, _, fence = pack_id.partition(b"-")
-    field, packed = fields
+def _record_batch(batch_id: bytes, fields: Sequence[bytes]) -> RecordBatch:
+    last, _, fence = batch_id.partition(b"-")
+    field, payload = fields
     # An id that Redis chose itself (XADD with *) ends in a small count; ours ends in a fence, which is never 0.
     if field != _FIELD or not int(fence):
         raise ValueError("not an entry of ours")
-    items = decode_pack(packed)
-    return Pack(pack_id, int(last) - len(items) + 1, items)
+    items = decode_record_batch(payload)
+    return RecordBatch(batch_id, int(last) - len(items) + 1, items)

@@ -2,12 +2,12 @@
 
 Invariants that every tier keeps, and that the contract suite checks on each:
 
-- Numbers are contiguous per partition. An append is all or nothing and says `TierLost` when the stream is not
+- Offsets are contiguous per partition. An append is all or nothing and says `TierLost` when the stream is not
   where its writer left it, `Fenced` when somebody newer appends.
 - Repeating an append whose reply was lost changes nothing and succeeds.
 - What was read and not acked is given out again by `claim`, in order.
 - An ack under an old fence changes nothing and names the partitions that refused it.
-- How far a partition is acked is kept beside its owner's fence. So whoever begins to read knows which number comes
+- How far a partition is acked is kept beside its owner's fence. So whoever begins to read knows which offset comes
   first, and entries that vanished are noticed whatever happened since, by whom they concern.
 """
 
@@ -15,26 +15,26 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tsync_stream.core.model import Barrier, Entry, EpochRef, Head, PartitionPacks, Token
+from tsync_stream.core.model import Barrier, Entry, EpochRef, Head, PartitionBatches, Token
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Items for one partition, numbered from `after_number + 1`; `after` is the id of its last entry."""
+    """Items for one partition, numbered from `after_offset + 1`; `after` is the id of its last entry."""
 
     partition: int
     after: str
-    after_number: int
+    after_offset: int
     items: Sequence[Entry | Barrier]
 
     @property
-    def last_number(self) -> int:
-        """The number of the last entry once this is appended."""
-        return self.after_number + len(self.items)
+    def last_offset(self) -> int:
+        """The offset of the last entry once this is appended."""
+        return self.after_offset + len(self.items)
 
     def last_id(self, fence: int) -> str:
         """The id of the last entry once this is appended under `fence`."""
-        return f"{self.last_number}-{fence}"
+        return f"{self.last_offset}-{fence}"
 
 
 class Tier(Protocol):
@@ -75,9 +75,9 @@ class Tier(Protocol):
         """Everything that was read and not acked, taken over by `consumer`, oldest first, about `limit`.
 
         If it brings nothing and is not complete either, the oldest of what was read is gone.
-        A pack comes, and is acked, as a whole: some tens of entries of one append at the most. A tier that packs them
-        may give fewer than `limit`, or up to four times as many, until it has seen how many a pack holds; one pack it
-        always gives.
+        A record batch is read and acked as a whole: at most some tens of entries of one append. A tier that batches
+        entries may return fewer than `limit`, or up to four times as many, until it has seen how many a record batch
+        holds. It always returns at least one.
         """
 
     async def read(
@@ -88,7 +88,7 @@ class Tier(Protocol):
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
     ) -> Collection[int]:
-        """Remove packs that are synced, the oldest that are left; returns the partitions with another owner fence."""
+        """Remove synced record batches, the oldest that are left; returns the partitions with another owner fence."""
 
     async def backlog(self, epoch: EpochRef, partitions: int) -> Sequence[int]:
         """Unacked entries of each partition."""
@@ -105,9 +105,9 @@ class Tier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What an owner finds beside a partition: its last owner's fence, and the number up to which all is acked.
+    """What an owner finds beside a partition: its last owner's fence, and the offset up to which all is acked.
 
-    Both are 0 before the first owner. The next entry is number `acked + 1`, or the tier is lost.
+    Both are 0 before the first owner. The next entry is offset `acked + 1`, or the tier is lost.
     """
 
     fence: int
@@ -118,14 +118,14 @@ class Found:
 class Read:
     """New entries. `full`: a partition gave as much as was asked of it, so that more may wait."""
 
-    packs: PartitionPacks
+    record_batches: PartitionBatches
     full: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What `claim` found. `delivered_number` is the last number ever read; `complete` means no more are pending."""
+    """What `claim` found. `delivered_offset` is the last offset ever read; `complete` means no more are pending."""
 
-    packs: PartitionPacks
-    delivered_number: int
+    record_batches: PartitionBatches
+    delivered_offset: int
     complete: bool

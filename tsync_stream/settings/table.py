@@ -175,7 +175,7 @@ def _redis(tier: str, port: str, queue_key: str, append_filename: str, rdb_filen
         row("QUEUE_KEY", queue_key, "queue_key", forms.QUEUE_KEY, "what the name of every key begins with"),
         row("POOL_SIZE", "10", "pool_size", connections, "connections open at once, at most"),
         row("MIN_IDLE_CONNS", "5", "min_idle_conns", idle_connections, "connections kept open from the start"),
-        row("MAX_RETRIES", "3", "max_retries", retries, "retries of a call until this tier is in doubt"),
+        row("MAX_RETRIES", "3", "max_retries", retries, "retries of a call until this tier is suspect"),
         row("RETRY_BACKOFF", "100ms", "retry_backoff_s", pause, "pause before the first retry; it grows"),
         row("CONN_MAX_LIFETIME", "1h", "conn_max_lifetime_s", long, "a connection this old is replaced"),
         row("SAVE_INTERVAL", "300s", "save_interval_s", long, "time between the server's RDB snapshots"),

@@ -40,7 +40,7 @@ class ReconcileNeed:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class TierSuspect:
     """A consumer's report that the tier is not as remembered; it counts for its epoch only."""
 
     epoch: int
@@ -62,7 +62,7 @@ class Pipeline:
     captured: Position
     fingerprint: Mapping[str, Any]
     reconcile: ReconcileNeed | None = None
-    doubt: Doubt | None = None
+    tier_suspect: TierSuspect | None = None
     flaps: int = 0
     marked: Timestamp | None = None
 
@@ -76,16 +76,16 @@ class Pipeline:
             began=began,
             captured=began,
             reconcile=reconcile,
-            doubt=None,
+            tier_suspect=None,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class BarrierRecord:
-    """The last barrier before which a partition has nothing unacked; `number` is its place in the stream."""
+    """The last barrier before which a partition has nothing unacked; `offset` is its place in the stream."""
 
     order: BarrierOrder
-    number: int
+    offset: int
     position: Position
 
 
@@ -131,12 +131,12 @@ class PositionStore:
     async def replace(self, old: Pipeline, new: Pipeline) -> bool:
         """The compare-and-set by which a term or an epoch begins; False if `old` is not current any more.
 
-        The need of a reconcile and the doubt are compared too: neither may be overwritten by who has not seen it.
+        The need of a reconcile and the tier suspect are compared too: no writer that has not seen one may overwrite it.
         """
         current = {
             **_term_filter(old),
             "reconcile": _need_to_bson(old.reconcile),
-            "doubt": _doubt_to_bson(old.doubt),
+            "tier_suspect": _suspect_to_bson(old.tier_suspect),
         }
         async with translated():
             result = await self._collection.replace_one(current, _pipeline_to_bson(new))
@@ -183,18 +183,18 @@ class PositionStore:
             )
         return bool(result.matched_count)
 
-    async def report_doubt(self, epoch: EpochRef, reason: str) -> None:
+    async def suspect_tier(self, epoch: EpochRef, reason: str) -> None:
         """A consumer found the tier changed; ignored if the epoch has moved on."""
         async with translated():
             await self._collection.update_one(
                 {"_id": _ID, "epoch": epoch.epoch, "nonce": epoch.nonce},
-                {"$set": {"doubt": _doubt_to_bson(Doubt(epoch.epoch, reason))}},
+                {"$set": {"tier_suspect": _suspect_to_bson(TierSuspect(epoch.epoch, reason))}},
             )
 
     async def record_barriers(self, barriers: Mapping[int, tuple[int, Barrier]]) -> None:
-        """Record, per partition, a barrier and its number in the stream. Older ones are ignored."""
+        """Record, per partition, a barrier and its offset in the stream. Older ones are ignored."""
         updates = []
-        for partition, (number, barrier) in barriers.items():
+        for partition, (offset, barrier) in barriers.items():
             order = _order_to_bson(barrier.order)
             # An upsert that finds a newer record would insert a second one: the unique _id refuses it (11000).
             updates.append(
@@ -203,7 +203,7 @@ class PositionStore:
                     {
                         "$set": {
                             "order": order,
-                            "number": number,
+                            "offset": offset,
                             "position": position_to_bson(barrier.position),
                         }
                     },
@@ -224,7 +224,7 @@ class PositionStore:
             async for document in self._collection.find({"_id": {"$regex": "^barrier:"}}):
                 partition = int(document["_id"].removeprefix("barrier:"))
                 order = BarrierOrder(**document["order"])
-                records[partition] = BarrierRecord(order, document["number"], position_from_bson(document["position"]))
+                records[partition] = BarrierRecord(order, document["offset"], position_from_bson(document["position"]))
         return records
 
     async def synced(self, pipeline: Pipeline) -> Position:
@@ -260,8 +260,8 @@ def _need_to_bson(need: ReconcileNeed | None) -> dict[str, Any] | None:
     return stored | {"asked_of": need.asked_of} if need.asked_of else stored
 
 
-def _doubt_to_bson(doubt: Doubt | None) -> dict[str, Any] | None:
-    return None if doubt is None else {"epoch": doubt.epoch, "reason": doubt.reason}
+def _suspect_to_bson(suspect: TierSuspect | None) -> dict[str, Any] | None:
+    return None if suspect is None else {"epoch": suspect.epoch, "reason": suspect.reason}
 
 
 def _pipeline_to_bson(pipeline: Pipeline) -> dict[str, Any]:
@@ -276,14 +276,14 @@ def _pipeline_to_bson(pipeline: Pipeline) -> dict[str, Any]:
         "captured": position_to_bson(pipeline.captured),
         "fingerprint": dict(pipeline.fingerprint),
         "reconcile": _need_to_bson(pipeline.reconcile),
-        "doubt": _doubt_to_bson(pipeline.doubt),
+        "tier_suspect": _suspect_to_bson(pipeline.tier_suspect),
         "flaps": pipeline.flaps,
         "marked": pipeline.marked,
     }
 
 
 def _pipeline_from_bson(document: Mapping[str, Any]) -> Pipeline:
-    reconcile, doubt = document["reconcile"], document["doubt"]
+    reconcile, suspect = document["reconcile"], document["tier_suspect"]
     return Pipeline(
         epoch=EpochRef(document["deployment"], document["epoch"], document["nonce"], document["tier"]),
         capture_fence=document["capture_fence"],
@@ -292,7 +292,7 @@ def _pipeline_from_bson(document: Mapping[str, Any]) -> Pipeline:
         captured=position_from_bson(document["captured"]),
         fingerprint=document["fingerprint"],
         reconcile=None if reconcile is None else ReconcileNeed(**reconcile),
-        doubt=None if doubt is None else Doubt(**doubt),
+        tier_suspect=None if suspect is None else TierSuspect(**suspect),
         flaps=document["flaps"],
         marked=document.get("marked"),
     )

@@ -7,7 +7,7 @@ Invariants:
 - What a predecessor left pending is claimed and synced before anything new is read.
 - Nothing is acked before it is synced; an ack is refused if the partition has a new owner.
 - What another route's entry means is not known here: it is reported, and never synced.
-- Numbers are contiguous, from the first that the tier says is not acked. A gap is claimed for once; if it stays, the
+- Offsets are contiguous, from the first that the tier says is not acked. A gap is claimed for once; if it stays, the
   tier is lost, and that is reported.
 """
 
@@ -23,7 +23,7 @@ from tsync_stream.core import clock
 from tsync_stream.core.backoff import Backoff
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefused, TsyncError
 from tsync_stream.core.linger import gathering_pause_s
-from tsync_stream.core.model import Barrier, Entry, EpochRef, Pack, PartitionPacks
+from tsync_stream.core.model import Barrier, Entry, EpochRef, PartitionBatches, RecordBatch
 from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.fingerprint import was_made_for
 from tsync_stream.source.documents import DocumentReader
@@ -49,7 +49,7 @@ class _Owned:
     """What a lane knows of a partition that it owns in an epoch."""
 
     fence: int
-    next_number: int
+    next_offset: int
     claiming: bool = True  # pending entries come first
 
 
@@ -167,17 +167,17 @@ class Lane:
         claimed = await tier.claim(epoch, partition, tools.leases.replica, tools.batch_size)
         owned = self._owned[partition]
         self._require_held({partition: owned.fence})  # or a new owner has acked meanwhile what we would miss
-        packs = claimed.packs.get(partition, ())
-        if not packs and not claimed.complete:
+        record_batches = claimed.record_batches.get(partition, ())
+        if not record_batches and not claimed.complete:
             # Redis 6.2 keeps entries that are gone among the pending ones, and would never come to those behind them.
-            raise TierLost(f"partition {partition}: entry {owned.next_number} is gone from the stream")
-        owned.next_number = check_contiguous(partition, owned.next_number, packs)
+            raise TierLost(f"partition {partition}: entry {owned.next_offset} is gone from the stream")
+        owned.next_offset = check_contiguous(partition, owned.next_offset, record_batches)
         if claimed.complete:
-            if owned.next_number != claimed.delivered_number + 1:
-                raise TierLost(f"partition {partition}: entry {owned.next_number} is gone from the stream")
+            if owned.next_offset != claimed.delivered_offset + 1:
+                raise TierLost(f"partition {partition}: entry {owned.next_offset} is gone from the stream")
             owned.claiming = False
-        if packs:
-            await self._process(tier, epoch, {partition: packs}, claimed=True)
+        if record_batches:
+            await self._process(tier, epoch, {partition: record_batches}, claimed=True)
         if claimed.complete:
             self._doubts.stored([partition])
 
@@ -189,23 +189,25 @@ class Lane:
         wait_s = 0.0 if self._turns.more_wait else tools.wait_s
         read = await tier.read(epoch, sorted(self._owned), tools.leases.replica, limit, wait_s)
         # Many at once are cheaper: for MongoDB and Typesense, and since changes of one document become one write.
-        packs, self._behind = read.packs, read.full
-        count = sum(len(pack.items) for found in packs.values() for pack in found)
+        record_batches, self._behind = read.record_batches, read.full
+        count = sum(len(record_batch.items) for found in record_batches.values() for record_batch in found)
         self._pause_s = 0.0 if self._behind else gathering_pause_s(count, tools.buffer_size, tools.wait_s)
-        if not packs:
+        if not record_batches:
             self._turns.nothing_to_read()
             self._syncing.has_nothing_to_do()
             return
-        if any(self._owned[partition].next_number != found[0].first_number for partition, found in packs.items()):
+        if any(
+            self._owned[partition].next_offset != found[0].first_offset for partition, found in record_batches.items()
+        ):
             # The reply of an earlier read was lost, perhaps: then what is missing is pending, as this now is.
-            for partition in packs:
+            for partition in record_batches:
                 self._owned[partition].claiming = True
             return
-        for partition, found in packs.items():
-            self._owned[partition].next_number = check_contiguous(partition, self._owned[partition].next_number, found)
-        await self._process(tier, epoch, packs, claimed=False)
+        for partition, found in record_batches.items():
+            self._owned[partition].next_offset = check_contiguous(partition, self._owned[partition].next_offset, found)
+        await self._process(tier, epoch, record_batches, claimed=False)
 
-    async def _process(self, tier: Tier, epoch: EpochRef, batch: PartitionPacks, *, claimed: bool) -> None:
+    async def _process(self, tier: Tier, epoch: EpochRef, batch: PartitionBatches, *, claimed: bool) -> None:
         """Sync a batch, then ack it. A partition whose lease is gone meanwhile is left to its new owner."""
         started_s = time.monotonic()
         fences = {partition: self._owned[partition].fence for partition in batch}
@@ -213,9 +215,9 @@ class Lane:
         try:
             entries = [
                 (partition, item)
-                for partition, packs in batch.items()
-                for pack in packs
-                for item in pack.items
+                for partition, record_batches in batch.items()
+                for record_batch in record_batches
+                for item in record_batch.items
                 if isinstance(item, Entry)
             ]
             self._refuse_other_routes(entries)
@@ -262,7 +264,7 @@ class Lane:
             self._in_flight = frozenset()
             self._landed.notify_all()
 
-    async def _ack(self, tier: Tier, epoch: EpochRef, batch: PartitionPacks, fences: Mapping[int, int]) -> None:
+    async def _ack(self, tier: Tier, epoch: EpochRef, batch: PartitionBatches, fences: Mapping[int, int]) -> None:
         current = self._tools.epochs.current
         over = current is not None and current.epoch != epoch
         if over:
@@ -271,24 +273,29 @@ class Lane:
             confirm = self._tools.leases.confirm
             refused = [part for part, fence in fences.items() if not await confirm(partition_lease(part), fence)]
         else:
-            acks = {partition: [pack.pack_id for pack in packs] for partition, packs in batch.items()}
+            acks = {
+                partition: [record_batch.batch_id for record_batch in record_batches]
+                for partition, record_batches in batch.items()
+            }
             refused = list(await tier.ack(epoch, acks, fences))
         for partition in refused:
             log.warning("partition %d: has a new owner; its last batch is checked again", partition)
             self._owned.pop(partition, None)
-            entries = [item for pack in batch[partition] for item in pack.items if isinstance(item, Entry)]
+            entries = [
+                item for record_batch in batch[partition] for item in record_batch.items if isinstance(item, Entry)
+            ]
             await self._tools.rechecks.add((partition, entry) for entry in entries)
         if over:
             return
-        for partition, packs in batch.items():
+        for partition, record_batches in batch.items():
             if partition not in refused:
-                self._note_barrier(partition, packs)
+                self._note_barrier(partition, record_batches)
 
-    def _note_barrier(self, partition: int, packs: Sequence[Pack]) -> None:
-        for pack in packs:
-            for number, item in enumerate(pack.items, pack.first_number):
+    def _note_barrier(self, partition: int, record_batches: Sequence[RecordBatch]) -> None:
+        for record_batch in record_batches:
+            for offset, item in enumerate(record_batch.items, record_batch.first_offset):
                 if isinstance(item, Barrier):
-                    self.barriers[partition] = (number, item)
+                    self.barriers[partition] = (offset, item)
 
     async def _recheck(self) -> bool:
         """Sync a batch of due rechecks, if it is their turn. They are not in the queue, so there is no ack."""
@@ -332,7 +339,7 @@ class Lane:
             if pipeline is not None and epoch is not None and pipeline.epoch == epoch:
                 text = f"{error}; the next epoch queues again what is not synced"
                 self._tools.health.red(f"queue, {self.name}", text, needs_person=isinstance(error, TierRefused))
-                await self._tools.positions.report_doubt(epoch, str(error))
+                await self._tools.positions.suspect_tier(epoch, str(error))
                 if isinstance(error, ForeignEntries):  # who captured them has not captured ours
                     need = ReconcileNeed(new_nonce(), "entries of another route were in the queue")
                     await self._tools.positions.request_reconcile(need)
@@ -345,11 +352,11 @@ class Lane:
             await self._backoff.pause()
 
 
-def check_contiguous(partition: int, first: int, packs: Sequence[Pack]) -> int:
-    """The number after the packs'. Raises `TierLost` unless theirs are `first`, `first + 1`, … (pure)."""
+def check_contiguous(partition: int, first: int, record_batches: Sequence[RecordBatch]) -> int:
+    """The offset after the record batches'. Raises `TierLost` unless theirs are `first`, `first + 1`, … (pure)."""
     expected = first
-    for pack in packs:
-        if pack.first_number != expected:
+    for record_batch in record_batches:
+        if record_batch.first_offset != expected:
             raise TierLost(f"partition {partition}: entry {expected} is gone from the stream")
-        expected += len(pack.items)
+        expected += len(record_batch.items)
     return expected

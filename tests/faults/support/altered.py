@@ -189,8 +189,8 @@ def four_consumers() -> None:
     async def read(self: Lane, tier: Any, epoch: Any) -> None:
         tools = self._tools
         read = await tier.read(epoch, sorted(self._owned), tools.leases.replica, tools.batch_size, tools.wait_s)
-        if read.packs:
-            await self._process(tier, epoch, read.packs, claimed=False)
+        if read.record_batches:
+            await self._process(tier, epoch, read.record_batches, claimed=False)
 
     Replica._lane = lane  # type: ignore[method-assign,assignment]
     Lane._claim = claim  # type: ignore[method-assign]
@@ -235,7 +235,7 @@ def no_claims() -> None:
 
     async def claim(self: Lane, tier: Any, epoch: Any, partition: int) -> None:
         claimed = await tier.claim(epoch, partition, self._tools.leases.replica, 1)
-        self._owned[partition].next_number = claimed.delivered_number + 1
+        self._owned[partition].next_offset = claimed.delivered_offset + 1
         self._owned[partition].claiming = False
 
     Lane._claim = claim  # type: ignore[method-assign]

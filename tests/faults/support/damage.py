@@ -61,7 +61,7 @@ def streams(trial: Trial) -> list[str]:
 
 
 def waiting(trial: Trial) -> int:
-    """How many packs of entries are in the current epoch's streams, which are on the primary Redis."""
+    """How many record batches of entries are in the current epoch's streams, which are on the primary Redis."""
     with redis_client(trial.stack.primary_redis) as client:
         return sum(int(client.xlen(name)) for name in streams(trial))
 

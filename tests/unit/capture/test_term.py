@@ -1,4 +1,4 @@
-"""A capture term: contiguous numbers, barriers in time, no batch jumped over, and one reason to end."""
+"""A capture term: contiguous offsets, barriers in time, no batch jumped over, and one reason to end."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -100,7 +100,7 @@ def test_a_batch_of_a_job_that_begins_elsewhere_is_not_appended(from_cursor: dic
 # Appends
 
 
-async def test_numbers_are_contiguous_in_every_partition() -> None:
+async def test_offsets_are_contiguous_in_every_partition() -> None:
     term = new_term()
     last = ["0-0", "0-0", "0-0"]
     for counts in [(2, 0, 1), (0, 3, 0), (1, 1, 1), (5, 0, 0), (0, 0, 2)]:
@@ -108,7 +108,7 @@ async def test_numbers_are_contiguous_in_every_partition() -> None:
         assert [append.partition for append in appends] == [i for i, count in enumerate(counts) if count]
         for append in appends:
             assert append.after == last[append.partition]
-            assert append.after_number == int(append.after.partition("-")[0])
+            assert append.after_offset == int(append.after.partition("-")[0])
             last[append.partition] = append.last_id(FENCE)
     assert last == [f"8-{FENCE}", f"4-{FENCE}", f"4-{FENCE}"]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream.cluster.assignment import CAPTURE, Decision, LeaseView, able_replicas, decide, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, Assignment, LeaseView, able_replicas, assign, partition_lease
 
 
 def leases_of(**held_by: str | None) -> dict[str, LeaseView]:
@@ -16,8 +16,8 @@ def leases_of(**held_by: str | None) -> dict[str, LeaseView]:
     return {names[short]: LeaseView(names[short], holder, 1) for short, holder in held_by.items()}
 
 
-def taken(decision: Decision) -> list[str]:
-    return [lease.name for lease in decision.take]
+def taken(assignment: Assignment) -> list[str]:
+    return [lease.name for lease in assignment.take]
 
 
 def all_free(partitions: int) -> dict[str, LeaseView]:
@@ -25,50 +25,50 @@ def all_free(partitions: int) -> dict[str, LeaseView]:
 
 
 def test_one_replica_takes_everything() -> None:
-    decision = decide("a", {"a"}, all_free(8))
-    assert sorted(taken(decision)) == sorted(all_free(8))
-    assert decision.give_back == []
+    assignment = assign("a", {"a"}, all_free(8))
+    assert sorted(taken(assignment)) == sorted(all_free(8))
+    assert assignment.give_back == []
 
 
 def test_each_of_three_replicas_takes_its_share_of_eight() -> None:
     live = {"a", "b", "c"}
-    shares = [sum(name != CAPTURE for name in taken(decide(me, live, all_free(8)))) for me in sorted(live)]
+    shares = [sum(name != CAPTURE for name in taken(assign(me, live, all_free(8)))) for me in sorted(live)]
     assert shares == [3, 3, 2]
 
 
 def test_nothing_is_taken_from_the_living() -> None:
-    assert decide("a", {"a", "b"}, leases_of(c="b", p0="b", p1="b")) == Decision([], [])
+    assert assign("a", {"a", "b"}, leases_of(c="b", p0="b", p1="b")) == Assignment([], [])
 
 
 def test_what_a_dead_replica_held_is_free() -> None:
     leases = leases_of(c="dead", p0="dead", p1="b")
-    assert taken(decide("a", {"a", "b"}, leases)) == [CAPTURE, partition_lease(0)]
+    assert taken(assign("a", {"a", "b"}, leases)) == [CAPTURE, partition_lease(0)]
 
 
 def test_a_lease_is_taken_as_it_was_seen() -> None:
     seen = LeaseView(CAPTURE, "dead", 41)
-    assert decide("a", {"a"}, {CAPTURE: seen}).take == [seen]
+    assert assign("a", {"a"}, {CAPTURE: seen}).take == [seen]
 
 
 def test_the_capture_lease_does_not_count_as_a_share() -> None:
-    assert taken(decide("a", {"a", "b"}, leases_of(c="a", p0=None, p1="b"))) == [partition_lease(0)]
-    assert decide("a", {"a", "b"}, leases_of(c="a", p0="a", p1="b")).give_back == []
+    assert taken(assign("a", {"a", "b"}, leases_of(c="a", p0=None, p1="b"))) == [partition_lease(0)]
+    assert assign("a", {"a", "b"}, leases_of(c="a", p0="a", p1="b")).give_back == []
 
 
 def test_only_what_is_above_the_share_is_given_back() -> None:
     leases = leases_of(c="a", p0="a", p1="a", p2="a", p3="a")
-    decision = decide("a", {"a", "b"}, leases)
-    assert (taken(decision), len(decision.give_back)) == ([], 2)
-    assert CAPTURE not in decision.give_back
+    assignment = assign("a", {"a", "b"}, leases)
+    assert (taken(assignment), len(assignment.give_back)) == ([], 2)
+    assert CAPTURE not in assignment.give_back
 
 
 def test_a_replica_with_its_share_takes_no_more() -> None:
-    assert taken(decide("a", {"a", "b"}, leases_of(c="b", p0="a", p1=None))) == []
+    assert taken(assign("a", {"a", "b"}, leases_of(c="b", p0="a", p1=None))) == []
 
 
 def test_more_replicas_than_partitions_leave_some_without_any() -> None:
     live = {"a", "b", "c"}
-    assert [taken(decide(me, live, leases_of(c="a", p0=None))) for me in sorted(live)] == [[partition_lease(0)], [], []]
+    assert [taken(assign(me, live, leases_of(c="a", p0=None))) for me in sorted(live)] == [[partition_lease(0)], [], []]
 
 
 # Standing aside
@@ -76,19 +76,19 @@ def test_more_replicas_than_partitions_leave_some_without_any() -> None:
 
 def test_one_who_must_stand_aside_gives_back_everything_and_takes_nothing() -> None:
     leases = leases_of(c="a", p0="a", p1=None)
-    assert decide("a", {"a", "b"}, leases, able={"b"}) == Decision([], [CAPTURE, partition_lease(0)])
+    assert assign("a", {"a", "b"}, leases, able={"b"}) == Assignment([], [CAPTURE, partition_lease(0)])
 
 
 def test_the_others_share_what_one_who_stands_aside_gives_back_and_no_sooner() -> None:
     held = leases_of(c="a", p0="a", p1="b", p2="a")
-    assert taken(decide("b", {"a", "b"}, held, able={"b"})) == []
+    assert taken(assign("b", {"a", "b"}, held, able={"b"})) == []
     given_back = leases_of(c=None, p0=None, p1="b", p2=None)
-    assert len(taken(decide("b", {"a", "b"}, given_back, able={"b"}))) == 3
+    assert len(taken(assign("b", {"a", "b"}, given_back, able={"b"}))) == 3
 
 
-def report(lacks: str = "", vouches: str = "") -> dict[str, list[str]]:
+def report(unreachable: str = "", reachable: str = "") -> dict[str, list[str]]:
     """What one replica says: `p` is the primary Redis, `t` is Typesense."""
-    return {"lacks": list(lacks), "vouches": list(vouches)}
+    return {"unreachable": list(unreachable), "reachable": list(reachable)}
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,9 @@ def report(lacks: str = "", vouches: str = "") -> dict[str, list[str]]:
         "there is nobody",
     ],
 )
-def test_who_lacks_what_another_vouches_for_is_not_able(reach: dict[str, dict[str, list[str]]], able: str) -> None:
+def test_a_replica_that_cannot_reach_what_another_reaches_is_not_able(
+    reach: dict[str, dict[str, list[str]]], able: str
+) -> None:
     assert able_replicas(reach) == set(able)
 
 
@@ -127,17 +129,17 @@ def test_who_lacks_what_another_vouches_for_is_not_able(reach: dict[str, dict[st
 
 def test_only_the_capture_lease_is_taken_from_one_who_is_quiet() -> None:
     leases = leases_of(c="b", p0="a", p1="b")
-    assert taken(decide("a", {"a", "b"}, leases, quiet={"b"})) == [CAPTURE]
-    assert taken(decide("a", {"a", "b"}, leases, quiet={"a"})) == []
+    assert taken(assign("a", {"a", "b"}, leases, quiet={"b"})) == [CAPTURE]
+    assert taken(assign("a", {"a", "b"}, leases, quiet={"a"})) == []
 
 
 def play(leases: dict[str, LeaseView], me: str, live: set[str]) -> None:
     """One replica's look around, with what it decides done."""
-    decision = decide(me, live, leases)
-    for lease in decision.take:
+    assignment = assign(me, live, leases)
+    for lease in assignment.take:
         assert leases[lease.name].holder not in live, "it was taken from the living"
         leases[lease.name] = replace(lease, holder=me, fence=lease.fence + 1)
-    for name in decision.give_back:
+    for name in assignment.give_back:
         assert leases[name].holder == me, "it was given back by somebody else"
         leases[name] = replace(leases[name], holder=None)
 

@@ -1,4 +1,4 @@
-"""What a replica lacks and vouches for: only what was so for the whole patience. And what health says of it, sooner."""
+"""What a replica reports as unreachable and reachable, after its patience, and what its health says sooner."""
 
 import asyncio
 from typing import Any
@@ -32,7 +32,7 @@ def made(wake: Wake | None = None, patience_s: float = PATIENCE_S, tier: str | N
     return Reach(looks, patience_s, wake or Wake(), Health(), lambda: tier)
 
 
-async def test_between_lacking_and_vouching_lies_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_between_unreachable_and_reachable_lies_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
     monkeypatch.setattr(clock, "now_s", lambda: now_s)
     server, other = Server(), Server()
@@ -43,14 +43,14 @@ async def test_between_lacking_and_vouching_lies_the_patience(monkeypatch: pytes
         for name, look in (("server", server.look), ("other", other.look)):
             await reach._look(name, look)
         report = reach.report()
-        said.append(("server" in report["lacks"], "server" in report["vouches"]))
-        assert "other" not in report["lacks"]
-        assert ("other" in report["vouches"]) == (second > PATIENCE_S)
+        said.append(("server" in report["unreachable"], "server" in report["reachable"]))
+        assert "other" not in report["unreachable"]
+        assert ("other" in report["reachable"]) == (second > PATIENCE_S)
         now_s += 1.0
-    lacking = [second for second, (lacks, _) in enumerate(said) if lacks]
-    vouching = [second for second, (_, vouches) in enumerate(said) if vouches]
-    assert lacking == [25, 26, 27, 28, 29], "from the patience after its last answer until it answers"
-    assert vouching == [11, 12, 13, 14, *range(40, 50)], "from the patience after its last silence until the next"
+    unreachable = [second for second, (missed, _) in enumerate(said) if missed]
+    reachable = [second for second, (_, reached) in enumerate(said) if reached]
+    assert unreachable == [25, 26, 27, 28, 29], "from the patience after its last answer until it answers"
+    assert reachable == [11, 12, 13, 14, *range(40, 50)], "from the patience after its last silence until the next"
 
 
 async def test_who_waits_for_a_server_is_woken_when_it_answers_again() -> None:
@@ -68,7 +68,7 @@ async def test_who_waits_for_a_server_is_woken_when_it_answers_again() -> None:
         await waiting
 
 
-async def test_looks_are_so_frequent_that_a_server_that_answers_is_never_lacked() -> None:
+async def test_looks_are_so_frequent_that_a_server_that_answers_is_never_unreachable() -> None:
     patience_s = 0.2
     server = Server()
     reach = made(patience_s=patience_s, server=server.look)
@@ -76,12 +76,12 @@ async def test_looks_are_so_frequent_that_a_server_that_answers_is_never_lacked(
     ends_s = clock.now_s() + 4 * patience_s
     try:
         while clock.now_s() < ends_s:
-            assert reach.report()["lacks"] == []
+            assert reach.report()["unreachable"] == []
             await asyncio.sleep(0.01)
     finally:
         looking.cancel()
         await asyncio.gather(looking, return_exceptions=True)
-    assert reach.report()["vouches"] == ["server"]
+    assert reach.report()["reachable"] == ["server"]
 
 
 class Looks:

@@ -15,7 +15,7 @@ from rich.console import Console
 from tsync_stream.cli.reconcile import how_it_ended, what_was_asked
 from tsync_stream.cli.shared import NOBODY_S, NobodyWorks, Patience
 from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
-from tsync_stream.cluster.board import LeaseBoard, ReplicaView
+from tsync_stream.cluster.membership_view import MembershipView, ReplicaView
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BarrierOrder, EpochRef, Position
 from tsync_stream.observe.progress import show_age
@@ -25,7 +25,7 @@ from tsync_stream.observe.status_view import NOT_STARTED, problem_lines, progres
 from tsync_stream.state.ask_reconcile import Asked
 from tsync_stream.state.dead_letter_counts import Refused
 from tsync_stream.state.jobs import RECONCILE, Job
-from tsync_stream.state.pipeline import BarrierRecord, Doubt, Pipeline, ReconcileNeed
+from tsync_stream.state.pipeline import BarrierRecord, Pipeline, ReconcileNeed, TierSuspect
 
 TTL_S = 15.0
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -64,19 +64,24 @@ def replica(name: str, renewed_s_ago: float | None = 1.0, **changes: Any) -> Rep
     return replace(ReplicaView(name, expired=False, dead=False, renewed_at=renewed_at, statistics=TOLD), **changes)
 
 
-def board(
+def membership(
     *replicas: ReplicaView, capturing: str | None = "a", owners: tuple[str | None, ...] = ("a", "a")
-) -> LeaseBoard:
+) -> MembershipView:
     leases = {CAPTURE: LeaseView(CAPTURE, capturing, 4)}
     for partition, owner in enumerate(owners):
         name = partition_lease(partition)
         leases[name] = LeaseView(name, owner, 1)
-    return LeaseBoard(leases, {view.name: view for view in replicas or (replica("a"),)})
+    return MembershipView(leases, {view.name: view for view in replicas or (replica("a"),)})
 
 
 def look(**facts: Any) -> Status:
     """A pipeline that is well but for what is given."""
-    well: dict[str, Any] = {"pipeline": pipeline(), "records": records(2, 3), "board": board(), "backlog": [0, 0]}
+    well: dict[str, Any] = {
+        "pipeline": pipeline(),
+        "records": records(2, 3),
+        "membership": membership(),
+        "backlog": [0, 0],
+    }
     return judge(Facts(NOW, **{**well, **facts}), TTL_S)
 
 
@@ -134,13 +139,13 @@ def test_before_the_first_start_there_is_nothing_to_show() -> None:
     ],
 )
 def test_a_replica_lives_as_long_as_it_renews(view: ReplicaView, state: str) -> None:
-    status = look(board=board(view))
+    status = look(membership=membership(view))
     assert status.replicas[0].state == state
     assert (status.capturing is not None) == (state == "live")
 
 
 def test_replicas_are_shown_with_what_they_own_and_do() -> None:
-    status = look(board=board(replica("a"), replica("b"), capturing="b", owners=("a", None)))
+    status = look(membership=membership(replica("a"), replica("b"), capturing="b", owners=("a", None)))
     assert [(seen.name, seen.partitions, seen.captures) for seen in status.replicas] == [
         ("a", 1, False),
         ("b", 0, True),
@@ -151,15 +156,15 @@ def test_replicas_are_shown_with_what_they_own_and_do() -> None:
 
 
 def test_rates_are_unknown_until_a_live_replica_tells() -> None:
-    assert look(board=board(replica("a", statistics={}))).rate("synced_per_s") is None
-    assert look(board=board(replica("a", dead=True))).rate("synced_per_s") is None
+    assert look(membership=membership(replica("a", statistics={}))).rate("synced_per_s") is None
+    assert look(membership=membership(replica("a", dead=True))).rate("synced_per_s") is None
 
 
 def test_what_replicas_complain_of_is_shown_once() -> None:
     problem = {"check": "typesense", "text": "refused", "needs_person": False}
     told = {**TOLD, "problems": [problem]}
     gone = replica("c", dead=True, statistics={"problems": [{"check": "tier", "text": "old news"}]})
-    status = look(board=board(replica("a", statistics=told), replica("b", statistics=told), gone))
+    status = look(membership=membership(replica("a", statistics=told), replica("b", statistics=told), gone))
     assert problem_lines(status) == ["typesense: refused"]
 
 
@@ -181,7 +186,7 @@ def test_a_reconcile_is_as_far_as_its_captured_cursor(
     cursor: Mapping[str, Any] | None, capturing: str | None, phase: str
 ) -> None:
     position = ago(1, {} if cursor is None else {"job1": cursor})
-    status = look(pipeline=pipeline(position, reconcile=NEED), board=board(capturing=capturing))
+    status = look(pipeline=pipeline(position, reconcile=NEED), membership=membership(capturing=capturing))
     assert status.reconcile is not None
     assert (status.reconcile.phase, status.reconcile.reason) == (phase, "the first start")
 
@@ -223,17 +228,19 @@ def test_what_cannot_be_seen_is_named_and_not_guessed() -> None:
 
 def test_everything_is_shown_to_people() -> None:
     status = look(
-        pipeline=pipeline(reconcile=replace(NEED, allow_mass_delete=True), doubt=Doubt(3, "entries are missing")),
+        pipeline=pipeline(
+            reconcile=replace(NEED, allow_mass_delete=True), tier_suspect=TierSuspect(3, "entries are missing")
+        ),
         backlog=[3, 4],
         refused=Refused({"id collision": 2}),
         documents=50,
         rechecks=1,
-        board=board(replica("a"), replica("b", 90), owners=("a", "b")),
+        membership=membership(replica("a"), replica("b", 90), owners=("a", "b")),
     )
     text = printed(status)
     for part in (
         "deployment d1, epoch 3 on the primary tier",
-        "in doubt: entries are missing",
+        "suspect: entries are missing",
         "2026-01-01T11:59:57Z, 3 s ago",
         "7 entries",
         "2/s captured, 1.5/s synced",
@@ -250,7 +257,13 @@ def test_everything_is_shown_to_people() -> None:
 def test_json_holds_everything_by_name() -> None:
     status = look(pipeline=pipeline(reconcile=NEED), backlog=[3, 4], refused=Refused({"a": 1, "b": 1}), rechecks=1)
     shown = orjson.loads(orjson.dumps(as_json(status)))
-    assert shown["pipeline"] == {"deployment": "d1", "epoch": 3, "tier": "primary", "partitions": 2, "doubt": None}
+    assert shown["pipeline"] == {
+        "deployment": "d1",
+        "epoch": 3,
+        "tier": "primary",
+        "partitions": 2,
+        "tier_suspect": None,
+    }
     assert shown["synced"] == {"time": "2026-01-01T11:59:57+00:00", "age_s": 3.0}
     assert shown["queue"]["entries"] == 7
     assert shown["queue"]["partitions"][1] == {"partition": 1, "owner": "a", "entries": 4}

@@ -24,9 +24,9 @@ from tsync_stream.core.model import (
     position_to_bson,
 )
 from tsync_stream.queue.codec import (
-    decode_pack,
+    decode_record_batch,
     decode_token,
-    encode_pack,
+    encode_record_batch,
     encode_token,
 )
 
@@ -63,11 +63,11 @@ barriers = st.builds(Barrier, st.builds(BarrierOrder, counts, counts, counts), p
 
 
 @given(st.lists(st.one_of(entries, barriers), min_size=1, max_size=40))
-def test_what_is_packed_comes_out_as_it_went_in(items: list[Entry | Barrier]) -> None:
-    packed = encode_pack(items)
-    unpacked = decode_pack(packed)
-    assert unpacked == items
-    assert encode_pack(unpacked) == packed, "numbers and truth values may be equal and yet another type"
+def test_a_record_batch_decodes_to_what_was_encoded(items: list[Entry | Barrier]) -> None:
+    payload = encode_record_batch(items)
+    decoded = decode_record_batch(payload)
+    assert decoded == items
+    assert encode_record_batch(decoded) == payload, "numbers and truth values may be equal and yet another type"
 
 
 def entry_of(key: Any) -> Entry:
@@ -75,7 +75,7 @@ def entry_of(key: Any) -> Entry:
 
 
 def key_that_came_out(key: Any) -> Any:
-    (item,) = decode_pack(encode_pack([entry_of(key)]))
+    (item,) = decode_record_batch(encode_record_batch([entry_of(key)]))
     assert isinstance(item, Entry)
     return item.key
 
@@ -97,7 +97,7 @@ def test_fields_of_a_key_keep_their_order() -> None:
 @pytest.mark.parametrize("change", [{"route": "other"}, {"cluster_time": Timestamp(1, 3)}, {"reason": Reason.REPLAY}])
 def test_what_entries_do_not_share_stays_apart(change: dict[str, Any]) -> None:
     items = [entry_of(1), entry_of(2), entry_of(3)._replace(**change), entry_of(4)]
-    assert decode_pack(encode_pack(items)) == items
+    assert decode_record_batch(encode_record_batch(items)) == items
 
 
 @given(positions)
@@ -122,15 +122,15 @@ BARRIER = Barrier(BarrierOrder(1, 2, 3), Position(TOKEN, BEGINNING_OF_TIME))
 RUN = {"r": "listings", "w": "change", "t": Timestamp(1, 2), "o": "iu", "k": [1, 2]}
 
 
-def test_a_pack_cut_short_or_longer_is_no_pack() -> None:
-    whole = encode_pack([entry_of(1), BARRIER])
-    run = len(encode_pack([entry_of(1)]))
+def test_a_record_batch_that_was_cut_or_extended_is_refused() -> None:
+    whole = encode_record_batch([entry_of(1), BARRIER])
+    run = len(encode_record_batch([entry_of(1)]))
     for length in range(len(whole)):
-        if length != run:  # the entry alone is a pack, too
+        if length != run:  # the entry alone is a record batch, too
             with pytest.raises((BSONError, ValueError)):
-                decode_pack(whole[:length])
+                decode_record_batch(whole[:length])
     with pytest.raises(BSONError):
-        decode_pack(whole + b"x")
+        decode_record_batch(whole + b"x")
 
 
 @pytest.mark.parametrize(
@@ -149,18 +149,18 @@ def test_a_pack_cut_short_or_longer_is_no_pack() -> None:
     ids=str,
 )
 def test_what_we_did_not_write_is_not_skipped(document: dict[str, Any]) -> None:
-    decode_pack(bson.encode(RUN))
+    decode_record_batch(bson.encode(RUN))
     with pytest.raises((LookupError, TypeError, ValueError)):
-        decode_pack(bson.encode(document))
+        decode_record_batch(bson.encode(document))
 
 
 @pytest.mark.parametrize("payload", [b"", b"e", b"hello, this is no BSON"])
 def test_what_is_no_bson_is_not_skipped(payload: bytes) -> None:
     with pytest.raises((BSONError, ValueError)):
-        decode_pack(payload)
+        decode_record_batch(payload)
 
 
 def test_an_entry_of_an_object_id_takes_20_bytes_among_others() -> None:
     entries = [entry_of(ObjectId()) for _ in range(32)]
-    assert len(encode_pack(entries)) / 32 < 20
-    assert len(encode_pack(entries[:1])) < 100
+    assert len(encode_record_batch(entries)) / 32 < 20
+    assert len(encode_record_batch(entries[:1])) < 100

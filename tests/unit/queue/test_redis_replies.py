@@ -16,12 +16,12 @@ from tsync_stream.check.redis import RedisFacts, judge_redis
 from tsync_stream.core.errors import TierLost, TierRefused, TsyncError
 from tsync_stream.core.model import Entry, EpochRef
 from tsync_stream.queue import redis_probe, redis_tier
-from tsync_stream.queue.codec import encode_pack
+from tsync_stream.queue.codec import encode_record_batch
 from tsync_stream.queue.redis_config import apply_server_settings
 from tsync_stream.queue.redis_errors import from_redis
 from tsync_stream.queue.redis_probe import probe
 from tsync_stream.queue.redis_replies import is_cluster, read_configuration, read_info, whole_number
-from tsync_stream.queue.redis_tier import _NOT_OURS, RedisStreams, _pack
+from tsync_stream.queue.redis_tier import _NOT_OURS, RedisStreams, _record_batch
 from tsync_stream.queue.tier import Append
 from tsync_stream.settings.load import load_settings
 
@@ -187,6 +187,6 @@ async def test_a_cluster_is_refused(monkeypatch: pytest.MonkeyPatch, cluster: by
 )
 def test_a_stream_entry_that_we_did_not_append_is_recognized(entry_id: bytes, fields: list[bytes | None]) -> None:
     """`None` stands for a payload of ours."""
-    good = encode_pack([Entry("r", "k", "u", Timestamp(1, 1), "change")])
+    good = encode_record_batch([Entry("r", "k", "u", Timestamp(1, 1), "change")])
     with pytest.raises(_NOT_OURS):
-        _pack(entry_id, [good if field is None else field for field in fields])
+        _record_batch(entry_id, [good if field is None else field for field in fields])

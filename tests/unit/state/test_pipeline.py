@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tsync_stream.core.model import BarrierOrder, EpochRef, Position
 from tsync_stream.state.pipeline import (
     BarrierRecord,
-    Doubt,
     Pipeline,
     ReconcileNeed,
+    TierSuspect,
     new_nonce,
     synced_position,
 )
@@ -105,12 +105,12 @@ def test_barriers_are_ordered_by_epoch_then_fence_then_count() -> None:
 
 def test_the_next_epoch_begins_where_it_is_told_and_forgets_the_doubt() -> None:
     need = ReconcileNeed("job", "asked for")
-    old = replace(pipeline(), doubt=Doubt(EPOCH, "entries are gone"), fingerprint={"source": "a.b"})
+    old = replace(pipeline(), tier_suspect=TierSuspect(EPOCH, "entries are gone"), fingerprint={"source": "a.b"})
     new = old.next_epoch(FENCE + 2, "backup", BEGAN, need)
     assert (new.epoch.deployment, new.epoch.epoch, new.epoch.tier) == ("deployment", EPOCH + 1, "backup")
     assert new.epoch.nonce != old.epoch.nonce
     assert (new.capture_fence, new.began, new.captured) == (FENCE + 2, BEGAN, BEGAN)
-    assert (new.reconcile, new.doubt) == (need, None)
+    assert (new.reconcile, new.tier_suspect) == (need, None)
     assert (new.fingerprint, new.partitions) == (old.fingerprint, old.partitions)
 
 

@@ -14,7 +14,7 @@ from tests.support.waiting import eventually
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierLost, TierRefused
-from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Pack
+from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, RecordBatch
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.queue.tier import Claimed, Read
 from tsync_stream.sync import dispatch
@@ -24,9 +24,9 @@ from tsync_stream.sync.lane import check_contiguous
 BARRIER = Barrier(BarrierOrder(4, 1, 1), START)
 
 
-def numbered(*numbers: int, size: int = 1) -> list[Pack]:
-    """Packs of `size` entries each, whose first numbers these are."""
-    return [Pack(f"{number + size - 1}-1".encode(), number, [entry(number)] * size) for number in numbers]
+def numbered(*numbers: int, size: int = 1) -> list[RecordBatch]:
+    """Record batches of `size` entries each, whose first offsets these are."""
+    return [RecordBatch(f"{number + size - 1}-1".encode(), number, [entry(number)] * size) for number in numbers]
 
 
 def owning(deadline_s: float = DEADLINE_S) -> Bench:
@@ -43,7 +43,7 @@ def bench() -> Bench:
     return owning()
 
 
-# Contiguous numbers
+# Contiguous offsets
 
 
 @given(first=st.integers(1, 10**12), count=st.integers(1, 50), size=st.integers(1, 40))
@@ -61,7 +61,7 @@ def test_a_gap_anywhere_means_that_the_tier_is_lost(first: int, count: int, size
 
 
 @pytest.mark.parametrize("numbers", [[6, 7], [4, 5], [5, 5], [5, 7, 6], [6, 5]])
-def test_only_the_expected_numbers_in_their_order_are_contiguous(numbers: Sequence[int]) -> None:
+def test_only_the_expected_offsets_in_their_order_are_contiguous(numbers: Sequence[int]) -> None:
     with pytest.raises(TierLost):
         check_contiguous(0, 5, numbered(*numbers))
 
@@ -75,7 +75,7 @@ async def test_entries_are_synced_and_then_acked(bench: Bench) -> None:
     assert await bench.steps() == [("sync", ["a", "b", "x"]), ("ack", 0, [1, 2]), ("ack", 1, [1])]
 
 
-async def test_a_pack_is_synced_whole_and_acked_by_its_id(bench: Bench) -> None:
+async def test_a_record_batch_is_synced_whole_and_acked_by_its_id(bench: Bench) -> None:
     bench.tier.put_together(0, "a", "b", "c")
     bench.tier.put_together(0, "d")
     assert await bench.steps(3) == [("sync", ["a", "b", "c", "d"]), ("ack", 0, [3, 4])]
@@ -83,7 +83,7 @@ async def test_a_pack_is_synced_whole_and_acked_by_its_id(bench: Bench) -> None:
     assert await bench.steps(3) == [("sync", ["e", "f"]), ("ack", 0, [6])]
 
 
-async def test_a_barrier_within_a_pack_has_a_number_of_its_own(bench: Bench) -> None:
+async def test_a_barrier_within_a_record_batch_has_an_offset_of_its_own(bench: Bench) -> None:
     bench.tier.put_together(0, "a", "b")
     bench.tier.put_together(0, "c", BARRIER, "d", "e")
     await bench.steps()
@@ -222,7 +222,7 @@ async def test_a_lease_that_goes_while_its_batch_is_written_makes_it_doubtful(be
     assert bench.lane.barriers == {}, "the new owner will pass it"
 
 
-async def test_every_entry_of_a_pack_whose_ack_is_refused_is_doubtful(bench: Bench) -> None:
+async def test_every_entry_of_a_record_batch_whose_ack_is_refused_is_doubtful(bench: Bench) -> None:
     async def overtaken(batch: SyncBatch) -> None:
         bench.tier.owners[0] = 8
         await synced(batch)
@@ -433,7 +433,7 @@ async def test_who_claims_what_a_new_owner_has_acked_finds_no_tier_lost(
 async def test_a_lost_tier_is_reported_for_its_epoch(bench: Bench) -> None:
     await bench.steps()
     await bench.lane._report_lost(TierLost("entry 2 is gone"))
-    assert bench.positions.doubts == [(EPOCH, "entry 2 is gone")]
+    assert bench.positions.suspects == [(EPOCH, "entry 2 is gone")]
     assert bench.health.report()["status"] == "red"
 
 
@@ -453,7 +453,7 @@ async def test_a_tier_that_refuses_to_be_read_is_reported_as_one_that_is_lost(
     monkeypatch.setattr(bench.tier, "read", refuse)
     monkeypatch.setattr(bench.lane, "_reader", SimpleNamespace(close=close))
     await bench.lane.run()
-    assert [epoch for epoch, _ in bench.positions.doubts] == [EPOCH]
+    assert [epoch for epoch, _ in bench.positions.suspects] == [EPOCH]
     (problem,) = bench.health.problems.values()
     assert problem.needs_person
 
@@ -464,7 +464,7 @@ async def test_a_loss_in_an_epoch_that_is_over_is_old_news(bench: Bench) -> None
     newer = replace(EPOCH, epoch=EPOCH.epoch + 1, nonce="newer")
     bench.positions.current = replace(bench.positions.current, epoch=newer)
     await bench.lane._report_lost(TierLost("entry 2 is gone"))
-    assert bench.positions.doubts == []
+    assert bench.positions.suspects == []
 
 
 async def test_what_is_left_of_an_old_epoch_is_not_acked(bench: Bench) -> None:
@@ -710,13 +710,15 @@ async def test_an_epoch_of_another_route_or_division_is_left_alone(bench: Bench)
 @pytest.mark.parametrize("delivered", [0, 2])
 async def test_an_entry_of_another_route_is_reported_and_never_synced(bench: Bench, delivered: int) -> None:
     bench.tier.put_together(0, "ours", "theirs")
-    pack = bench.tier.streams[0][0]
-    bench.tier.streams[0] = [pack._replace(items=[pack.items[0], entry("theirs")._replace(route="orders")])]
+    record_batch = bench.tier.streams[0][0]
+    bench.tier.streams[0] = [
+        record_batch._replace(items=[record_batch.items[0], entry("theirs")._replace(route="orders")])
+    ]
     bench.tier.delivered[0] = delivered
     with pytest.raises(TierLost, match="entries of orders, while this replica syncs listings") as raised:
         await bench.steps()
     assert bench.events == []
     await bench.lane._report_lost(raised.value)
-    assert [epoch for epoch, _ in bench.positions.doubts] == [EPOCH]
+    assert [epoch for epoch, _ in bench.positions.suspects] == [EPOCH]
     assert [need.reason for need in bench.positions.needs] == ["entries of another route were in the queue"]
     assert bench.health.status == "red"

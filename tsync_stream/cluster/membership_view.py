@@ -46,7 +46,7 @@ class ReplicaView:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseBoard:
+class MembershipView:
     """One look at the `leases` collection. `settings` are those that whoever holds leases has in common."""
 
     leases: Mapping[str, LeaseView] = field(default_factory=dict)
@@ -72,7 +72,7 @@ class LeaseBoard:
         return sum(lease.holder == replica and name != CAPTURE for name, lease in self.leases.items())
 
 
-async def read_lease_board(database: MongoDatabase) -> LeaseBoard:
+async def read_membership(database: MongoDatabase) -> MembershipView:
     """Everything there now; empty before the first start. Raises the errors of `errors.from_mongo`."""
     leases: dict[str, LeaseView] = {}
     replicas: dict[str, ReplicaView] = {}
@@ -93,4 +93,4 @@ async def read_lease_board(database: MongoDatabase) -> LeaseBoard:
                 settings = document["settings"]
             else:
                 leases[name] = LeaseView(name, document["holder"], document["fence"])
-    return LeaseBoard(leases, replicas, settings)
+    return MembershipView(leases, replicas, settings)
