@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tsync_stream.core.quiet import about
+
 log = logging.getLogger(__name__)
 
 Level = Literal["degraded", "red"]
@@ -52,7 +54,7 @@ class Health:
     def green(self, check: str) -> None:
         """Turn a check green again."""
         if self._problems.pop(check, None) is not None:
-            log.info("%s: healthy again", check)
+            log.info("%s: healthy again", check, extra=about(check, "healthy"))
 
     def report(self) -> dict[str, Any]:
         """The answer of `/health`."""
@@ -67,4 +69,5 @@ class Health:
     def _set(self, check: str, problem: Problem) -> None:
         if self._problems.get(check) != problem:
             self._problems[check] = problem
-            log.log(logging.ERROR if problem.needs_person else logging.WARNING, "%s: %s", check, problem.text)
+            level = logging.ERROR if problem.needs_person else logging.WARNING
+            log.log(level, "%s: %s", check, problem.text, extra=about(check, "wrong"))

@@ -1,4 +1,4 @@
-"""The log under a lasting fault: told at once, repeated once a minute at most, and its end is what is so now."""
+"""The log under a lasting fault: logged at once, repeated ever more rarely, and its last line is true."""
 
 import asyncio
 import logging
@@ -6,7 +6,8 @@ import logging
 import pytest
 
 from tsync_stream.core import quiet
-from tsync_stream.core.quiet import INTERVAL_S, MOST_LINES, Quiet, keep_quiet
+from tsync_stream.core.health import Health
+from tsync_stream.core.quiet import INTERVAL_S, MOST_SUBJECTS, Quiet, about, keep_quiet
 
 
 class Lines(logging.Handler):
@@ -36,14 +37,59 @@ class Told:
         return self.lines.told
 
 
-def test_a_fault_of_ten_minutes_that_is_logged_every_second_is_eleven_lines() -> None:
+def test_a_fault_of_an_hour_that_is_logged_every_second_is_nine_lines() -> None:
     told = Told()
+    logged_s = []
+    for second in range(3_601):
+        told.now_s = float(second)
+        told.log.warning("leases: %s; leases last %.1f s more", "MongoDB is away", 100 - second / 41)
+        logged_s += [second] * (len(told.told) - len(logged_s))
+    assert logged_s == [0, 60, 180, 420, 900, 1500, 2100, 2700, 3300]
+    assert told.told[0] == "leases: MongoDB is away; leases last 100.0 s more"
+    assert told.told[1] == "leases: MongoDB is away; leases last 98.6 s more (such a line came 59 times more meanwhile)"
+
+
+def test_a_check_whose_reason_alternates_is_as_quiet_as_one_reason() -> None:
+    """Under one outage a client sees resets, time-outs, half answers: ten minutes of them are four lines a check."""
+    told = Told()
+    told.log.name = "tsync_stream.core.health"
+    health = Health()
     for second in range(601):
         told.now_s = float(second)
-        told.log.warning("leases: %s; leases last %.1f s more", "MongoDB is away", 15 - second / 41)
-    assert len(told.told) == 11
-    assert told.told[0] == "leases: MongoDB is away; leases last 15.0 s more"
-    assert told.told[1] == "leases: MongoDB is away; leases last 13.6 s more (such a line came 59 times more meanwhile)"
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("tsync_stream.core.health.log", told.log)
+            health.red("server typesense", ("connection reset", "no answer in time", "half an answer")[second % 3])
+            health.degraded("tier", ("slow", "away")[second % 2])
+    assert len(told.told) == 8
+
+
+def test_a_check_that_is_healthy_again_is_logged_at_once_and_last() -> None:
+    told = Told()
+    for second in range(30):
+        told.now_s = float(second)
+        told.log.warning("Typesense: away for %s", "abc"[second % 3], extra=about("Typesense", "wrong"))
+    told.log.info("Typesense: healthy again", extra=about("Typesense", "healthy"))
+    told.now_s = 1_000.0
+    told.quiet.flush()
+    assert told.told == [
+        "Typesense: away for a",
+        "Typesense: away for c (such a line came 29 times more meanwhile)",
+        "Typesense: healthy again",
+    ]
+
+
+def test_a_check_that_changes_its_state_after_long_repetition_is_logged_within_a_minute() -> None:
+    told = Told()
+    for second in range(500):
+        told.now_s = float(second)
+        told.log.warning("away", extra=about("Typesense", "wrong"))
+    told.log.info("healthy again", extra=about("Typesense", "healthy"))
+    told.now_s = 505.0
+    told.log.warning("away", extra=about("Typesense", "wrong"))
+    assert told.told[-1] == "healthy again"
+    told.now_s = 499.0 + INTERVAL_S
+    told.quiet.flush()
+    assert told.told[-1] == "away (such a line came once more meanwhile)"
 
 
 def test_lines_that_differ_in_more_than_numbers_and_ids_are_all_told() -> None:
@@ -69,22 +115,22 @@ def test_lines_that_differ_in_numbers_and_ids_say_the_same(one: str, other: str)
     assert told.told == [one]
 
 
-def test_the_end_of_the_log_is_what_is_so_now() -> None:
-    """Two lines that take turns: each is told at once, then the last of each in the order in which they came."""
+def test_the_last_line_about_a_check_that_flaps_is_true() -> None:
+    """Each state is logged at once, then the last of each in the order in which they came."""
     told = Told()
     for second in range(0, 58, 2):
         told.now_s = float(second)
-        told.log.warning("Typesense: away")
+        told.log.warning("away", extra=about("Typesense", "wrong"))
         told.now_s += 1
-        told.log.info("Typesense: healthy again")
+        told.log.info("healthy again", extra=about("Typesense", "healthy"))
     told.now_s = 59.0
-    told.log.warning("Typesense: away")
-    assert told.told == ["Typesense: away", "Typesense: healthy again"]
+    told.log.warning("away", extra=about("Typesense", "wrong"))
+    assert told.told == ["away", "healthy again"]
     told.now_s = INTERVAL_S
     told.quiet.flush()
     assert told.told[2:] == [
-        "Typesense: healthy again (such a line came 28 times more meanwhile)",
-        "Typesense: away (such a line came 29 times more meanwhile)",
+        "healthy again (such a line came 28 times more meanwhile)",
+        "away (such a line came 29 times more meanwhile)",
     ]
 
 
@@ -104,10 +150,10 @@ def test_a_line_whose_arguments_do_not_fit_stops_nobody() -> None:
 
 def test_the_memory_for_lines_is_bounded() -> None:
     told = Told()
-    for number in range(3 * MOST_LINES):
+    for number in range(3 * MOST_SUBJECTS):
         told.log.warning("-".join(chr(ord("g") + int(digit)) for digit in str(number)))
-    assert len(told.told) == 3 * MOST_LINES
-    assert len(told.quiet._told) == MOST_LINES
+    assert len(told.told) == 3 * MOST_SUBJECTS
+    assert len(told.quiet._subjects) == MOST_SUBJECTS
 
 
 async def test_what_was_held_back_is_told_though_nothing_more_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
