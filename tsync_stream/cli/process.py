@@ -40,7 +40,7 @@ class Worker(FaustWorker):
         super().__init__(app, *services, loglevel=loglevel, **options)
 
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
-        """Let no line repeat more than once a minute; leave out httpx's line a request and stamina's a retry."""
+        """Keep the log short under a lasting fault; leave out httpx's line a request and stamina's a retry."""
         super().on_setup_root_logger(logger, level)
         logging.getLogger("httpx").setLevel(logging.WARNING)
         stamina.instrumentation.set_on_retry_hooks([])

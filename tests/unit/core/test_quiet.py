@@ -39,7 +39,7 @@ class Told:
 
 def test_a_fault_of_an_hour_that_is_logged_every_second_is_nine_lines() -> None:
     told = Told()
-    logged_s = []
+    logged_s: list[int] = []
     for second in range(3_601):
         told.now_s = float(second)
         told.log.warning("leases: %s; leases last %.1f s more", "MongoDB is away", 100 - second / 41)
