@@ -1,5 +1,6 @@
 """What the documents name is there: files, folders, tests, and the places that their links lead to."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,10 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _FILE = re.compile(r"[\w./*-]+\.(?:py|md|yml|conf|js|toml|lock|dev|prod|svg)|[\w.-][\w./-]*/|Makefile|Dockerfile")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+_DEFINITION = re.compile(r"`([\w/]+\.py)::([\w.]+)`")
+_DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_SHELL = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_ARGUMENT = re.compile(r"(?<![\w/~.-])(?:tests|docs|deploy|bench|tsync_stream)/[\w./-]*")
 
 
 def text_of(document: str) -> str:
@@ -55,8 +59,22 @@ def leads_somewhere(document: str, link: str) -> bool:
     return not heading or heading in map(anchor, _HEADING.findall(target.read_text(encoding="utf-8")))
 
 
+def defines(path: str, name: str) -> bool:
+    """Whether a file, named from the root or from the package, defines a function, a class, or a `Class.method`."""
+    file = ROOT / path if (ROOT / path).exists() else PACKAGE / path
+    body: list[ast.stmt] = ast.parse(file.read_text(encoding="utf-8")).body
+    for part in name.split("."):
+        found = [node for node in body if isinstance(node, _DEFINES) and node.name == part]
+        if not found:
+            return False
+        body = found[0].body
+    return True
+
+
 def test_the_documents_are_found() -> None:
-    assert {"README.md", "CHANGELOG.md", "docs/architecture.md", "deploy/README.md"} <= set(DOCUMENTS)
+    assert {"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/architecture.md", "deploy/README.md"} <= set(
+        DOCUMENTS
+    )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -74,11 +92,14 @@ def test_every_link_leads_somewhere(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_test_that_a_document_names_exists(document: str) -> None:
-    missing = [
-        (path, name)
-        for path, name in _TEST.findall(text_of(document))
-        if not re.search(rf"^(async )?def {name}\(", (ROOT / path).read_text(encoding="utf-8"), re.MULTILINE)
-    ]
+def test_every_function_class_and_test_that_a_document_names_exists(document: str) -> None:
+    named = _DEFINITION.findall(text_of(document))
 
-    assert missing == []
+    assert [(path, name) for path, name in named if not defines(path, name)] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_that_a_command_names_exists(document: str) -> None:
+    arguments = [name for block in _SHELL.findall(text_of(document)) for name in _ARGUMENT.findall(block)]
+
+    assert [name for name in arguments if not (ROOT / name).exists()] == []
