@@ -1,9 +1,9 @@
 # Two commands for a machine that has only Python 3.11 to 3.13, git and make:
 #
-#     make demo    sets everything up and runs the pipeline on servers of its own, until Ctrl-C
+#     make demo    sets everything up and runs the pipeline on its own servers, until Ctrl-C
 #     make test    sets everything up and runs every check and every test
 #
-# Both work in .venv and repeat nothing that is done already. Only GNU make 3.81 and POSIX sh are needed.
+# Both work in .venv and skip what is already done. They need only GNU make 3.81 and a POSIX sh.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,36 +11,36 @@ INSTALLED := $(VENV)/installed
 LOCK := requirements-dev.lock
 UV ?= $(shell command -v uv || echo $(BIN)/uv)
 
-# The first of these that works and fits; or name one: make demo PYTHON=/path/to/python3.12
+# The first of these that runs and fits is used; or name one: make demo PYTHON=/path/to/python3.12
 PYTHON ?= python3.13 python3.12 python3.11 python3
-# They are run, not looked up: a version manager's command may exist and only say that it does not.
+# They are run, not looked up: a version manager may provide a command that only says the version is missing.
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
 SOAK_SECONDS ?= 1800
 FAULT_SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 FAULT_HOLD ?= 60
 
-# Tests wait for servers more than they work: three at a time. One at a time: make test PARALLEL=
+# Tests mostly wait for servers, so three run at a time. One at a time: make test PARALLEL=
 PARALLEL := -n 3 --dist worksteal
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Tests start hundreds of workers: with bytecode that is kept, each start takes a second; without it, five.
+# Tests start hundreds of workers. With cached bytecode a start takes a second, without it five.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help demo test releases faults soak bench scaling lint unit format install lock clean always
 
 help:
-	@echo "make demo     set up, then run the whole pipeline with live sample listings, until Ctrl-C (DEMO_SECONDS=20: for so long)"
+	@echo "make demo     set up, then run the whole pipeline with live sample listings, until Ctrl-C (DEMO_SECONDS=20: for 20 s)"
 	@echo "make test     set up, then run every check and every test"
-	@echo "make releases set up, then every release of Typesense that can be imitated: all changes, reconcile, verify, kill -9"
-	@echo "make faults   set up, then the fault suite with three replicas, once for each of FAULT_SEEDS='1 2 3 4 5 6 7 8 9 10'"
-	@echo "make soak     set up, then real faults in random order under load, for SOAK_SECONDS=1800 (SOAK_FLAGS='--seed 7')"
+	@echo "make releases set up, then test every release of Typesense that we imitate: changes, reconcile, verify, kill -9"
+	@echo "make faults   set up, then run the fault suite with three replicas, once per seed (FAULT_SEEDS='1 2 3 4 5 6 7 8 9 10')"
+	@echo "make soak     set up, then inject faults in random order under load, for SOAK_SECONDS=1800 (SOAK_FLAGS='--seed 7')"
 	@echo "make bench    set up, then measure side by side: raw imports, two scripts, tsync-stream (BENCH_FLAGS='--only burst')"
-	@echo "make scaling  set up, then measure what replicas and the number of documents change (SCALING_FLAGS='--replicas 1 2')"
-	@echo "make lint     ruff, mypy and import-linter alone"
-	@echo "make unit     the fast tests alone: no servers"
-	@echo "make format   put the code into its form"
-	@echo "make lock     resolve the dependencies anew (LOCK_FLAGS=--upgrade: to the newest releases)"
+	@echo "make scaling  set up, then measure the effect of more replicas and more documents (SCALING_FLAGS='--replicas 1 2')"
+	@echo "make lint     set up, then run ruff, mypy and import-linter"
+	@echo "make unit     set up, then run the fast tests, which need no servers"
+	@echo "make format   format the code, and fix what ruff can fix"
+	@echo "make lock     resolve the dependencies again (LOCK_FLAGS=--upgrade: to the newest releases)"
 	@echo "make clean    remove .venv, the caches, and the data of the demo's servers (.tsync)"
 
 demo: install
@@ -88,7 +88,7 @@ format: install
 
 install: $(INSTALLED)
 
-# "always", if the Python that .venv was made with has gone.
+# "always" if the Python that .venv was made with is gone.
 $(INSTALLED): $(LOCK) pyproject.toml $(if $(shell $(BIN)/python -m pip --version 2>/dev/null),,always)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		found=; \
@@ -115,7 +115,7 @@ $(INSTALLED): $(LOCK) pyproject.toml $(if $(shell $(BIN)/python -m pip --version
 
 always:
 
-# One resolution for all platforms and Pythons 3.11 to 3.13; requirements.lock is what an installation for use needs.
+# One resolution for all platforms and for Python 3.11 to 3.13. requirements.lock is for installing the product alone.
 lock: export UV_CUSTOM_COMPILE_COMMAND := make lock
 lock: $(if $(findstring $(BIN),$(UV)),$(BIN)/uv,)
 	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
