@@ -1,6 +1,6 @@
 """Capturing: what the one replica with the capture lease does: feed the change stream, watch, run the jobs.
 
-Invariants: whatever goes wrong ends the term, and the next one begins from what MongoDB says (`beginning.py`), so there
+Invariants: whatever goes wrong ends the term, and the next one begins from what MongoDB says (`begin.py`), so there
 is one way to start and to recover; an outage of Typesense or of a job never ends a term.
 """
 

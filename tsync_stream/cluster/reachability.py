@@ -6,7 +6,7 @@ aside until it can. Between the two lies the time in which some replicas have no
 ended.
 
 Health tells sooner: after `RED_AFTER_S` without an answer, or of what a Redis refuses at once, until nothing has failed
-for `GREEN_AFTER_S`. A look asks for what the work needs (`runtime.py`), and takes no longer than `LOOK_DEADLINE_S`: who
+for `GREEN_AFTER_S`. A look asks for what the work needs (`replica.py`), and takes no longer than `LOOK_DEADLINE_S`: who
 is slower is as good as away.
 Invariant: who holds nothing, and has nothing to do, looks all the same.
 """

@@ -1,4 +1,4 @@
-"""Reads every setting of setting_table.py, checks them together, and gives them as frozen dataclasses.
+"""Reads every setting of `settings/table.py`, checks them together, and gives them as frozen dataclasses.
 
 Invariants: settings are either all good or not there at all: every problem is reported, in one ConfigurationError.
 Secrets (the API key, passwords, the MongoDB URI) show in no message, no `repr` and no `describe()`.

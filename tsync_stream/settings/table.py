@@ -1,7 +1,7 @@
-"""The table of all settings: config.py reads by it, and docs/settings.md is made from it.
+"""The table of all settings: `settings/load.py` reads by it, and docs/settings.md is made from it.
 
 Invariants: a default is written in the setting's own form and fits it.
-`field` names one field of config.Settings, and each field of config.Settings has one row here.
+`field` names one field of `Settings`, and each field of `Settings` has one row here.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from tsync_stream.settings import forms as forms
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One variable. `field` is where its value goes in config.Settings, with a dot for a part of it."""
+    """One variable. `field` is where its value goes in `Settings`, with a dot for a part of it."""
 
     name: str
     default: str

@@ -1,7 +1,9 @@
 """What the documents name is there: files, folders, tests, and the places that their links lead to."""
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,3 +105,28 @@ def test_every_file_that_a_command_names_exists(document: str) -> None:
     arguments = [name for block in _SHELL.findall(text_of(document)) for name in _ARGUMENT.findall(block)]
 
     assert [name for name in arguments if not (ROOT / name).exists()] == []
+
+
+def comments_and_docstrings(path: Path) -> Iterator[str]:
+    """What a Python file says to its readers."""
+    source = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (*_DEFINES, ast.Module)) and (text := ast.get_docstring(node)) is not None:
+            yield text
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+def test_every_file_that_the_code_speaks_of_exists() -> None:
+    files = [path for folder in ("tsync_stream", "tests", "bench") for path in (ROOT / folder).rglob("*.py")]
+    names = {f"/{path.relative_to(ROOT).as_posix()}" for path in files}
+    missing = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in files
+        for text in comments_and_docstrings(path)
+        for name in re.findall(r"[\w/]+\.py\b", text)
+        if not any(known.endswith(f"/{name}") for known in names)
+    }
+
+    assert missing == set()

@@ -17,7 +17,7 @@ def common(directory: Path, **environment: str) -> dict[str, str]:
 def test_every_setting_is_in_exactly_one_class() -> None:
     names = {setting.name for setting in SETTINGS}
     classes = [*COMMON, *OWN, *PLACE]
-    assert sorted(classes) == sorted(names), "a new setting belongs to COMMON, OWN or PLACE of common_settings.py"
+    assert sorted(classes) == sorted(names), "a new setting belongs to COMMON, OWN or PLACE of settings/common.py"
 
 
 def test_no_secret_is_compared() -> None:
