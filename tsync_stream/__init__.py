@@ -1,7 +1,7 @@
 """tsync-stream keeps Typesense equal to MongoDB.
 
-`faust -A tsync_stream worker` finds the Faust application here. It is built on first use, so that
-importing a pure module (`tsync_stream.sink.mapping`, say) needs neither faust nor any setting.
+`faust -A tsync_stream worker` finds the Faust application here. It is built on first use, so importing a pure module
+such as `tsync_stream.sink.mapping` needs neither Faust nor any setting.
 """
 
 from typing import TYPE_CHECKING
@@ -17,11 +17,11 @@ app: "TsyncApp"
 
 
 def __getattr__(name: str) -> object:
-    """Build `app` from the environment's settings; a bad setting exits with 2."""
+    """Build `app` from the settings in the environment. With bad settings it only shows help."""
     if name == "app":
         from tsync_stream.app import app_from_environment
 
-        # Importing the module `tsync_stream.app` has just given this package an attribute of the same name.
+        # The import has just set the attribute `app` of this package to the module.
         globals()["app"] = application = app_from_environment()
         return application
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,6 +1,6 @@
-"""Where the worker's pages are: the address for people, and whether it can be had.
+"""The address of the worker's pages: how people write it, and whether the worker can listen there.
 
-Invariant: an address that cannot be had is found out before anything is started, and told with the setting's name.
+Invariant: an address that is taken or invalid is found before anything starts, and the message names the setting.
 """
 
 import errno
@@ -12,12 +12,12 @@ from tsync_stream.core.errors import ConfigurationError
 
 
 def page_url(host: str, port: int) -> str:
-    """The address to type (pure). IPv6 addresses are in brackets, and their zone (`%eth0`) is escaped."""
+    """The address as a URL (pure). IPv6 addresses get brackets, and their zone (`%eth0`) is escaped."""
     return f"http://[{host.replace('%', '%25')}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def refuse_taken_address(host: str, port: int) -> None:
-    """Raises `ConfigurationError` if nobody could listen there now; nobody does afterwards."""
+    """Raise `ConfigurationError` if nothing can listen there now. Nothing listens there afterwards either."""
     try:
         places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror:
@@ -33,7 +33,7 @@ def refuse_taken_address(host: str, port: int) -> None:
 
 
 def _failure(family: int, address: tuple[object, ...]) -> int:
-    """The number of the error, or 0. A name may lead to addresses of which only some exist here."""
+    """The error's number, or 0. A host name may stand for several addresses, not all of them on this machine."""
     try:
         with closing(socket.socket(family, socket.SOCK_STREAM)) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
