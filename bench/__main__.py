@@ -4,8 +4,8 @@
                     [--own-processor] [--report DIRECTORY]
 
 Invariants: an interruption ends every process that was started, and what was measured so far is still reported; a
-contender that fails stops no other. The exit code is 0 if nothing went wrong with tsync-stream; whether it is as fast
-as it should be is printed, and changes nothing about it.
+contender that fails does not stop the others. The exit code is 0 if nothing went wrong with tsync-stream; missed goals
+are printed, but do not change it.
 """
 
 import argparse
@@ -77,17 +77,23 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it work? The figures mean nothing then")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: only to see whether it works")
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}; latency: all of these"
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="SCENARIO",
+        help=f"any of {', '.join(SCENARIOS)}; or latency",
     )
     parser.add_argument("--contender", nargs="+", default=list(CONTENDERS), choices=list(CONTENDERS), metavar="NAME")
     parser.add_argument(
-        "--rounds", type=int, default=1, metavar="N", help="every contender N times, in turn: the median"
+        "--rounds", type=int, default=1, metavar="N", help="run every contender N times, in turn, and report medians"
     )
-    parser.add_argument("--backlog", type=int, metavar="DOCUMENTS", help="so many in the backlog, not 100,000")
+    parser.add_argument("--backlog", type=int, metavar="DOCUMENTS", help="size of the backlog, instead of 100,000")
     parser.add_argument(
-        "--own-processor", action="store_true", help="a processor for Typesense, the others for everything else; Linux"
+        "--own-processor",
+        action="store_true",
+        help="one processor for Typesense, the others for the rest (Linux)",
     )
     parser.add_argument("--report", type=Path, default=_REPORT, metavar="DIRECTORY", help=f"default: {_REPORT}")
     options = parser.parse_args()
@@ -117,7 +123,7 @@ def _chosen(only: Sequence[str], contenders: Sequence[str]) -> Iterator[tuple[Sc
 
 
 def _facts(results: Sequence[Result], seconds: float) -> dict[str, Any]:
-    """What has to be known about a run to compare it with another one."""
+    """What one has to know about a run to compare it with another."""
     changed = {each.name: os.environ[each.name] for each in (*BUFFER, *PIPELINE) if each.name in os.environ}
     return {
         "date": time.strftime("%Y-%m-%d"),
@@ -141,7 +147,7 @@ def _report(directory: Path, facts: dict[str, Any], results: Results) -> None:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """The first signal interrupts what is going on; further ones leave the stopping alone, which is bounded."""
+    """The first signal interrupts the run. Further ones are ignored: stopping takes a bounded time."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,6 +1,6 @@
-"""Who is measured: the ceiling, two scripts, and tsync-stream. Each one runs in a process of its own.
+"""What is measured: the ceiling, two scripts, and tsync-stream. Each runs in its own process.
 
-Invariant: what was launched is gone after `end`, also if it never came to work.
+Invariant: after `end`, what was launched is gone, even if it never became ready.
 """
 
 from abc import ABC, abstractmethod
@@ -20,12 +20,12 @@ _LOG_TAIL = 5_000
 
 
 class Contender(ABC):
-    """One of those who bring documents to Typesense, in surroundings of its own."""
+    """A program that brings documents to Typesense, on its own servers."""
 
     name: ClassVar[str]
-    # It shows what MongoDB holds, so both sides are compared in the end.
+    # It follows MongoDB, so both sides are compared at the end.
     follows: ClassVar[bool] = True
-    # It is so slow that a smaller share of the changes is enough to measure it.
+    # It is so slow that a share of the changes is enough to measure it.
     share: ClassVar[float] = 1.0
 
     def __init__(self, surroundings: Surroundings) -> None:
@@ -43,11 +43,11 @@ class Contender(ABC):
 
     @abstractmethod
     def launch(self) -> None:
-        """Start it and return at once; a second time, too, after `stop`."""
+        """Start it and return at once; also again after `stop`."""
 
     @abstractmethod
     def wait_until_following(self) -> None:
-        """Wait until what is written from now on is seen by it."""
+        """Wait until it sees whatever is written from now on."""
 
     @abstractmethod
     def check(self) -> None:
@@ -55,19 +55,19 @@ class Contender(ABC):
 
     @abstractmethod
     def log_tail(self) -> str:
-        """The last lines of what it has logged."""
+        """The last lines of its log."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Stop it as one should: it can go on where it was."""
+        """Stop it properly, so that it can resume."""
 
     @abstractmethod
     def end(self) -> None:
-        """End it at once, whatever it does."""
+        """Kill it."""
 
 
 class Peer(Contender):
-    """A script of `bench/peers`; its Typesense collection is made for it."""
+    """A script of `bench/peers`. Its Typesense collection is created for it."""
 
     module: ClassVar[str]
 
@@ -86,7 +86,7 @@ class Peer(Contender):
         self._process.launch()
 
     def wait_until_following(self) -> None:
-        """Wait until it says so."""
+        """Wait until it reports that it is ready."""
         self._process.wait_until_ready()
 
     def check(self) -> None:
@@ -94,15 +94,15 @@ class Peer(Contender):
         self._process.running_pid()
 
     def log_tail(self) -> str:
-        """The last lines of what it has logged."""
+        """The last lines of its log."""
         return self._process.log_tail()
 
     def stop(self) -> None:
-        """As a script is stopped: it is killed, and goes on from the position that it saved last, if any."""
+        """Kill it, as scripts are stopped. It resumes from the position that it saved last, if any."""
         self._process.end()
 
     def end(self) -> None:
-        """End it at once."""
+        """Kill it."""
         self._process.end()
 
     def _arguments(self) -> list[str]:
@@ -110,14 +110,14 @@ class Peer(Contender):
 
 
 class Raw(Peer):
-    """The ceiling. It does not follow: `prepare` documents, then `go`."""
+    """The ceiling. It follows no changes: `prepare` its documents, then `go`."""
 
     name = "raw"
     follows = False
     module = "bench.peers.raw"
 
     def prepare(self, count: int, size_bytes: int) -> None:
-        """Have it make its documents, and return when they are made."""
+        """Let it generate its documents; returns when they are ready."""
         arguments = [str(count), str(size_bytes)]
         surroundings = self._surroundings
         self._process = Process(self.module, arguments, surroundings.environment, surroundings.directory)
@@ -129,7 +129,7 @@ class Raw(Peer):
 
 
 class Guide(Peer):
-    """One request a change."""
+    """One request per change."""
 
     name = "guide"
     module = "bench.peers.guide"
@@ -176,7 +176,7 @@ class Tsync(Contender):
             raise EndedError("the worker has ended")
 
     def log_tail(self) -> str:
-        """The last lines of what it has logged."""
+        """The last lines of its log."""
         return self._worker.log()[-_LOG_TAIL:] if self._worker.log_path.exists() else ""
 
     def stop(self) -> None:
@@ -197,7 +197,7 @@ class Tsync(Contender):
         return sum(value for key, value in metrics.items() if key.partition("{")[0] == name)
 
     def file_verification(self) -> str:
-        """Ask for one; returns the job's id."""
+        """File a verification; returns the job's id."""
         filed = self._worker.run_command("verify")
         if filed.returncode:
             raise RuntimeError(filed.stderr)
@@ -205,7 +205,7 @@ class Tsync(Contender):
         return str(job["_id"])
 
     def result_of(self, job: str) -> Mapping[str, Any] | None:
-        """What came of a job; None while it is open."""
+        """The result of a job; None while it is open."""
         (found,) = self._state("jobs", {"_id": job})
         return None if found["status"] == "open" else found["result"]
 

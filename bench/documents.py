@@ -1,10 +1,10 @@
-"""Sample documents of a wanted size, and loads of changes whose end can be seen in Typesense.
+"""Sample documents of a given size, and loads of changes whose end is visible in Typesense.
 
 Invariants:
-- The same numbers give the same documents, but for their ids.
-- Flat fields of plain types: a script that knows nothing of BSON's types can show them exactly as well.
-- A load marks the last write of each document that stays with `settled`: Typesense shows the whole load when it holds
-  as many documents as stay, and as many settled ones.
+- The same numbers give the same documents, except for their ids.
+- Fields are flat and of plain types, so a script that knows nothing about BSON shows them exactly too.
+- A load marks the last write of each document that remains with `settled`. Typesense shows the whole load once it
+  holds as many documents as remain, and as many settled ones.
 """
 
 import random
@@ -23,7 +23,7 @@ BATCH_SIZE = 1_000
 KILOBYTE = 1_024
 HOT_DOCUMENTS = 100
 
-# A mixed load goes on like this, again and again: 60%, 30%, 10%.
+# A mixed load repeats this pattern: 60%, 30%, 10%.
 ROUND_INSERTS, ROUND_UPDATES, ROUND_DELETES = 60, 30, 10
 ROUND = ROUND_INSERTS + ROUND_UPDATES + ROUND_DELETES
 
@@ -48,7 +48,7 @@ def _text() -> str:
 
 
 def document(number: int, size_bytes: int = KILOBYTE, *, settled: bool = True) -> Document:
-    """One listing of about this size in BSON; `number` makes it unlike the others."""
+    """One listing of about this size in BSON; `number` makes it unique."""
     length = max(_SHORTEST_DESCRIPTION, size_bytes - _OTHER_FIELDS_BYTES)
     first = number * 7_919 % (len(_text()) - length)
     return {
@@ -71,7 +71,7 @@ def batches(count: int, size_bytes: int = KILOBYTE) -> Iterator[list[Document]]:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Documents that exist before, then batches of changes for `bulk_write`, and how many documents stay."""
+    """Documents that exist beforehand, then batches of changes for `bulk_write`, and how many documents remain."""
 
     existing: Sequence[Document]
     changes: Sequence[Sequence[Change]]
@@ -105,7 +105,7 @@ def mixed_load(count: int) -> Load:
 
 
 def hot_load(count: int) -> Load:
-    """Updates of a few documents, all of them again and again."""
+    """Repeated updates of a few documents."""
     generator = random.Random(count)
     existing = [document(number, settled=False) for number in range(HOT_DOCUMENTS)]
     last_write: dict[ObjectId, Document] = {each["_id"]: each for each in existing}

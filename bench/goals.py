@@ -1,4 +1,4 @@
-"""What the project wants of itself, and whether a run shows it."""
+"""The project's performance goals, and whether a run met them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from bench.results import Result, Results, show
 from bench.scenarios.steady import RECOVERY
 
-# The contender whose goals these are.
+# The contender that these goals are about.
 _US = "tsync"
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound on one measured value; `least` says on which side of it the value should be."""
+    """A bound on one measured value: a lower bound with `least`, otherwise an upper one."""
 
     text: str
     least: bool
@@ -48,7 +48,7 @@ class Verdict:
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """What the run says about each goal."""
+    """Whether the run met each goal."""
     return [Verdict(goal, goal.measure(results)) for goal in GOALS]
 
 

@@ -1,7 +1,7 @@
-"""From a write to its being visible: documents that were sent are asked for, by id, until Typesense has them.
+"""Latency from write to visible: the documents that were sent are polled by id until Typesense has them.
 
-Invariant: a document is asked for again after a millisecond, or after a twentieth of its age if that is longer. So
-quick ones are timed exactly, and slow ones do not keep Typesense busy with questions.
+Invariant: a document is polled again after a millisecond, or after a twentieth of its age if that is longer. So quick
+ones are timed exactly, and slow ones do not keep Typesense busy.
 """
 
 import heapq
@@ -35,20 +35,20 @@ class Sighting:
 
     @property
     def latency_ms(self) -> float:
-        """Milliseconds from the one to the other."""
+        """Milliseconds from sent to seen."""
         return (self.seen_s - self.sent_s) * 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What the writing process says at its end."""
+    """What the writing process reports at its end."""
 
     documents: int
     seconds: float
 
 
 class Eye:
-    """Asks Typesense for one document, over a connection that stays open: a heavier client would take longer to ask."""
+    """Polls Typesense for one document over a connection that stays open; a heavier client would add latency."""
 
     def __init__(self, typesense: TypesenseServer, names: Names) -> None:
         self._connection = http.client.HTTPConnection(_LOOPBACK, typesense.port, timeout=_ASK_TIMEOUT_S)
@@ -62,7 +62,7 @@ class Eye:
             answer = self._connection.getresponse()
             answer.read()
         except (OSError, http.client.HTTPException):
-            self._connection.close()  # the next question opens it again
+            self._connection.close()  # the next poll opens it again
             return False
         return answer.status == http.client.OK
 
@@ -72,19 +72,19 @@ class Eye:
 
 
 class Watch:
-    """Follows what the writing process (`bench.pacing`) says, and looks for what it sent."""
+    """Reads what the writing process (`bench.pacing`) reports, and polls for what it sent."""
 
     def __init__(self, output: IO[bytes], sees: Callable[[str], bool]) -> None:
         self._output = output.fileno()
         self._sees = sees
         self._unfinished_line = b""
         self._written: Written | None = None
-        # When to ask next, when it was sent, and its id.
+        # When to poll next, when it was sent, and its id.
         self._sent: list[tuple[float, float, str]] = []
         self.sightings: list[Sighting] = []
 
     def until_written(self, timeout_s: float) -> Written:
-        """Watch until the process has written all. Raises TimeoutError."""
+        """Watch until the process has written everything. Raises TimeoutError."""
         ends_s = time.monotonic() + timeout_s
         while self._written is None:
             if time.monotonic() > ends_s:
@@ -93,7 +93,7 @@ class Watch:
         return self._written
 
     def until_seen(self, timeout_s: float) -> int:
-        """Watch until all is seen; returns how many were not seen in this time."""
+        """Watch until everything is seen; returns how many documents were not seen in time."""
         ends_s = time.monotonic() + timeout_s
         while self._sent and time.monotonic() < ends_s:
             self._step()
@@ -132,7 +132,7 @@ class Watch:
 
 
 def percentiles_ms(sightings: Sequence[Sighting]) -> dict[str, float]:
-    """The median, and within what 90% and 99% were seen; empty for fewer than two."""
+    """The median, the 90th and the 99th percentile; empty for fewer than two samples."""
     if len(sightings) < 2:
         return {}
     cuts = statistics.quantiles((each.latency_ms for each in sightings), n=100, method="inclusive")

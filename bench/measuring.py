@@ -1,4 +1,4 @@
-"""What a run costs: CPU time of every process; and waiting as exactly as it needs to be."""
+"""The CPU time of every process in a run, and waiting with the necessary precision."""
 
 import os
 import time
@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 import psutil
 
-# Rarely enough to cost Typesense little, often enough to be one percent of a run of seconds.
+# Rare enough to cost Typesense little, and frequent enough to be one percent of a run of seconds.
 LOOK_INTERVAL_S = 0.025
 
 
 class TookTooLongError(Exception):
-    """What was waited for did not come."""
+    """What was waited for did not happen in time."""
 
 
 def wait_until(
@@ -22,7 +22,7 @@ def wait_until(
     check: Callable[[], None] = lambda: None,
     interval_s: float = LOOK_INTERVAL_S,
 ) -> None:
-    """Look until the condition holds; raises `TookTooLongError`, or what `check` raises at one of the looks."""
+    """Poll until the condition holds. Raises `TookTooLongError`, or what `check` raises at one of the polls."""
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         check()
@@ -32,13 +32,13 @@ def wait_until(
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of a process so far, its own and the system's for it."""
+    """CPU seconds of a process so far, in user and system mode."""
     used = psutil.Process(pid).cpu_times()
     return used.user + used.system
 
 
 class CpuMeter:
-    """CPU time of processes, by their names, since the meter was made. `writer` is this one, unless it is given."""
+    """CPU time of processes by name since the meter was made. `writer` is this process unless given."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._pids = {"writer": os.getpid(), **pids}
@@ -46,11 +46,11 @@ class CpuMeter:
         self._began_s = time.monotonic()
 
     def per_change_us(self, changes: int) -> dict[str, float]:
-        """Microseconds a change, of each process."""
+        """Microseconds per change, for each process."""
         return {name: used_s / max(1, changes) * 1e6 for name, used_s in self._used_s().items()}
 
     def shares_percent(self) -> dict[str, float]:
-        """Percent of one processor, of each process."""
+        """Percent of one processor, for each process."""
         passed_s = time.monotonic() - self._began_s
         return {name: used_s / passed_s * 100 for name, used_s in self._used_s().items()}
 

@@ -1,9 +1,9 @@
-"""A Typesense that keeps nothing: it takes every import at once, so that whoever feeds it is what is measured.
+"""A Typesense that keeps nothing: it accepts every import at once, so only the pipeline in front of it is measured.
 
 python -m bench.null_typesense PORT
 
-It knows the answers that tsync-stream needs and nothing else. `GET /imported` gives the times at which imports ended,
-with the number of documents so far; `POST /closed` and `POST /open` make it refuse imports (503), or take them again.
+It implements only what tsync-stream needs. `GET /imported` gives the times at which imports ended,
+with the number of documents so far; `POST /closed` and `POST /open` make it refuse imports (503), or accept them again.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ _COLLECTION = re.compile(r"/collections(?:/([^/?]+))?")
 
 
 class NullTypesense:
-    """What it was asked, in numbers."""
+    """Counts of what it was asked."""
 
     def __init__(self) -> None:
         self._schema: dict[str, object] | None = None
@@ -31,7 +31,7 @@ class NullTypesense:
         self._imported: list[tuple[float, int]] = [(time.monotonic(), 0)]
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
-        """Every request."""
+        """Answer any request."""
         path = request.path
         if path.endswith("/documents/import"):
             return self._import(await request.content.read())

@@ -1,12 +1,12 @@
-"""Writes documents at a fixed rate, in a process of its own, whether they arrive or not (an open loop).
+"""Writes documents at a fixed rate in its own process, whether they arrive or not (an open loop).
 
     python -m bench.pacing DOCUMENTS_PER_S SECONDS SAMPLE_EVERY
 
-It says `sent ID TIME` before it sends one that is to be watched, and `done DOCUMENTS SECONDS` at the end. Times are
-those of the machine's monotonic clock, which all of its processes share.
+It prints `sent ID TIME` before it sends a document that is to be watched, and `done DOCUMENTS SECONDS` at the end.
+Times are those of the machine's monotonic clock, which all its processes share.
 
-Above a few hundred a second documents go out a few at a time: writing each one by itself would take most of a small
-machine, and the contender needs it.
+Above a few hundred a second, documents are sent a few at a time: single writes would take most of a small machine,
+which the contender needs.
 """
 
 import math
@@ -23,12 +23,12 @@ from bench.documents import Document, document
 from bench.peers import connection
 
 MOST_COMMANDS_PER_S = 250
-# A write waits for the journal, longer than it takes until the next one is due.
+# A write waits for the journal, longer than the interval until the next one is due.
 _COMMANDS_AT_ONCE = 4
 
 
 def commands(rate_per_s: float, seconds: float) -> list[list[Document]]:
-    """The documents of each `insert_many`, evenly many."""
+    """The documents of each `insert_many`, in groups of equal size."""
     together = math.ceil(rate_per_s / MOST_COMMANDS_PER_S)
     count = max(1, round(rate_per_s * seconds / together))
     return [[document(first * together + number) for number in range(together)] for first in range(count)]
@@ -37,7 +37,7 @@ def commands(rate_per_s: float, seconds: float) -> list[list[Document]]:
 def write_all(
     source: Collection[Document], groups: Sequence[Sequence[Document]], interval_s: float, sample_every: int
 ) -> float:
-    """Write one group each `interval_s`; late ones are not left out. Returns the seconds that it took."""
+    """Write one group every `interval_s` seconds without skipping late ones. Returns how many seconds it took."""
 
     def write(number: int) -> Any:
         if number % sample_every == 0:
@@ -56,7 +56,7 @@ def write_all(
 
 
 def main() -> None:
-    """Prepare, wait for the word, write."""
+    """Prepare, wait for the signal to begin, write."""
     rate_per_s, seconds, sample_every = float(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     source = connection.source()
     source.estimated_document_count()  # connects
@@ -65,7 +65,7 @@ def main() -> None:
     connection.end_with_the_benchmark()
     took_s = write_all(source, groups, len(groups[0]) / rate_per_s, sample_every)
     connection.say("done", len(groups) * len(groups[0]), took_s)
-    signal.pause()  # its CPU time is still to be read
+    signal.pause()  # its CPU time has yet to be read
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ _COLOURS = {"raw": "#9aa0a6", "guide": "#d98c3f", "batching": "#5b8dc9", "tsync"
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """What is shown together: the contenders' values, in their order."""
+    """Bars that are shown together: the contenders' values, in order."""
 
     name: str
     values: Sequence[tuple[str, float]]

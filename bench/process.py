@@ -19,7 +19,7 @@ class EndedError(Exception):
 
 
 class Process:
-    """It ends when this process does, however that ends: its standard input is a pipe that it watches."""
+    """A subprocess that ends with this process, however that ends: it watches the pipe of its standard input."""
 
     def __init__(self, module: str, arguments: list[str], environment: Mapping[str, str], directory: Path) -> None:
         self._module = module
@@ -42,7 +42,7 @@ class Process:
 
     @property
     def output(self) -> IO[bytes]:
-        """What it says to us, unbuffered."""
+        """Its standard output, unbuffered."""
         assert self._process is not None
         assert self._process.stdout is not None
         return self._process.stdout
@@ -58,11 +58,11 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 bufsize=0,
-                start_new_session=True,  # Ctrl-C is for us: we end it in order
+                start_new_session=True,  # Ctrl-C is for us, and we end it in order
             )
 
     def wait_until_ready(self) -> None:
-        """Wait for its line `ready`."""
+        """Wait until it prints `ready`."""
         readable, _, _ = select.select([self.output], [], [], _READY_S)
         if not readable or self.output.readline() != b"ready\n":
             raise EndedError(f"{self._module} is not ready after {_READY_S:.0f} s: {self.log_tail()}")
@@ -74,7 +74,7 @@ class Process:
         self._process.stdin.write(b"go\n")
 
     def log_tail(self) -> str:
-        """The last of what it has said on standard error."""
+        """The end of its standard error."""
         text = self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
         return text[-_LOG_TAIL:].strip() or "it says nothing"
 

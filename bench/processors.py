@@ -1,6 +1,6 @@
-"""A processor for Typesense alone, and the others for everything else: where it alone decides how fast things go.
+"""One processor for Typesense alone and the others for everything else, so that Typesense alone sets the pace.
 
-Invariant: threads that are started later stay where their process was put.
+Invariant: threads that start later stay on their process's processors.
 """
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def own_processor() -> int:
-    """Leave the last processor to Typesense: this process and all that it starts from now on keep to the others.
+    """Leave the last processor to Typesense: this process, and whatever it starts from now on, use the others.
 
     Raises `OSError` where that cannot be.
     """
@@ -23,7 +23,7 @@ def own_processor() -> int:
 
 
 def keep_to(processor: int, pid: int) -> None:
-    """Put a process with all its threads there. A thread that another starts meanwhile is seen at the next look."""
+    """Move a process with all its threads to one processor. A thread that starts meanwhile is found next time."""
     while strays := [thread for thread in _threads(pid) if os.sched_getaffinity(thread) != {processor}]:
         for thread in strays:
             os.sched_setaffinity(thread, {processor})

@@ -77,7 +77,7 @@ def write(directory: Path, facts: Mapping[str, Any], results: Results, verdicts:
 
 
 def progress_line(result: Result) -> str:
-    """One result in one line, as soon as it is there."""
+    """One result as one line, printed as soon as it is known."""
     if result.failure:
         return f"{result.scenario}, {result.contender}: FAILED: {result.failure}"
     parts = [] if result.rate_per_s is None else [f"{show(result.rate_per_s)}/s"]

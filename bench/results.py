@@ -1,4 +1,4 @@
-"""What a run came to: one `Result` for each contender in each scenario, and all of them together."""
+"""The results of a run: one `Result` for each contender in each scenario, and all of them together."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,13 +19,13 @@ class Result:
     latency_ms: dict[str, float] = field(default_factory=dict)
     """From before the write to visible: p50, p90 and p99."""
     cpu_us: dict[str, float] = field(default_factory=dict)
-    """CPU time a change, by process."""
+    """CPU time per change, by process."""
     cpu_percent: dict[str, float] = field(default_factory=dict)
     """Percent of one processor, by process."""
     peak_memory_mb: float = 0.0
     """The most resident memory of the contender's process."""
     figures: dict[str, float] = field(default_factory=dict)
-    """Whatever else was measured, by its name and unit."""
+    """Whatever else was measured, by name and unit."""
     comparison: str = NOT_COMPARED
     """EQUAL, or how all of Typesense differs from all of MongoDB."""
     servers: str = ""
@@ -35,7 +35,7 @@ class Result:
 
     @property
     def good(self) -> bool:
-        """Whether it went to its end, and nothing was wrong there."""
+        """Whether it finished and nothing was wrong."""
         return not self.failure and self.comparison in {EQUAL, NOT_COMPARED}
 
 
@@ -64,7 +64,7 @@ def _medians(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def show(value: float | None) -> str:
-    """A number for people: about three digits; empty for None."""
+    """A number for people, with about three digits; empty for None."""
     if value is None:
         return ""
     digits = 0 if abs(value) >= 100 or value == int(value) else 1 if abs(value) >= 10 else 2
@@ -81,7 +81,7 @@ class Results:
         return iter(self._results)
 
     def get(self, scenario: str, contender: str) -> Result | None:
-        """The result that went to its end, if there is one."""
+        """The result, if the contender finished."""
         for result in self._results:
             if (result.scenario, result.contender) == (scenario, contender) and not result.failure:
                 return result
@@ -93,10 +93,10 @@ class Results:
         return None if result is None else result.rate_per_s
 
     def ratio(self, scenario: str, contender: str, to: str) -> float | None:
-        """A contender's rate in parts of another one's in the same scenario."""
+        """A contender's rate divided by another's in the same scenario."""
         rate, other = self.rate_per_s(scenario, contender), self.rate_per_s(scenario, to)
         return None if rate is None or not other else rate / other
 
     def most_memory_mb(self, contender: str) -> float | None:
-        """The most that a contender took in any scenario."""
+        """A contender's peak memory over all scenarios."""
         return max((each.peak_memory_mb for each in self._results if each.contender == contender), default=None)

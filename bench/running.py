@@ -15,7 +15,7 @@ from tests.support.comparison import difference
 from tests.support.memory import PeakMemory
 
 _MEGABYTE = 1 << 20
-# The slowest of those who are not stuck.
+# Longer than the slowest contender that is not stuck.
 _SLOWEST_PER_S = 50
 _START_S = 120.0
 _COMPARE_S = 30.0
@@ -24,7 +24,7 @@ _COMPARE_AGAIN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much is done: changes, or seconds."""
+    """The sizes of a run, in changes or seconds."""
 
     burst: int = 50_000
     mixed: int = 20_000
@@ -39,7 +39,7 @@ class Sizes:
 
     @classmethod
     def quick(cls) -> "Sizes":
-        """So little that only mistakes show; the figures mean nothing."""
+        """Tiny sizes, which show only whether it works; the figures mean nothing."""
         return cls(
             burst=1_000,
             mixed=1_000,
@@ -56,7 +56,7 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a scenario works with."""
+    """What a scenario works with: servers, contender and sizes."""
 
     surroundings: Surroundings
     contender: Contender
@@ -67,12 +67,12 @@ class Run:
         return round(count * self.contender.share)
 
     def begin(self) -> None:
-        """Start the contender, and see a first document through."""
+        """Start the contender, and wait until a first document has arrived."""
         self.contender.start()
         self.surroundings.warm_up()
 
     def meter(self, **others: int) -> CpuMeter:
-        """Counts CPU time from now on: of the servers, the contender, and `others` by their process ids."""
+        """Count CPU time from now on: of the servers, the contender, and `others` by process id."""
         pid = self.contender.pid
         contender = {} if pid is None else {"contender": pid}
         return CpuMeter({**self.surroundings.pids, **contender, **others})
@@ -100,13 +100,13 @@ class Scenario:
 
 
 def execute(scenario: Scenario, contender: str, sizes: Sizes, processor: int | None = None) -> Result:
-    """Measure one contender. A failure is a result too: the others are still to be measured.
+    """Measure one contender. A failure is a result too, and the other contenders still run.
 
     `processor` is for Typesense alone.
     """
     try:
         result = _execute(scenario, contender, sizes, processor)
-    except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is reported
         result = Result(failure=f"{type(error).__name__}: {error}")
     result.scenario, result.contender = scenario.name, contender
     return result
@@ -121,7 +121,7 @@ def _execute(scenario: Scenario, name: str, sizes: Sizes, processor: int | None)
         try:
             result = scenario.measure(Run(surroundings, contender, sizes))
         except Exception:
-            # Its directory will be gone, and the log with it.
+            # Its directory is about to be removed, with the log.
             print(f"--- {name} in {scenario.name}: the end of its log ---\n{contender.log_tail()}", file=sys.stderr)
             raise
         result.servers = surroundings.versions
@@ -132,7 +132,7 @@ def _execute(scenario: Scenario, name: str, sizes: Sizes, processor: int | None)
 
 
 def _compare(surroundings: Surroundings) -> str:
-    """All of Typesense with all of MongoDB; what is still on its way gets a while to arrive."""
+    """Compare all of Typesense with all of MongoDB, once what is in flight has had time to arrive."""
     ends_s = time.monotonic() + _COMPARE_S
     while found := difference(surroundings.stack, surroundings.names):
         if time.monotonic() > ends_s:

@@ -1,7 +1,7 @@
-"""How tsync-stream grows: with replicas, where the target is not the limit, and with the number of documents.
+"""How tsync-stream scales with replicas, where the target is not the limit, and with the number of documents.
 
 `python -m bench.scaling` prints two tables in Markdown. Typesense is replaced by one that keeps nothing
-(`bench.null_typesense`), so there is no comparison at the end: `make bench` and the fault suite have it.
+(`bench.null_typesense`), so there is no comparison at the end; `make bench` and the fault suite do that.
 """
 
 import argparse
@@ -24,7 +24,7 @@ PARTITIONS = 8  # the default
 _LONGEST_S = 3_600.0
 _LOOK_S = 0.25
 _MEGABYTE = 1 << 20
-# The first and the last tenth are left out: replicas do not begin and end at the same moment.
+# The first and the last tenth are left out, because replicas do not start and finish at the same moment.
 _FROM, _TO = 0.1, 0.9
 _FEWEST_IMPORTS = 3
 _APPENDED = "tsync_entries_appended_total"
@@ -32,7 +32,7 @@ _APPENDED = "tsync_entries_appended_total"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One run: CPU time in microseconds a change, commands per thousand changes, of all replicas together."""
+    """One run: CPU time in microseconds per change and commands per thousand changes, over all replicas."""
 
     label: str
     changes_per_s: float
@@ -41,7 +41,7 @@ class Row:
     redis_us: float
     mongod_commands: float
     redis_commands: float
-    redis_bytes: float | None  # of memory an entry that waits, where many do
+    redis_bytes: float | None  # per queued entry, where many are queued
     peak_mb: float
 
 
@@ -61,7 +61,7 @@ class Arena:
         self.workers: list[Worker] = []
 
     def start(self, replicas: int) -> None:
-        """Start replicas, and wait until the partitions are shared out among them."""
+        """Start replicas, and wait until the partitions are assigned evenly."""
         stack, names = self.surroundings.stack, self.surroundings.names
         for _ in range(replicas):
             worker = Worker(stack, names, self.surroundings.directory, TYPESENSE_PORT=str(self._target_port))
@@ -84,7 +84,7 @@ class Arena:
         return sum(value for one in every for name, value in one.items() if name.partition("{")[0] == metric)
 
     def imported(self) -> list[tuple[float, int]]:
-        """When imports ended, and how many documents there were by then."""
+        """When imports ended, and how many documents had arrived by then."""
         return [(at_s, count) for at_s, count in self.target.get("/imported").json()]
 
     def commands(self) -> tuple[int, int]:
@@ -103,14 +103,14 @@ def _end(worker: Worker) -> None:
 
 @contextmanager
 def arena() -> Iterator[Arena]:
-    """Fresh servers, and nothing left of them afterwards."""
+    """Fresh servers that are removed afterwards."""
     with fresh() as surroundings, ExitStack() as resources:
         surroundings.stack.typesense.stop()
         yield Arena(surroundings, resources)
 
 
 def with_replicas(replicas: int, count: int) -> Row:
-    """A backlog waits in the queue; then the target opens, and replicas share the work."""
+    """A backlog waits in the queue, then the target opens and the replicas share the work."""
     with arena() as here:
         here.start(replicas)
         here.target.post("/closed")
@@ -124,7 +124,7 @@ def with_replicas(replicas: int, count: int) -> Row:
 
 
 def with_documents(count: int) -> Row:
-    """So many documents exist at the first start: a whole first load."""
+    """This many documents exist at the first start: a complete first load."""
     with arena() as here:
         here.surroundings.insert(count, SMALL_BYTES)
         here.start(1)

@@ -1,4 +1,4 @@
-"""Fresh servers for one contender in one scenario, and the eyes on them: what MongoDB holds, what Typesense shows."""
+"""Fresh servers for one contender in one scenario, and what can be seen on them."""
 
 import tempfile
 from collections.abc import Iterator
@@ -22,19 +22,19 @@ _WARM_UP_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Servers that nobody else uses, with an empty source collection. `fresh` makes them."""
+    """Servers for this run alone, with an empty source collection. `fresh` starts them."""
 
     stack: EmbeddedStack
     names: Names
     directory: Path
     source: Collection[Document]
     typesense: httpx.Client
-    # The one that Typesense has for itself, if it has one.
+    # The processor that Typesense has to itself, if any.
     processor: int | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings that lead to these servers and names."""
+        """The settings for these servers and names."""
         return {**self.stack.environment(), **self.names.environment()}
 
     @property
@@ -45,7 +45,7 @@ class Surroundings:
 
     @property
     def versions(self) -> str:
-        """What the servers are, in words."""
+        """The servers and their versions, in words."""
         stack = self.stack
         return ", ".join(f"{each.title} {each.version}" for each in (stack.mongo, stack.primary_redis, stack.typesense))
 
@@ -55,18 +55,18 @@ class Surroundings:
         self.keep_typesense_to_its_processor()
 
     def keep_typesense_to_its_processor(self) -> None:
-        """A process that was just started is where we are."""
+        """Move Typesense, if it was just started, to the processor that is its own."""
         pid = self.stack.typesense.pid
         if self.processor is not None and pid is not None:
             keep_to(self.processor, pid)
 
     def create_collection(self) -> None:
-        """Make the Typesense collection as tsync-stream makes it, for those who do not make it themselves."""
+        """Create the Typesense collection as tsync-stream does, for contenders that do not."""
         schema = default_schema(self.names.typesense_collection)
         self.typesense.post("/collections", json=schema).raise_for_status()
 
     def insert(self, count: int, size_bytes: int) -> None:
-        """Insert so many documents of this size, a batch at a time."""
+        """Insert this many documents of this size, batch by batch."""
         for batch in batches(count, size_bytes):
             self.source.insert_many(batch)
 
@@ -80,16 +80,16 @@ class Surroundings:
         return int(self._ask(path, q="*", filter_by="settled:=true", per_page="0").get("found", 0))
 
     def shows_all_of(self, stay: int) -> bool:
-        """Whether Typesense shows the end of a load; the cheaper question first."""
+        """Whether Typesense shows the end of a load; asks the cheaper question first."""
         return self.shown() == stay and self.settled() == stay
 
     def redis_data_bytes(self) -> int:
-        """What the primary Redis holds in memory for its data."""
+        """Bytes of memory that the primary Redis uses for its data."""
         with redis_client(self.stack.primary_redis) as client:
             return int(client.info("memory")["used_memory_dataset"])
 
     def warm_up(self) -> None:
-        """See one insert and one delete through: everything is connected then, and the fields have their types."""
+        """Wait until an insert and a delete have arrived: everything is connected then, and the fields have types."""
         key = self.source.insert_one(document(0)).inserted_id
         wait_until(lambda: self.shown() == 1, _WARM_UP_S, "the first document does not arrive")
         self.source.delete_one({"_id": key})
@@ -98,7 +98,7 @@ class Surroundings:
     def _ask(self, path: str, **parameters: str) -> dict[str, Any]:
         try:
             answer = self.typesense.get(path, params=parameters)
-        except httpx.TransportError:  # it is stopped, frozen, or has too much to do: the next look tells
+        except httpx.TransportError:  # stopped, frozen or overloaded: the next poll will tell
             return {}
         found: dict[str, Any] = answer.json() if answer.is_success else {}
         return found
@@ -106,7 +106,7 @@ class Surroundings:
 
 @contextmanager
 def fresh(processor: int | None = None) -> Iterator[Surroundings]:
-    """Servers in a temporary directory; afterwards both are gone. `processor` is for Typesense alone."""
+    """Servers in a temporary directory, both removed afterwards. `processor` is for Typesense alone."""
     names = Names.new()
     with (
         tempfile.TemporaryDirectory(prefix="tsync-bench-") as directory,

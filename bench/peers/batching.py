@@ -1,11 +1,11 @@
-"""A good script of the batching kind, as one would write it by hand for this one task.
+"""A good batching script, as one would write it by hand for this one task.
 
     python -m bench.peers.batching TOKEN_FILE
 
 It follows the change stream with the documents in it, takes up to 1,000 changes or what comes within a tenth of a
 second, merges those of one document, imports and deletes in one request each, and then saves its position in a file.
-Without a position it first imports every document that exists. What it does not do: retry, look at what a time-out may
-have left undone, or share the work with a second process.
+Without a position it first imports every existing document. It does not retry, recheck what a timeout left in doubt, or
+share the work with a second process.
 """
 
 import sys
@@ -25,7 +25,7 @@ from bench.peers.connection import Document
 
 BATCH_SIZE = 1_000
 FLUSH_INTERVAL_S = 0.1
-# A filter travels in the URL, whose length is limited.
+# A filter is part of the URL, whose length is limited.
 DELETES_PER_REQUEST = 100
 
 
@@ -38,7 +38,7 @@ class Follower:
         self._token_path = token_path
 
     def run(self) -> None:
-        """Run for ever."""
+        """Run until killed."""
         token = json_util.loads(self._token_path.read_text()) if self._token_path.exists() else None
         wait_ms = int(FLUSH_INTERVAL_S * 1_000)
         with self._source.watch(
@@ -56,7 +56,7 @@ class Follower:
                     self._save(changes.resume_token)
 
     def _write(self, batch: Iterable[Any]) -> None:
-        """The last change of each document counts; None: it is deleted."""
+        """The last change of each document counts; None means deleted."""
         newest: dict[str, Document | None] = {}
         for change in batch:
             newest[str(change["documentKey"]["_id"])] = change.get("fullDocument")
@@ -81,7 +81,7 @@ class Follower:
 
 
 def next_batch(changes: ChangeStream[Document]) -> list[Any]:
-    """Up to BATCH_SIZE changes, as far as they come within FLUSH_INTERVAL_S of the first one."""
+    """Up to BATCH_SIZE changes that arrive within FLUSH_INTERVAL_S of the first one."""
     batch: list[Any] = []
     ends_s = time.monotonic() + FLUSH_INTERVAL_S
     while len(batch) < BATCH_SIZE and time.monotonic() < ends_s:

@@ -1,4 +1,4 @@
-"""What every process that the benchmark starts has in common: where the servers are, and when to begin and to end."""
+"""What all processes of the benchmark share: where the servers are, when to begin, and when to end."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ def source(environment: Mapping[str, str] = os.environ) -> Collection[Document]:
 
 
 def typesense(environment: Mapping[str, str] = os.environ) -> httpx.Client:
-    """A client whose paths begin at the Typesense collection's documents."""
+    """A client whose paths start at the documents of the Typesense collection."""
     server = "{TYPESENSE_PROTOCOL}://{TYPESENSE_HOST}:{TYPESENSE_PORT}".format_map(environment)
     return httpx.Client(
         base_url=f"{server}/collections/{environment['TYPESENSE_COLLECTION_NAME']}/documents",
@@ -32,19 +32,19 @@ def typesense(environment: Mapping[str, str] = os.environ) -> httpx.Client:
 
 
 def say(*words: object) -> None:
-    """One line to the benchmark, at once."""
+    """Send one line to the benchmark, unbuffered."""
     os.write(sys.stdout.fileno(), (" ".join(map(str, words)) + "\n").encode())
 
 
 def wait_for_go() -> None:
-    """Say that everything is prepared, and wait for the benchmark's word."""
+    """Report that everything is prepared, and wait for the benchmark's signal to begin."""
     say("ready")
     if not os.read(sys.stdin.fileno(), _MOST_BYTES):
         sys.exit(1)
 
 
 def end_with_the_benchmark() -> None:
-    """Standard input is a pipe that only the benchmark holds: when that ends, however, so does this process."""
+    """End with the benchmark, however that ends: standard input is a pipe that only the benchmark holds."""
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), _MOST_BYTES):

@@ -1,6 +1,6 @@
-"""A script as guides show it: follow the change stream with the documents in it, one request to Typesense a change.
+"""A script as guides show it: it follows the change stream with full documents, and sends one request per change.
 
-It keeps no position: what happens while it is not running, it never sees. The first request that fails ends it.
+It keeps no position, so it never sees what happens while it is not running. The first failed request ends it.
 """
 
 import os
@@ -11,7 +11,7 @@ from bench.peers import connection
 
 
 def follow(client: typesense.Client) -> None:
-    """Follow the stream from now on, for ever."""
+    """Follow the stream from now on, until killed."""
     collection = client.collections[os.environ["TYPESENSE_COLLECTION_NAME"]]
     with connection.source().watch(full_document="updateLookup") as changes:
         connection.say("ready")
@@ -19,7 +19,7 @@ def follow(client: typesense.Client) -> None:
             document_id = str(change["documentKey"]["_id"])
             if change["operationType"] == "delete":
                 collection.documents[document_id].delete()
-            elif (document := change.get("fullDocument")) is not None:  # else it is deleted by now
+            elif (document := change.get("fullDocument")) is not None:  # otherwise it has been deleted since
                 del document["_id"]
                 collection.documents.upsert({"id": document_id, **document})
 

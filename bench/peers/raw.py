@@ -1,4 +1,4 @@
-"""The ceiling: documents that are in memory as JSON lines, imported straight into Typesense. Nothing else is done.
+"""The ceiling: JSON lines in memory, imported straight into Typesense, and nothing else.
 
 python -m bench.peers.raw DOCUMENTS SIZE_IN_BYTES
 """
@@ -27,7 +27,7 @@ def bodies(count: int, size_bytes: int) -> list[bytes]:
 
 
 def import_all(client: httpx.Client, requests: Sequence[bytes]) -> None:
-    """Send all requests. Raises if one, or a line of one, is refused."""
+    """Send all requests. Raises if a request or a single line is refused."""
 
     def send(body: bytes) -> None:
         answer = client.post("/import", params={"action": "upsert"}, content=body).raise_for_status()
@@ -40,13 +40,13 @@ def import_all(client: httpx.Client, requests: Sequence[bytes]) -> None:
 
 
 def main() -> None:
-    """Prepare, wait for the word, import."""
+    """Prepare, wait for the signal to begin, import."""
     requests = bodies(int(sys.argv[1]), int(sys.argv[2]))
     with connection.typesense() as client:
         connection.wait_for_go()
         connection.end_with_the_benchmark()
         import_all(client, requests)
-    signal.pause()  # its memory and CPU time are still to be read
+    signal.pause()  # its memory and CPU time have yet to be read
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""All scenarios, in the order in which they are run, and who takes part in each."""
+"""All scenarios, in the order they run, and the contenders that take part in each."""
 
 from functools import partial
 
@@ -11,7 +11,7 @@ _ALL = ("raw", "guide", "batching", "tsync")
 _FOLLOWERS = ("guide", "batching", "tsync")
 _WITH_A_POSITION = ("raw", "batching", "tsync")
 _LARGE_BYTES = 50 * KILOBYTE
-# What the guide-style script cannot follow at this rate it would only pile up.
+# The guide-style script cannot keep up at this rate and would only build a backlog.
 _GUIDE_MOST_PER_S = 500
 _RATES_PER_S = (10, 50, 500, 2_000)
 

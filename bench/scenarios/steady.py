@@ -1,4 +1,4 @@
-"""What a calm load shows: latency at a fixed rate, the cost of being idle, and the pause that a dead Redis makes."""
+"""What a steady load shows: latency at a fixed rate, the cost of idling, and the pause when a Redis dies."""
 
 import threading
 import time
@@ -16,9 +16,9 @@ RECOVERY = "s from the kill until changes arrive again"
 SLOWEST = "s of the slowest change"
 
 _SAMPLES_PER_S = 12.5
-# For writes that come late because the machine has too much to do, and for changes that do.
+# Extra time for writes that are late because the machine is busy, and for changes that are.
 _LATE_S = 60.0
-# After a start there is some work that is done once only.
+# Some work is done only once after a start.
 _SETTLE_S = 3.0
 _FAIL_OVER_RATE_PER_S = 50
 _FAIL_OVER_LOAD_S = 15.0
@@ -26,7 +26,7 @@ _KILL_AFTER_S = 3.0
 
 
 def latency(run: Run, rate_per_s: int) -> Result:
-    """Some of the documents of a steady load are timed. The CPU time of all processes is that of the same seconds."""
+    """Time some of the documents of a steady load, and measure the CPU time of all processes meanwhile."""
     run.begin()
     seconds = run.sizes.latency_s
     sample_every = max(1, round(min(rate_per_s, MOST_COMMANDS_PER_S) / _SAMPLES_PER_S))
@@ -53,7 +53,7 @@ def idle(run: Run) -> Result:
 
 
 def fail_over(run: Run) -> Result:
-    """The primary Redis is killed under a light load: until the first change from after it is visible."""
+    """Kill the primary Redis under a light load, and time until the first change after that is visible."""
     run.begin()
     killed_s: list[float] = []
 
@@ -80,7 +80,7 @@ def fail_over(run: Run) -> Result:
 
 @contextmanager
 def _paced(run: Run, rate_per_s: float, seconds: float, sample_every: int) -> Iterator[tuple[Process, Watch]]:
-    """A process that is ready to write at this rate, and the watch on what it writes."""
+    """A process ready to write at this rate, and a watch on what it writes."""
     surroundings = run.surroundings
     arguments = [str(rate_per_s), str(seconds), str(sample_every)]
     process = Process("bench.pacing", arguments, surroundings.environment, surroundings.directory)

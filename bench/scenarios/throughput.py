@@ -1,4 +1,4 @@
-"""How fast changes arrive that come as fast as MongoDB takes them; the clock stops when Typesense shows all of them."""
+"""Changes written as fast as MongoDB takes them. The clock stops when Typesense shows all of them."""
 
 import time
 
@@ -9,7 +9,7 @@ from bench.running import Run
 
 
 def insert(run: Run, count: int, size_bytes: int) -> Result:
-    """New documents. The ceiling has them in memory as well, and imports them without MongoDB."""
+    """New documents. The ceiling has them in memory and imports them without MongoDB."""
     count = run.share_of(count)
     contender = run.contender
     if isinstance(contender, Raw):
@@ -36,7 +36,7 @@ def mixed(run: Run) -> Result:
 
 
 def hot(run: Run) -> Result:
-    """Many updates of few documents."""
+    """Many updates of a few documents."""
     return _change(run, hot_load(run.share_of(run.sizes.hot)))
 
 

@@ -1,7 +1,7 @@
-"""How fast changes arrive that wait already: in the queue, in the oplog, or as documents that nobody has synced yet.
+"""Changes that are already waiting: in the queue, in the oplog, or as documents that nobody has synced yet.
 
-The rate is counted from the first document that is seen to the last one, so that what a server or a process takes to
-start does not count; that is a figure of its own.
+The rate is counted from the first visible document to the last one, so the time that a server or process takes to start
+does not count; it is a separate figure.
 """
 
 import time
@@ -61,7 +61,7 @@ def backlog(run: Run, *, frozen: bool = False) -> Result:
 
 
 def first_load(run: Run) -> Result:
-    """The documents are there before the contender is started for the first time."""
+    """The documents exist before the contender's first start."""
     count = run.sizes.first_load
     if isinstance(run.contender, Raw):
         return insert(run, count, KILOBYTE)
@@ -71,7 +71,7 @@ def first_load(run: Run) -> Result:
 
 
 def verify(run: Run) -> Result:
-    """Both sides are the same, and every document is compared."""
+    """Both sides are equal, and every document is compared."""
     count, contender = run.sizes.first_load, run.contender
     assert isinstance(contender, Tsync)
     run.surroundings.insert(count, KILOBYTE)
