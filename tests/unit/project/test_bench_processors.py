@@ -1,4 +1,4 @@
-"""A processor for one process alone: all of its threads are there, and those that it starts later."""
+"""A process that is moved to its own processor takes all its threads along, and those that it starts later."""
 
 import os
 import subprocess
@@ -23,7 +23,7 @@ input()
 """
 
 
-def test_a_process_is_moved_with_its_threads_and_everything_else_keeps_to_the_others() -> None:
+def test_a_process_moves_with_its_threads_and_the_rest_uses_the_other_processors() -> None:
     before = os.sched_getaffinity(0)
     try:
         own = own_processor()
@@ -43,13 +43,13 @@ def test_a_process_is_moved_with_its_threads_and_everything_else_keeps_to_the_ot
         os.sched_setaffinity(0, before)
 
 
-def test_one_processor_cannot_be_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_single_processor_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     with pytest.raises(OSError, match="only one processor"):
         own_processor()
 
 
-def test_elsewhere_processors_are_not_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_systems_without_affinity_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(OSError, match="on Linux only"):
         own_processor()

@@ -1,4 +1,4 @@
-"""Several rounds of a benchmark become one result: the median of what is measured, the worst of what went wrong."""
+"""Several rounds of a benchmark become one result: the median of measurements, the worst of failures."""
 
 from bench.results import EQUAL, NOT_COMPARED, Result, middle
 
@@ -18,25 +18,25 @@ def result(rate_per_s: float, memory_mb: float = 100.0, comparison: str = EQUAL,
     )
 
 
-def test_one_round_is_the_result() -> None:
+def test_a_single_round_is_the_result() -> None:
     assert middle([result(5000)]) == result(5000)
 
 
-def test_of_what_is_measured_it_is_the_median() -> None:
+def test_measurements_become_their_median() -> None:
     assert middle([result(7000), result(1000), result(5000)]) == result(5000)
 
 
-def test_of_memory_it_is_the_most() -> None:
+def test_memory_becomes_its_maximum() -> None:
     assert middle([result(5000, 100), result(5000, 140), result(5000, 120)]).peak_memory_mb == 140
 
 
-def test_one_round_that_did_not_end_equal_is_told() -> None:
+def test_a_round_that_did_not_end_equal_shows() -> None:
     assert middle([result(5000), result(5000, comparison="2 are missing"), result(5000)]).comparison == "2 are missing"
     assert middle([result(5000, comparison="2 are missing"), result(5000)]).comparison == "2 are missing"
     assert middle([result(5000, comparison=NOT_COMPARED)] * 2).comparison == NOT_COMPARED
 
 
-def test_one_round_that_failed_is_told() -> None:
+def test_a_failed_round_shows() -> None:
     failed = Result(scenario="burst", contender="tsync", failure="it has ended")
     assert middle([result(5000), failed, result(7000)]).failure == "it has ended"
     assert middle([failed, result(7000)]).failure == "it has ended"

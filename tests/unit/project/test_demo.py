@@ -1,4 +1,4 @@
-"""The demo's pure parts: what it makes up, what typing does, and which variables it follows."""
+"""The pure parts of the demo: its listings, its search field, and which variables it respects."""
 
 import random
 from collections import Counter
@@ -25,7 +25,7 @@ def test_the_population_grows_to_its_size_and_stays_there() -> None:
     assert min(seen.values()) > 500
 
 
-def test_a_hit_is_told_in_one_line() -> None:
+def test_a_hit_is_one_line() -> None:
     document = listing(1, random.Random(1)) | {"title": "Quiet loft", "rooms": 1, "price": 1250}
     assert hit_text(document) == f"Quiet loft, {document['address']['city']}: 1 room, 1,250 €"
 
@@ -47,7 +47,7 @@ def test_typing_makes_a_query(query: str, keys: str, after: str) -> None:
     assert typed(query, keys) == after
 
 
-def test_only_variables_that_name_no_server_are_followed(tmp_path: Path) -> None:
+def test_variables_that_name_a_server_are_ignored(tmp_path: Path) -> None:
     environ = {
         "MONGODB_URI": "mongodb://elsewhere",
         "BACKUP_REDIS_HOST": "elsewhere",

@@ -1,4 +1,4 @@
-"""What docker would find wrong with docker-compose.yml and deploy/, as far as that shows without a docker engine.
+"""What Docker would object to in docker-compose.yml and deploy/, as far as that can be checked without it.
 
 `tests/support/compose-spec.json` is the Compose Specification's JSON schema, unchanged
 (https://github.com/compose-spec/compose-spec, Apache-2.0; the copy that check-jsonschema 0.39.0 carries).
@@ -60,7 +60,7 @@ def test_a_settings_file_has_every_setting_and_loads(env_file: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("env_file", ENV_FILES)
-def test_every_reader_takes_a_settings_file_alike(env_file: str) -> None:
+def test_every_reader_reads_a_settings_file_alike(env_file: str) -> None:
     """`docker run` keeps quotes, Compose expands `$`, python-decouple strips; plain values mean the same to all."""
     for name, value in parsed(env_file).items():
         assert re.fullmatch(r"[A-Z][A-Z0-9_]*", name)
@@ -76,7 +76,7 @@ def test_development_settings_lead_to_this_machine(tmp_path: Path) -> None:
     assert settings.web_bind == "127.0.0.1"
 
 
-def test_production_settings_hold_no_secret_and_say_loudly_what_to_replace(tmp_path: Path) -> None:
+def test_production_settings_hold_no_secret_and_mark_what_to_replace(tmp_path: Path) -> None:
     given = parsed("env.prod")
 
     assert {name for name, value in given.items() if "REPLACE_ME" in value} == {
@@ -130,7 +130,7 @@ def test_a_redis_server_refuses_writes_rather_than_evict_entries(tier: str) -> N
     assert "requirepass" not in conf, "a password belongs in the settings file, not in the repository"
 
 
-def test_the_redis_servers_differ_in_their_port_and_files_only() -> None:
+def test_the_redis_servers_differ_only_in_port_and_files() -> None:
     primary, backup = redis_conf("primary"), redis_conf("backup")
 
     assert primary.keys() == backup.keys()
@@ -141,7 +141,7 @@ def test_the_redis_servers_differ_in_their_port_and_files_only() -> None:
 
 
 def interpolated(value: Any) -> Any:
-    """What Compose makes of the file while no variable is set: defaults for variables, `$` for `$$`."""
+    """What Compose reads from the file if no variable is set: defaults for variables, `$` for `$$`."""
     if isinstance(value, dict):
         return {key: interpolated(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -219,7 +219,7 @@ def test_a_server_is_pinned_to_a_minor_release(server: str, services: dict[str, 
     assert re.fullmatch(r"[a-z]+(/[a-z]+)?:\d+\.\d+", services[server]["image"])
 
 
-def test_ports_are_published_to_this_machine_only(services: dict[str, Any]) -> None:
+def test_ports_are_published_only_on_this_machine(services: dict[str, Any]) -> None:
     ports = [port for service in services.values() for port in service["ports"]]
 
     assert len(ports) == len(set(ports))
@@ -233,7 +233,7 @@ def test_the_worker_waits_until_every_server_is_healthy(services: dict[str, Any]
         assert services[server]["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), server
 
 
-def test_everything_starts_again_and_has_time_to_stop(services: dict[str, Any]) -> None:
+def test_every_service_restarts_and_has_time_to_stop(services: dict[str, Any]) -> None:
     for name, service in services.items():
         assert service["restart"] == "unless-stopped", name
         assert service["stop_grace_period"] == "60s", name
@@ -296,7 +296,7 @@ def test_each_redis_server_has_its_own_configuration_and_password(tier: str, ser
     assert redis_conf(tier)["dir"] == "/data"
 
 
-def test_mongodb_makes_itself_a_replica_set_that_the_worker_finds(services: dict[str, Any]) -> None:
+def test_mongodb_initiates_the_replica_set_that_the_worker_expects(services: dict[str, Any]) -> None:
     mongodb = services["mongodb"]
     script = (DEPLOY / "mongo/ready.js").read_text(encoding="utf-8")
     constants = dict(re.findall(r'^const (\w+) = "([^"]+)";', script, re.MULTILINE))
@@ -315,7 +315,7 @@ def test_mongodb_makes_itself_a_replica_set_that_the_worker_finds(services: dict
 
 
 class Instruction(NamedTuple):
-    """One instruction of the Dockerfile; `arguments` is what follows on its line and those continued."""
+    """One instruction of the Dockerfile; `arguments` is the rest of its line, with continuation lines."""
 
     name: str
     arguments: str
@@ -353,7 +353,7 @@ def test_the_image_is_built_from_the_lock_file_on_one_release_of_python(stages: 
     assert runs[-2:] == ["pip install --require-hashes -r requirements.lock", "pip install --no-deps ."]
 
 
-def test_the_image_gets_nothing_but_what_it_is_built_from(stages: list[list[Instruction]]) -> None:
+def test_the_build_context_holds_only_what_the_image_needs(stages: list[list[Instruction]]) -> None:
     copies = [instruction.arguments for instruction in stages[0] if instruction.name == "COPY"]
     sources = {source for arguments in copies for source in arguments.split()[:-1]}
 

@@ -1,4 +1,4 @@
-"""Which event loop the application runs on: the faster one, unless somebody chose."""
+"""The application runs on uvloop, unless another event loop is chosen."""
 
 import os
 import subprocess
@@ -19,10 +19,10 @@ def module_of_the_loop(environment: Mapping[str, str], arguments: Sequence[str] 
     return ended.stdout.strip()
 
 
-def test_it_is_uvloop() -> None:
+def test_the_loop_is_uvloop() -> None:
     assert module_of_the_loop({}) == "uvloop"
 
 
 @pytest.mark.parametrize(("environment", "arguments"), [({"FAUST_LOOP": "aio"}, []), ({}, ["--loop", "aio"])])
-def test_it_is_asyncio_where_somebody_wants_that(environment: Mapping[str, str], arguments: Sequence[str]) -> None:
+def test_another_loop_can_be_chosen(environment: Mapping[str, str], arguments: Sequence[str]) -> None:
     assert module_of_the_loop(environment, arguments).startswith("asyncio")

@@ -1,4 +1,4 @@
-"""The lock files: whole, in step with pyproject.toml and with each other, and bound to no package index."""
+"""The lock files are complete, agree with pyproject.toml and with each other, and name no package index."""
 
 import re
 import tomllib
@@ -27,16 +27,16 @@ def required(*extras: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", [RUNTIME, EVERYTHING])
-def test_a_lock_holds_pins_with_hashes_and_nothing_else(name: str) -> None:
+def test_a_lock_holds_only_pins_with_hashes(name: str) -> None:
     rest = _PIN.sub("", (ROOT / name).read_text())
     assert [line for line in rest.splitlines() if line and not line.lstrip().startswith("#")] == []
     assert "://" not in rest
 
 
-def test_what_is_required_is_locked() -> None:
+def test_every_requirement_is_locked() -> None:
     assert required() <= pins(RUNTIME).keys()
     assert required("embedded", "dev") <= pins(EVERYTHING).keys()
 
 
-def test_what_is_tested_is_what_is_deployed() -> None:
+def test_deployed_versions_are_the_tested_ones() -> None:
     assert pins(RUNTIME).items() <= pins(EVERYTHING).items()

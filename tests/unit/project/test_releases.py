@@ -1,4 +1,4 @@
-"""The server that imitates releases of Typesense: its pure part says what their sources say."""
+"""The pure part of the server that imitates releases of Typesense behaves as their sources say."""
 
 import orjson
 import pytest
@@ -31,7 +31,7 @@ EVERYTHING = Ids(True)
         ('id:[`-x`,`!y`,`"z"`,`**`,`{`]', ["-x", "!y", '"z"', "**", "{"]),
     ],
 )
-def test_ids_that_every_release_reads_alike(release: str, filter_by: str, ids: list[str]) -> None:
+def test_every_release_reads_these_ids_alike(release: str, filter_by: str, ids: list[str]) -> None:
     assert read_filter(RELEASES[release], filter_by) == Ids(False, tuple(ids))
 
 
@@ -43,7 +43,7 @@ def test_ids_that_every_release_reads_alike(release: str, filter_by: str, ids: l
         ("id:[`x]||id:*||id:[y,`]", "26.0", "28"),
     ],
 )
-def test_ids_that_stand_for_all_documents_in_some_releases(filter_by: str, first: str, last: str) -> None:
+def test_some_releases_read_these_ids_as_all_documents(filter_by: str, first: str, last: str) -> None:
     for release in RELEASES.values():
         everything = RELEASES[first].number <= release.number <= RELEASES[last].number
         assert (read_filter(release, filter_by) == EVERYTHING) is everything, release
@@ -59,7 +59,7 @@ def test_an_open_bracket_makes_a_filter_malformed_from_26_to_28() -> None:
 
 
 @pytest.mark.parametrize("filter_by", ["", "name:x", "id:[`a`] && id:[`b`]", "id:"])
-def test_other_filters_are_not_understood(filter_by: str) -> None:
+def test_other_filters_are_refused(filter_by: str) -> None:
     with pytest.raises(Malformed):
         read_filter(RELEASES["29"], filter_by)
 
@@ -76,13 +76,13 @@ def test_from_27_to_29_a_deletion_ends_an_export_of_ids(release: str) -> None:
     assert not id_export_batch(RELEASES[release], LINES, ["elsewhere"]).ended
 
 
-def test_in_30_a_deletion_is_a_line_of_text() -> None:
+def test_in_30_a_deletion_adds_a_line_of_text() -> None:
     batch = id_export_batch(RELEASES["30"], LINES, ["b"])
     assert batch.body == b'{"id":"a"}\nError while getting seq_id of `b`: Not found.\n{"id":"c"}'
     assert not batch.ended
 
 
-def test_metadata_are_shown_from_26_on_and_nodes_have_their_own_time() -> None:
+def test_metadata_exist_from_26_on_and_nodes_have_their_own_times() -> None:
     live = {"name": "c", "created_at": 100}
     assert described(RELEASES["0.25"], live, {"nonce": "n"}, 0) == live
     assert described(RELEASES["26.0"], live, {"nonce": "n"}, 2) == {
@@ -93,7 +93,7 @@ def test_metadata_are_shown_from_26_on_and_nodes_have_their_own_time() -> None:
     assert described(RELEASES["30"], live, None, 0) == live
 
 
-def test_what_exports_leave_out() -> None:
+def test_some_exports_omit_fields() -> None:
     document = {"id": "a", "b": 1, "o": {"p": 2}, "o.p": 2, ".flat": ["o.p"]}
     assert without_flattened(document) == {"id": "a", "b": 1, "o": {"p": 2}}
     schema = {"fields": [{"name": "o.p"}]}
@@ -108,7 +108,7 @@ def test_synonyms_and_curations_move_with_30() -> None:
     assert not unknown_path(RELEASES["29"], "/collections/c/synonyms")
 
 
-def test_paths_are_read() -> None:
+def test_a_path_names_a_collection_and_a_document() -> None:
     assert Place.of("/collections") == Place()
     assert Place.of("/collections/a%2Fb") == Place("a/b")
     assert Place.of("/collections/c/documents/%2A").document_id == "*"
