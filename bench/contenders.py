@@ -12,7 +12,7 @@ import httpx
 from bench.measuring import wait_until
 from bench.process import EndedError, Process
 from bench.surroundings import Surroundings
-from tests.support.stack import mongo_client
+from tests.support.stack import is_reconciled, mongo_client
 from tests.support.worker import Worker
 
 _FOLLOW_S = 90.0
@@ -210,7 +210,7 @@ class Tsync(Contender):
         return None if found["status"] == "open" else found["result"]
 
     def _reconciled(self) -> bool:
-        return any(pipeline["reconcile"] is None for pipeline in self._state("pipeline", {"_id": "pipeline"}))
+        return any(map(is_reconciled, self._state("pipeline", {"_id": "pipeline"})))
 
     def _state(self, collection: str, condition: Mapping[str, Any]) -> list[Any]:
         with mongo_client(self._surroundings.stack) as client:

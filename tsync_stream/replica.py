@@ -25,7 +25,6 @@ from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
-from tsync_stream.core.model import Route
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.wake import Wake
 from tsync_stream.jobs.runner import RunningJobs
@@ -37,6 +36,7 @@ from tsync_stream.observe.stalls import Progress, own_problems
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
+from tsync_stream.routes.declared import route_of
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
@@ -61,12 +61,6 @@ log = logging.getLogger(__name__)
 
 START_RETRY_S = 1.0
 START_TIER_S = 3.0
-
-
-def route_of(settings: Settings) -> Route:
-    """The one route that the settings name."""
-    mongo = settings.mongo
-    return Route(mongo.collection, mongo.database, mongo.collection, settings.typesense.collection_name)
 
 
 @dataclass(slots=True)

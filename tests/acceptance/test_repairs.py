@@ -9,7 +9,7 @@ from bson.raw_bson import RawBSONDocument
 from tests.acceptance.conftest import Source
 from tests.support.comparison import wait_for
 from tests.support.listings import listings
-from tests.support.stack import Names, redis_client
+from tests.support.stack import Names, is_reconciled, redis_client
 from tests.support.worker import Worker
 from tsync_stream.core.model import Entry
 from tsync_stream.embedded import EmbeddedStack
@@ -27,8 +27,7 @@ def wait_for_reconcile(names: Names, source: Source, worker: Worker) -> None:
     """Wait until no reconcile is open."""
 
     def done() -> bool:
-        pipeline = state(names, source).pipeline.find_one({"_id": "pipeline"})
-        return pipeline is not None and pipeline["reconcile"] is None
+        return is_reconciled(state(names, source).pipeline.find_one({"_id": "pipeline"}))
 
     wait_for(done, 40.0, lambda: f"the reconcile is not done: {worker.health()}")
 

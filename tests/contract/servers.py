@@ -1,6 +1,6 @@
 """What a contract test does behind a tier's back: damage, outages, restarts. One class per kind of tier.
 
-A new tier joins the whole suite by a class here and one line in `conftest.py`.
+A new tier joins the whole suite by a class here (in memory: `tests.support.memory_tier`) and a line in `conftest.py`.
 """
 
 from collections.abc import Iterator

@@ -17,13 +17,15 @@ from tsync_stream.state.pipeline import (
     BarrierRecord,
     Pipeline,
     PositionStore,
-    ReconcileNeed,
     TierSuspect,
     new_nonce,
     synced_position,
 )
+from tsync_stream.state.route_state import ReconcileNeed, RouteState
 
 FENCE = 5
+ROUTE = "shop.listings"  # a dot, as the name of a collection may have
+FINGERPRINT = {"source": "shop.listings", "target_created_at": 1_700_000_000}
 START = Position({"_data": "8200"}, Timestamp(100, 1), {"job.1": {"phase": "scan", "_id": 12.0}})
 
 
@@ -40,8 +42,7 @@ def first(**changed: Any) -> Pipeline:
         partitions=3,
         began=START,
         captured=START,
-        fingerprint={"source": "shop.listings", "target_created_at": 1_700_000_000},
-        reconcile=ReconcileNeed("job.1", "the first start"),
+        routes={ROUTE: RouteState(FINGERPRINT, ReconcileNeed("job.1", "the first start"))},
     )
     return replace(pipeline, **changed)
 
@@ -49,14 +50,14 @@ def first(**changed: Any) -> Pipeline:
 @pytest.fixture
 async def stored(store: PositionStore) -> Pipeline:
     """An epoch document in the database, without an open need."""
-    pipeline = first(reconcile=None)
+    pipeline = first(routes={ROUTE: RouteState(FINGERPRINT)})
     assert await store.create(pipeline)
     return pipeline
 
 
 def after(old: Pipeline) -> Pipeline:
     """The epoch that follows, under the next fence."""
-    return old.next_epoch(old.capture_fence + 1, "backup", START, None)
+    return old.next_epoch(old.capture_fence + 1, "backup", START, old.routes)
 
 
 def at(counter: int) -> Position:
@@ -139,46 +140,68 @@ async def test_a_reconcile_that_was_asked_for_meanwhile_is_not_overwritten(
     store: PositionStore, stored: Pipeline
 ) -> None:
     need = ReconcileNeed("job.2", "asked for by a person")
-    assert await store.request_reconcile(need)
+    assert await store.request_reconcile(ROUTE, need)
     assert not await store.replace(stored, after(stored))
     asked = await store.load()
-    assert asked == replace(stored, reconcile=need)
-    assert await store.replace(asked, replace(after(asked), reconcile=need))
+    assert asked == stored.with_route(ROUTE, reconcile=need)
+    assert await store.replace(asked, after(asked))
+    loaded = await store.load()
+    assert loaded is not None
+    assert loaded.need(ROUTE) == need
 
 
-async def test_an_allowance_that_was_given_meanwhile_is_not_overwritten(store: PositionStore) -> None:
+async def test_a_permission_given_meanwhile_is_not_overwritten(store: PositionStore) -> None:
     pipeline = first()
     await store.create(pipeline)
-    assert await store.allow_mass_delete()
+    assert await store.allow_mass_delete(ROUTE)
     assert not await store.replace(pipeline, after(pipeline))
     loaded = await store.load()
     assert loaded is not None
-    assert loaded.reconcile == replace(pipeline.reconcile, allow_mass_delete=True)  # type: ignore[type-var]
+    assert loaded.need(ROUTE) == ReconcileNeed("job.1", "the first start", allow_mass_delete=True)
 
 
 async def test_a_reconcile_is_asked_for_once(store: PositionStore, stored: Pipeline) -> None:
     needs = [ReconcileNeed(f"job.{number}", "asked for") for number in range(4)]
-    outcomes = await asyncio.gather(*(store.request_reconcile(need) for need in needs))
+    outcomes = await asyncio.gather(*(store.request_reconcile(ROUTE, need) for need in needs))
     assert outcomes.count(True) == 1
     loaded = await store.load()
     assert loaded is not None
-    assert loaded.reconcile == needs[outcomes.index(True)]
+    assert loaded.need(ROUTE) == needs[outcomes.index(True)]
+
+
+async def test_each_route_has_a_reconcile_of_its_own(store: PositionStore, stored: Pipeline) -> None:
+    other = ReconcileNeed("job.9", "changed: mapping")
+    both = replace(stored, routes={"shop.orders": RouteState(FINGERPRINT, other), **stored.routes})
+    assert await store.replace(stored, both)
+    need = ReconcileNeed("job.2", "asked for")
+    assert not await store.request_reconcile("shop.orders", need), "it has one"
+    assert await store.request_reconcile(ROUTE, need)
+    assert await store.allow_mass_delete(ROUTE)
+    await store.note_asked("job.2", 70)
+    await store.save_marked(both, ROUTE, Timestamp(9, 1))
+    expected = both.with_route(
+        ROUTE, reconcile=replace(need, allow_mass_delete=True, asked_of=70), marked=Timestamp(9, 1)
+    )
+    assert await store.load() == expected
+    assert not await store.replace(both, after(both)), "one more is open than that writer knows"
+    await store.clear_reconcile("job.2")
+    assert await store.load() == expected.with_route(ROUTE, reconcile=None)
 
 
 async def test_before_the_first_start_nothing_can_be_asked_for(store: PositionStore) -> None:
-    assert not await store.request_reconcile(ReconcileNeed("job", "asked for"))
-    assert not await store.allow_mass_delete()
+    assert not await store.request_reconcile(ROUTE, ReconcileNeed("job", "asked for"))
+    assert not await store.allow_mass_delete(ROUTE)
     assert await store.load() is None
 
 
 async def test_only_the_job_that_was_asked_for_meets_the_need(store: PositionStore) -> None:
     pipeline = first()
     await store.create(pipeline)
-    await store.clear_reconcile(pipeline, "another")
+    await store.clear_reconcile("another")
     assert await store.load() == pipeline
-    await store.clear_reconcile(pipeline, "job.1")
-    assert await store.load() == replace(pipeline, reconcile=None)
-    assert not await store.allow_mass_delete()
+    await store.clear_reconcile("job.1")
+    assert await store.load() == pipeline.with_route(ROUTE, reconcile=None)
+    assert not await store.allow_mass_delete(ROUTE)
 
 
 async def test_captured_is_noted_for_its_own_term_only(store: PositionStore, stored: Pipeline) -> None:
@@ -190,7 +213,7 @@ async def test_captured_is_noted_for_its_own_term_only(store: PositionStore, sto
     assert await store.load() == following
 
 
-async def test_a_doubt_counts_for_its_own_epoch_only(store: PositionStore, stored: Pipeline) -> None:
+async def test_a_tier_is_suspect_in_its_own_epoch_only(store: PositionStore, stored: Pipeline) -> None:
     await store.suspect_tier(replace(stored.epoch, nonce="another"), "old news")
     await store.suspect_tier(replace(stored.epoch, epoch=0), "old news")
     assert await store.load() == stored
@@ -198,7 +221,7 @@ async def test_a_doubt_counts_for_its_own_epoch_only(store: PositionStore, store
     assert await store.load() == replace(stored, tier_suspect=TierSuspect(1, "entries are gone"))
 
 
-async def test_a_doubt_is_not_overwritten_by_a_term_that_has_not_seen_it(
+async def test_a_suspicion_is_not_overwritten_by_a_term_that_has_not_seen_it(
     store: PositionStore, stored: Pipeline
 ) -> None:
     await store.suspect_tier(stored.epoch, "entries are gone")

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import httpx
@@ -26,6 +25,7 @@ from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.markers import MARKERS, METADATA, Markers
 from tsync_stream.sink.schema import default_schema
 from tsync_stream.state.pipeline import Pipeline
+from tsync_stream.state.route_state import RouteState
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -41,7 +41,7 @@ class Positions:
     def __init__(self) -> None:
         self.marked: Timestamp | None = None
 
-    async def save_marked(self, pipeline: Pipeline, marked: Timestamp) -> None:
+    async def save_marked(self, pipeline: Pipeline, route: str, marked: Timestamp) -> None:
         self.marked = marked
 
 
@@ -53,19 +53,24 @@ class Bench:
         self.positions, self.health = Positions(), Health()
         self.watch = TargetWatch(self.target, settings.collection_name, cast("Any", self.positions), self.health)
         start = Position({"_data": "00"}, Timestamp(1, 0))
-        self.stored = Pipeline(EpochRef("d", 1, "n", "primary"), 1, 8, start, start, {})
+        self.stored = Pipeline(EpochRef("d", 1, "n", "primary"), 1, 8, start, start, {"c": RouteState({})})
 
     async def make_ours(self, time_s: int) -> None:
         part, marked = await self.watch.make_ours(Timestamp(time_s, 1))
-        self.stored = replace(self.stored, fingerprint=part, marked=marked)
+        self.stored = self.stored.with_route("c", fingerprint=part, marked=marked)
 
     async def note(self, time_s: int) -> None:
         self.watch._noted_s = float("-inf")
-        await self.watch.note_synced(self.stored, Timestamp(time_s, 1))
-        self.stored = replace(self.stored, marked=self.positions.marked)
+        await self.watch.note_synced(self.stored, "c", Timestamp(time_s, 1))
+        self.stored = self.stored.with_route("c", marked=self.positions.marked)
 
     async def difference(self) -> str:
-        return await self.watch.difference(self.stored)
+        return await self.watch.difference(self.state)
+
+    @property
+    def state(self) -> RouteState:
+        """What is stored of the route."""
+        return self.stored.routes["c"]
 
 
 Benches = Callable[..., Any]
@@ -140,7 +145,7 @@ async def test_a_collection_is_known_again_until_it_is_made_anew(
             live = await made.target.collection(name)
             assert live is not None
             if server.release.has_metadata:
-                assert live["metadata"] == {"owner": "shop", METADATA: made.stored.fingerprint["target_nonce"]}
+                assert live["metadata"] == {"owner": "shop", METADATA: made.state.fingerprint["target_nonce"]}
             for _ in range(5):  # one of them within the same second, where the machine is not too busy
                 stamp = live["created_at"]
                 somebody = Others(server.port, stack.typesense.api_key)
@@ -202,7 +207,7 @@ async def test_while_a_log_is_replayed_no_difference_counts(
     async with bench((HOST,), stack.typesense.port) as made:
         await made.target.create_collection(default_schema(names.typesense_collection))
         await made.make_ours(100)
-        made.stored = replace(made.stored, marked=Timestamp(200, 0))
+        made.stored = made.stored.with_route("c", marked=Timestamp(200, 0))
 
         async def settled() -> bool:
             return False
@@ -223,7 +228,7 @@ async def test_a_key_for_one_collection_alone_does_as_well_as_it_can(
         async with bench((HOST,), stack.typesense.port, key["value"]) as made:
             await made.target.create_collection(default_schema(name))
             await made.make_ours(100)
-            assert (made.stored.fingerprint["target_nonce"], made.stored.marked) == ("", None)
+            assert (made.state.fingerprint["target_nonce"], made.state.marked) == ("", None)
             assert await made.difference() == ""
             assert "may mark the collection neither" in caplog.text
             await made.note(105)
@@ -244,7 +249,8 @@ async def test_what_could_not_be_asked_for_a_minute_is_not_healthy(
         return answers[0] if answers else web.Response(status=503)
 
     async with fake_typesense(answer) as server, bench((HOST,), server.port) as made:
-        made.stored = replace(made.stored, fingerprint={"target_name": "c", "target_nonce": "", "target_created_at": 1})
+        unmarked = {"target_name": "c", "target_nonce": "", "target_created_at": 1}
+        made.stored = made.stored.with_route("c", fingerprint=unmarked)
         for _ in range(int(UNREAD_S / 5)):
             with pytest.raises(DependencyUnavailable):
                 await made.difference()

@@ -16,8 +16,9 @@ from tsync_stream.core.wake import Wake
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Claimed, Found, Read
 from tsync_stream.routes.fingerprint import DIVISION_VERSION
-from tsync_stream.state.pipeline import Pipeline, ReconcileNeed
+from tsync_stream.state.pipeline import Pipeline
 from tsync_stream.state.rechecks import Recheck
+from tsync_stream.state.route_state import ReconcileNeed, RouteState
 from tsync_stream.sync.batch import SyncBatch, SyncResult
 from tsync_stream.sync.lane import Lane
 from tsync_stream.sync.lane_tools import LaneTools
@@ -165,7 +166,7 @@ class MemoryPositions:
     async def suspect_tier(self, epoch: EpochRef, reason: str) -> None:
         self.suspects.append((epoch, reason))
 
-    async def request_reconcile(self, need: ReconcileNeed) -> bool:
+    async def request_reconcile(self, route: str, need: ReconcileNeed) -> bool:
         self.needs.append(need)
         return True
 
@@ -183,7 +184,7 @@ class Bench:
         self.tier = MemoryTier(self.events)
         self.leases = MemoryLeases()
         self.rechecks = MemoryRechecks(self.events)
-        self.positions = MemoryPositions(Pipeline(EPOCH, 1, 2, START, START, FINGERPRINT))
+        self.positions = MemoryPositions(Pipeline(EPOCH, 1, 2, START, START, {ROUTE.name: RouteState(FINGERPRINT)}))
         self.health = Health()
         self.pace = SyncPace()
         self.sync: Callable[[SyncBatch], Awaitable[None]] = synced

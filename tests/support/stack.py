@@ -5,7 +5,7 @@ Invariants:
 - After a test the servers run, are thawed, answer, have no fail point, and hold nothing with its token.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -121,3 +121,8 @@ def remove(stack: EmbeddedStack, names: Names) -> None:
         for collection in typesense.get("/collections").raise_for_status().json():
             if collection["name"].startswith(names.token):
                 typesense.delete(f"/collections/{collection['name']}").raise_for_status()
+
+
+def is_reconciled(pipeline: Mapping[str, Any] | None) -> bool:
+    """Whether an epoch document, as MongoDB holds it, is there and has no open reconcile."""
+    return bool(pipeline and all(route["reconcile"] is None for route in pipeline["routes"]))

@@ -27,7 +27,13 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.probing import probe_within_deadline
 from tsync_stream.queue.selection import SetAside, choose_tier, count_flaps
 from tsync_stream.queue.tier import Tier
-from tsync_stream.routes.fingerprint import changes, fingerprint_of, prepare_collection, target_part
+from tsync_stream.routes.fingerprint import (
+    fingerprint_of,
+    prepare_collection,
+    same_stream,
+    target_part,
+    why_reconcile,
+)
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
@@ -37,13 +43,8 @@ from tsync_stream.source.driver import MongoClient
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.jobs import JobStore
-from tsync_stream.state.pipeline import (
-    Pipeline,
-    PositionStore,
-    ReconcileNeed,
-    new_nonce,
-    synced_position,
-)
+from tsync_stream.state.pipeline import Pipeline, PositionStore, new_nonce, synced_position
+from tsync_stream.state.route_state import ReconcileNeed, RouteState
 
 log = logging.getLogger(__name__)
 
@@ -105,26 +106,36 @@ class Beginning:
         stored = await tools.positions.load()
         if stored is None:
             return await self._first_start(fence)
-        fingerprint = await self._fingerprint(target_part(stored.fingerprint))
-        differing = changes(stored.fingerprint, fingerprint)
-        changed = f"changed: {', '.join(differing)}" if differing else ""
-        other_target = await self._other_target(stored)
-        if lost := other_target or changed or trouble.position:
-            now = await self._position_of_now()
-            if other_target or stored.fingerprint["target"] != tools.route.target:
-                part, marked = await tools.target_watch.make_ours(now.cluster_time)
-                fingerprint, stored = fingerprint | part, replace(stored, marked=marked)
+        before = stored.routes.get(tools.route.name, RouteState({}))
+        fingerprint = await self._fingerprint(target_part(before.fingerprint))
+        other_target = await self._other_target(before)
+        changed = other_target or why_reconcile(before.fingerprint, fingerprint)
+        lost = trouble.position or self._other_stream(stored, fingerprint)
+        if reason := changed or lost:
+            # Only a lost position begins anew: a changed route is reconciled while the stream goes on where it was.
+            began = await self._position_of_now() if lost else await tools.positions.synced(stored)
+            after = replace(before, fingerprint=fingerprint)
+            if other_target or before.fingerprint.get("target") != tools.route.target:
+                part, marked = await tools.target_watch.make_ours(began.cluster_time)
+                after = replace(after, fingerprint=fingerprint | part, marked=marked)
             # A question that nobody has answered stays open, unless it was about another collection.
-            asked_of = stored.reconcile.asked_of if stored.reconcile and not other_target else 0
-            need = ReconcileNeed(new_nonce(), lost, asked_of=asked_of)
-            following = self._next_epoch(stored, fence, await self._healthy_tiers(), now, need)
-            return await self._open_epoch(stored, replace(following, fingerprint=fingerprint), lost)
+            asked_of = before.reconcile.asked_of if before.reconcile and not other_target else 0
+            after = replace(after, reconcile=ReconcileNeed(new_nonce(), reason, asked_of=asked_of))
+            routes = {tools.route.name: after}
+            following = self._next_epoch(stored, fence, await self._healthy_tiers(), began, routes)
+            return await self._open_epoch(stored, following, reason)
         suspect, healthy = await self._why_suspect(stored, trouble)
         if not suspect:
             return await self._continue(stored, fence)
         synced = await tools.positions.synced(stored)
-        following = self._next_epoch(stored, fence, healthy, synced, stored.reconcile)
+        following = self._next_epoch(stored, fence, healthy, synced, stored.routes)
         return await self._open_epoch(stored, following, suspect)
+
+    def _other_stream(self, stored: Pipeline, fingerprint: Mapping[str, Any]) -> str:
+        """Why the stored position is of another change stream than ours; "": it is not."""
+        if any(same_stream(state.fingerprint, fingerprint) for state in stored.routes.values()):
+            return ""
+        return "the position is of another source"
 
     async def _why_suspect(self, stored: Pipeline, trouble: Trouble) -> tuple[str, set[str]]:
         """Why the epoch cannot be continued ("": it can), and the tiers that could be the next one's."""
@@ -145,14 +156,14 @@ class Beginning:
         uuid = await source_uuid(tools.client, route.database, route.collection)
         return fingerprint_of(route, uuid, target, tools.settings)
 
-    async def _other_target(self, stored: Pipeline) -> str:
+    async def _other_target(self, state: RouteState) -> str:
         """Why the Typesense collection, which is made if there is none, is not the one that was filled; "": it is.
 
         While Typesense cannot be asked it is taken for that: capture goes on, and asks again.
         """
         tools = self._tools
         try:
-            found = await tools.target_watch.difference(stored)
+            found = await tools.target_watch.difference(state)
             if found:
                 await prepare_collection(tools.target, tools.settings)
         except TsyncError:
@@ -165,6 +176,7 @@ class Beginning:
         await prepare_collection(tools.target, tools.settings)
         start = await self._position_of_now()
         part, marked = await tools.target_watch.make_ours(start.cluster_time)
+        state = RouteState(fingerprint | part, ReconcileNeed(new_nonce(), "the first start"), marked)
         epoch = EpochRef(secrets.token_hex(4), 1, new_nonce(), choose_tier(await self._healthy_tiers()))
         pipeline = Pipeline(
             epoch=epoch,
@@ -172,9 +184,7 @@ class Beginning:
             partitions=tools.settings.partitions,
             began=start,
             captured=start,
-            fingerprint=fingerprint | part,
-            reconcile=ReconcileNeed(new_nonce(), "the first start"),
-            marked=marked,
+            routes={tools.route.name: state},
         )
         tier = tools.tiers[epoch.tier]
         await tier.start()
@@ -256,11 +266,16 @@ class Beginning:
         return {name for name, healthy in zip(tiers, answers, strict=True) if healthy}
 
     def _next_epoch(
-        self, stored: Pipeline, fence: int, healthy: Collection[str], began: Position, need: ReconcileNeed | None
+        self,
+        stored: Pipeline,
+        fence: int,
+        healthy: Collection[str],
+        began: Position,
+        routes: Mapping[str, RouteState],
     ) -> Pipeline:
         tier = choose_tier(healthy)
         flaps = count_flaps(stored.flaps, stored.epoch.tier, tier, self._tools.epochs.age_s())
-        following = stored.next_epoch(fence, tier, began, need)
+        following = stored.next_epoch(fence, tier, began, routes)
         return replace(following, flaps=flaps, partitions=self._tools.settings.partitions)
 
     def _term(self, pipeline: Pipeline, heads: list[Head] | Any, start: Position) -> CaptureTerm:

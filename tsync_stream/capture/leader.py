@@ -194,14 +194,14 @@ class Capturing:
                 raise Fenced("another term has begun")
             if stored.tier_suspect is not None:
                 raise TierLost(stored.tier_suspect.reason)
-            if (stored.reconcile and stored.reconcile.job) != (term.pipeline.reconcile and term.pipeline.reconcile.job):
+            if stored.reconciles() != term.pipeline.reconciles():
                 raise TermOver("a reconcile was asked for")
             if saved != term.appended:
                 saved = term.appended
                 await tools.positions.save_captured(stored, saved)
             if synced != term.announced:
                 synced = await tools.positions.synced(stored)
-            await tools.target_watch.note_synced(stored, synced.cluster_time)
+            await tools.target_watch.note_synced(stored, tools.route.name, synced.cluster_time)
             await jobs.look(stored, synced)
             await self._measuring.measure(term, synced)
             looks += 1
@@ -210,7 +210,7 @@ class Capturing:
 
     async def _check_fingerprint(self, stored: Pipeline) -> None:
         try:
-            found = await self._tools.target_watch.difference(stored)
+            found = await self._tools.target_watch.difference(stored.routes[self._tools.route.name])
         except TsyncError:
             return  # capture goes on without Typesense
         if found:

@@ -17,6 +17,7 @@ from tsync_stream.core.health import Health
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.markers import Markers, Seen
 from tsync_stream.state.pipeline import Pipeline, PositionStore, new_nonce
+from tsync_stream.state.route_state import RouteState
 
 CHECK = "target"
 UNREAD_S = 60.0
@@ -43,8 +44,8 @@ class TargetWatch:
         self._read_s = None
         self._health.green(CHECK)
 
-    async def difference(self, stored: Pipeline) -> str:
-        """How the collection differs from the one that the fingerprint speaks of; "" if it does not.
+    async def difference(self, stored: RouteState) -> str:
+        """How the collection differs from the one that the route's fingerprint is about; "" if it does not.
 
         Raises the errors of `errors.from_typesense`: then nobody knows.
         """
@@ -81,11 +82,12 @@ class TargetWatch:
         }
         return part, None if self._notes_refused else synced
 
-    async def note_synced(self, stored: Pipeline, synced: Timestamp) -> None:
+    async def note_synced(self, stored: Pipeline, route: str, synced: Timestamp) -> None:
         """Leave a mark of how far all is synced, now and then. First there, then here: so it is never older there."""
         now_s = clock.now_s()
-        name = stored.fingerprint.get("target_name")
-        if name is None or self._notes_refused or stored.marked == synced or now_s - self._noted_s < NOTE_INTERVAL_S:
+        state = stored.routes[route]
+        name = state.fingerprint.get("target_name")
+        if name is None or self._notes_refused or state.marked == synced or now_s - self._noted_s < NOTE_INTERVAL_S:
             return
         self._noted_s = now_s
         try:
@@ -95,7 +97,7 @@ class TargetWatch:
             self._noted_s = now_s + 2 * self._target.deadline_s
             return
         if noted:
-            await self._positions.save_marked(stored, synced)
+            await self._positions.save_marked(stored, route, synced)
         else:
             self._notes_refused = True
 

@@ -172,7 +172,7 @@ async def _use_state(client: MongoClient, settings: Settings) -> tuple[Sequence[
 
 async def _count_letters(client: MongoClient, settings: Settings) -> tuple[Refused, int]:
     records = DeadLetterRecords(state_database(client, settings.state_database))
-    counts = await records.count_by_reason(Selection(route=settings.mongo.collection), "open")
+    counts = await records.count_by_reason(Selection(route=settings.route_name), "open")
     return refused_among(counts), await count_documents(client, settings.mongo.database, settings.mongo.collection)
 
 

@@ -56,7 +56,7 @@ LIMIT = option(
     "--limit", type=click.IntRange(1, 1000), default=20, help="List at most so many, the newest. Default: 20."
 )
 CHOICE = (
-    option("--route", metavar="NAME", help="Only those of this source collection."),
+    option("--route", metavar="NAME", help="Only those of this route."),
     option("--reason", metavar="TEXT", help="Only those with this reason, as `dead-letters count` spells it."),
     option("--older-than", "older_than_s", type=Age(), help="Only those that failed last before so long (1h, 7d)."),
     option("--newer-than", "newer_than_s", type=Age(), help="Only those that failed last within so long (15m, 2d)."),

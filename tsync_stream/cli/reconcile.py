@@ -19,18 +19,17 @@ from tsync_stream.state.dead_letter_counts import describe_reconcile, refused_fr
 
 if TYPE_CHECKING:
     from tsync_stream.observe.status_reader import StatusReader
-    from tsync_stream.state.ask_reconcile import Asked
-    from tsync_stream.state.jobs import Job
+    from tsync_stream.state.jobs import Asked, Job
 
 
 async def run_reconcile(settings: Settings, *, allow_mass_delete: bool, wait: bool) -> int:
     """File the need, say what happens next, and see it through if asked to."""
     from tsync_stream.observe.status_reader import StatusReader
-    from tsync_stream.state.ask_reconcile import ask_reconcile
+    from tsync_stream.state.jobs import ask_reconcile
 
     async with StatusReader(reachable_settings(settings)) as reader:
         seen = await reader.read()  # it tells best if MongoDB is away
-        asked = await ask_reconcile(reader.positions, allow_mass_delete=allow_mass_delete)
+        asked = await ask_reconcile(reader.positions, settings.route_name, allow_mass_delete=allow_mass_delete)
         print(what_was_asked(asked, allow_mass_delete=allow_mass_delete, live=len(seen.live)))
         if asked.need is None:
             return EXIT_WRONG

@@ -52,7 +52,7 @@ async def run_replay(
         async with opened(settings) as our:
             selection = await selection_of(choice, our.records)
             counts = await our.records.count_by_reason(selection, "open")
-            queueable = await our.records.count_queueable(selection, settings.mongo.collection)
+            queueable = await our.records.count_queueable(selection, settings.route_name)
             print(what_is_chosen(counts, queueable))
             if dry_run:
                 await _show_first(our, selection)
@@ -81,7 +81,7 @@ def what_is_chosen(counts: Sequence[ReasonCount], queueable: int) -> str:
     if queueable < total:
         lines.append(
             f"{total - queueable} of them cannot be queued: no Typesense id can be made of their `_id`, or they are of "
-            "another source collection than MONGODB_COLLECTION. `dead-letters show ID` tells what to do."
+            "another route than ROUTE_NAME. `dead-letters show ID` tells what to do."
         )
     return "\n".join(lines)
 

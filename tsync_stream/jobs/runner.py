@@ -8,7 +8,6 @@ and only then its cursor is dropped; a job that loses a batch ends the term, and
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +25,8 @@ from tsync_stream.source.documents import DocumentReader, count_documents
 from tsync_stream.state.dead_letter_counts import Refused, describe_reconcile, refused_among
 from tsync_stream.state.dead_letter_search import Selection
 from tsync_stream.state.jobs import DONE, RECONCILE, SCAN, TIME_LEFT, VERIFY, Job, queued_of, without_time_left
-from tsync_stream.state.pipeline import Pipeline, ReconcileNeed
+from tsync_stream.state.pipeline import Pipeline
+from tsync_stream.state.route_state import ReconcileNeed
 
 log = logging.getLogger(__name__)
 
@@ -54,9 +54,13 @@ class RunningJobs:
     def work(self) -> list[Coroutine[Any, Any, None]]:
         """What is to run while the term lasts; whatever one of them raises ends it."""
         work = [self._run_filed()]
-        if self._term.pipeline.reconcile is not None:
-            work.append(self._reconcile(self._term.pipeline.reconcile))
+        if (need := self._need()) is not None:
+            work.append(self._reconcile(need))
         return work
+
+    def _need(self) -> ReconcileNeed | None:
+        """The open reconcile of our route, as this term knows it."""
+        return self._term.pipeline.need(self._term.route.name)
 
     async def look(self, stored: Pipeline, synced: Position) -> None:
         """Once a second: note what is synced and what is filed, drop the cursors of what has ended."""
@@ -71,9 +75,11 @@ class RunningJobs:
 
     async def _finish_reconcile(self, stored: Pipeline, synced: Position) -> None:
         """The need is met when a barrier behind the job's last entry is synced."""
-        if stored.reconcile is None:
+        term = self._term
+        need = stored.need(term.route.name)
+        if need is None:
             return
-        job, term = stored.reconcile.job, self._term
+        job = need.job
         cursor = synced.cursors.get(job)
         done, _ = queued_of(cursor)
         _, documents = queued_of(term.appended.cursors.get(job))
@@ -83,13 +89,13 @@ class RunningJobs:
             refused = await self._refused()
             result = {"queued": queued, "refused": refused.to_bson()}
             # First, so that whoever waits for the need to be met finds it.
-            await self._tools.jobs.keep_result(job, RECONCILE, {"reason": stored.reconcile.reason}, result)
-            await self._tools.positions.clear_reconcile(stored, job)
-            term.pipeline = replace(term.pipeline, reconcile=None)
+            await self._tools.jobs.keep_result(job, RECONCILE, {"reason": need.reason}, result)
+            await self._tools.positions.clear_reconcile(job)
+            term.pipeline = term.pipeline.with_route(term.route.name, reconcile=None)
             term.forget_job(job)
             self._progress.forget(job)
             level = logging.WARNING if refused.total else logging.INFO
-            log.log(level, "reconcile: done (%s), %s", stored.reconcile.reason, describe_reconcile(queued, refused))
+            log.log(level, "reconcile: done (%s), %s", need.reason, describe_reconcile(queued, refused))
 
     async def _refused(self) -> Refused:
         """What every "done" counts."""
@@ -101,7 +107,7 @@ class RunningJobs:
 
         async def stored_question() -> Stored:
             stored = await tools.positions.load()
-            now = stored.reconcile if stored and stored.reconcile else need
+            now = (stored and stored.need(term.route.name)) or need
             return Stored(now.allow_mass_delete, now.asked_of)
 
         async def scan_synced() -> None:
@@ -129,7 +135,7 @@ class RunningJobs:
             await self._persevere("reconcile", job.run)
         finally:
             await source.close()
-        await self._until_synced(job, lambda: term.pipeline.reconcile is None)
+        await self._until_synced(job, lambda: self._need() is None)
         await asyncio.Event().wait()  # the term ends by other means
 
     # ---- what people filed ----
@@ -149,7 +155,7 @@ class RunningJobs:
 
     def _may_begin(self, job: Job) -> bool:
         """While a reconcile is open, *synced* says nothing about what it still has to queue."""
-        return job.kind != VERIFY or self._term.pipeline.reconcile is None
+        return job.kind != VERIFY or self._need() is None
 
     async def _run_one(self, job: Job, running: Filed) -> None:
         log.info("%s %s: began", job.kind, job.id)
@@ -192,7 +198,7 @@ class RunningJobs:
 
     def _drop_cursors(self) -> None:
         """Of jobs that were cancelled, or ended by a term that could not go on to drop them."""
-        need = self._term.pipeline.reconcile
+        need = self._need()
         kept = {job.id for job in self._filed}
         kept |= {self._running.name} if self._running else set()
         kept |= {need.job} if need else set()

@@ -81,8 +81,9 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileStatus:
-    """An open need of a reconcile, and how far its answer is: documents that are synced, of about so many."""
+    """An open reconcile of a route, and how far it is: documents that are synced, of about so many."""
 
+    route: str
     job: str
     reason: str
     phase: Phase
@@ -192,7 +193,8 @@ def _replicas(facts: Facts, lease_ttl_s: float) -> list[ReplicaStatus]:
 
 
 def _reconcile(pipeline: Pipeline, synced: Position, *, capturing: bool) -> ReconcileStatus | None:
-    need = pipeline.reconcile
+    route = next(iter(pipeline.reconciles()), "")
+    need = pipeline.need(route)
     if need is None:
         return None
     cursor = pipeline.captured.cursors.get(need.job)
@@ -205,7 +207,7 @@ def _reconcile(pipeline: Pipeline, synced: Position, *, capturing: bool) -> Reco
         phase = "syncing" if cursor["phase"] == DONE else "sweep"
     done, _ = queued_of(synced.cursors.get(need.job))
     _, documents = queued_of(cursor)
-    return ReconcileStatus(need.job, need.reason, phase, need.allow_mass_delete, done, documents)
+    return ReconcileStatus(route, need.job, need.reason, phase, need.allow_mass_delete, done, documents)
 
 
 # ---- for machines ----
@@ -246,6 +248,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "reconcile": None
         if status.reconcile is None
         else {
+            "route": status.reconcile.route,
             "job": status.reconcile.job,
             "reason": status.reconcile.reason,
             "phase": status.reconcile.phase,

@@ -79,7 +79,7 @@ class StatusReader:
                 self._now(), self.positions.load(), self.positions.records(), read_membership(self._database)
             ),
             asyncio.gather(
-                self._dead_letters.count_by_reason(Selection(route=source.collection), "open"),
+                self._dead_letters.count_by_reason(Selection(route=self._settings.route_name), "open"),
                 count_documents(self._client, source.database, source.collection),
                 self._rechecks.count(),
                 self.jobs.open(),

@@ -1,7 +1,8 @@
-"""What the pipeline was built for: if any of it changes, Typesense may no longer be what we remember making it.
+"""A route's fingerprint: what its documents in Typesense were made from. If it changes, the route must be reconciled.
 
-Invariant: equal fingerprints mean that the source, the target and the mapping are the ones that the synced position
-speaks of.
+Invariant: equal fingerprints mean that the source, the target and the mapping are those that the synced position is
+about. A changed fingerprint is not a lost position: the changes since *synced* can still be read, unless the stream
+itself is another one.
 """
 
 from collections.abc import Mapping
@@ -13,11 +14,13 @@ from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.schema import default_schema, load_schema
 
-# Counts up with every change of the mapping's rules: documents that were mapped by the old ones are written again.
+# Incremented with every change of the mapping's rules, which makes every document be written again.
 MAPPING_VERSION = 2
 
-# And with every change of how a document's partition is found: one epoch is divided in one way.
+# Incremented with every change of how a document's partition is found: an epoch is divided in one way.
 DIVISION_VERSION = 2
+
+NEW_ROUTE = "this route has not been synced before"
 
 
 def fingerprint_of(route: Route, uuid: bytes, target: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -45,16 +48,27 @@ def source_name(route: Route) -> str:
 def was_made_for(found: Mapping[str, Any], found_partitions: int, route: Route, partitions: int) -> bool:
     """Whether an epoch's queue holds entries of this route, divided as we divide them (pure).
 
-    It does not for a moment, when all replicas were restarted with other settings: the next epoch will.
+    It does not for a moment after all replicas were restarted with other settings; the next epoch will.
     """
     ours = (partitions, DIVISION_VERSION, source_name(route), route.target)
-    return (found_partitions, found.get("division"), found["source"], found["target"]) == ours
+    return (found_partitions, found.get("division"), found.get("source"), found.get("target")) == ours
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The names of what differs, but for what Typesense tells: `target_watch.difference` judges that (pure)."""
+def why_reconcile(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """What a route must be reconciled for: what changed between two fingerprints; "" if nothing did (pure).
+
+    What Typesense tells is not compared: `target_watch.difference` judges that.
+    """
+    if not old:
+        return NEW_ROUTE
     names = (name for name in sorted(old.keys() | new.keys()) if not name.startswith("target_"))
-    return [name for name in names if old.get(name) != new.get(name)]
+    changed = [name for name in names if old.get(name) != new.get(name)]
+    return f"changed: {', '.join(changed)}" if changed else ""
+
+
+def same_stream(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether a stored position is one of the change stream that is read now: one of this very collection (pure)."""
+    return all(old.get(name) == new[name] for name in ("source", "source_uuid"))
 
 
 async def prepare_collection(target: TypesenseTarget, settings: Settings) -> Mapping[str, Any]:

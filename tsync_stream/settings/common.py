@@ -30,6 +30,7 @@ COMMON = (
     # How long a write may be under way decides when another replica may take it for dead.
     "TYPESENSE_CONNECTION_TIMEOUT",
     "TYPESENSE_SCHEMA_FILE",
+    "ROUTE_NAME",
     "DATE_UNIT",
     "ON_REJECT",
     "PARTITIONS",

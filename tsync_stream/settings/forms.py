@@ -66,6 +66,7 @@ def _hide(value: str) -> str:
 API_KEY = pattern("printable ASCII characters without spaces", r"[!-~]+", secret=True)
 PASSWORD = pattern("text on one line, or nothing", r"[^\x00-\x1f\x7f]*", secret=True)
 TYPESENSE_COLLECTION = pattern("a collection or alias name without spaces or slashes", r"[^\s/\x00-\x1f]+")
+ROUTE_NAME = pattern("1 to 100 letters, digits, `_`, `-` or `.`, or nothing", r"[A-Za-z0-9_.-]{0,100}")
 # Each partition's keys share a hash tag of their own, so the prefix must not open or close one.
 QUEUE_KEY = pattern("1 to 200 characters without spaces or braces", r"[^\s{}\x00-\x1f]{1,200}")
 FILE_NAME = pattern(

@@ -96,6 +96,7 @@ class Settings:
     primary_redis: RedisSettings
     backup_redis: RedisSettings
     redis_manage_persistence: bool
+    route_name: str
     state_database: str
     partitions: int
     lease_ttl_s: float
@@ -162,6 +163,8 @@ def _settings(texts: Mapping[str, str], directory: Path) -> Settings:
     problems += _broken_rules(values)
     if problems:
         raise ConfigurationError(problems)
+    # Resolved here, so that replicas compare the name itself, however it was given.
+    values["ROUTE_NAME"] = values["ROUTE_NAME"] or values["MONGODB_COLLECTION"]
     return _build(values)
 
 

@@ -200,6 +200,14 @@ BOTH_REDIS = (
 
 PIPELINE = (
     Setting(
+        "ROUTE_NAME",
+        "",
+        "route_name",
+        forms.ROUTE_NAME,
+        "name of the route from source to target: its state, dead letters, rechecks, jobs and metrics carry it; "
+        "empty: the name of MONGODB_COLLECTION",
+    ),
+    Setting(
         "STATE_DATABASE",
         "tsync",
         "state_database",

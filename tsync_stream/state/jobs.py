@@ -1,8 +1,10 @@
-"""Jobs that people file: a command writes one down, the replica that captures does it, oldest first.
+"""Jobs that people file: a command stores one, and the capturing replica runs them, oldest first.
 
-Invariants: a job is open until everything that it queued is synced, and is ended once; how far it is travels with
-the barriers (`Position.cursors`), so nothing here has to be exact but the ending. Open jobs are few, and ended ones
-go by themselves.
+Invariants: a job is open until everything that it queued is synced, and ends once. Its cursor travels with the barriers
+(`Position.cursors`), so nothing but the ending has to be exact here. Few jobs are open, and ended ones expire.
+
+A reconcile is no job here: its need is in the epoch document, where a route has at most one. Asking while one is open
+changes nothing but what was allowed.
 """
 
 from collections.abc import Mapping
@@ -10,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.errors import DependencyUnavailable, TsyncError
 from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import JOBS
-from tsync_stream.state.pipeline import new_nonce
+from tsync_stream.state.pipeline import PositionStore, new_nonce
+from tsync_stream.state.route_state import ReconcileNeed
 
 RECONCILE = "reconcile"
 REPLAY = "replay"
@@ -142,6 +145,37 @@ def _job(document: Mapping[str, Any]) -> Job:
         progress=document["progress"],
         result=document["result"],
     )
+
+
+ASKED_FOR = "asked for by a person"
+# Between our look and our write a reconcile can end and another begin, but not again and again.
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The outcome: filed now, open already, or the route has never run, so that there is nothing to reconcile."""
+
+    outcome: Literal["filed", "open", "nothing ran"]
+    need: ReconcileNeed | None = None
+
+
+async def ask_reconcile(positions: PositionStore, route: str, *, allow_mass_delete: bool) -> Asked:
+    """File a reconcile of a route, or find the open one. Raises the errors of `errors.from_mongo`."""
+    wanted = ReconcileNeed(new_nonce(), ASKED_FOR, allow_mass_delete)
+    for _ in range(ATTEMPTS):
+        if await positions.request_reconcile(route, wanted):
+            return Asked("filed", wanted)
+        if allow_mass_delete:
+            await positions.allow_mass_delete(route)
+        stored = await positions.load()
+        if stored is None or route not in stored.routes:
+            return Asked("nothing ran")
+        need = stored.need(route)
+        if need is not None and need.allow_mass_delete >= allow_mass_delete:
+            # The driver repeats a write whose reply was lost: then the open one may be ours.
+            return Asked("filed" if need.job == wanted.job else "open", need)
+    raise DependencyUnavailable("the epoch document keeps changing; try again")
 
 
 def queued_of(cursor: Mapping[str, Any] | None) -> tuple[int, int]:

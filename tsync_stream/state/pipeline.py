@@ -1,16 +1,17 @@
-"""The epoch document and the barrier records: how far the changes are captured, and how far they are synced.
+"""The epoch document and the barrier records: how far changes are captured, and how far they are synced.
 
 Invariants:
 
-- The epoch document changes by compare-and-set on (epoch, capture fence) only.
-- A barrier record moves forward only. Records count only if they were made under the present (epoch, capture
-  fence): only those are in one order. While any partition has none, *synced* is where that term began.
+- The epoch document is replaced only by compare-and-set on (epoch, capture fence).
+- A barrier record only moves forward. Records count only if they were made in the current term (epoch, capture fence),
+  because only those are ordered. While any partition has none, *synced* is where the term began.
 - A term begins at the position that was synced just before it, never at one that was only captured.
+- Positions belong to the one change stream; fingerprints and open reconciles belong to a route each.
 """
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bson.timestamp import Timestamp
@@ -21,27 +22,23 @@ from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Position, p
 from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import PIPELINE
+from tsync_stream.state.route_state import (
+    ReconcileNeed,
+    RouteState,
+    need_to_bson,
+    open_need,
+    routes_from_bson,
+    routes_to_bson,
+    same_needs,
+)
 
 _ID = "pipeline"
 DUPLICATE_KEY = 11000
 
 
 @dataclass(frozen=True, slots=True)
-class ReconcileNeed:
-    """An open need of a reconcile: the job that answers it, why, and what a person has allowed.
-
-    `asked_of`: how many documents there were when a person was asked whether to delete that many; 0: nobody was.
-    """
-
-    job: str
-    reason: str
-    allow_mass_delete: bool = False
-    asked_of: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class TierSuspect:
-    """A consumer's report that the tier is not as remembered; it counts for its epoch only."""
+    """A consumer's report that the tier is not as we remember it; it counts only in its epoch."""
 
     epoch: int
     reason: str
@@ -49,10 +46,10 @@ class TierSuspect:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """The epoch document. `began` is where the term (epoch, capture fence) began; all before it is synced.
+    """The epoch document. `began` is where the term (epoch, capture fence) began; everything before it is synced.
 
-    `flaps`: how often in a row the queue had to leave a tier for a lesser one before it was steady there.
-    `marked`: what Typesense was last told of how far all is synced; None: nothing, or it could not be told.
+    `routes` holds the state of each route by its name. `flaps` counts how often in a row the queue had to leave a tier
+    for a worse one before it was steady there.
     """
 
     epoch: EpochRef
@@ -60,13 +57,24 @@ class Pipeline:
     partitions: int
     began: Position
     captured: Position
-    fingerprint: Mapping[str, Any]
-    reconcile: ReconcileNeed | None = None
+    routes: Mapping[str, RouteState] = field(default_factory=dict)
     tier_suspect: TierSuspect | None = None
     flaps: int = 0
-    marked: Timestamp | None = None
 
-    def next_epoch(self, fence: int, tier: str, began: Position, reconcile: ReconcileNeed | None) -> "Pipeline":
+    def need(self, route: str) -> ReconcileNeed | None:
+        """The open reconcile of a route; None also for a route that is not known here."""
+        state = self.routes.get(route)
+        return None if state is None else state.reconcile
+
+    def reconciles(self) -> dict[str, str]:
+        """The job of every open reconcile, by its route."""
+        return {name: state.reconcile.job for name, state in self.routes.items() if state.reconcile is not None}
+
+    def with_route(self, route: str, **changes: Any) -> "Pipeline":
+        """With these fields of one route's state changed."""
+        return replace(self, routes={**self.routes, route: replace(self.routes[route], **changes)})
+
+    def next_epoch(self, fence: int, tier: str, began: Position, routes: Mapping[str, RouteState]) -> "Pipeline":
         """The epoch after this one, not yet stored."""
         reference = EpochRef(self.epoch.deployment, self.epoch.epoch + 1, new_nonce(), tier)
         return replace(
@@ -75,7 +83,7 @@ class Pipeline:
             capture_fence=fence,
             began=began,
             captured=began,
-            reconcile=reconcile,
+            routes=routes,
             tier_suspect=None,
         )
 
@@ -131,16 +139,16 @@ class PositionStore:
     async def replace(self, old: Pipeline, new: Pipeline) -> bool:
         """The compare-and-set by which a term or an epoch begins; False if `old` is not current any more.
 
-        The need of a reconcile and the tier suspect are compared too: no writer that has not seen one may overwrite it.
+        Open reconciles and the tier suspect are compared too: a writer that has not seen one must not overwrite it.
         """
         current = {
             **_term_filter(old),
-            "reconcile": _need_to_bson(old.reconcile),
+            "routes": same_needs(old.routes),
             "tier_suspect": _suspect_to_bson(old.tier_suspect),
         }
         async with translated():
             result = await self._collection.replace_one(current, _pipeline_to_bson(new))
-        # A write whose reply was lost was tried again by the driver, and then finds its own work.
+        # The driver repeats a write whose reply was lost, and then finds its own work.
         return bool(result.matched_count) or await self._is_stored(new)
 
     async def save_captured(self, pipeline: Pipeline, captured: Position) -> None:
@@ -150,41 +158,47 @@ class PositionStore:
                 _term_filter(pipeline), {"$set": {"captured": position_to_bson(captured)}}
             )
 
-    async def save_marked(self, pipeline: Pipeline, marked: Timestamp) -> None:
-        """Note what Typesense was told; does nothing if another term has begun."""
+    async def save_marked(self, pipeline: Pipeline, route: str, marked: Timestamp) -> None:
+        """Note what Typesense was told of a route; does nothing if another term has begun."""
         async with translated():
-            await self._collection.update_one(_term_filter(pipeline), {"$set": {"marked": marked}})
+            await self._collection.update_one(
+                {**_term_filter(pipeline), "routes.name": route}, {"$set": {"routes.$.marked": marked}}
+            )
 
-    async def clear_reconcile(self, pipeline: Pipeline, job: str) -> None:
-        """The need that `job` answered is met."""
+    async def clear_reconcile(self, job: str) -> None:
+        """The reconcile of this job is done."""
         async with translated():
-            await self._collection.update_one({"_id": _ID, "reconcile.job": job}, {"$set": {"reconcile": None}})
+            await self._collection.update_one(
+                {"_id": _ID, "routes.reconcile.job": job}, {"$set": {"routes.$.reconcile": None}}
+            )
 
     async def note_asked(self, job: str, asked_of: int) -> None:
         """A person is asked whether so much may be deleted; the question outlives whoever asked."""
         async with translated():
             await self._collection.update_one(
-                {"_id": _ID, "reconcile.job": job}, {"$set": {"reconcile.asked_of": asked_of}}
+                {"_id": _ID, "routes.reconcile.job": job}, {"$set": {"routes.$.reconcile.asked_of": asked_of}}
             )
 
-    async def allow_mass_delete(self) -> bool:
-        """A person says that an open reconcile may delete as much as it finds; False if none is open."""
+    async def allow_mass_delete(self, route: str) -> bool:
+        """A person allows the open reconcile of a route to delete whatever it finds; False if none is open."""
         async with translated():
             result = await self._collection.update_one(
-                {"_id": _ID, "reconcile": {"$ne": None}}, {"$set": {"reconcile.allow_mass_delete": True}}
+                {"_id": _ID, "routes": open_need(route, is_open=True)},
+                {"$set": {"routes.$.reconcile.allow_mass_delete": True}},
             )
         return bool(result.matched_count)
 
-    async def request_reconcile(self, need: ReconcileNeed) -> bool:
-        """A person asks for a reconcile; False if one is open already or nothing has run yet."""
+    async def request_reconcile(self, route: str, need: ReconcileNeed) -> bool:
+        """Ask for a reconcile of a route; False if one is open already, or the route has never run."""
         async with translated():
             result = await self._collection.update_one(
-                {"_id": _ID, "reconcile": None}, {"$set": {"reconcile": _need_to_bson(need)}}
+                {"_id": _ID, "routes": open_need(route, is_open=False)},
+                {"$set": {"routes.$.reconcile": need_to_bson(need)}},
             )
         return bool(result.matched_count)
 
     async def suspect_tier(self, epoch: EpochRef, reason: str) -> None:
-        """A consumer found the tier changed; ignored if the epoch has moved on."""
+        """A consumer found that the tier is not as we remember it; ignored if the epoch has moved on."""
         async with translated():
             await self._collection.update_one(
                 {"_id": _ID, "epoch": epoch.epoch, "nonce": epoch.nonce},
@@ -253,13 +267,6 @@ def _order_to_bson(order: BarrierOrder) -> dict[str, int]:
     return {"epoch": order.epoch, "fence": order.fence, "counter": order.counter}
 
 
-def _need_to_bson(need: ReconcileNeed | None) -> dict[str, Any] | None:
-    if need is None:
-        return None
-    stored = {"job": need.job, "reason": need.reason, "allow_mass_delete": need.allow_mass_delete}
-    return stored | {"asked_of": need.asked_of} if need.asked_of else stored
-
-
 def _suspect_to_bson(suspect: TierSuspect | None) -> dict[str, Any] | None:
     return None if suspect is None else {"epoch": suspect.epoch, "reason": suspect.reason}
 
@@ -274,25 +281,21 @@ def _pipeline_to_bson(pipeline: Pipeline) -> dict[str, Any]:
         "partitions": pipeline.partitions,
         "began": position_to_bson(pipeline.began),
         "captured": position_to_bson(pipeline.captured),
-        "fingerprint": dict(pipeline.fingerprint),
-        "reconcile": _need_to_bson(pipeline.reconcile),
+        "routes": routes_to_bson(pipeline.routes),
         "tier_suspect": _suspect_to_bson(pipeline.tier_suspect),
         "flaps": pipeline.flaps,
-        "marked": pipeline.marked,
     }
 
 
 def _pipeline_from_bson(document: Mapping[str, Any]) -> Pipeline:
-    reconcile, suspect = document["reconcile"], document["tier_suspect"]
+    suspect = document["tier_suspect"]
     return Pipeline(
         epoch=EpochRef(document["deployment"], document["epoch"], document["nonce"], document["tier"]),
         capture_fence=document["capture_fence"],
         partitions=document["partitions"],
         began=position_from_bson(document["began"]),
         captured=position_from_bson(document["captured"]),
-        fingerprint=document["fingerprint"],
-        reconcile=None if reconcile is None else ReconcileNeed(**reconcile),
+        routes=routes_from_bson(document["routes"]),
         tier_suspect=None if suspect is None else TierSuspect(**suspect),
         flaps=document["flaps"],
-        marked=document.get("marked"),
     )

@@ -27,8 +27,9 @@ from tsync_stream.core.model import Barrier, Entry, EpochRef, PartitionBatches, 
 from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.fingerprint import was_made_for
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.state.pipeline import Pipeline, ReconcileNeed, new_nonce
+from tsync_stream.state.pipeline import Pipeline, new_nonce
 from tsync_stream.state.rechecks import Recheck
+from tsync_stream.state.route_state import ReconcileNeed
 from tsync_stream.sync.dispatch import Syncing
 from tsync_stream.sync.in_doubt import Doubts
 from tsync_stream.sync.lane_tools import LaneTools
@@ -113,7 +114,8 @@ class Lane:
     def _is_ours(self, pipeline: Pipeline) -> bool:
         """Its entries are of our route, and divided as we divide them."""
         tools = self._tools
-        return was_made_for(pipeline.fingerprint, pipeline.partitions, tools.route, tools.partitions)
+        state = pipeline.routes.get(tools.route.name)
+        return state is not None and was_made_for(state.fingerprint, pipeline.partitions, tools.route, tools.partitions)
 
     async def _step(self) -> bool:
         """One batch, or one wait for entries. False if there was nothing that could be waited for."""
@@ -342,7 +344,7 @@ class Lane:
                 await self._tools.positions.suspect_tier(epoch, str(error))
                 if isinstance(error, ForeignEntries):  # who captured them has not captured ours
                     need = ReconcileNeed(new_nonce(), "entries of another route were in the queue")
-                    await self._tools.positions.request_reconcile(need)
+                    await self._tools.positions.request_reconcile(self._tools.route.name, need)
         except TsyncError as state_error:
             self._tools.health.red(f"queue, {self.name}", f"{error}; and it cannot be reported yet: {state_error}")
         await self._pause_after_fault()

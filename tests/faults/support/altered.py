@@ -261,8 +261,9 @@ def carry_on_from_now() -> None:
     """What a position that is lost stood for is not looked for: a new epoch never needs a reconcile."""
     original = pipeline.Pipeline.next_epoch
 
-    def next_epoch(self: Any, fence: int, tier: str, began: Any, reconcile: Any) -> Any:
-        return original(self, fence, tier, began, None)
+    def next_epoch(self: Any, fence: int, tier: str, began: Any, routes: Any) -> Any:
+        unneeded = {name: replace(state, reconcile=None) for name, state in routes.items()}
+        return original(self, fence, tier, began, unneeded)
 
     pipeline.Pipeline.next_epoch = next_epoch  # type: ignore[method-assign]
 

@@ -20,7 +20,7 @@ from tests.faults.support.load import RATE, Load
 from tests.faults.support.report import Row
 from tests.faults.support.watch import HOT_IDS, StepBack, Watcher
 from tests.support.comparison import wait_for, wait_until_equal
-from tests.support.stack import Names, mongo_client, typesense_client
+from tests.support.stack import Names, is_reconciled, mongo_client, typesense_client
 from tests.support.worker import Worker
 from tsync_stream.core.keys import typesense_id
 from tsync_stream.embedded import EmbeddedStack
@@ -167,8 +167,7 @@ class Trial:
         """Wait until the pipeline has begun and no reconcile is open."""
 
         def done() -> bool:
-            pipeline = self.pipeline()
-            return bool(pipeline) and pipeline["reconcile"] is None
+            return is_reconciled(self.pipeline())
 
         wait_for(done, timeout_s, "the reconcile is not done")
 

@@ -46,7 +46,7 @@ def event(key: Key, operation: str = "update", seconds: int = 5) -> dict[str, An
 
 
 def new_term() -> CaptureTerm:
-    pipeline = Pipeline(EpochRef("d", 1, "n", "primary"), 1, PARTITIONS, START, START, {})
+    pipeline = Pipeline(EpochRef("d", 1, "n", "primary"), 1, PARTITIONS, START, START)
     heads = [Head(0, 0, START.token)] * PARTITIONS
     return CaptureTerm(pipeline, cast("Tier", None), ROUTE, heads, START)
 

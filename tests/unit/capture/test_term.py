@@ -28,7 +28,7 @@ ROUTE = Route("listings", "shop", "listings", "listings")
 
 
 def new_term(heads: Sequence[Head] = (Head(0, 0, START.token),) * 3) -> CaptureTerm:
-    pipeline = Pipeline(EpochRef("d", 4, "n", "primary"), FENCE, len(heads), START, START, {})
+    pipeline = Pipeline(EpochRef("d", 4, "n", "primary"), FENCE, len(heads), START, START)
     return CaptureTerm(pipeline, cast("Tier", None), ROUTE, heads, START)
 
 

@@ -79,7 +79,7 @@ async def test_every_replica_tells_that_a_reserve_is_the_queue_as_soon_as_it_kno
     watch: EpochWatch, positions: Positions, health: Health
 ) -> None:
     for number, (tier, status) in enumerate([("backup", "degraded"), ("mongo", "degraded"), ("primary", "green")]):
-        positions.pipeline = Pipeline(EpochRef("deployment", number, "nonce", tier), 1, 2, START, START, {})
+        positions.pipeline = Pipeline(EpochRef("deployment", number, "nonce", tier), 1, 2, START, START)
         await watch.refresh()
         assert health.status == status
         assert tier in str(health.problems) or status == "green"

@@ -25,7 +25,8 @@ from tsync_stream.jobs.runner import RunningJobs
 from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.state.dead_letter_search import Outcome, Page, ReasonCount, Selection
 from tsync_stream.state.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job
-from tsync_stream.state.pipeline import Pipeline, ReconcileNeed
+from tsync_stream.state.pipeline import Pipeline
+from tsync_stream.state.route_state import ReconcileNeed, RouteState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AS_OF = Timestamp(77, 1)
@@ -115,7 +116,9 @@ class World:
 
     def __init__(self, records: int = 10, cursors: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         start = Position({"_data": "00"}, Timestamp(1, 0), cursors or {})
-        self.pipeline = Pipeline(EpochRef("d", 1, "n", "memory"), 9, PARTITIONS, start, start, {})
+        self.pipeline = Pipeline(
+            EpochRef("d", 1, "n", "memory"), 9, PARTITIONS, start, start, {ROUTE.name: RouteState({})}
+        )
         self.tier = MemoryTier()
         heads = [Head(0, 0, start.token)] * PARTITIONS
         self.term = CaptureTerm(self.pipeline, cast("Tier", self.tier), ROUTE, heads, start)
@@ -138,10 +141,10 @@ class World:
         )
         self.running = RunningJobs(cast("CaptureTools", tools), self.term)
 
-    async def clear_reconcile(self, stored: Pipeline, job: str) -> None:
+    async def clear_reconcile(self, job: str) -> None:
         """As the epoch document's store does it."""
         assert job in self.jobs.ended, "who waits for the need to be met looks for the result then"
-        self.pipeline = replace(stored, reconcile=None)
+        self.pipeline = self.pipeline.with_route(ROUTE.name, reconcile=None)
 
     async def _send(self, batch: EntryBatch) -> None:
         if self.held is not None:
@@ -391,13 +394,13 @@ async def test_a_reconcile_is_done_with_the_number_of_those_that_were_refused(
     cursors = {"r1": {"phase": DONE, "queued": 40, "documents": 40}}
     world = World(cursors=cursors)
     world.records.refused = refused
-    world.pipeline = replace(world.pipeline, reconcile=ReconcileNeed("r1", "the first start"))
+    world.pipeline = world.pipeline.with_route(ROUTE.name, reconcile=ReconcileNeed("r1", "the first start"))
     await world.look()
     assert world.jobs.ended["r1"] == (
         RECONCILE,
         {"queued": 40, "refused": [{"reason": reason, "count": count} for reason, count in refused.items()]},
     )
-    assert world.pipeline.reconcile is None
+    assert world.pipeline.need(ROUTE.name) is None
     (record,) = [record for record in caplog.records if "reconcile: done" in record.getMessage()]
     assert record.levelno == level
     assert told in record.getMessage()

@@ -45,7 +45,7 @@ class World:
     lane_moves: bool = True
 
     def __post_init__(self) -> None:
-        self.epochs.current = Pipeline(EPOCH, 1, 2, START, START, {})
+        self.epochs.current = Pipeline(EPOCH, 1, 2, START, START)
         self.progress = Progress(
             cast("Any", self.leases), cast("Any", self.epochs), [cast("Any", self.lane)], self.health
         )

@@ -22,10 +22,10 @@ from tsync_stream.observe.progress import show_age
 from tsync_stream.observe.rates import Rates
 from tsync_stream.observe.status import Facts, Status, as_json, judge
 from tsync_stream.observe.status_view import NOT_STARTED, problem_lines, progress_line, render
-from tsync_stream.state.ask_reconcile import Asked
 from tsync_stream.state.dead_letter_counts import Refused
-from tsync_stream.state.jobs import RECONCILE, Job
-from tsync_stream.state.pipeline import BarrierRecord, Pipeline, ReconcileNeed, TierSuspect
+from tsync_stream.state.jobs import RECONCILE, Asked, Job
+from tsync_stream.state.pipeline import BarrierRecord, Pipeline, TierSuspect
+from tsync_stream.state.route_state import ReconcileNeed, RouteState
 
 TTL_S = 15.0
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -38,15 +38,15 @@ def ago(seconds: float, cursors: Mapping[str, Mapping[str, Any]] | None = None) 
     return Position({"_data": "00"}, Timestamp(int(NOW.timestamp() - seconds), 1), cursors or {})
 
 
-def pipeline(captured: Position | None = None, **changes: Any) -> Pipeline:
-    """Two partitions on the primary tier, begun an hour ago."""
+def pipeline(captured: Position | None = None, reconcile: ReconcileNeed | None = None, **changes: Any) -> Pipeline:
+    """Two partitions on the primary tier, begun an hour ago, and one route."""
     well = Pipeline(
         epoch=EpochRef("d1", 3, "n1", "primary"),
         capture_fence=4,
         partitions=2,
         began=ago(3600),
         captured=captured or ago(1),
-        fingerprint={},
+        routes={"listings": RouteState({}, reconcile)},
     )
     return replace(well, **changes)
 
@@ -272,7 +272,7 @@ def test_json_holds_everything_by_name() -> None:
     assert shown["rates"] == {"captured_per_s": 2.0, "synced_per_s": 1.5}
     assert (shown["dead_letters_open"], shown["rechecks_waiting"]) == (2, 1)
     assert shown["dead_letters_by_reason"] == {"a": 1, "b": 1}
-    assert shown["reconcile"]["phase"] == "scan"
+    assert (shown["reconcile"]["route"], shown["reconcile"]["phase"]) == ("listings", "scan")
 
 
 def test_a_reconcile_says_how_far_it_is_and_how_long_it_takes() -> None:

@@ -67,6 +67,7 @@ DEFAULTS = {
     "BACKUP_REDIS_APPEND_FILENAME": "appendonly_backup.aof",
     "BACKUP_REDIS_RDB_FILENAME": "dump_backup.rdb",
     "REDIS_MANAGE_PERSISTENCE": "true",
+    "ROUTE_NAME": "",
     "STATE_DATABASE": "tsync",
     "PARTITIONS": "8",
     "LEASE_TTL": "15s",

@@ -11,11 +11,11 @@ from tsync_stream.core.model import BarrierOrder, EpochRef, Position
 from tsync_stream.state.pipeline import (
     BarrierRecord,
     Pipeline,
-    ReconcileNeed,
     TierSuspect,
     new_nonce,
     synced_position,
 )
+from tsync_stream.state.route_state import ReconcileNeed, RouteState
 
 EPOCH, FENCE, PARTITIONS = 7, 30, 3
 BEGAN = Position({"_data": "began"}, Timestamp(100, 0), {"job": {"phase": "scan"}})
@@ -28,7 +28,6 @@ def pipeline(partitions: int = PARTITIONS) -> Pipeline:
         partitions=partitions,
         began=BEGAN,
         captured=Position({"_data": "captured"}, Timestamp(999, 0)),
-        fingerprint={},
     )
 
 
@@ -103,15 +102,24 @@ def test_barriers_are_ordered_by_epoch_then_fence_then_count() -> None:
     assert sorted(BarrierOrder(*order) for order in reversed(ordered)) == [BarrierOrder(*order) for order in ordered]
 
 
-def test_the_next_epoch_begins_where_it_is_told_and_forgets_the_doubt() -> None:
-    need = ReconcileNeed("job", "asked for")
-    old = replace(pipeline(), tier_suspect=TierSuspect(EPOCH, "entries are gone"), fingerprint={"source": "a.b"})
-    new = old.next_epoch(FENCE + 2, "backup", BEGAN, need)
+def test_the_next_epoch_begins_where_it_is_told_and_suspects_nothing() -> None:
+    state = RouteState({"source": "a.b"}, ReconcileNeed("job", "asked for"), Timestamp(5, 1))
+    old = replace(pipeline(), tier_suspect=TierSuspect(EPOCH, "entries are gone"), routes={"a": state})
+    new = old.next_epoch(FENCE + 2, "backup", BEGAN, old.routes)
     assert (new.epoch.deployment, new.epoch.epoch, new.epoch.tier) == ("deployment", EPOCH + 1, "backup")
     assert new.epoch.nonce != old.epoch.nonce
     assert (new.capture_fence, new.began, new.captured) == (FENCE + 2, BEGAN, BEGAN)
-    assert (new.reconcile, new.tier_suspect) == (need, None)
-    assert (new.fingerprint, new.partitions) == (old.fingerprint, old.partitions)
+    assert new.tier_suspect is None
+    assert (new.routes, new.partitions) == (old.routes, old.partitions)
+
+
+def test_a_route_has_a_reconcile_of_its_own() -> None:
+    need = ReconcileNeed("job", "asked for")
+    both = replace(pipeline(), routes={"a": RouteState({}, need), "b": RouteState({})})
+    assert (both.need("a"), both.need("b"), both.need("unknown")) == (need, None, None)
+    assert both.reconciles() == {"a": "job"}
+    assert both.with_route("a", reconcile=None).reconciles() == {}
+    assert both.with_route("b", reconcile=need).reconciles() == {"a": "job", "b": "job"}
 
 
 def test_two_attempts_at_an_epoch_have_two_names() -> None:

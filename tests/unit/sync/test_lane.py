@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.lanes import DEADLINE_S, EPOCH, START, Bench, entry, synced
+from tests.support.lanes import DEADLINE_S, EPOCH, FINGERPRINT, START, Bench, entry, synced
 from tests.support.waiting import eventually
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.core import clock
@@ -695,9 +695,10 @@ async def test_an_epoch_of_another_route_or_division_is_left_alone(bench: Bench)
     ours = bench.positions.current
     assert ours is not None
     for others in (
-        replace(ours, fingerprint={**ours.fingerprint, "source": "shop.orders"}),
-        replace(ours, fingerprint={**ours.fingerprint, "target": "elsewhere"}),
-        replace(ours, fingerprint={**ours.fingerprint, "division": 1}),
+        ours.with_route("listings", fingerprint={**FINGERPRINT, "source": "shop.orders"}),
+        ours.with_route("listings", fingerprint={**FINGERPRINT, "target": "elsewhere"}),
+        ours.with_route("listings", fingerprint={**FINGERPRINT, "division": 1}),
+        replace(ours, routes={"orders": ours.routes["listings"]}),
         replace(ours, partitions=3),
     ):
         bench.positions.current = others

@@ -1,0 +1,23 @@
+"""What a user declares: today the single route of the environment variables. Pure, no I/O.
+
+Invariant: a route's name is unique in its deployment and outlives a change of its target. Whatever is kept for a route
+is kept under its name: partitions, dead letters, rechecks, jobs, its state in the epoch document, its metrics.
+"""
+
+from tsync_stream.core.model import Route
+from tsync_stream.settings.load import Settings
+
+
+def route_of(settings: Settings) -> Route:
+    """The one route that the settings name."""
+    return Route(
+        name=settings.route_name,
+        database=settings.mongo.database,
+        collection=settings.mongo.collection,
+        target=settings.typesense.collection_name,
+    )
+
+
+def of_route(setting: str, route: Route) -> str:
+    """How a message begins that is about one setting of one route: `TYPESENSE_COLLECTION_NAME (route listings)`."""
+    return f"{setting} (route {route.name})"
