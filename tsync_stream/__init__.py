@@ -6,7 +6,7 @@ such as `tsync_stream.sink.mapping` needs neither Faust nor any setting.
 
 from typing import TYPE_CHECKING
 
-from tsync_stream.core.version import __version__
+from tsync_stream.core import __version__
 
 if TYPE_CHECKING:
     from tsync_stream.app import TsyncApp

@@ -28,11 +28,11 @@ from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.wake import Wake
 from tsync_stream.jobs.runner import RunningJobs
+from tsync_stream.observe.dead_letter_watch import DeadLetterWatch
+from tsync_stream.observe.field_watch import watch_fields
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.rates import Rates
-from tsync_stream.observe.refusal_watch import RefusalWatch
-from tsync_stream.observe.schema_watch import watch_schema
-from tsync_stream.observe.stalls import Progress, own_problems
+from tsync_stream.observe.stalls import StallDetector, own_problems
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
@@ -86,7 +86,7 @@ class Replica:
         self.target = TypesenseTarget(settings.typesense)
         self.dead_letters = DeadLetters(database, metrics.count_refused)
         self._dead_letter_records = DeadLetterRecords(database)
-        self._refusals = RefusalWatch(
+        self._refusals = DeadLetterWatch(
             self.route.name,
             self._dead_letter_records,
             partial(count_documents, self.client, self.route.database, self.route.collection),
@@ -132,7 +132,7 @@ class Replica:
         tools = self._lane_tools(channels, metrics)
         lanes = [self._lane(tools, lane) for lane in range(settings.sync_lanes)]
         self._reader = Reader(tools, lanes)
-        self._progress = Progress(self.leases, self._epochs, lanes, health)
+        self._stalls = StallDetector(self.leases, self._epochs, lanes, health)
         capture_tools = self._capture_tools(channels, metrics)
         self._capturing = Capturing(capture_tools, partial(RunningJobs, capture_tools))
         self._tasks: list[asyncio.Task[None]] = []
@@ -158,11 +158,11 @@ class Replica:
             "leases": self.leases.keep,
             "epochs": self._epochs.run,
             "reach": self._reach.run,
-            "progress": self._progress.run,
+            "stalls": self._stalls.run,
             "refusals": self._refusals.run,
             "reader": self._reader.run,
             "capturing": self._capturing.run,
-            "schema": partial(watch_schema, self.schema, self.health, self._settings),
+            "schema": partial(watch_fields, self.schema, self.health, self._settings),
         }
 
     async def stop(self) -> None:

@@ -27,7 +27,7 @@ from tsync_stream.core.errors import (
     TierUnavailable,
     TsyncError,
 )
-from tsync_stream.core.linger import gathering_pause_s
+from tsync_stream.core.linger import linger_s
 from tsync_stream.core.model import Position, Token
 from tsync_stream.core.tasks import first_to_end
 from tsync_stream.source.change_stream import ChangeBatch
@@ -177,7 +177,7 @@ class Capturing:
                 with term.sending() as delivery:
                     await tools.send_changes(CapturedChanges(delivery, token, batch))
                 token, sent_s = batch.token, time.monotonic()
-                await asyncio.sleep(gathering_pause_s(len(batch.changes), read_size, wait_s, tools.pace.batch_s))
+                await asyncio.sleep(linger_s(len(batch.changes), read_size, wait_s, tools.pace.batch_s))
 
     async def _monitor(self, term: CaptureTerm, jobs: TermJobs) -> None:
         """Once a second: is it still ours, is the tier suspect, how far are we, how far are the jobs?"""

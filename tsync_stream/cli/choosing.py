@@ -18,6 +18,7 @@ from bson.objectid import ObjectId
 
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import Key
+from tsync_stream.core.terminal import printable, shorten
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import Settings
 from tsync_stream.source.driver import MongoClient, command_client
@@ -125,16 +126,6 @@ def show_key(key: Key, longest: int) -> str:
     return shorten(
         printable(json_util.dumps(key, json_options=json_util.RELAXED_JSON_OPTIONS, ensure_ascii=False)), longest
     )
-
-
-def printable(text: str) -> str:
-    """The text with everything escaped that a terminal could take for an order (pure)."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
-
-
-def shorten(text: str, longest: int) -> str:
-    """The text, or its beginning and an ellipsis (pure)."""
-    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def key_as_json(key: Key) -> Any:

@@ -18,15 +18,14 @@ from tsync_stream.cli.choosing import (
     key_as_json,
     named,
     opened,
-    printable,
     selection_of,
-    shorten,
     show_id,
     show_key,
 )
 from tsync_stream.cli.hints import hint
 from tsync_stream.cli.shared import console, print_json, reachable_settings
 from tsync_stream.core.model import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER
+from tsync_stream.core.terminal import printable, shorten
 from tsync_stream.observe.progress import show_age
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letter_search import ReasonCount, Record, Status

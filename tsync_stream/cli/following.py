@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from tsync_stream.cli.choosing import Opened, printable
+from tsync_stream.cli.choosing import Opened
 from tsync_stream.cli.shared import (
     EXIT_WRONG,
     LOOK_INTERVAL_S,
@@ -20,6 +20,7 @@ from tsync_stream.cli.shared import (
     console,
     say,
 )
+from tsync_stream.core.terminal import printable
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.observe.status_view import problem_lines, show_job
 from tsync_stream.state.jobs import Job

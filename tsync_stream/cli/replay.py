@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from tsync_stream.cli.choosing import Choice, Opened, opened, printable, selection_of, show_id, show_key
+from tsync_stream.cli.choosing import Choice, Opened, opened, selection_of, show_id, show_key
 from tsync_stream.cli.following import Measured, follow, give_up, what_was_filed
 from tsync_stream.cli.shared import EXIT_WRONG, reachable_settings
+from tsync_stream.core.terminal import printable
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letter_counts import refused_from_bson

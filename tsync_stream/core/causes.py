@@ -1,8 +1,8 @@
 """Why a server could not be reached or trusted, in words for people.
 
-Drivers wrap the system's error, several times over; MongoDB's gives it as text alone, with that of every other member.
-Invariant: what comes out is one of the texts below or the system's own word for an error number, so that no secret and
-nothing that a server said comes with it.
+Drivers wrap the system's error several times; MongoDB's has only a text, which mentions every member of the set.
+Invariant: the result is one of the texts below or the system's own name of an error number. It never contains a secret
+or anything that a server sent.
 """
 
 import os
@@ -11,21 +11,21 @@ import ssl
 
 UNKNOWN = "the connection failed"
 NO_SUCH_HOST = "there is no host of that name"
-NO_NAMES_NOW = "host names cannot be resolved now"
+NO_NAMES_NOW = "host names cannot be resolved at the moment"
 REFUSED = "connection refused"
 CLOSED = "the connection was closed"
 TOO_LONG = "it took too long"
 EXPIRED = "its TLS certificate has expired"
 OTHER_NAME = "its TLS certificate is for another host name"
-UNTRUSTED = "its TLS certificate is signed by nobody who is trusted here"
+UNTRUSTED = "its TLS certificate is not signed by an authority trusted here"
 NO_CERTIFICATE = "its TLS certificate is not accepted"
 NO_TLS = "it does not speak TLS"
 NO_HANDSHAKE = "the TLS handshake failed"
 NO_PRIMARY = "the replica set has no primary now"
-OTHER_SET = "none of these servers is in the replica set that is named"
+OTHER_SET = "none of these servers belongs to the named replica set"
 TLS_CAUSES = frozenset({EXPIRED, OTHER_NAME, UNTRUSTED, NO_CERTIFICATE, NO_TLS, NO_HANDSHAKE})
 
-# Of what several members say, the first that is found here: what a person must repair comes before what may pass.
+# Members may fail for different reasons. The first match counts: causes that a person must fix precede transient ones.
 _SYMPTOMS = (
     ("certificate has expired", EXPIRED),
     ("Hostname mismatch", OTHER_NAME),
@@ -57,18 +57,18 @@ _SYMPTOMS = (
 
 
 def cause_of(error: BaseException) -> str:
-    """A few words for a failed connection; the innermost error that says something wins."""
+    """A few words for a failed connection; the innermost error that is recognized wins."""
     words = ""
     link: BaseException | None = error
     while link is not None:
         words = _words(link) or words
-        # A group has one for each address of a name.
+        # A group has one error for each address of a host name.
         link = link.exceptions[0] if isinstance(link, BaseExceptionGroup) else link.__cause__ or link.__context__
     return words or UNKNOWN
 
 
 def cause_in_text(error: BaseException) -> str:
-    """The same for a driver that tells it as text alone."""
+    """The same for a driver whose error is only a text."""
     return _symptom(str(error)) or cause_of(error)
 
 

@@ -1,10 +1,11 @@
-"""The one clock that leases are measured on: it runs on while the machine is suspended, and never steps back.
+"""Time that leases and deadlines are measured on: it includes suspend, and never steps back.
 
-A lease that a laptop's or a virtual machine's sleep outlasted must be found expired on waking; the ordinary
-monotonic clock stands still on Linux meanwhile (clock_gettime(2): CLOCK_BOOTTIME).
+A lease must be found expired when a laptop or a virtual machine wakes from a sleep that outlasted it. On Linux the
+ordinary monotonic clock stands still during suspend; CLOCK_BOOTTIME does not (clock_gettime(2)).
 """
 
 import time
+from collections.abc import Iterable
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -12,3 +13,15 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def now_s() -> float:
     """Seconds since some moment before this machine's start."""
     return time.clock_gettime(_CLOCK)
+
+
+class Stopwatch:
+    """How long each of several named conditions has held, without a break. Pure: the caller passes the time."""
+
+    def __init__(self) -> None:
+        self._since_s: dict[str, float] = {}
+
+    def longer_than(self, bound_s: float, holding: Iterable[str], now_s: float) -> list[str]:
+        """Of the conditions that hold now, those that have held for more than `bound_s`; the others start over."""
+        self._since_s = {name: self._since_s.get(name, now_s) for name in holding}
+        return [name for name, since_s in self._since_s.items() if now_s - since_s > bound_s]

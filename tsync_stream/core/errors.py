@@ -1,27 +1,27 @@
-"""The exception tree. What a library raises becomes one of these beside its calls: `source.errors`,
-`queue.redis_errors`, `sink.errors`.
+"""The exception tree. Each library's exceptions are translated beside its calls: `source.errors`, `queue.redis_errors`,
+`sink.errors`.
 
 The kind of a fault decides what happens next (docs/architecture.md, "Failures"):
 
 =====================  =====================================================================
-DependencyUnavailable  wait and try again, for ever; nothing is acked; health names the server
-TierUnavailable        the same for who reads; who appends opens the next epoch on a tier that answers
-DocumentRejected       a dead letter for that key; the others go on
-ConfigurationError     stop taking work until a person mends the setting; no dead letters
-MongoRefused           that, of MongoDB's user: it is also connected anew, now and then
-TierRefused            that, of one Redis: red until it is mended, and the queue does without it
+DependencyUnavailable  retry without end; nothing is acked; health names the server
+TierUnavailable        readers retry; an append opens the next epoch, on a tier that answers
+DocumentRejected       that key becomes a dead letter; the others proceed
+ConfigurationError     take no work until a person fixes the setting; no dead letters
+MongoRefused           the same, for MongoDB's user; we also reconnect now and then
+TierRefused            the same, for one Redis: health is red, and the queue uses other tiers
 PositionLost           the change stream cannot be resumed: reconcile
 TierLost               the tier is not the one we remember, or takes no writes: next epoch
-Fenced                 somebody newer holds the lease: stop, it is not ours any more
+Fenced                 a newer holder has the lease: stop working under it
 =====================  =====================================================================
 
-Invariant: messages carry names, codes and counts, never a document's content, a password or a key.
+Invariant: messages contain names, codes and counts, never a document's content, a password or a key.
 """
 
 import traceback
 from pathlib import PurePath
 
-# How far back an unforeseen error is told.
+# How many frames are logged of an unforeseen error.
 UNFORESEEN_FRAMES = 6
 
 
@@ -30,7 +30,7 @@ class TsyncError(Exception):
 
 
 class ConfigurationError(TsyncError):
-    """A setting is wrong, or a server refuses what the settings say: only a person can mend it."""
+    """A setting is wrong, or a server refuses what the settings ask for: only a person can fix it."""
 
     def __init__(self, problems: list[str] | str) -> None:
         self.problems = [problems] if isinstance(problems, str) else list(problems)
@@ -38,13 +38,13 @@ class ConfigurationError(TsyncError):
 
 
 class MongoRefused(ConfigurationError):
-    """MongoDB refuses our user, or something that it wants to do. A connection of before may be refused for ever."""
+    """MongoDB refuses our user, or something it wants to do. Connections made before may stay refused: reconnect."""
 
 
 class DependencyUnavailable(TsyncError):
-    """A server is down, slow or busy. `doubtful`: a write to a queue or to Typesense may have been done.
+    """A server is down, slow or busy. `doubtful`: a write to a queue or to Typesense may have been carried out.
 
-    `timed_out`: the server took the request, and may be at work on it still.
+    `timed_out`: the server took the request, and may still be working on it.
     """
 
     def __init__(self, message: str, *, doubtful: bool = False, timed_out: bool = False) -> None:
@@ -54,11 +54,11 @@ class DependencyUnavailable(TsyncError):
 
 
 class TierRefused(ConfigurationError):
-    """A Redis refuses what the settings say of it: it is no tier until a person has mended that."""
+    """A Redis refuses what the settings ask of it: it cannot be a tier until a person has fixed that."""
 
 
 class TierUnavailable(DependencyUnavailable):
-    """A Redis is out of reach or busy, past its retries. What was asked of it may have been done."""
+    """A Redis is unreachable or busy, past its retries. The call may have been carried out."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, doubtful=True)
@@ -74,32 +74,32 @@ class DocumentRejected(TsyncError):
 
 
 class PositionLost(TsyncError):
-    """The change stream cannot be resumed from the position we hold."""
+    """The change stream cannot be resumed from our position."""
 
 
 class TierLost(TsyncError):
-    """The tier is not the one we remember, or cannot take entries."""
+    """The tier is not the one we remember, or takes no writes."""
 
 
 class Fenced(TsyncError):
-    """Somebody newer holds the lease that this call was made under."""
+    """A newer holder has the lease that this call was made under."""
 
 
 def without_frames(error: TsyncError) -> TsyncError:
-    """The error alone: its traceback and its causes hold on to all that was in hand where it was raised.
+    """The error without its traceback and causes, which keep alive every object of the frames that it passed.
 
-    For whoever keeps an error while work goes on, when what was in hand may be large: documents, a request.
+    For errors that are kept while work goes on, where those objects may be large: documents, a request.
     """
     error.__traceback__ = error.__cause__ = error.__context__ = None
     return error
 
 
 def unforeseen(error: BaseException) -> str:
-    """An error that nobody foresaw, for the log: its type and where it came from, innermost first.
+    """An error that nobody foresaw, for the log: its type and where it came from, innermost frame first.
 
-    Not its words, and no source lines: either may hold a document's content.
+    Neither its message nor source lines: either may contain a document's content.
     """
     frames = traceback.extract_tb(error.__traceback__)[-UNFORESEEN_FRAMES:]
     places = [f"{frame.name} ({PurePath(frame.filename).name}:{frame.lineno})" for frame in reversed(frames)]
     cause = f", caused by {type(error.__cause__).__name__}" if error.__cause__ is not None else ""
-    return f"{type(error).__name__}{cause} in {', called by '.join(places) or 'a place unknown'}"
+    return f"{type(error).__name__}{cause} in {', called by '.join(places) or 'an unknown place'}"

@@ -1,7 +1,7 @@
-"""Health: one check per thing that can be wrong, each with what is wrong and what happens or what to do next.
+"""Health: named checks, each green or with a text that says what is wrong, and what happens next or what to do.
 
-A check is *degraded* while everything still reaches Typesense (a reserve is lost, documents were refused), and *red*
-while something does not, or a person has to act. Invariant: a text names settings, servers and counts, never a
+A check is *degraded* while every change still reaches Typesense (a spare server is lost, documents were refused). It is
+*red* while changes do not, or while a person has to act. Invariant: a text names settings, servers and counts, never a
 document or a secret.
 """
 
@@ -19,7 +19,7 @@ Level = Literal["degraded", "red"]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong. `needs_person`: waiting does not repair it."""
+    """What is wrong. `needs_person`: it does not pass by itself."""
 
     text: str
     needs_person: bool
@@ -27,10 +27,14 @@ class Problem:
 
 
 class Health:
-    """The checks of one replica that are not green. A change of a check is logged once, not at every repetition."""
+    """The checks of one replica that are not green. Only changes are logged, not repetitions."""
 
     def __init__(self) -> None:
         self._problems: dict[str, Problem] = {}
+
+    def __repr__(self) -> str:
+        levels = ", ".join(f"{check}: {problem.level}" for check, problem in sorted(self._problems.items()))
+        return f"Health({levels or 'green'})"
 
     @property
     def problems(self) -> Mapping[str, Problem]:

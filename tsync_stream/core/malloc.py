@@ -1,27 +1,27 @@
-"""How this process uses memory: large blocks go back to the system, what a batch takes is kept for the next one.
+"""Memory tuning: large blocks go back to the system, a batch's memory is kept for the next batch.
 
-Documents may be large (16 MB), and are decoded in threads. By itself glibc keeps what such blocks leave behind in an
-arena for each thread, and a worker that has passed sixty documents of 4 MB stays at three times its size.
-Of small blocks it keeps too little: the few megabytes of a batch would go back after it and come again with the next
-one, at the price of a page fault for nearly each document. And the garbage collector looks less often.
+Documents may be large (16 MB) and are decoded in threads. By default, glibc keeps their memory in an arena per thread:
+a worker that has handled sixty documents of 4 MB stays at three times its size. Of small blocks it keeps too little:
+the few megabytes of a batch would be returned and requested again each time, with a page fault for nearly every
+document. The garbage collector also runs less often.
 """
 
 import ctypes
 import gc
 
-# The names and numbers are those of malloc.h; mallopt(3) says what they do.
+# Names and numbers from malloc.h; mallopt(3) explains them.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _LARGE_BLOCK_BYTES = 1 << 20
-# Each keeps what it has: the main one, which the event loop uses, has most of it anyway.
+# Every arena keeps its own free memory; the main one, which the event loop uses, has most of it anyway.
 _ARENAS = 1
-# What a batch of a thousand documents of 1 KB needs, in the forms that it has between MongoDB and Typesense.
+# A batch of a thousand documents of 1 KB needs this much, in all its forms between MongoDB and Typesense.
 _KEPT_BYTES = 8 << 20
 
 
 def tune() -> None:
-    """Once, when everything is imported. Where the C library has no `mallopt`, its ways are kept."""
+    """Call it once, after all imports. It changes nothing where the C library has no `mallopt`."""
     _calm_garbage_collector()
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -33,7 +33,7 @@ def tune() -> None:
 
 
 def _calm_garbage_collector() -> None:
-    """Batches are thousands of young containers without cycles: looking for cycles among them only costs time."""
+    """A batch is thousands of young containers without cycles: searching them for cycles only costs time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)

@@ -1,22 +1,22 @@
 """Tasks that end together.
 
-Invariant: a task that is cancelled here is cancelled again until it has ended. Once is not enough: `asyncio.wait_for`,
-which libraries call where we do not see it, loses a cancellation that comes together with the result that it waits for
-(before Python 3.12, where gh-96764 rewrote it), and a loop that missed its only one goes on for ever.
+Invariant: a task is cancelled again and again until it has ended. Once is not enough: before Python 3.12 (gh-96764),
+`asyncio.wait_for` loses a cancellation that arrives together with the result it waits for. Libraries call it where we
+do not see it, and a loop that misses its only cancellation never ends.
 """
 
 import asyncio
 from collections.abc import Collection, Coroutine
 from typing import Any
 
-# What a cancelled task still tidies up takes less than this, or is not worth waiting for.
+# A cancelled task gets this long to clean up before it is cancelled again.
 CANCEL_AGAIN_S = 1.0
 
 
 async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks and return when all have ended. What they raise is dropped.
+    """Cancel the tasks and return when all have ended; their exceptions are dropped.
 
-    Who is cancelled meanwhile ends them all the same, and raises `CancelledError` then.
+    If the caller is cancelled meanwhile, the tasks are still ended before `CancelledError` is raised.
     """
     cancelled: asyncio.CancelledError | None = None
     while running := {task for task in tasks if not task.done()}:
@@ -25,14 +25,14 @@ async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
         try:
             await asyncio.wait(running, timeout=CANCEL_AGAIN_S)
         except asyncio.CancelledError as error:
-            cancelled = error  # later: tasks that nobody waits for would go on
+            cancelled = error  # raised below: nobody else would end the tasks
     await asyncio.gather(*tasks, return_exceptions=True)
     if cancelled is not None:
         raise cancelled
 
 
 async def first_to_end(work: Collection[Coroutine[Any, Any, None]]) -> None:
-    """Run side by side until one returns or raises; end the others. Raises what the first raised."""
+    """Run concurrently until one returns or raises, then end the others. Raises what the first raised."""
     tasks = [asyncio.create_task(coroutine) for coroutine in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -43,7 +43,7 @@ async def first_to_end(work: Collection[Coroutine[Any, Any, None]]) -> None:
 
 
 async def all_to_end(work: Collection[Coroutine[Any, Any, None]]) -> None:
-    """Run side by side until all return, or one raises: end the others then, and raise that."""
+    """Run concurrently until all return. If one raises, end the others and raise that."""
     tasks = [asyncio.create_task(coroutine) for coroutine in work]
     try:
         await asyncio.gather(*tasks)

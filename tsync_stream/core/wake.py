@@ -1,24 +1,56 @@
-"""A signal between tasks that something they wait for may have changed: leases, the epoch, a stop."""
+"""Waits that end early when something changes: a signal between tasks, and the backoff that listens to it."""
 
 import asyncio
+import random
+
+MAX_PAUSE_S = 5.0
+MAX_PAUSE_FOR_BUSY_S = 60.0
 
 
 class Wake:
-    """`ring` wakes everybody who waits at that moment; nobody else ever hears of it."""
+    """Says that something tasks wait for may have changed: leases, the epoch, a server's return, a stop.
+
+    `ring` wakes every task that waits at that moment. A ring is not stored: a task that starts to wait later misses it.
+    """
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def ring(self) -> None:
-        """Wake those who wait now."""
+        """Wake every task that waits now."""
         self._event.set()
         self._event = asyncio.Event()
 
     async def wait(self, longest_s: float) -> None:
-        """Wait for a ring, but not longer than `longest_s`."""
+        """Wait for a ring, at most `longest_s`."""
         event = self._event
         try:
             async with asyncio.timeout(longest_s):
                 await event.wait()
         except TimeoutError:
             pass
+
+
+class Backoff:
+    """Exponential pauses with jitter after consecutive failures, from `first_s` to a few seconds; `reset` on success.
+
+    A server that is still working on requests that timed out gets longer pauses, from `busy_s` to a minute, because
+    several replicas may keep it busy.
+    """
+
+    def __init__(self, first_s: float, wake: Wake, busy_s: float = 0.0) -> None:
+        self._first_s = first_s
+        self._wake = wake
+        self._busy_s = busy_s
+        self._failures = 0
+
+    def reset(self) -> None:
+        """Start again from the first pause."""
+        self._failures = 0
+
+    async def pause(self, *, busy: bool = False) -> None:
+        """Wait after a failure; a ring of `wake` ends the pause early."""
+        first_s, most_s = (self._busy_s, MAX_PAUSE_FOR_BUSY_S) if busy else (self._first_s, MAX_PAUSE_S)
+        longest_s = min(most_s, first_s * 2.0 ** min(self._failures, 16))
+        self._failures += 1
+        await self._wake.wait(random.uniform(0.5, 1.0) * longest_s)  # noqa: S311 - jitter, not a secret

@@ -1,7 +1,7 @@
 """Every metric, in one place, with its unit and meaning.
 
-Invariant: what is not known now is absent, not 0: what only the capturing replica measures, or what MongoDB does not
-let us see.
+Invariant: a value that is not known is absent, not 0: one that only the capturing replica measures, or one that our
+MongoDB user may not read.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ _BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30
 
 
 class Measured(Collector):
-    """A gauge that is absent while its value is not known (None)."""
+    """A gauge that is absent while its value is None."""
 
     def __init__(self, name: str, meaning: str, registry: CollectorRegistry) -> None:
         self._name = name
@@ -24,7 +24,7 @@ class Measured(Collector):
         registry.register(self)
 
     def set(self, value: float | None) -> None:
-        """The value now; None: not known."""
+        """Set the value; None: not known."""
         self.value = value
 
     def collect(self) -> Iterator[Metric]:
@@ -55,12 +55,12 @@ class Metrics:
         self.entries_acked = counter("entries_acked", "Entries synced and removed from the queue.")
         self.documents_written = counter("documents_written", "Documents upserted into Typesense.")
         self.documents_deleted = counter("documents_deleted", "Ids deleted from Typesense, there or not.")
-        self.dead_letters = counter("dead_letters", "Dead letters written, those of repeated failures too.", "reason")
+        self.dead_letters = counter("dead_letters", "Dead letters written, repeated failures included.", "reason")
         self.dead_letters_open = gauge(
             "dead_letters_open", "Open dead letters of the whole pipeline, as this replica last saw them.", "reason"
         )
-        self.batches_retried = counter("batches_retried", "Batches that had to be tried again.")
-        self.rechecks_synced = counter("rechecks_synced", "Keys of doubtful writes that were synced once more.")
+        self.batches_retried = counter("batches_retried", "Batches that had to be retried.")
+        self.rechecks_synced = counter("rechecks_synced", "Keys of in-doubt writes that were synced again.")
         self.epochs_opened = counter("epochs_opened", "Epochs that this replica opened.")
         self.batch_seconds = Histogram(
             "tsync_batch_seconds",
@@ -71,7 +71,7 @@ class Metrics:
         self.lag_seconds = measured("lag_seconds", "Now minus the cluster time of the oldest unsynced change.")
         self.oplog_left_seconds = measured(
             "oplog_left_seconds",
-            "How long the oplog will still hold what is not synced, at the present rate. Needs the right to see it.",
+            "How long the oplog still holds what is not synced, at the present rate. Needs the right to read it.",
         )
         self.backlog_entries = gauge("backlog_entries", "Unacked entries. On the capturing replica.", "partition")
         self.epoch = measured("epoch", "The current epoch.")
@@ -81,7 +81,7 @@ class Metrics:
         self.healthy = gauge("healthy", "1 while no health check is red.")
 
     def end_term(self) -> None:
-        """We do not capture any more: what we measured then is somebody else's to tell."""
+        """We capture no longer: forget what only the capturing replica measures."""
         self.capturing.set(0)
         for measured in (self.lag_seconds, self.oplog_left_seconds, self.epoch):
             measured.set(None)
@@ -89,12 +89,12 @@ class Metrics:
             labelled.clear()
 
     def count_refused(self, reasons: Iterable[str]) -> None:
-        """Dead letters of these reasons were written."""
+        """Count dead letters that were written, one per reason given."""
         for reason in reasons:
             self.dead_letters.labels(reason).inc()
 
     def show_refused(self, open_by_reason: Mapping[str, int]) -> None:
-        """So many dead letters are open now; a reason that has none any more is not shown."""
+        """Set how many dead letters are open, by reason; a reason without any disappears."""
         self.dead_letters_open.clear()
         for reason, count in open_by_reason.items():
             self.dead_letters_open.labels(reason).set(count)

@@ -1,6 +1,6 @@
-"""What a replica says of its own work in its lease document: totals since it started, and the pace of late.
+"""The statistics that a replica publishes in its lease document: totals since its start, and current rates.
 
-Invariant: pure; the caller reads the counters and the clock. Nothing in it names a document.
+Invariant: pure; the caller reads the counters and the clock. Nothing names a document.
 """
 
 from dataclasses import dataclass, field
@@ -10,9 +10,9 @@ from typing import Any
 
 @dataclass(slots=True)
 class Rates:
-    """Turns counters into numbers per second over the last interval, from one call of `measure` to the next.
+    """Turns counters into rates over the interval between two calls of `measure`.
 
-    `now_s` is on any clock that does not jump; `started_at` is for people.
+    `now_s` is on any clock that never jumps; `started_at` is for people.
     """
 
     now_s: float
@@ -21,7 +21,7 @@ class Rates:
     _synced: int = 0
 
     def measure(self, now_s: float, captured: int, synced: int) -> dict[str, Any]:
-        """The `statistics` of a replica's document: changes and entries since the start, and per second of late."""
+        """The `statistics` of a replica's document: totals since its start, and rates since the last call."""
         passed_s = now_s - self.now_s
         statistics = {
             "started_at": self.started_at,

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.core import clock
-from tsync_stream.core.backoff import Backoff
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.core.model import Entry
+from tsync_stream.core.wake import Backoff
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.sync.in_doubt import Doubts

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.cluster.held import Held
 from tsync_stream.core import clock
-from tsync_stream.core.backoff import Backoff
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefused, TsyncError
-from tsync_stream.core.linger import gathering_pause_s
+from tsync_stream.core.linger import linger_s
 from tsync_stream.core.model import Barrier, Entry, EpochRef, PartitionBatches, RecordBatch
+from tsync_stream.core.wake import Backoff
 from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.fingerprint import was_made_for
 from tsync_stream.source.documents import DocumentReader
@@ -193,7 +193,7 @@ class Lane:
         # Many at once are cheaper: for MongoDB and Typesense, and since changes of one document become one write.
         record_batches, self._behind = read.record_batches, read.full
         count = sum(len(record_batch.items) for found in record_batches.values() for record_batch in found)
-        self._pause_s = 0.0 if self._behind else gathering_pause_s(count, tools.buffer_size, tools.wait_s)
+        self._pause_s = 0.0 if self._behind else linger_s(count, tools.buffer_size, tools.wait_s)
         if not record_batches:
             self._turns.nothing_to_read()
             self._syncing.has_nothing_to_do()

@@ -326,7 +326,7 @@ def test_a_refusal_that_passes_by_itself_is_waited_for(status: int) -> None:
         (400, "TYPESENSE_SCHEMA_FILE"),
     ],
 )
-def test_what_a_person_must_mend_for_typesense_is_named(status: int, setting: str) -> None:
+def test_the_setting_to_fix_for_typesense_is_named(status: int, setting: str) -> None:
     assert str(from_typesense(typesense_answers(status))).startswith(f"{setting}: ")
 
 

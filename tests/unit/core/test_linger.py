@@ -1,4 +1,4 @@
-"""Changes gather before the next read only where nobody loses by it: not while little happens, and not behind."""
+"""Reads linger only between the extremes: not for a single change, and not behind a backlog."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tsync_stream.core.linger import (
     PAUSE_OF_A_BATCH,
     PAUSE_PER_CHANGE_S,
     SyncPace,
-    gathering_pause_s,
+    linger_s,
 )
 
 
@@ -24,12 +24,12 @@ from tsync_stream.core.linger import (
         (1001, 0.0),
     ],
 )
-def test_only_several_gather_and_not_when_a_read_was_full(found: int, pause_s: float) -> None:
-    assert gathering_pause_s(found, 1000, 5.0) == pause_s
+def test_a_read_of_several_lingers_and_a_full_one_does_not(found: int, pause_s: float) -> None:
+    assert linger_s(found, 1000, 5.0) == pause_s
 
 
-def test_nobody_waits_longer_than_the_settings_allow() -> None:
-    assert gathering_pause_s(900, 1000, 0.001) == 0.001
+def test_the_longest_pause_is_the_settings() -> None:
+    assert linger_s(900, 1000, 0.001) == 0.001
 
 
 @pytest.mark.parametrize(
@@ -41,13 +41,11 @@ def test_nobody_waits_longer_than_the_settings_allow() -> None:
         (60.0, LONGEST_PAUSE_WHEN_SLOW_S),
     ],
 )
-def test_where_a_batch_takes_long_more_changes_gather(batch_s: float, pause_s: float) -> None:
-    assert gathering_pause_s(900, 1000, 5.0, batch_s) == pause_s
-    assert gathering_pause_s(2, 1000, 5.0, batch_s) == 2 * PAUSE_PER_CHANGE_S
+def test_slow_batches_make_reads_linger_longer(batch_s: float, pause_s: float) -> None:
+    assert linger_s(900, 1000, 5.0, batch_s) == pause_s
+    assert linger_s(2, 1000, 5.0, batch_s) == 2 * PAUSE_PER_CHANGE_S
     for found in (0, 1, 1000):
-        assert gathering_pause_s(found, 1000, 5.0, batch_s) == 0.0, (
-            "one change alone waits for nobody, a full read neither"
-        )
+        assert linger_s(found, 1000, 5.0, batch_s) == 0.0, "neither one change alone nor a full read lingers"
 
 
 def test_the_pace_is_that_of_the_last_batches() -> None:
@@ -57,7 +55,7 @@ def test_the_pace_is_that_of_the_last_batches() -> None:
         pace.note(0.2)
     assert pace.batch_s == pytest.approx(0.2, rel=0.01)
     pace.note(10.0)
-    assert pace.batch_s < 3.0, "one batch alone does not decide"
+    assert pace.batch_s < 3.0, "a single batch does not decide"
     for _ in range(30):
         pace.note(0.01)
     assert pace.batch_s == pytest.approx(0.01, rel=0.1)

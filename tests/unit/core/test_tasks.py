@@ -1,4 +1,4 @@
-"""Tasks end together, also where a library loses a cancellation on the way."""
+"""Tasks end together, even if a library swallows a cancellation."""
 
 import asyncio
 
@@ -85,7 +85,7 @@ async def test_one_that_raises_ends_the_others() -> None:
     assert stubborn.ended
 
 
-async def test_who_is_cancelled_while_tasks_end_still_ends_them() -> None:
+async def test_a_caller_cancelled_while_tasks_end_still_ends_them() -> None:
     stubborn = Stubborn()
     task = asyncio.create_task(stubborn.run())
     ending = asyncio.create_task(end_tasks([task]))
@@ -97,5 +97,5 @@ async def test_who_is_cancelled_while_tasks_end_still_ends_them() -> None:
     assert task.cancelled()
 
 
-async def test_no_tasks_are_no_trouble() -> None:
+async def test_ending_no_tasks_is_fine() -> None:
     await end_tasks([])

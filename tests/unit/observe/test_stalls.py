@@ -1,4 +1,4 @@
-"""Progress: whoever holds no lease sees it all the same, when what waits does not move."""
+"""The stall detector: a replica without leases sees it too when waiting work does not move."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -9,7 +9,7 @@ from tests.support.lanes import EPOCH, START
 from tsync_stream.cluster.assignment import LeaseView, Seen
 from tsync_stream.core import clock
 from tsync_stream.core.health import Health
-from tsync_stream.observe.stalls import BOUND_S, TOLD_AFTER_S, Progress, own_problems
+from tsync_stream.observe.stalls import BOUND_S, REPEATED_AFTER_S, StallDetector, own_problems
 from tsync_stream.state.pipeline import Pipeline
 
 ME, OTHER = "me.1", "other.1"
@@ -34,7 +34,7 @@ class Lane:
 
 @dataclass
 class World:
-    """Everything that a replica without leases knows, and a clock; the captured position moves unless told not to."""
+    """What a replica without leases knows, and a clock; the captured position advances unless `captures` is False."""
 
     now_s: float = 100.0
     leases: Leases = field(default_factory=Leases)
@@ -46,7 +46,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.epochs.current = Pipeline(EPOCH, 1, 2, START, START)
-        self.progress = Progress(
+        self.stalls = StallDetector(
             cast("Any", self.leases), cast("Any", self.epochs), [cast("Any", self.lane)], self.health
         )
 
@@ -62,7 +62,7 @@ class World:
                 self.epochs.current = replace(self.epochs.current, captured=replace(START, token={"n": self.now_s}))
             if self.lane_moves:
                 self.lane.moved_s = self.now_s
-            self.progress.look()
+            self.stalls.look()
         return self.health.status
 
 
@@ -78,12 +78,12 @@ def problem(check: str, level: str = "red") -> dict[str, Any]:
     return {"check": check, "level": level, "text": "it fails", "needs_person": False}
 
 
-def test_work_that_goes_on_is_green(world: World) -> None:
+def test_work_that_moves_is_green(world: World) -> None:
     world.see(OTHER)
     assert world.after(3 * BOUND_S) == "green"
 
 
-def test_a_captured_position_that_stands_still_is_red_until_it_moves(world: World) -> None:
+def test_a_captured_position_that_stands_still_is_red_until_it_advances(world: World) -> None:
     world.see(OTHER)
     world.captures = False
     assert world.after(BOUND_S) == "green"
@@ -101,14 +101,14 @@ def test_a_pipeline_that_never_begins_is_red(world: World) -> None:
 @pytest.mark.parametrize("holder", [None, "dead.1"])
 def test_a_lease_that_nobody_holds_is_red(world: World, holder: str | None) -> None:
     world.see(holder)
-    assert world.after(BOUND_S) == "green", "a take-over is no trouble"
+    assert world.after(BOUND_S) == "green", "a take-over is normal"
     assert world.after(2) == "red"
     assert "capture" in world.health.problems["progress, leases"].text
     world.see(OTHER)
     assert world.after(1) == "green"
 
 
-def test_a_lane_that_does_not_end_what_it_has_in_hand_is_red(world: World) -> None:
+def test_a_lane_that_does_not_finish_its_batch_is_red(world: World) -> None:
     world.lane_moves = False
     world.lane.moved_s = world.now_s
     assert world.after(BOUND_S) == "green"
@@ -116,9 +116,9 @@ def test_a_lane_that_does_not_end_what_it_has_in_hand_is_red(world: World) -> No
     assert "lane 0" in world.health.problems["progress, lanes"].text
 
 
-def test_what_is_red_at_who_holds_leases_is_red_everywhere(world: World) -> None:
+def test_a_lease_holder_that_is_red_makes_every_replica_red(world: World) -> None:
     world.see(OTHER, problems=(problem("capture"),))
-    assert world.after(TOLD_AFTER_S) == "green", "it may be over in a moment"
+    assert world.after(REPEATED_AFTER_S) == "green", "it may be over in a moment"
     assert world.after(2) == "red"
     assert "other.1, capture: it fails" in world.health.problems["other replicas"].text
     world.see(OTHER)
@@ -126,17 +126,17 @@ def test_what_is_red_at_who_holds_leases_is_red_everywhere(world: World) -> None
 
 
 @pytest.mark.parametrize(
-    ("holder", "told"),
+    ("holder", "reported"),
     [
-        (None, problem("capture")),  # who holds nothing has its own trouble only
+        (None, problem("capture")),  # a replica without leases concerns nobody else
         (OTHER, problem("backup", "degraded")),
-        (OTHER, problem("other replicas")),  # which it has from us
+        (OTHER, problem("other replicas")),  # learned from us
     ],
 )
-def test_what_is_not_everybodys_stays_where_it_is(world: World, holder: str | None, told: dict[str, Any]) -> None:
-    world.see(holder, problems=(told,))
+def test_other_problems_stay_local(world: World, holder: str | None, reported: dict[str, Any]) -> None:
+    world.see(holder, problems=(reported,))
     assert world.after(BOUND_S - 1) == "green"
 
 
-def test_what_we_have_from_others_is_not_told_to_them_again() -> None:
+def test_problems_learned_from_others_are_not_published_again() -> None:
     assert own_problems([problem("other replicas"), problem("capture")]) == [problem("capture")]

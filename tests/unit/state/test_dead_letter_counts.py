@@ -7,8 +7,8 @@ import pytest
 
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.health import Health
+from tsync_stream.observe.dead_letter_watch import CHECK, DeadLetterWatch
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.observe.refusal_watch import CHECK, RefusalWatch
 from tsync_stream.state.dead_letter_counts import (
     MOST_REASONS,
     Refused,
@@ -93,7 +93,7 @@ async def test_health_and_metrics_follow_what_is_open() -> None:
     async def documents() -> int:
         return 1_000
 
-    watch = RefusalWatch("listings", cast("Any", records), documents, health, metrics, 0.01)
+    watch = DeadLetterWatch("listings", cast("Any", records), documents, health, metrics, 0.01)
 
     def exposed() -> list[str]:
         lines = metrics.exposition().decode().splitlines()
@@ -114,7 +114,7 @@ async def test_health_and_metrics_follow_what_is_open() -> None:
     records.away = True
     with pytest.raises(DependencyUnavailable):
         await watch.look()
-    assert health.problems[CHECK].level == "red", "what cannot be seen is not taken for repaired"
+    assert health.problems[CHECK].level == "red", "a failed count must not clear the check"
     records.away, records.open = False, {}
     await watch.look()
     assert (health.status, exposed()) == ("green", [])

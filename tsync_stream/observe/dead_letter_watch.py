@@ -1,7 +1,7 @@
-"""Looks, on every replica, at how many documents are refused, for health and metrics.
+"""Counts the open dead letters, on every replica, for health and metrics.
 
-Invariants: a look is cheap beside what the pipeline does, however many there are: an index answers, and the longer
-that takes, the rarer are the looks. While MongoDB cannot be asked, what was seen last stands.
+Invariants: counting stays cheap beside the pipeline's own work, however many there are: an index answers, and the
+slower it is, the rarer the counts. While MongoDB does not answer, the last count stands.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
 
 CHECK = "dead letters"
 LOOK_INTERVAL_S = 5.0
-# After a look that took long.
+# A count that took long is followed by a rest of this many times as long.
 REST_FACTOR = 50.0
 
 
-class RefusalWatch:
-    """`count_documents` says about how many documents the source has."""
+class DeadLetterWatch:
+    """`count_documents` returns about how many documents the source has."""
 
     def __init__(
         self,
@@ -41,20 +41,20 @@ class RefusalWatch:
         self._alert_share = alert_share
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Count until cancelled."""
         while True:
             began_s = time.monotonic()
-            with suppress(TsyncError):  # MongoDB: others say so
+            with suppress(TsyncError):  # MongoDB is away: other checks report it
                 await self.look()
             await asyncio.sleep(max(LOOK_INTERVAL_S, REST_FACTOR * (time.monotonic() - began_s)))
 
     async def look(self) -> None:
-        """Look once. Raises the errors of `errors.from_mongo`."""
+        """Count once. Raises the errors of `errors.from_mongo`."""
         refused = refused_among(await self._records.count_by_reason(Selection(route=self._route), "open"))
         self._metrics.show_refused(refused.by_reason)
         if not refused.total:
             self._health.green(CHECK)
             return
         documents = await self._count_documents()
-        tell = self._health.red if refused.level(documents, self._alert_share) == "red" else self._health.degraded
-        tell(CHECK, f"{describe(refused, documents, self._alert_share)}. {WHAT_TO_DO}", needs_person=True)
+        report = self._health.red if refused.level(documents, self._alert_share) == "red" else self._health.degraded
+        report(CHECK, f"{describe(refused, documents, self._alert_share)}. {WHAT_TO_DO}", needs_person=True)

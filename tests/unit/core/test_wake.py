@@ -1,4 +1,4 @@
-"""Pauses after failures: they grow to some seconds, and to a minute for a server that is busy with what timed out."""
+"""Pauses after failures grow to some seconds, and to a minute for a server busy with requests that timed out."""
 
 from typing import cast
 
@@ -6,14 +6,13 @@ import aiohttp
 import httpx
 import pytest
 
-from tsync_stream.core.backoff import MAX_PAUSE_FOR_BUSY_S, MAX_PAUSE_S, Backoff
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.core.wake import Wake
+from tsync_stream.core.wake import MAX_PAUSE_FOR_BUSY_S, MAX_PAUSE_S, Backoff, Wake
 from tsync_stream.sink.errors import from_typesense
 
 
 class Waits:
-    """Remembers how long it was to wait."""
+    """Records how long each wait was to be."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
