@@ -200,7 +200,7 @@ async def test_a_cluster_is_refused_with_the_reason(
         facts = await gather_redis(cluster.settings)
         (wrong,) = [found for found in judge_redis(cluster.settings, facts).findings if found.level == "wrong"]
         assert "Redis Cluster" in wrong.text
-        assert "PRIMARY_REDIS_HOST" in wrong.mend
+        assert "PRIMARY_REDIS_HOST" in wrong.fix
         if slots:
             with pytest.raises(TierRefused, match="Redis Cluster"):
                 await tier.read(EpochRef(names.token, 1, "nonce", "primary"), [0, 1], "me", 10, 0.1)

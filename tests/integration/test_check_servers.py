@@ -63,7 +63,7 @@ def everything(stack: EmbeddedStack) -> object:
 
 
 @pytest.mark.usefixtures("source")
-async def test_servers_that_are_well_are_found_well_and_left_as_they_are(
+async def test_healthy_servers_are_found_healthy_and_left_as_they_are(
     stack: EmbeddedStack, settings: Callable[..., Settings]
 ) -> None:
     before = everything(stack)
@@ -127,7 +127,7 @@ async def test_a_replica_set_that_nobody_initiated_is_found(
 ) -> None:
     with lone_mongo(stack, tmp_path, replica_set=True) as server:
         rows = await check_dependencies(settings(MONGODB_URI=f"mongodb://127.0.0.1:{server.port}"))
-    assert wrong(rows[MONGO]) == ["its replica set is not initiated, so there are no change streams"]
+    assert wrong(rows[MONGO]) == ["its replica set is not initiated, so it has no change streams"]
 
 
 async def test_another_replica_set_than_the_uri_names_is_found(
@@ -173,7 +173,7 @@ async def test_servers_that_are_frozen_are_found_in_bounded_time(
 # ---- Redis ----
 
 
-async def test_a_spoilt_redis_is_found_and_its_worker_mends_what_it_may(
+async def test_a_spoilt_redis_is_found_and_its_worker_fixes_what_it_may(
     own_redis: RedisServer, settings: Callable[..., Settings]
 ) -> None:
     spoilt = settings(PRIMARY_REDIS_PORT=str(own_redis.port), PRIMARY_REDIS_RDB_FILENAME="other.rdb")
@@ -195,7 +195,7 @@ async def test_a_spoilt_redis_is_found_and_its_worker_mends_what_it_may(
     assert "`maxmemory-policy noeviction`" in warnings[0]
     assert '`dbfilename "other.rdb"`' in warnings[1]
     row = (await check_dependencies(spoilt))[PRIMARY]
-    assert len(wrong(row)) == 1  # the policy is its owner's to mend
+    assert len(wrong(row)) == 1  # the policy is its owner's to fix
     assert [finding.lines for finding in row.findings if finding.level == "note"] == [('dbfilename "other.rdb"',)]
 
 
@@ -206,7 +206,7 @@ async def test_a_redis_that_hides_its_configuration_is_only_noted(
     with redis_client(own_redis) as client:
         client.acl_setuser("default", enabled=True, commands=["+@all", "-config"])
     row = (await check_dependencies(hiding))[PRIMARY]
-    assert row.well
+    assert row.healthy
     assert "appendonly yes" in row.findings[0].lines
 
 
@@ -217,7 +217,7 @@ async def test_a_refused_password_and_a_missing_database_are_found(
     with redis_client(own_redis) as client:
         client.config_set("requirepass", "right")
     rows = await check_dependencies(settings(PRIMARY_REDIS_PORT=port, BACKUP_REDIS_DB="99"))
-    assert wrong(rows[PRIMARY]) == ["it asks for a password"]
+    assert wrong(rows[PRIMARY]) == ["it requires a password"]
     assert wrong(rows[BACKUP]) == ["it has no database 99"]
     rows = await check_dependencies(settings(PRIMARY_REDIS_PORT=port, PRIMARY_REDIS_PASSWORD="hunter2"))
     assert wrong(rows[PRIMARY]) == ["the password is refused"]
@@ -266,8 +266,8 @@ async def test_what_an_api_key_may_do_is_found_out(
     with key(stack, name, "collections:get", "documents:import", "documents:export") as may_not_delete:
         rows = await check_dependencies(settings(TYPESENSE_API_KEY=may_not_delete))
         assert any("tsync_stream_markers" in finding.text for finding in rows[TYPESENSE].findings)
-        assert wrong(rows[TYPESENSE]) == [f"the API key may not use {name} as needed"]
-        assert "documents:delete" in rows[TYPESENSE].findings[0].mend
+        assert wrong(rows[TYPESENSE]) == [f"the API key lacks permissions for {name}"]
+        assert "documents:delete" in rows[TYPESENSE].findings[0].fix
 
 
 async def test_each_node_of_a_cluster_has_its_row(settings: Callable[..., Settings]) -> None:
@@ -279,5 +279,5 @@ async def test_another_server_at_the_address_is_found(stack: EmbeddedStack, sett
     rows = await check_dependencies(
         settings(PRIMARY_REDIS_PORT=str(stack.typesense.port), TYPESENSE_PORT=str(stack.primary_redis.port))
     )
-    assert not rows[PRIMARY].well
-    assert not rows[TYPESENSE].well
+    assert not rows[PRIMARY].healthy
+    assert not rows[TYPESENSE].healthy

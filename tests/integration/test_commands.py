@@ -122,7 +122,7 @@ def test_before_anything_ran_there_is_nothing_to_show_or_to_reconcile(worker: Wo
 def test_check_finds_everything_well(worker: Worker) -> None:
     result = elsewhere(worker, MONGODB_URL="typo").run_command("check")
     assert result.returncode == 0, result.stdout
-    assert "all is well" in result.stdout
+    assert "no problems found" in result.stdout
     assert "MONGODB_URL is not a setting and is ignored; did you mean MONGODB_URI?" in result.stdout
     assert result.stderr == ""
 
@@ -136,8 +136,8 @@ def test_check_finds_everything_well(worker: Worker) -> None:
 def test_check_without_any_server_says_what_to_do(worker: Worker) -> None:
     result = elsewhere(worker, **unreachable()).run_command("check")
     assert result.returncode == 1
-    assert "4 things are wrong" in result.stdout
-    assert "set PRIMARY_REDIS_HOST and PRIMARY_REDIS_PORT" in " ".join(result.stdout.split())
+    assert "4 problems found" in result.stdout
+    assert "correct PRIMARY_REDIS_HOST and PRIMARY_REDIS_PORT" in " ".join(result.stdout.split())
     assert_for_people(result)
 
 

@@ -1,42 +1,42 @@
-"""What `check` finds at one dependency. Pure: each dependency has a module that gathers facts, then judges them.
+"""The findings of `check` about one dependency. Pure: each dependency has a module that gathers facts and judges them.
 
-Invariant: texts name settings, servers and codes, never a secret; and whatever is wrong says how to mend it.
+Invariant: texts name settings, servers and codes, never a secret; every finding that is wrong says how to fix it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-# A check of one dependency takes no longer, whatever the server does.
+# The check of one dependency ends after this, whatever the server does.
 DEADLINE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something worth saying. Wrong: the pipeline will not work as promised. Note: it will, and still.
+    """Wrong: the pipeline will not work as promised. Note: it will, but a person should know.
 
-    `lines` are to be put somewhere as they stand: into redis.conf, or into a shell.
+    `fix` says what to do; `lines` can be copied as they are, into redis.conf or a shell.
     """
 
     level: Literal["wrong", "note"]
     text: str
-    mend: str = ""
+    fix: str = ""
     lines: tuple[str, ...] = ()
 
 
-def wrong(text: str, mend: str, *lines: str) -> Finding:
+def wrong(text: str, fix: str, *lines: str) -> Finding:
     """A finding that makes the check fail."""
-    return Finding("wrong", text, mend, lines)
+    return Finding("wrong", text, fix, lines)
 
 
-def note(text: str, mend: str = "", *lines: str) -> Finding:
-    """A finding that a person may want to know."""
-    return Finding("note", text, mend, lines)
+def note(text: str, fix: str = "", *lines: str) -> Finding:
+    """A finding that leaves the check green."""
+    return Finding("note", text, fix, lines)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One dependency: is it there, which version (empty: unknown), what was found."""
+    """One dependency: whether it answers, its version (empty: unknown), and the findings."""
 
     dependency: str
     address: str
@@ -45,13 +45,13 @@ class Row:
     findings: Sequence[Finding]
 
     @property
-    def well(self) -> bool:
+    def healthy(self) -> bool:
         """Nothing is wrong; there may be notes."""
         return all(finding.level != "wrong" for finding in self.findings)
 
 
 def version_numbers(version: str) -> tuple[int, ...]:
-    """`6.0.5-rc1` as (6, 0, 5); what is no number ends it."""
+    """`6.0.5-rc1` as (6, 0, 5): up to the first part that is not a number."""
     numbers: list[int] = []
     for part in version.split("."):
         digits = part[: len(part) - len(part.lstrip("0123456789"))]

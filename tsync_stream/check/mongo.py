@@ -1,4 +1,4 @@
-"""Can MongoDB be the source, and keep our state? Looks only: its one write matches nothing, so nothing is changed."""
+"""Can MongoDB be the source, and keep our state? Changes nothing: its one write matches no document."""
 
 import asyncio
 import re
@@ -23,6 +23,7 @@ from tsync_stream.source.collection import described, kind_of, problem_of_source
 from tsync_stream.source.documents import count_documents
 from tsync_stream.source.driver import MongoClient, command_client
 from tsync_stream.source.errors import MONGO_UNSUPPORTED_CODES, code_of, describe_mongo_error, words_of
+from tsync_stream.source.hello import Hello, hello_of, version_of
 from tsync_stream.source.oplog import read_oplog
 from tsync_stream.state.database import PIPELINE, state_database
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO, Refused, describe, refused_among
@@ -30,30 +31,31 @@ from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
 
 OLDEST_VERSION = (4, 4)
 INSTALL = "install MongoDB 4.4 or newer"
-# Their new reader of change streams was switched off again in 9.0.2.
+# Their new change stream reader was switched off again in 9.0.2.
 DOUBTFUL_VERSIONS = frozenset({(9, 0, 0), (9, 0, 1)})
-# What the driver may take to find a server, and then to look at it without the replica set's name, within DEADLINE_S.
+# How long the driver may look for a primary, and then for the server itself; together less than DEADLINE_S.
 SELECTION_TIMEOUT_MS = 2_500
 DIRECT_TIMEOUT_MS = 1_000
 
 UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
 INITIATE = "mongosh --eval 'rs.initiate()'"
 
-# The attempts of one look, by what failing at them means.
+# What a check attempts; `MongoFacts.failures` is keyed by these.
 SOURCE, READ, CHANGES, STATE, LETTERS, OPLOG = "source", "read", "changes", "state", "letters", "oplog"
 
 
 @dataclass(frozen=True, slots=True)
 class MongoFacts:
-    """What one look saw. `hello` is None if nobody answered us, not even when the replica set's name was left aside.
+    """What one look saw. `hello` is None if no server answered, not even without the replica set's name.
 
-    `error` is why the driver found no primary; `direct`: `hello` is from a look at that one server by itself.
-    `failures` holds the errors of single attempts; `source_type` is None if there is no such collection. `differing`
-    says which settings the pipeline's last replicas had otherwise. The source has about so many `documents`.
+    `error` is why the driver found no primary. `direct`: `hello` comes from a direct connection to the one server of
+    the URI. `failures` has the errors of single attempts; `source_type` is None if there is no such collection.
+    `differing` says which settings differ from those of the pipeline's last replicas. `documents` is an estimate for
+    the source.
     """
 
     error: Exception | None = None
-    hello: Mapping[str, Any] | None = None
+    hello: Hello | None = None
     direct: bool = False
     version: str = ""
     source_type: str | None = None
@@ -66,7 +68,7 @@ class MongoFacts:
 
     @property
     def not_mongodb(self) -> bool:
-        """It speaks MongoDB's protocol, but refuses what a change stream needs, or leaves something out of it."""
+        """The server speaks MongoDB's protocol, but its change streams are missing or incomplete."""
         failure = self.failures.get(CHANGES)
         code = code_of(failure)
         return code in MONGO_UNSUPPORTED_CODES or (code is None and isinstance(failure, ConfigurationError))
@@ -76,7 +78,7 @@ class MongoFacts:
 
 
 async def gather_mongo(settings: Settings) -> MongoFacts:
-    """Look at the server; never raises for what it does or does not answer."""
+    """Examine the server; never raises for what it does or does not answer."""
     error: Exception
     try:
         async with asyncio.timeout(DEADLINE_S):
@@ -84,7 +86,7 @@ async def gather_mongo(settings: Settings) -> MongoFacts:
                 return await _look(settings)
             except ServerSelectionTimeoutError as failure:
                 error = failure
-            hello = await _hello_of_the_server_itself(settings.mongo.uri)
+            hello = await _hello_from_one_server(settings.mongo.uri)
             return MongoFacts(error=error, hello=hello, direct=True)
     except (PyMongoError, TsyncError, OSError) as failure:  # the deadline's TimeoutError is an OSError
         return MongoFacts(error=failure)
@@ -95,8 +97,8 @@ async def _look(settings: Settings) -> MongoFacts:
         settings.mongo.uri, SELECTION_TIMEOUT_MS, SELECTION_TIMEOUT_MS, appname="tsync-stream check"
     )
     try:
-        hello = await client.admin.command("hello", read_preference=ReadPreference.PRIMARY)
-        version = str((await client.admin.command("buildInfo"))["version"])
+        hello = hello_of(await client.admin.command("hello", read_preference=ReadPreference.PRIMARY))
+        version = version_of(await client.admin.command("buildInfo"))
         failures: dict[str, Exception] = {}
 
         async def attempt(name: str, work: Awaitable[Any]) -> Any:
@@ -130,19 +132,18 @@ async def _look(settings: Settings) -> MongoFacts:
         client.close()
 
 
-async def _hello_of_the_server_itself(uri: str) -> Mapping[str, Any] | None:
-    """What the one server of a URI says, whichever replica set it is in, if any; None for several servers."""
+async def _hello_from_one_server(uri: str) -> Hello | None:
+    """What a URI's only server answers, whichever replica set it is in; None for several servers, or no answer."""
     try:
         client = command_client(uri, DIRECT_TIMEOUT_MS, DIRECT_TIMEOUT_MS, replicaSet=None, directConnection=True)
     except (MongoConfigurationError, OSError):
         return None
     try:
-        hello: Mapping[str, Any] = await client.admin.command("hello")
+        return hello_of(await client.admin.command("hello"))
     except PyMongoError:
         return None
     finally:
         client.close()
-    return hello
 
 
 async def _source_type(client: MongoClient, settings: Settings) -> str | None:
@@ -162,7 +163,7 @@ async def _open_and_close_changes(client: MongoClient, settings: Settings) -> No
 
 
 async def _use_state(client: MongoClient, settings: Settings) -> tuple[Sequence[str], bool]:
-    """May we write there, and does a majority confirm it? Also what the pipeline's replicas have set otherwise."""
+    """Try a majority-confirmed write. Returns how other replicas' settings differ, and whether any of them runs."""
     database = state_database(client, settings.state_database)
     await database[PIPELINE].update_one({"_id": f"check:{uuid4()}"}, {"$set": {"never": "written"}})
     membership = await read_membership(database)
@@ -184,7 +185,7 @@ def judge_mongo(settings: Settings, facts: MongoFacts) -> Row:
     hello = facts.hello
     if hello is None:
         findings = [_unreachable(facts.error)]
-    elif not hello.get("setName") and hello.get("msg") != "isdbgrid":
+    elif not hello.set_name and not hello.sharded:
         findings = [_no_replica_set(hello)]
     elif facts.direct:
         findings = [_no_primary(settings, hello)]
@@ -198,58 +199,65 @@ def judge_mongo(settings: Settings, facts: MongoFacts) -> Row:
 def _unreachable(error: Exception | None) -> Finding:
     code = code_of(error)
     if code in {UNAUTHORIZED, AUTHENTICATION_FAILED}:
-        return wrong("the user or password is refused", "set MONGODB_URI with a user that may log in, and authSource")
+        return wrong("the user or password is refused", "correct the user, the password or authSource in MONGODB_URI")
     if code is not None:
-        return wrong(f"it answers with error {code}", "see the server's log")
+        return wrong(f"it answers with error {code}", "look for the cause in the server's log")
     if isinstance(error, MongoConfigurationError):
         if "wire version" in str(error):
-            return wrong("its version does not fit the driver's", INSTALL)
+            return wrong("its version is too old for our driver", INSTALL)
         return wrong(
-            "MONGODB_URI leads to no server (the driver refuses it)",
-            "for mongodb+srv://, see that its DNS records exist; otherwise its options contradict each other",
+            "MONGODB_URI leads to no server: the driver refuses it",
+            "for mongodb+srv://, check that its DNS records exist; otherwise, its options contradict each other",
         )
-    return wrong(f"no answer ({words_of(error)})", "start it, or set MONGODB_URI")
+    return wrong(f"no answer ({words_of(error)})", "start the server, or correct MONGODB_URI")
 
 
-def _no_replica_set(hello: Mapping[str, Any]) -> Finding:
-    if hello.get("isreplicaset"):
-        return wrong("its replica set is not initiated, so there are no change streams", "do it once:", INITIATE)
+def _no_replica_set(hello: Hello) -> Finding:
+    if hello.uninitiated:
+        return wrong("its replica set is not initiated, so it has no change streams", "initiate it once:", INITIATE)
     return wrong(
-        "it is not a replica set, so there are no change streams (error 40573)",
+        "it is not a replica set, so it has no change streams (error 40573)",
         "start mongod with `--replSet rs0` (or `replication.replSetName: rs0` in mongod.conf; one member is enough), "
-        "then do this once:",
+        "then initiate the set once:",
         INITIATE,
     )
 
 
-def _no_primary(settings: Settings, hello: Mapping[str, Any]) -> Finding:
-    """The server itself answers, but the driver finds no primary by way of the URI."""
-    name, members = hello["setName"], ", ".join(hello.get("hosts", ()))
+def _no_primary(settings: Settings, hello: Hello) -> Finding:
+    """The server answers a direct connection, but the driver finds no primary through the URI."""
+    name, members = hello.set_name, ", ".join(hello.members)
     named = re.search(r"[?&]replicaset=([^&]*)", settings.mongo.uri, re.IGNORECASE)
     if named and named[1] != name:
-        return wrong(f"it is in replica set {name}, not the one MONGODB_URI names", f"set replicaSet={name} there")
-    if not hello.get("primary"):
-        return wrong(f"replica set {name} has no primary now", "start the other members, or wait for the election")
+        return wrong(
+            f"it is in replica set {name}, not the one MONGODB_URI names", f"set replicaSet={name} in MONGODB_URI"
+        )
+    if not hello.primary:
+        return wrong(
+            f"replica set {name} has no primary now",
+            "wait for the election; if it does not end, start the other members",
+        )
     return wrong(
-        f"replica set {name} tells clients to use {members}, and the primary cannot be reached by that name from here",
+        f"replica set {name} tells clients to use {members}, but its primary cannot be reached from here "
+        "under that name",
         "make these names reachable, or change them with rs.reconfig(); for a set of one member, "
-        "directConnection=true in MONGODB_URI does too",
+        "directConnection=true in MONGODB_URI is enough",
     )
 
 
-def _server(facts: MongoFacts, hello: Mapping[str, Any]) -> Iterator[Finding]:
+def _server(facts: MongoFacts, hello: Hello) -> Iterator[Finding]:
     if version_numbers(facts.version) < OLDEST_VERSION:
         yield wrong(f"version {facts.version} is too old", INSTALL)
     if version_numbers(facts.version) in DOUBTFUL_VERSIONS:
         yield note(
-            f"the change streams of {facts.version} have a new reader that was withdrawn", "install 9.0.2 or newer"
+            f"the change streams of {facts.version} have a new reader that MongoDB withdrew in 9.0.2",
+            "install 9.0.2 or newer",
         )
-    if hello.get("msg") != "isdbgrid" and not facts.oplog_seen:
-        text = "the user may not read the database local, so that nobody sees how long the oplog still lasts"
-        yield note(text, "grant it the role `read` on local")
-    if hello.get("msg") == "isdbgrid":
-        yield note("it is a sharded cluster, which is untested")
-    elif not hello.get("isWritablePrimary", hello.get("ismaster", True)):
+    if not hello.sharded and not facts.oplog_seen:
+        text = "the user may not read the database local, so the oplog's remaining time cannot be seen"
+        yield note(text, "grant the user the role `read` on local")
+    if hello.sharded:
+        yield note("it is a sharded cluster: that should work, but is untested")
+    elif not hello.writable:
         yield wrong("it is not the primary", "name all members in MONGODB_URI, without directConnection")
 
 
@@ -259,31 +267,38 @@ def _source(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
     refused = {SOURCE: "may not list", READ: "may not read", CHANGES: "may not open a change stream on"}
     for attempt, words in refused.items():
         if code_of(facts.failures.get(attempt)) == UNAUTHORIZED:
-            yield wrong(f"the user {words} {name}", f"grant it the role `read` on {mongo.database}")
+            yield wrong(f"the user {words} {name}", f"grant the user the role `read` on {mongo.database}")
             return
     problem = None if SOURCE in facts.failures else problem_of_source(name, facts.source_type)
     if problem is not None:
         yield wrong(*problem)
     elif facts.not_mongodb:
-        yield wrong("this server is not supported: it has no change streams as MongoDB has them", INSTALL)
+        yield wrong("this server is not supported: it lacks MongoDB's change streams", INSTALL)
     elif failed := [attempt for attempt in (READ, CHANGES) if attempt in facts.failures]:
-        yield wrong(f"reading {name} fails ({describe_mongo_error(facts.failures[failed[0]])})", "see the server's log")
+        yield wrong(
+            f"reading {name} fails ({describe_mongo_error(facts.failures[failed[0]])})",
+            "look for the cause in the server's log",
+        )
 
 
 def _state(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
     name = settings.state_database
     error = facts.failures.get(STATE)
     if code_of(error) == UNAUTHORIZED:
-        yield wrong(f"the user may not write to the database {name}", f"grant it the role `readWrite` on {name}")
+        yield wrong(f"the user may not write to the database {name}", f"grant the user the role `readWrite` on {name}")
     elif error is not None:
         text = f"a majority-confirmed write to the database {name} fails ({describe_mongo_error(error)})"
-        yield wrong(text, "see that most members of the replica set run and are not far behind")
+        yield wrong(text, "check that most members of the replica set run and are not far behind")
     elif facts.differing and facts.replicas_run:
         text = f"replicas with other settings share the database {name}: {'; '.join(facts.differing)}"
-        yield wrong(text, "give all the same settings, or this deployment a STATE_DATABASE of its own")
+        yield wrong(text, "give all replicas the same settings, or this deployment a STATE_DATABASE of its own")
     elif facts.differing:
         text = f"the last replicas that shared the database {name} had other settings: {'; '.join(facts.differing)}"
-        yield note(text, "the next start goes on with these ones; another deployment needs a STATE_DATABASE of its own")
+        yield note(
+            text,
+            "nothing to do if you changed them: the next start uses the new ones. Another deployment needs "
+            "a STATE_DATABASE of its own",
+        )
 
 
 def _letters(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:

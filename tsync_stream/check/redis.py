@@ -1,4 +1,4 @@
-"""Is one Redis server fit to hold the queue? Nothing on it is changed: the probe removes its own keys at once."""
+"""Can one Redis server hold the queue? Changes nothing: the probe removes its own keys at once."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ OLDEST_VERSION = (6, 2)
 
 @dataclass(frozen=True, slots=True)
 class RedisFacts:
-    """What one look saw. `error` is set if nothing could be asked, `refusal` if the queue's work is not done.
+    """What one look saw. `error` is set if the server could not be asked, `refusal` if it refuses the queue's work.
 
     `info` is empty where INFO is closed to us, `configuration` where CONFIG is.
     """
@@ -35,13 +35,13 @@ class RedisFacts:
 
 
 async def gather_redis(settings: RedisSettings) -> RedisFacts:
-    """Look at the server; never raises for what it does or does not answer."""
-    # One try each: a person waits, and can ask again.
+    """Examine the server; never raises for what it does or does not answer."""
+    # No retries: a person is waiting, and can repeat the command.
     client: Any = connect(replace(settings, max_retries=0))
     try:
         async with asyncio.timeout(DEADLINE_S):
             info = read_info((await ask_each(client, ("INFO",)))[0])
-            if _is_set(info, "loading"):  # it answers INFO alone
+            if _is_set(info, "loading"):  # it answers only INFO
                 return RedisFacts(None, info)
             configuration = await read_directives(partial(ask_each, client), settings)
             return RedisFacts(None, info, configuration, await _refusal(client, settings))
@@ -60,25 +60,25 @@ async def _refusal(client: Any, settings: RedisSettings) -> TsyncError | None:
 
 
 def judge_redis(settings: RedisSettings, facts: RedisFacts, other: RedisFacts | None = None) -> Row:
-    """The row of this server (pure). `other` is the other tier's server."""
+    """The row of this server (pure). `other` has the facts of the other tier's server."""
     findings: list[Finding] = []
     if facts.error is not None:
         findings.append(_unusable(settings, facts.error))
     else:
         if is_cluster(facts.info):
-            findings.append(wrong("it is a Redis Cluster, which cannot be a queue here", _name_another(settings)))
+            findings.append(wrong("it is a Redis Cluster, which cannot hold the queue", _name_another(settings)))
         findings += _version(facts.info)
         findings += _state(facts.info)
         findings += _persistence(settings, facts)
-        if not findings or all(finding.level == "note" for finding in findings):  # else it is known why
+        if not findings or all(finding.level == "note" for finding in findings):  # else the reason is known
             findings += _work(settings, facts.refusal)
         if other is not None and facts.info.get("run_id") and facts.info["run_id"] == other.info.get("run_id"):
-            text = "it is the other tier's server too: when it fails, both tiers are gone"
-            findings.append(note(text, f"give {_prefix(settings)}HOST and {_prefix(settings)}PORT another server"))
+            text = "both tiers are on this server: if it fails, both are lost"
+            findings.append(note(text, f"set {_prefix(settings)}HOST and {_prefix(settings)}PORT to another server"))
     return Row(
         dependency=f"Redis ({settings.name})",
         address=f"{settings.host}:{settings.port}",
-        # A refused password or database was answered by somebody.
+        # A server that refuses the password or the database is reachable.
         reachable=facts.error is None or not _silent(facts.error),
         version=_version_text(facts.info),
         findings=findings,
@@ -90,21 +90,21 @@ def _unusable(settings: RedisSettings, error: Exception) -> Finding:
     code = redis_code(error)
     if code in {"NOAUTH", "WRONGPASS"} or isinstance(error, redis.exceptions.AuthenticationError):
         if settings.password:
-            return wrong("the password is refused", f"set {prefix}PASSWORD to its password, or to nothing")
-        return wrong("it asks for a password", f"set {prefix}PASSWORD")
+            return wrong("the password is refused", f"set {prefix}PASSWORD to the server's password, or leave it empty")
+        return wrong("it requires a password", f"set {prefix}PASSWORD")
     if code == "NOPERM":
         return _work_refused(settings, from_redis(error, settings.name))
     if code == "LOADING":
-        return wrong("it is loading its files", "wait; large files take minutes")
+        return wrong("it is loading its files", "wait: large files take minutes")
     if "DB index is out of range" in str(error):
         return wrong(f"it has no database {settings.db}", f"lower {prefix}DB, or raise `databases` in redis.conf")
     if _silent(error):
         return wrong(
             f"no answer at {settings.host}:{settings.port} ({cause_of(error)})",
-            f"start it, or set {prefix}HOST and {prefix}PORT",
+            f"start the server, or correct {prefix}HOST and {prefix}PORT",
         )
     return wrong(
-        f"{settings.host}:{settings.port} does not answer as Redis does ({code or type(error).__name__})",
+        f"{settings.host}:{settings.port} does not answer like Redis ({code or type(error).__name__})",
         f"set {prefix}HOST and {prefix}PORT to a Redis or Valkey server",
     )
 
@@ -116,12 +116,14 @@ def _work(settings: RedisSettings, refusal: TsyncError | None) -> Iterator[Findi
 
 def _work_refused(settings: RedisSettings, refusal: TsyncError) -> Finding:
     if isinstance(refusal, TierRefused):
-        return wrong(str(refusal), "allow the user all that the queue needs:", acl_line(settings))
-    return wrong(f"it does not do the queue's work: {refusal}", "see the server's log and its settings")
+        return wrong(str(refusal), "give the user the permissions that the queue needs:", acl_line(settings))
+    return wrong(
+        f"it cannot do the queue's work: {refusal}", "look for the cause in the server's log and configuration"
+    )
 
 
 def acl_line(settings: RedisSettings) -> str:
-    """The rights that the queue needs, as an administrator gives them."""
+    """The command that grants the permissions which the queue needs."""
     return f"ACL SETUSER default ~{settings.queue_key}:* +@all"
 
 
@@ -133,39 +135,46 @@ def _version(info: Mapping[str, str]) -> Iterator[Finding]:
 
 def _state(info: Mapping[str, str]) -> Iterator[Finding]:
     if _is_set(info, "loading"):
-        yield wrong("it is loading its files", "wait; large files take minutes")
+        yield wrong("it is loading its files", "wait: large files take minutes")
     if info.get("role") in {"slave", "replica"}:
-        yield wrong("it is a replica and takes no writes", "name its master (or its Sentinel-managed address) instead")
+        yield wrong(
+            "it is a replica and takes no writes", "use the address of its master, or the one that Sentinel manages"
+        )
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
-        text = f"maxmemory-policy is {policy}: a full server would throw away parts of the queue"
-        yield wrong(text, "put this line into redis.conf, and `CONFIG SET` it until then:", f"{POLICY} noeviction")
+        text = f"maxmemory-policy is {policy}: a full server would evict parts of the queue"
+        yield wrong(
+            text, "put this line into redis.conf, and set it at run time with `CONFIG SET`:", f"{POLICY} noeviction"
+        )
     for name, what in (
         ("aof_last_write_status", "the last write to its append-only file failed"),
-        ("rdb_last_bgsave_status", "its last snapshot failed, and it may refuse writes"),
+        ("rdb_last_bgsave_status", "its last snapshot failed, so it may refuse writes"),
     ):
         if info.get(name, "ok") != "ok":
-            yield wrong(what, "see the server's log; most often the disk is full, or its folder may not be written to")
+            yield wrong(
+                what,
+                "look for the cause in the server's log: most often the disk is full, or the server may "
+                "not write to its folder",
+            )
 
 
 def _name_another(settings: RedisSettings) -> str:
     return (
-        f"name a server that is none in {_prefix(settings)}HOST: what is read at once is spread over a cluster's slots"
+        f"set {_prefix(settings)}HOST to a server that is not part of a cluster: the queue reads several keys at once, "
+        "which a cluster keeps in different slots"
     )
 
 
 def _persistence(settings: RedisSettings, facts: RedisFacts) -> Iterator[Finding]:
-    """INFO tells whether there is an append-only file even where CONFIG is closed."""
+    """INFO says whether there is an append-only file even where CONFIG is closed."""
     aof_off = settings.append_only and facts.info.get("aof_enabled") == "0"
     if aof_off:
         text = f"its append-only file (AOF) is off, but {_prefix(settings)}APPEND_ONLY is true"
-        mend = "a worker turns it on where the server lets it; to keep it on, put this line into redis.conf:"
-        yield wrong(text, mend, f"{APPEND_ONLY} yes")
+        fix = "a worker turns it on if the server permits it; to keep it on, put this line into redis.conf:"
+        yield wrong(text, fix, f"{APPEND_ONLY} yes")
     if not facts.configuration and not _is_set(facts.info, "loading"):
         lines = [directive.line for directive in directives(settings)]
-        yield note(
-            "its configuration cannot be seen (CONFIG is closed); it should be as these lines make it:", "", *lines
-        )
+        yield note("its configuration cannot be seen (CONFIG is closed)", "check that it matches these lines:", *lines)
     for difference in differences(settings, facts.configuration):
         name = difference.directive.name
         if name != POLICY and not (name == APPEND_ONLY and aof_off):
@@ -183,7 +192,7 @@ def _is_set(info: Mapping[str, str], name: str) -> bool:
 
 
 def _silent(error: Exception) -> bool:
-    """Nobody answered at all. redis-py calls refused passwords and loading servers connection errors too."""
+    """No server answered. redis-py also calls refused passwords and loading servers connection errors."""
     answered = isinstance(
         error,
         redis.exceptions.AuthenticationError | redis.exceptions.BusyLoadingError | redis.exceptions.InvalidResponse,

@@ -1,6 +1,6 @@
-"""`check`: is everything that a worker needs there, and set up as it must be? All dependencies at once, each bounded.
+"""`check`: is every server that a worker needs reachable and set up correctly? All are examined at once.
 
-Invariants: nothing is changed anywhere. A row per dependency (per node of a Typesense cluster), always in one order.
+Invariants: nothing is changed anywhere. One row per dependency (per node of a Typesense cluster), in a fixed order.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from tsync_stream.settings.load import Settings
 
 
 async def check_dependencies(settings: Settings) -> list[Row]:
-    """Look at all of them. Takes about `findings.DEADLINE_S` at most, and raises for nothing that they do."""
+    """Examine all of them, within about `findings.DEADLINE_S`; never raises for what a server does."""
     typesense = settings.typesense
     mongo, primary, backup, nodes = await asyncio.gather(
         gather_mongo(settings),
@@ -41,25 +41,25 @@ async def check_dependencies(settings: Settings) -> list[Row]:
     ]
 
 
-def all_well(rows: Sequence[Row]) -> bool:
+def all_healthy(rows: Sequence[Row]) -> bool:
     """Nothing is wrong anywhere (pure)."""
-    return all(row.well for row in rows)
+    return all(row.healthy for row in rows)
 
 
 def as_json(rows: Sequence[Row], warnings: Sequence[str]) -> dict[str, Any]:
     """What `--json` prints (pure)."""
     return {
-        "ok": all_well(rows),
+        "ok": all_healthy(rows),
         "warnings": list(warnings),
         "dependencies": [
             {
                 "dependency": row.dependency,
                 "address": row.address,
-                "ok": row.well,
+                "ok": row.healthy,
                 "reachable": row.reachable,
                 "version": row.version or None,
                 "findings": [
-                    {"level": finding.level, "text": finding.text, "mend": finding.mend, "lines": list(finding.lines)}
+                    {"level": finding.level, "text": finding.text, "fix": finding.fix, "lines": list(finding.lines)}
                     for finding in row.findings
                 ],
             }
@@ -74,7 +74,7 @@ def render(rows: Sequence[Row], warnings: Sequence[str]) -> RenderableType:
     table.add_column("dependency", overflow="fold", max_width=40)
     table.add_column("reachable", no_wrap=True)
     table.add_column("version", no_wrap=True)
-    table.add_column("what is wrong, and how to mend it", overflow="fold")
+    table.add_column("findings, and how to fix them", overflow="fold")
     for row in rows:
         dependency = Text.assemble(row.dependency, "\n", (row.address, "dim"))
         reachable = Text("yes", "green") if row.reachable else Text("no", "bold red")
@@ -83,20 +83,20 @@ def render(rows: Sequence[Row], warnings: Sequence[str]) -> RenderableType:
     parts += [Text(f"warning: {warning}", "yellow") for warning in warnings]
     count = sum(finding.level == "wrong" for row in rows for finding in row.findings)
     if count:
-        parts.append(Text(f"{count} {'thing is' if count == 1 else 'things are'} wrong", "bold red"))
+        parts.append(Text(f"{count} {'problem' if count == 1 else 'problems'} found", "bold red"))
     else:
-        parts.append(Text("all is well", "bold green"))
+        parts.append(Text("no problems found", "bold green"))
     return Group(*parts)
 
 
 def _findings(findings: Sequence[Finding]) -> RenderableType:
     if not findings:
-        return Text("nothing", "dim")
+        return Text("none", "dim")
     parts: list[RenderableType] = []
     for finding in findings:
         style = "red" if finding.level == "wrong" else "cyan"
         parts.append(Text.assemble((f"{finding.level}: ", f"bold {style}"), finding.text))
-        if finding.mend:
-            parts.append(Padding(Text(f"→ {finding.mend}"), (0, 0, 0, 2)))
+        if finding.fix:
+            parts.append(Padding(Text(f"→ {finding.fix}"), (0, 0, 0, 2)))
         parts += [Padding(Text(line, "bold"), (0, 0, 0, 4)) for line in finding.lines]
     return Group(*parts)

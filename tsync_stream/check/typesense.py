@@ -1,7 +1,7 @@
-"""Can this Typesense node be written to, with this key, into this collection? Looks only: nothing is changed.
+"""Can we write to this Typesense node, with this key, into this collection? Changes nothing.
 
-What the key may do is found out by requests that come to nothing: they are allowed or not before Typesense finds that
-they lack a name, hold no documents, or name a document that cannot exist.
+What the key may do is tested with requests that have no effect: Typesense checks the key before it finds that a request
+has no name, no documents, or the id of a document that cannot exist.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tsync_stream.sink.names import is_never_sent
 from tsync_stream.sink.schema import load_schema
 from tsync_stream.sink.values import path_text
 
-# What the worker needs the key for, by the name of the action in Typesense.
+# The actions that a worker's key needs, as Typesense names them.
 GET, CREATE = "collections:get", "collections:create"
 IMPORT, DELETE, EXPORT = "documents:import", "documents:delete", "documents:export"
 _REFUSED = frozenset({401, 403})
@@ -35,7 +35,7 @@ _REFUSED = frozenset({401, 403})
 class TypesenseFacts:
     """What one look saw. `error` is set if a request got no answer; `answers` are HTTP codes by action.
 
-    `collection` is the answer to GET, whatever that is; `marks_code` the HTTP code of a look for a mark of ours.
+    `collection` is the answer to GET, whatever it is; `marks_code` is the HTTP code of a request for one of our marks.
     """
 
     error: Exception | None = None
@@ -48,7 +48,7 @@ class TypesenseFacts:
 
 
 async def gather_typesense(settings: TypesenseSettings, url: str) -> TypesenseFacts:
-    """Look at one node; never raises for what it does or does not answer."""
+    """Examine one node; never raises for what it does or does not answer."""
     try:
         async with asyncio.timeout(DEADLINE_S), http_client(settings, DEADLINE_S, url) as client:
             return await _look(client, quote(settings.collection_name, safe=""))
@@ -95,18 +95,18 @@ def _node(url: str, facts: TypesenseFacts) -> Iterator[Finding]:
     if facts.error is not None:
         names = "TYPESENSE_HOST, TYPESENSE_PORT and TYPESENSE_PROTOCOL"
         if isinstance(facts.error, httpx.RemoteProtocolError | httpx.InvalidURL):
-            yield wrong(f"{url} does not answer as Typesense does", f"set {names}")
+            yield wrong(f"{url} does not answer like Typesense", f"correct {names}")
         else:
-            yield wrong(f"no answer at {url} ({cause_of(facts.error)})", f"start it, or set {names}")
+            yield wrong(f"no answer at {url} ({cause_of(facts.error)})", f"start the server, or correct {names}")
     elif not isinstance(facts.health, dict):
         yield wrong(
             f"{url}/health answers {facts.health_code} without JSON: this is not Typesense",
-            "set TYPESENSE_HOST and TYPESENSE_PORT",
+            "correct TYPESENSE_HOST and TYPESENSE_PORT",
         )
     elif not facts.answers:
         because = facts.health.get("resource_error")
-        text = f"it says that it is not healthy ({because or facts.health_code})"
-        yield wrong(text, "give it disk or memory" if because else "wait until it has caught up, or see its log")
+        text = f"it reports that it is not healthy ({because or facts.health_code})"
+        yield wrong(text, "give it more disk or memory" if because else "wait until it has caught up, or see its log")
 
 
 def _key_and_collection(settings: TypesenseSettings, answers: Mapping[str, int]) -> Iterator[Finding]:
@@ -117,34 +117,39 @@ def _key_and_collection(settings: TypesenseSettings, answers: Mapping[str, int])
         yield wrong("the API key is refused", "set TYPESENSE_API_KEY to a key of this server")
         return
     if failing := [code for code in answers.values() if code >= 500 or code in {408, 422, 429}]:
-        yield wrong(f"it answers requests with {failing[0]}", "wait until it has caught up, or see its log and disk")
+        yield wrong(
+            f"it answers requests with {failing[0]}", "wait until it has caught up, or see its log and its disk"
+        )
     if GET not in refused and not exists and CREATE in refused:
         text = f"there is no collection {name}, and the API key may not create it"
-        yield wrong(text, f"create it, or allow the key `{CREATE}`")
+        yield wrong(text, f"create the collection, or allow the key `{CREATE}`")
     elif answers[GET] == 404:
         yield note(f"there is no collection {name} yet; the first start creates it")
-    # Once the collection exists, nothing is created any more.
+    # CREATE is needed only while the collection is missing.
     if missing := [f"`{action}`" for action in refused if action != CREATE]:
-        yield wrong(f"the API key may not use {name} as needed", f"allow the key {', '.join(missing)} on it")
+        yield wrong(
+            f"the API key lacks permissions for {name}", f"allow the key {', '.join(missing)} on that collection"
+        )
 
 
 def _marks(facts: TypesenseFacts) -> Iterator[Finding]:
     if facts.marks_code in _REFUSED and facts.answers[GET] not in _REFUSED:
-        unseen = "a Typesense that was restored from an older state of itself would go unseen"
+        unseen = "a Typesense that was restored from an older backup would go unnoticed"
         rights = "`documents:*` and `collections:create` on it"
-        yield note(f"the API key may not use the collection {MARKERS}: {unseen}; allow the key {rights}")
+        yield note(f"the API key may not use the collection {MARKERS}, so {unseen}", f"allow the key {rights}")
 
 
 def _fields(settings: TypesenseSettings, collection: Any) -> Iterator[Finding]:
-    """What is odd about the fields that the collection has."""
+    """What is wrong or unusual about the collection's fields."""
     fields = collection.get("fields") if isinstance(collection, dict) else None
     described = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
     names = [name for name in (str(field.get("name", "")) for field in described) if name and ".*" not in name]
     for name in filter(is_never_sent, names):
         drop = f'{{"fields": [{{"name": "{path_text(name)}", "drop": true}}]}}'
         yield wrong(
-            f"for its field `{path_text(name)}` {settings.collection_name} refuses documents that have no such field",
-            f"`PATCH /collections/{settings.collection_name}` with {drop}, or drop the collection",
+            f"because of its field `{path_text(name)}`, {settings.collection_name} refuses documents "
+            "without that field",
+            f"`PATCH /collections/{settings.collection_name}` with {drop}, or drop the collection: it is created again",
         )
     if len(names) >= MANY_FIELDS:
         yield note(about_many_fields(settings.collection_name, names))
@@ -155,7 +160,7 @@ def _schema(settings: TypesenseSettings, text: str, version: str) -> Iterator[Fi
         schema = load_schema(text, settings.collection_name)
     except ConfigurationError as error:
         for problem in error.problems:
-            yield wrong(problem, f"mend {settings.schema_file} (TYPESENSE_SCHEMA_FILE)")
+            yield wrong(problem, f"correct {settings.schema_file} (TYPESENSE_SCHEMA_FILE)")
     else:
         yield from reference_findings(schema, "the Typesense schema file", version)
 

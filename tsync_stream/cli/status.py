@@ -30,7 +30,7 @@ async def run_check(settings: Settings, *, as_json: bool) -> int:
         print_json(report.as_json(rows, warnings))
     else:
         console().print(report.render(rows, warnings))
-    return 0 if report.all_well(rows) else EXIT_WRONG
+    return 0 if report.all_healthy(rows) else EXIT_WRONG
 
 
 # ---- status ----

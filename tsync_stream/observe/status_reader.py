@@ -1,17 +1,15 @@
-"""Reads what `status` shows: MongoDB's side in one go, then the queue of the current tier. Nothing is changed.
+"""Reads what `status` shows: first from MongoDB, all at once, then from the queue of the current tier. Changes nothing.
 
-Invariant: a look ends. MongoDB is needed for any status at all; a queue that does not answer is named in `unseen`.
+Invariant: a look takes bounded time. Without MongoDB there is no status; a queue that does not answer is in `unseen`.
 """
 
 import asyncio
 from dataclasses import replace
-from datetime import datetime
 from typing import Self
 
 from tsync_stream.cluster.membership_view import read_membership
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
-from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.core.model import MONGO
 from tsync_stream.observe.status import Facts, Status, judge
 from tsync_stream.queue.mongo_tier import MongoFallback
@@ -21,7 +19,8 @@ from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import RedisSettings, Settings
 from tsync_stream.source.documents import count_documents
 from tsync_stream.source.driver import command_client
-from tsync_stream.source.errors import describe_mongo_error, translated
+from tsync_stream.source.errors import describe_mongo_error
+from tsync_stream.source.hello import server_time
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_counts import refused_among
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
@@ -30,14 +29,12 @@ from tsync_stream.state.pipeline import Pipeline, PositionStore
 from tsync_stream.state.rechecks import Rechecks
 
 TIMEOUT_MS = 3_000
-
-
-# A look at one server takes no longer, whatever it does.
+# A look at one server ends after this, whatever the server does.
 DEADLINE_S = 5.0
 
 
 class StatusReader:
-    """Connections for looking as often as one likes; use it in an `async with`."""
+    """Reads the status any number of times over the same connections; use it in an `async with`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -48,7 +45,7 @@ class StatusReader:
         self._dead_letters = DeadLetterRecords(database)
         self.jobs = JobStore(database)
         self._rechecks = Rechecks(database, settings.longest_request_s, settings.mongo.collection, settings.partitions)
-        # One try each: a person waits, and can ask again.
+        # No retries: a person is waiting, and can repeat the command.
         self._queues: dict[str, RedisSettings] = {
             queue.name: replace(queue, max_retries=0) for queue in (settings.primary_redis, settings.backup_redis)
         }
@@ -76,7 +73,10 @@ class StatusReader:
         source = self._settings.mongo
         (now, pipeline, records, membership), (counts, documents, rechecks, jobs) = await asyncio.gather(
             asyncio.gather(
-                self._now(), self.positions.load(), self.positions.records(), read_membership(self._database)
+                server_time(self._database),
+                self.positions.load(),
+                self.positions.records(),
+                read_membership(self._database),
             ),
             asyncio.gather(
                 self._dead_letters.count_by_reason(Selection(route=self._settings.route_name), "open"),
@@ -87,12 +87,6 @@ class StatusReader:
         )
         refused = refused_among(counts)
         return Facts(now, pipeline, records, membership, None, refused, documents, rechecks, jobs=jobs)
-
-    async def _now(self) -> datetime:
-        async with translated():
-            hello = await self._database.command("hello", codec_options=BSON_OPTIONS)
-        now: datetime = hello["localTime"]
-        return now
 
     async def _with_backlog(self, facts: Facts, pipeline: Pipeline) -> Facts:
         tier = pipeline.epoch.tier
@@ -108,7 +102,7 @@ class StatusReader:
         except ConfigurationError as error:
             return replace(facts, unseen=[f"the queue: {error}"])
         except (TsyncError, TimeoutError) as error:
-            return replace(facts, unseen=[f"{place} gives no answer ({cause_of(error)})"])
+            return replace(facts, unseen=[f"{place} does not answer ({cause_of(error)})"])
         finally:
             await queue.close()
         return replace(facts, backlog=backlog)

@@ -15,6 +15,7 @@ from bson.timestamp import Timestamp
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key
 from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
+from tsync_stream.source.hello import server_time
 from tsync_stream.state.database import DEAD_LETTERS
 
 # Of the 64 digits of an id, as many as people see; any beginning that is unique, and not shorter than this, will do.
@@ -203,10 +204,7 @@ class DeadLetterRecords:
 
     async def now(self) -> datetime:
         """MongoDB's time, which records carry."""
-        async with translated():
-            hello = await self._database.command("hello", codec_options=self._database.codec_options)
-        found: datetime = hello["localTime"]
-        return found
+        return await server_time(self._database)
 
 
 def _record(document: Mapping[str, Any]) -> Record:

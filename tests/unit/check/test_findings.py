@@ -1,4 +1,4 @@
-"""`check`, judged from facts alone: what is wrong, what is only worth knowing, and how each is mended."""
+"""`check`, judged from facts alone: what is wrong, what is only worth knowing, and how each is fixed."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from rich.console import Console
 from tsync_stream.check.findings import Row, version_numbers
 from tsync_stream.check.mongo import CHANGES, READ, SOURCE, STATE, MongoFacts, judge_mongo
 from tsync_stream.check.redis import RedisFacts, judge_redis
-from tsync_stream.check.report import all_well, as_json, render
+from tsync_stream.check.report import all_healthy, as_json, render
 from tsync_stream.check.typesense import (
     CREATE,
     DELETE,
@@ -31,6 +31,7 @@ from tsync_stream.queue.redis_config import apply_server_settings, differences, 
 from tsync_stream.queue.redis_errors import from_redis
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.source.errors import from_mongo
+from tsync_stream.source.hello import hello_of
 from tsync_stream.state.dead_letter_counts import Refused
 
 SECRET = "hunter2"
@@ -53,8 +54,8 @@ def notes(row: Row) -> list[str]:
     return [finding.text for finding in row.findings if finding.level == "note"]
 
 
-def mends(row: Row) -> str:
-    return " ".join(" ".join((finding.mend, *finding.lines)) for finding in row.findings)
+def fixes(row: Row) -> str:
+    return " ".join(" ".join((finding.fix, *finding.lines)) for finding in row.findings)
 
 
 # ---- versions and failed connections ----
@@ -68,7 +69,7 @@ def test_versions_are_compared_as_numbers(text: str, numbers: tuple[int, ...]) -
     assert version_numbers(text) == numbers
 
 
-def test_a_failed_connection_is_told_by_its_innermost_cause() -> None:
+def test_the_innermost_cause_of_a_failed_connection_is_reported() -> None:
     outer = httpx.ConnectError("All connection attempts failed")
     outer.__cause__ = OSError("several")
     outer.__cause__.__context__ = ConnectionRefusedError(111, "Connect call failed")
@@ -83,9 +84,10 @@ PRIMARY = {"setName": "rs0", "isWritablePrimary": True, "primary": "db1:27017", 
 
 
 def mongo(settings: Settings = SETTINGS, **facts: Any) -> Row:
-    """The row of a MongoDB that is well but for what is given."""
-    well: dict[str, Any] = {"hello": PRIMARY, "version": "6.0.5", "source_type": "collection"}
-    return judge_mongo(settings, MongoFacts(**{**well, **facts}))
+    """The row of a MongoDB that is healthy except for these facts."""
+    healthy: dict[str, Any] = {"hello": PRIMARY, "version": "6.0.5", "source_type": "collection"}
+    found = {**healthy, **facts}
+    return judge_mongo(settings, MongoFacts(**{**found, "hello": hello_of(found["hello"])}))
 
 
 def refusal(code: int) -> OperationFailure:
@@ -100,33 +102,33 @@ def translated(code: int) -> TsyncError:
 
 
 @pytest.mark.parametrize(
-    ("facts", "says", "mend"),
+    ("facts", "says", "fix"),
     [
         ({"version": "9.0.0"}, "new reader", "9.0.2"),
         ({"version": "9.0.1"}, "new reader", "9.0.2"),
         ({"oplog_seen": False}, "the database local", "`read` on local"),
     ],
 )
-def test_what_a_person_may_want_to_know_of_a_mongodb(facts: Mapping[str, Any], says: str, mend: str) -> None:
+def test_notes_about_a_mongodb(facts: Mapping[str, Any], says: str, fix: str) -> None:
     row = mongo(**facts)
     (finding,) = row.findings
-    assert row.well
+    assert row.healthy
     assert says in finding.text
-    assert mend in finding.mend
+    assert fix in finding.fix
 
 
 @pytest.mark.parametrize("facts", [{"version": "9.0.2"}, {"hello": {"msg": "isdbgrid"}, "oplog_seen": False}])
-def test_what_is_no_news_of_a_mongodb_is_not_told(facts: Mapping[str, Any]) -> None:
+def test_a_mongodb_without_these_troubles_has_no_note_about_them(facts: Mapping[str, Any]) -> None:
     assert not [finding for finding in mongo(**facts).findings if "reader" in finding.text or "local" in finding.text]
 
 
-def test_a_mongodb_that_is_well_has_no_findings() -> None:
+def test_a_healthy_mongodb_has_no_findings() -> None:
     row = mongo()
     assert (row.reachable, row.version, list(row.findings)) == (True, "6.0.5", [])
 
 
 @pytest.mark.parametrize(
-    ("facts", "says", "mend"),
+    ("facts", "says", "fix"),
     [
         ({"hello": {"isWritablePrimary": True}}, "not a replica set", "rs.initiate()"),
         ({"hello": {"isreplicaset": True}}, "not initiated", "rs.initiate()"),
@@ -153,11 +155,11 @@ def test_a_mongodb_that_is_well_has_no_findings() -> None:
         ),
     ],
 )
-def test_what_is_wrong_with_a_mongodb(facts: Mapping[str, Any], says: str, mend: str) -> None:
+def test_what_is_wrong_with_a_mongodb(facts: Mapping[str, Any], says: str, fix: str) -> None:
     row = mongo(**facts)
     (text,) = wrong(row)
     assert says in text
-    assert mend in mends(row)
+    assert fix in fixes(row)
     assert row.reachable
 
 
@@ -166,7 +168,7 @@ def test_other_settings_than_the_last_replicas_are_worth_a_note() -> None:
     assert wrong(row) == []
     (finding,) = row.findings
     assert "DATE_UNIT is ms here, and s there" in finding.text
-    assert "the next start goes on with these" in finding.mend
+    assert "the next start uses the new ones" in finding.fix
 
 
 @pytest.mark.parametrize(
@@ -178,7 +180,7 @@ def test_other_settings_than_the_last_replicas_are_worth_a_note() -> None:
     ],
 )
 def test_a_server_that_answers_while_the_driver_finds_no_primary(uri: str, hello: Any, says: str) -> None:
-    facts = MongoFacts(error=ServerSelectionTimeoutError("No primary"), hello=hello, direct=True)
+    facts = MongoFacts(error=ServerSelectionTimeoutError("No primary"), hello=hello_of(hello), direct=True)
     (text,) = wrong(judge_mongo(settings_with(MONGODB_URI=uri), facts))
     assert says in text
 
@@ -192,7 +194,7 @@ def test_a_server_that_answers_while_the_driver_finds_no_primary(uri: str, hello
         (refusal(18), True, "the user or password is refused"),
         (refusal(8000), True, "it answers with error 8000"),
         (MongoConfigurationError("The DNS query name does not exist"), False, "leads to no server"),
-        (MongoConfigurationError("reports wire version 5"), False, "version does not fit"),
+        (MongoConfigurationError("reports wire version 5"), False, "too old for our driver"),
     ],
 )
 def test_a_mongodb_that_cannot_be_used(error: Exception, reachable: bool, says: str) -> None:
@@ -204,13 +206,13 @@ def test_a_mongodb_that_cannot_be_used(error: Exception, reachable: bool, says: 
 
 def test_a_sharded_cluster_is_only_noted() -> None:
     row = mongo(hello={"msg": "isdbgrid", "isWritablePrimary": True})
-    assert row.well
+    assert row.healthy
     assert "sharded" in notes(row)[0]
 
 
-def test_refused_documents_are_told_and_more_than_a_share_of_them_is_wrong() -> None:
+def test_refused_documents_are_noted_and_too_large_a_share_of_them_is_wrong() -> None:
     few = mongo(refused=Refused({"id collision": 1, "nested too deeply": 2}), documents=300)
-    assert few.well
+    assert few.healthy
     (text,) = notes(few)
     assert text.startswith("3 of about 300 documents are refused (nested too deeply: 2, id collision: 1);")
     (text,) = wrong(mongo(refused=Refused({"id collision": 4}), documents=300))
@@ -238,18 +240,18 @@ def redis_row(
     refusal: TsyncError | None = None,
     **info: Any,
 ) -> Row:
-    """The row of a primary Redis that is well but for what is given."""
+    """The row of a primary Redis that is healthy except for these facts."""
     return judge_redis(settings.primary_redis, RedisFacts(None, {**INFO, **info}, configuration, refusal))
 
 
-def test_a_redis_that_is_well_has_no_findings() -> None:
+def test_a_healthy_redis_has_no_findings() -> None:
     assert list(redis_row().findings) == []
     assert redis_row().version == "7.2.4"
     assert redis_row(valkey_version="9.1.2").version == "Valkey 9.1.2"
 
 
 @pytest.mark.parametrize(
-    ("info", "says", "mend"),
+    ("info", "says", "fix"),
     [
         ({"redis_version": "6.0.16"}, "too old", "6.2"),
         ({"loading": "1"}, "loading", "wait"),
@@ -262,22 +264,22 @@ def test_a_redis_that_is_well_has_no_findings() -> None:
         ({"redis_mode": "cluster"}, "Redis Cluster", "PRIMARY_REDIS_HOST"),
     ],
 )
-def test_what_is_wrong_with_a_redis(info: Mapping[str, Any], says: str, mend: str) -> None:
+def test_what_is_wrong_with_a_redis(info: Mapping[str, Any], says: str, fix: str) -> None:
     row = redis_row(**info)
     (text,) = wrong(row)
     assert says in text
-    assert mend in mends(row)
+    assert fix in fixes(row)
 
 
-def test_the_files_of_a_redis_are_compared_and_noted_with_the_line_that_mends_them() -> None:
+def test_the_files_of_a_redis_are_compared_and_noted_with_the_line_that_fixes_them() -> None:
     found = {**CONFIGURATION, "save": "3600 1 300 100", "appendfilename": "a.aof", "dbfilename": "d.rdb"}
     row = redis_row(configuration=found)
-    assert row.well
+    assert row.healthy
     lines = [line for finding in row.findings for line in finding.lines]
     assert lines == ["save 300 1", 'dbfilename "dump.rdb"', 'appendfilename "appendonly.aof"']
 
 
-def test_the_append_only_file_is_told_once_though_info_and_config_both_know() -> None:
+def test_the_append_only_file_is_reported_once_though_info_and_config_both_know() -> None:
     row = redis_row(configuration={**CONFIGURATION, "appendonly": "no"}, aof_enabled="0")
     assert len(row.findings) == 1
 
@@ -285,13 +287,13 @@ def test_the_append_only_file_is_told_once_though_info_and_config_both_know() ->
 def test_an_append_only_file_that_nobody_asked_for_is_only_noted() -> None:
     settings = settings_with(PRIMARY_REDIS_APPEND_ONLY="false")
     row = redis_row(settings)
-    assert row.well
+    assert row.healthy
     assert "PRIMARY_REDIS_APPEND_ONLY" in notes(row)[0]
 
 
 def test_a_configuration_that_cannot_be_seen_is_noted_with_every_line() -> None:
     row = redis_row(configuration={})
-    assert row.well
+    assert row.healthy
     assert "cannot be seen" in notes(row)[0]
     assert "maxmemory-policy noeviction" in row.findings[0].lines
 
@@ -302,11 +304,11 @@ def test_a_configuration_that_cannot_be_seen_is_noted_with_every_line() -> None:
         (redis.exceptions.ConnectionError("Error 111 connecting"), False, "no answer at localhost:6379"),
         (redis.exceptions.TimeoutError(), False, "it took too long"),
         (TimeoutError(), False, "it took too long"),
-        (redis.exceptions.AuthenticationError("Authentication required."), True, "asks for a password"),
+        (redis.exceptions.AuthenticationError("Authentication required."), True, "requires a password"),
         (redis.exceptions.NoPermissionError("no permission"), True, "does not let its user do"),
         (redis.exceptions.BusyLoadingError("loading"), True, "loading"),
         (redis.exceptions.ResponseError("DB index is out of range"), True, "no database 0"),
-        (redis.exceptions.InvalidResponse("HTTP"), True, "does not answer as Redis does"),
+        (redis.exceptions.InvalidResponse("HTTP"), True, "does not answer like Redis"),
     ],
 )
 def test_a_redis_that_cannot_be_used(error: Exception, reachable: bool, says: str) -> None:
@@ -332,7 +334,7 @@ def test_work_that_is_refused_is_wrong_with_the_line_that_allows_it() -> None:
     assert row.findings[0].lines == ("ACL SETUSER default ~typesense_sync_queue:* +@all",)
 
 
-def test_work_that_is_refused_for_a_reason_that_is_told_already_is_told_once() -> None:
+def test_a_refusal_with_a_known_reason_is_reported_once() -> None:
     assert len(wrong(redis_row(role="slave", refusal=TierLost("primary Redis answers READONLY")))) == 1
     assert "OOM" in wrong(redis_row(refusal=TierLost("primary Redis answers OOM")))[0]
 
@@ -454,42 +456,42 @@ def typesense(answers: Mapping[str, int] = ALLOWED, settings: Settings = SETTING
     return judge_typesense(settings.typesense, URL, facts, schema)
 
 
-def test_a_typesense_that_is_well_has_no_findings() -> None:
+def test_a_healthy_typesense_has_no_findings() -> None:
     assert list(typesense().findings) == []
 
 
 def test_a_collection_that_will_be_created_is_only_noted() -> None:
     row = typesense({GET: 404, CREATE: 400, IMPORT: 404, DELETE: 404, EXPORT: 404})
-    assert row.well
+    assert row.healthy
     assert "the first start creates it" in notes(row)[0]
 
 
 @pytest.mark.parametrize(
-    ("answers", "says", "mend"),
+    ("answers", "says", "fix"),
     [
         (dict.fromkeys(ALLOWED, 401), "the API key is refused", "TYPESENSE_API_KEY"),
         ({**ALLOWED, GET: 404, CREATE: 401}, "may not create it", "collections:create"),
-        ({**ALLOWED, DELETE: 401}, "may not use listings", "documents:delete"),
-        ({**ALLOWED, GET: 403}, "may not use listings", "collections:get"),
+        ({**ALLOWED, DELETE: 401}, "lacks permissions for listings", "documents:delete"),
+        ({**ALLOWED, GET: 403}, "lacks permissions for listings", "collections:get"),
         ({**ALLOWED, IMPORT: 503}, "answers requests with 503", "wait"),
     ],
 )
-def test_what_is_wrong_with_a_key(answers: Mapping[str, int], says: str, mend: str) -> None:
+def test_what_is_wrong_with_a_key(answers: Mapping[str, int], says: str, fix: str) -> None:
     row = typesense(answers)
     (text,) = wrong(row)
     assert says in text
-    assert mend in mends(row)
+    assert fix in fixes(row)
 
 
 def test_a_key_need_not_create_a_collection_that_exists() -> None:
-    assert typesense({**ALLOWED, CREATE: 401}).well
+    assert typesense({**ALLOWED, CREATE: 401}).healthy
 
 
 @pytest.mark.parametrize(
     ("facts", "reachable", "says"),
     [
         (TypesenseFacts(httpx.ConnectError("refused")), False, f"no answer at {URL}"),
-        (TypesenseFacts(httpx.RemoteProtocolError("illegal")), False, "does not answer as Typesense does"),
+        (TypesenseFacts(httpx.RemoteProtocolError("illegal")), False, "does not answer like Typesense"),
         (TypesenseFacts(None, 404, None), True, "this is not Typesense"),
         (TypesenseFacts(None, 503, {"ok": False}), True, "not healthy (503)"),
         (TypesenseFacts(None, 503, {"ok": False, "resource_error": "OUT_OF_DISK"}), True, "OUT_OF_DISK"),
@@ -511,17 +513,17 @@ def test_a_schema_file_is_looked_at_before_it_is_needed() -> None:
 # ---- what is printed ----
 
 
-def test_a_report_tells_well_from_wrong_for_people_and_for_machines() -> None:
+def test_a_report_tells_healthy_from_wrong_for_people_and_for_machines() -> None:
     rows = [mongo(source_type=None), redis_row()]
     report = as_json(rows, ["FOO is not a setting"])
-    assert report["ok"] is all_well(rows) is False
+    assert report["ok"] is all_healthy(rows) is False
     assert report["warnings"] == ["FOO is not a setting"]
     assert [row["ok"] for row in report["dependencies"]] == [False, True]
     assert report["dependencies"][0]["findings"][0]["level"] == "wrong"
 
     printed = io.StringIO()
     Console(file=printed, width=120).print(render(rows, ["FOO is not a setting"]))
-    assert "1 thing is wrong" in printed.getvalue()
+    assert "1 problem found" in printed.getvalue()
     assert "create it, or set MONGODB_DATABASE" in printed.getvalue()
     assert "warning: FOO" in printed.getvalue()
 
@@ -568,4 +570,4 @@ def test_many_fields_are_noted_with_the_object_that_brings_them() -> None:
 @pytest.mark.parametrize("collection", [None, 5, [], {}, {"fields": None}, {"fields": [1, None, {}, {"name": 5}]}])
 def test_an_unforeseen_description_of_the_collection_is_no_crash(collection: object) -> None:
     facts = TypesenseFacts(None, 200, HEALTHY, "0.24.1", {"collections:get": 200}, collection)
-    assert judge_typesense(SETTINGS.typesense, URL, facts).well
+    assert judge_typesense(SETTINGS.typesense, URL, facts).healthy

@@ -40,7 +40,7 @@ def test_releases_that_may_be_used(version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "says", "mend"),
+    ("version", "says", "fix"),
     [
         ("26.0", "may end early", "26.1"),
         ("26.0.rc12", "may end early", "26.1"),
@@ -48,11 +48,11 @@ def test_releases_that_may_be_used(version: str) -> None:
         ("0.23.1", "too old", "0.24"),
     ],
 )
-def test_releases_that_may_not(version: str, says: str, mend: str) -> None:
+def test_releases_that_may_not(version: str, says: str, fix: str) -> None:
     (finding,) = found(version)
     assert finding.level == "wrong"
     assert says in finding.text
-    assert mend in finding.mend
+    assert fix in finding.fix
 
 
 @pytest.mark.parametrize("version", ["31.0", "31.0.rc1", "100"])
@@ -68,13 +68,13 @@ def test_a_reference_has_to_take_documents_in_any_order_and_to_keep_them(changed
         (finding,) = findings
         assert finding.level == "wrong"
         assert "with seller_id:" in finding.text
-        assert "`async_reference: true` and `cascade_delete: false`" in finding.mend
+        assert "`async_reference: true` and `cascade_delete: false`" in finding.fix
 
 
 def test_references_that_are_right_are_found_right_where_there_are_references() -> None:
     assert found(collection={"fields": [GOOD]}) == []
     (finding,) = found("26.1", {"fields": [GOOD]})
-    assert "which Typesense 26.1 has not" in finding.text
+    assert "which Typesense 26.1 does not support" in finding.text
 
 
 def test_a_finding_names_some_fields_only() -> None:

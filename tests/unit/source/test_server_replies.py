@@ -1,9 +1,10 @@
-"""Whatever a server, or something before it, answers: it is read, or it is one of our errors; never a KeyError.
+"""Whatever a server or a proxy answers is read, or is one of our errors; it is never a KeyError.
 
-Replies as they should be, with anything missing, null, or of another type, at any depth.
+The replies are correct ones with anything removed, null, or of another type, at any depth. MongoDB, and Typesense.
 """
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,13 +17,16 @@ from hypothesis import strategies as st
 
 from tsync_stream.capture.agent import entries_of
 from tsync_stream.capture.term import CapturedChanges
+from tsync_stream.check.mongo import MongoFacts, judge_mongo
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError
 from tsync_stream.core.model import Route
+from tsync_stream.settings.load import default_settings
 from tsync_stream.sink.answers import check_status, described, read_import_answer
 from tsync_stream.sink.exports import exported_id
 from tsync_stream.sink.mapping_plan import MappingOptions, Plan
 from tsync_stream.source.change_stream import ChangeBatch, read_reply
 from tsync_stream.source.collection import kind_of, problem_of_source
+from tsync_stream.source.hello import Hello, hello_of, time_of, version_of
 from tsync_stream.source.oplog import Oplog, oplog_of
 
 scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=5)
@@ -33,7 +37,7 @@ REMOVED = object()
 
 
 def broken(reply: Any) -> st.SearchStrategy[Any]:
-    """The reply with something in it that is missing, or another value."""
+    """The reply with one part of it removed or replaced."""
     return st.builds(changed, st.just(reply), st.sampled_from(paths_in(reply)), st.just(REMOVED) | anything)
 
 
@@ -54,7 +58,7 @@ def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 
 
 def line(value: Any) -> bytes:
-    """As a server writes it; what is no JSON for us, too."""
+    """As a server writes it, even if it is not JSON."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:
@@ -72,6 +76,7 @@ COLLECTION = {
     "fields": [{"name": ".*", "type": "auto"}, {"name": "at", "type": "int64", "optional": True, "index": True}],
 }
 TIME = Timestamp(7, 1)
+NOW = datetime(2024, 1, 1, tzinfo=UTC)
 BATCH = {
     "cursor": {
         "id": Int64(7),
@@ -81,6 +86,20 @@ BATCH = {
     "operationTime": TIME,
     "ok": 1.0,
 }
+PRIMARY = {
+    "setName": "rs0",
+    "isWritablePrimary": True,
+    "primary": "db1:27017",
+    "hosts": ["db1:27017"],
+    "localTime": NOW,
+}
+HELLOS = [
+    PRIMARY,
+    {"isreplicaset": True},
+    {"msg": "isdbgrid"},
+    {"setName": "rs0", "ismaster": False, "hosts": ["a", "b"]},
+]
+BUILD_INFO = {"version": "6.0.5", "versionArray": [6, 0, 5, 0]}
 DESCRIPTION = {"name": "c", "type": "collection", "options": {}, "info": {"readOnly": False, "uuid": b"x" * 16}}
 
 
@@ -151,6 +170,22 @@ def test_the_oplog(which: int, data: st.DataObject) -> None:
     found = oplog_of(*replies)
     if found is not None:
         found.left_s(TIME)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(HELLOS).flatmap(broken), broken(BUILD_INFO), st.booleans())
+def test_what_a_mongodb_says_of_itself(hello: Any, build_info: Any, direct: bool) -> None:
+    """As `check` judges it, and as the commands read MongoDB's time."""
+    facts = MongoFacts(hello=hello_of(hello), version=version_of(build_info), source_type="collection", direct=direct)
+    judge_mongo(default_settings(), facts)
+    with suppress(TsyncError):
+        assert isinstance(time_of(hello), datetime)
+
+
+def test_a_healthy_mongodb_is_read_as_it_is() -> None:
+    assert hello_of(PRIMARY) == Hello("rs0", "db1:27017", ("db1:27017",))
+    assert version_of(BUILD_INFO) == "6.0.5"
+    assert time_of(PRIMARY) == NOW
 
 
 def test_what_is_broken_is_broken() -> None:
