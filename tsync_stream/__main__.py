@@ -7,7 +7,7 @@ that begin with FAUST_ or F_ when it is imported, and fails if it cannot use a v
 import os
 import sys
 
-from tsync_stream import __version__
+from tsync_stream.core import __version__
 
 OURS = "FAUST_LOOP"
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.support.comparison import wait_for
 from tests.support.worker import FAUST, free_port
-from tsync_stream import __version__
+from tsync_stream.core import __version__
 from tsync_stream.settings.table import SETTINGS
 
 OURS = [sys.executable, "-m", "tsync_stream"]

@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from faust.cli.worker import worker as faust_worker
 
-from tsync_stream import __version__
 from tsync_stream.cli.shared import OurApp
+from tsync_stream.core import __version__
 from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import Settings
 
