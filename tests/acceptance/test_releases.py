@@ -124,7 +124,7 @@ def test_a_release_is_kept_equal(
             client.delete(f"/collections/{names.typesense_collection}/documents/{keys[50]}").raise_for_status()
         found = worker.run_command("verify", "--repair", "--wait", timeout_s=120.0)
         assert found.returncode == 0, found.stdout + found.stderr
-        assert "lacks 1, shows 0 otherwise than MongoDB, and has 0 that MongoDB has not" in found.stdout
+        assert "lacks 1, shows 0 differently, and has 0 that MongoDB does not have" in found.stdout
     equal()
     assert epoch(names, source) == 1
     assert server.octet_stream_imports == 0

@@ -76,13 +76,13 @@ def test_what_was_tampered_with_is_found_and_nothing_else_and_then_repaired(
 ) -> None:
     keys = filled(source, worker, equal, 300)
     clean = worker.run_command("verify", "--wait", timeout_s=60.0)
-    assert (clean.returncode, "300 documents are compared, none differs" in clean.stdout) == (0, True), clean.stdout
+    assert (clean.returncode, "300 documents were compared; none differs" in clean.stdout) == (0, True), clean.stdout
 
     tampering.lose(str(keys[7]))
     tampering.put({"id": str(keys[9]), "title": "changed by hand"}, {"id": "from nowhere", "title": "extra"})
     found = worker.run_command("verify", "--wait", timeout_s=90.0)
     assert found.returncode == 1, found.stdout + found.stderr
-    assert "lacks 1, shows 1 otherwise than MongoDB, and has 1 that MongoDB has not" in found.stdout
+    assert "lacks 1, shows 1 differently, and has 1 that MongoDB does not have" in found.stdout
     for example in (f'missing  ObjectId("{keys[7]}")', f'different  ObjectId("{keys[9]}")', 'extra  "from nowhere"'):
         assert example in found.stdout
     assert "Nothing was changed" in found.stdout
@@ -91,7 +91,7 @@ def test_what_was_tampered_with_is_found_and_nothing_else_and_then_repaired(
 
     mended = worker.run_command("verify", "--repair", "--wait", timeout_s=90.0)
     assert mended.returncode == 0, mended.stdout + mended.stderr
-    assert "3 were queued, and are synced now" in mended.stdout
+    assert "3 were queued; they are now synced" in mended.stdout
     equal(timeout_s=0.0)  # synced when the command says so, not some time later
     assert "changed by hand" not in worker.log()
     assert str(keys[9]) not in worker.log()
@@ -124,7 +124,7 @@ def test_documents_with_an_open_dead_letter_are_excepted(
     found = worker.run_command("verify", "--wait", timeout_s=60.0)
     assert found.returncode == 1, found.stdout
     assert "Done: 2 documents are refused" in found.stdout
-    assert "22 documents are compared, none of the others differs" in found.stdout
+    assert "22 documents were compared; none of the others differs" in found.stdout
     log = worker.log()
     assert "; compared: 22, missing: 0" in log, log
     assert "done, 2 refused (" in log, log
@@ -142,7 +142,7 @@ def test_more_than_may_be_deleted_is_left(
         "a fifth of 50 may be deleted, and no more"
     )
     assert found.returncode == 1
-    assert "20 are left in Typesense" in found.stdout
+    assert "20 remain in Typesense" in found.stdout
     assert "reconcile --allow-mass-delete" in found.stdout
     assert worker.run_command("reconcile", "--allow-mass-delete", "--wait", timeout_s=60.0).returncode == 0
     equal(timeout_s=0.0)

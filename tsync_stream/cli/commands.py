@@ -80,7 +80,7 @@ def add_commands(app: OurApp) -> None:
 
         Looks at the settings and at every server; changes nothing. Exits with 1 if anything is wrong.
         """
-        from tsync_stream.cli.status import run_check
+        from tsync_stream.cli.check import run_check
 
         return await run_check(app.settings, as_json=as_json or self.json)
 

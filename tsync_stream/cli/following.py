@@ -1,116 +1,91 @@
-"""Seeing a job through: its progress, and what stands in its way, until it is ended.
+"""The loop of every command that keeps looking: `status --watch`, and `--wait` of reconcile, verify and replay.
 
-Invariant: whoever stops looking ends nothing: the job goes on without them.
+Invariants: an unreachable server never ends the loop, and its error is printed once, when it begins. Stopping the
+command stops nothing else: what was filed proceeds without it.
 """
 
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable
 
-from tsync_stream.cli.choosing import Opened
-from tsync_stream.cli.shared import (
-    EXIT_WRONG,
-    LOOK_INTERVAL_S,
-    PROGRESS_INTERVAL_S,
-    Patience,
-    console,
-    say,
-)
-from tsync_stream.core.terminal import printable
-from tsync_stream.observe.status_reader import StatusReader
-from tsync_stream.observe.status_view import problem_lines, show_job
-from tsync_stream.state.jobs import Job
+from tsync_stream.cli.shared import say
+from tsync_stream.core.errors import TsyncError
 
-# Looking can be work for MongoDB: it gets five times as long to rest.
+LOOK_INTERVAL_S = 1.0
+# Repeated lines with only new numbers are printed this often.
+PROGRESS_INTERVAL_S = 5.0
+# A look can be work for MongoDB: after one that took long, the loop rests for this many times as long.
 REST_FACTOR = 5.0
+# Long enough to restart a worker.
+NO_REPLICA_S = 20.0
+STILL_RUNS = "It continues without this command: `faust -A tsync_stream status` shows its progress."
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """How much of a job is done. `remark` is what a line adds to what `show_job` says, where there is no bar."""
-
-    done: int
-    total: int
-    remark: str = ""
+class NoReplica(TsyncError):
+    """Waiting is pointless, because no replica is running."""
 
 
-Show: TypeAlias = Callable[[str, Measured], None]
+class Follower:
+    """Repeats a look until it says that there is nothing left to see."""
 
+    def __init__(self) -> None:
+        self._trouble = ""
+        self._no_replica_since_s: float | None = None
 
-def what_was_filed(kind: str, job: str, what: str, *, live: int) -> str:
-    """What happens next, for people (pure)."""
-    if live:
-        after = f"The replica that captures {what}; `faust -A tsync_stream status` shows how far it is."
-    else:
-        after = "No replica is live: it begins when a worker is started (`faust -A tsync_stream worker`)."
-    return f"{kind.capitalize()} {job} is filed. {after}"
+    async def follow(self, look: Callable[[], Awaitable[bool]], interval_s: float = LOOK_INTERVAL_S) -> None:
+        """Call `look` until it returns True, with at least `interval_s` between two calls.
 
+        A `TsyncError` of `look` is printed, and it is called again. Raises `NoReplica` if `look` does.
+        """
+        while True:
+            began_s = time.monotonic()
+            ended = await self.try_to(look)
+            sys.stdout.flush()
+            if ended:
+                return
+            took_s = 0.0 if self._trouble else time.monotonic() - began_s
+            await asyncio.sleep(max(interval_s, REST_FACTOR * took_s))
 
-async def give_up(our: Opened, kind: str, job: str) -> int:
-    """Give a job up; what it has queued is still synced."""
-    found = await our.jobs.load(job)
-    if found is not None and found.kind == kind and await our.jobs.end(job, "cancelled"):
-        print(f"{kind.capitalize()} {job} is cancelled. What it has queued already is still synced.")
-        return 0
-    say(f"No {kind} {printable(job)} is open; `faust -A tsync_stream status` shows those that are.")
-    return EXIT_WRONG
+    async def try_to(self, look: Callable[[], Awaitable[bool]]) -> bool:
+        """What `look` returns; False while it fails. Prints an error when it begins, not at every look."""
+        try:
+            ended = await look()
+        except NoReplica:
+            raise
+        except TsyncError as error:
+            self._no_replica_since_s = None
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                say(self._trouble)
+            return False
+        self._trouble = ""
+        return ended
 
-
-async def follow(
-    our: Opened, reader: StatusReader, name: str, measure: Callable[[Job], Awaitable[Measured]]
-) -> Job | None:
-    """Show a job's progress until it is ended; None if it is not stored any more."""
-    job: Job | None = None
-    complaints: Sequence[str] = []
-    patience = Patience()
-    rest_s = LOOK_INTERVAL_S
-
-    async def look() -> bool:
-        nonlocal job, complaints, rest_s
-        began_s = time.monotonic()
-        seen = await reader.read()
-        job = await our.jobs.load(name)
-        if job is None or job.status != "open":
-            return True
-        patience.note_live(len(seen.live), f"{job.kind.capitalize()} {job.id}")
-        show(show_job(job, live=bool(seen.live)), await measure(job))
-        if problem_lines(seen) != complaints:
-            complaints = problem_lines(seen)
-            say("\n".join(complaints) or "No replica complains any more.")
-        rest_s = max(LOOK_INTERVAL_S, REST_FACTOR * (time.monotonic() - began_s))
-        return False
-
-    try:
-        with _progress() as show:
-            while not await patience.look(look):
-                await asyncio.sleep(rest_s)
-    except asyncio.CancelledError:
-        say("It goes on without us: `faust -A tsync_stream status` shows how far it is.")
-        raise
-    return job
-
-
-@contextmanager
-def _progress() -> Iterator[Show]:
-    """A bar on a terminal; elsewhere a line for each news, and now and then for numbers that grow."""
-    if sys.stdout.isatty():
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console()) as bar:
-            task = bar.add_task("")
-            yield lambda text, at: bar.update(task, description=text, completed=at.done, total=at.total)
-        return
-    said, said_at_s = "", 0.0
-
-    def show(text: str, at: Measured) -> None:
-        nonlocal said, said_at_s
+    def note_live(self, replicas: int, what: str) -> None:
+        """Count the live replicas. Raises `NoReplica` after `NO_REPLICA_S` without any; `what` is waited for."""
         now_s = time.monotonic()
-        if text != said or now_s - said_at_s >= PROGRESS_INTERVAL_S:
-            print(f"{text}{at.remark}", flush=True)
-            said, said_at_s = text, now_s
+        if replicas:
+            self._no_replica_since_s = None
+        elif self._no_replica_since_s is None:
+            self._no_replica_since_s = now_s
+        elif now_s - self._no_replica_since_s >= NO_REPLICA_S:
+            raise NoReplica(
+                f"No replica has been live for {NO_REPLICA_S:g} s, so this command stops waiting. {what} stays filed, "
+                "and begins when a worker is started (`faust -A tsync_stream worker`)."
+            )
 
-    yield show
+
+class News:
+    """Prints a changing text: at once when its news changes, and every few seconds when only its numbers do."""
+
+    def __init__(self) -> None:
+        self._news: object = None
+        self._printed_at_s = float("-inf")
+
+    def show(self, news: object, text: str) -> None:
+        """Print `text` if it is due. `news` is the part of it that matters at once."""
+        now_s = time.monotonic()
+        if news != self._news or now_s - self._printed_at_s >= PROGRESS_INTERVAL_S:
+            print(text, flush=True)
+            self._news, self._printed_at_s = news, now_s

@@ -1,6 +1,6 @@
-"""`replay`: files the replay of the open dead letters that are chosen, and sees it through if asked to.
+"""`replay`: files a replay of the chosen open dead letters, and follows it on request.
 
-Invariant: without a choice nothing is replayed, and a dry run writes nothing. The replay goes on when the command ends.
+Invariant: without a choice nothing is replayed, and a dry run writes nothing. The replay outlives the command.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tsync_stream.cli.choosing import Choice, Opened, opened, selection_of, show_id, show_key
-from tsync_stream.cli.following import Measured, follow, give_up, what_was_filed
+from tsync_stream.cli.jobs import Measured, cancel_job, follow_job, what_was_filed
 from tsync_stream.cli.shared import EXIT_WRONG, reachable_settings
 from tsync_stream.core.terminal import printable
 from tsync_stream.observe.status_reader import StatusReader
@@ -20,11 +20,11 @@ from tsync_stream.state.jobs import REPLAY, Job
 
 FEW = 5
 LONGEST_KEY = 60
-WHAT = "queues their keys, and today's documents are synced"
+WHAT = "queues their keys, and the documents are synced as they are now"
 
 CHOOSE = (
-    "Say which dead letters to replay: ids, --route, --reason, --older-than or --newer-than; or --all, and that alone, "
-    "for every open one. --dry-run tells what would be queued. `faust -A tsync_stream dead-letters` lists them."
+    "Choose the dead letters to replay: by id, --route, --reason, --older-than or --newer-than, or every open one with "
+    "--all alone. --dry-run shows what would be queued. `faust -A tsync_stream dead-letters` lists them."
 )
 
 
@@ -38,18 +38,18 @@ async def run_replay(
     cancel: str | None,
     **filters: Any,
 ) -> int:
-    """File a replay, tell what one would do, or cancel one."""
+    """File a replay, show what one would do, or cancel one."""
     choice = Choice(ids=ids, **filters)
     if cancel is not None:
         if choice or everything or dry_run or wait:
-            raise click.UsageError("--cancel takes the id of a replay, and goes with nothing else.")
+            raise click.UsageError("--cancel takes the id of a replay, and no other option.")
         async with opened(reachable_settings(settings)) as our:
-            return await give_up(our, REPLAY, cancel)
+            return await cancel_job(our, REPLAY, cancel)
     if everything == bool(choice):
         raise click.UsageError(CHOOSE)
     settings = reachable_settings(settings)
     async with StatusReader(settings) as reader:
-        seen = await reader.read()  # it tells best if MongoDB is away
+        seen = await reader.read()  # it gives the best message if MongoDB is unreachable
         async with opened(settings) as our:
             selection = await selection_of(choice, our.records)
             counts = await our.records.count_by_reason(selection, "open")
@@ -73,7 +73,7 @@ async def _show_first(our: Opened, selection: Selection) -> None:
 
 
 def what_is_chosen(counts: Sequence[ReasonCount], queueable: int) -> str:
-    """How many dead letters, of which reasons, and whether a replay can help them, for people (pure)."""
+    """How many dead letters, by reason, and how many of them a replay cannot help, for people (pure)."""
     total = sum(count.count for count in counts)
     if not total:
         return "No open dead letter is chosen, so there is nothing to replay."
@@ -81,39 +81,39 @@ def what_is_chosen(counts: Sequence[ReasonCount], queueable: int) -> str:
     lines += [f"  {count.count}  {printable(count.route)}: {printable(count.reason)}" for count in counts]
     if queueable < total:
         lines.append(
-            f"{total - queueable} of them cannot be queued: no Typesense id can be made of their `_id`, or they are of "
-            "another route than ROUTE_NAME. `dead-letters show ID` tells what to do."
+            f"{total - queueable} of them cannot be queued: their `_id` cannot be a Typesense id, or they belong to a "
+            "route other than ROUTE_NAME. `dead-letters show ID` says what to do."
         )
     return "\n".join(lines)
 
 
 async def _follow(our: Opened, reader: StatusReader, name: str) -> int:
-    """Show its progress until it is ended; 1 if anything failed again."""
+    """Show its progress until it has ended; 1 if anything failed again."""
 
     async def measure(job: Job) -> Measured:
         outcome = await our.records.outcome(name)
         done, total = outcome.resolved + outcome.failed_again, chosen(job)
         return Measured(done, total, f"; {done} of {total} were synced or failed again")
 
-    text, well = how_it_ended(await follow(our, reader, name, measure))
+    text, succeeded = how_it_ended(await follow_job(our, reader, name, measure))
     print(text)
-    return 0 if well else EXIT_WRONG
+    return 0 if succeeded else EXIT_WRONG
 
 
 def chosen(job: Job) -> int:
-    """How many keys it is about: those that were counted when it was filed, or more that failed since (pure)."""
+    """How many keys it queues: as counted when it was filed, or more that have failed since (pure)."""
     return max(int(job.arguments["chosen"]), int(job.progress.get("queued", 0)))
 
 
 def how_it_ended(job: Job | None) -> tuple[str, bool]:
-    """What came of it, for people, and whether all is well (pure)."""
+    """The result for people, and whether nothing failed (pure)."""
     if job is None:
-        return "The replay is not stored any more: the state database was emptied.", False
+        return "The replay is no longer stored: the state database was emptied.", False
     if job.status == "cancelled":
-        return "The replay was cancelled. What it had queued already is still synced.", False
+        return "The replay was cancelled. What it had queued is still synced.", False
     result = job.result or {}
     if job.status == "failed":
-        return f"The replay was given up: {result.get('error', 'no reason is stored')}.", False
+        return f"The replay failed: {result.get('error', 'no reason is stored')}.", False
     text = outcome_lines(outcome_from_bson(result), int(result["queued"]))
     refused = refused_from_bson(result.get("refused", ()))
     if refused.total:
@@ -122,12 +122,12 @@ def how_it_ended(job: Job | None) -> tuple[str, bool]:
 
 
 def outcome_lines(outcome: Outcome, queued: int) -> str:
-    """The numbers at the end (pure)."""
+    """The final numbers (pure)."""
     lines = [f"Done: {queued} queued, {outcome.resolved} resolved, {outcome.failed_again} failed again."]
     lines += [f"  {count}  {printable(reason)}" for reason, count in sorted(outcome.failed.items())]
     elsewhere = queued - outcome.resolved - outcome.failed_again
     if elsewhere > 0:
         lines.append(
-            f"{elsewhere} were taken up by a later replay, or are forgotten since they were resolved long ago."
+            f"{elsewhere} were taken over by a later replay, or were resolved so long ago that their records are gone."
         )
     return "\n".join(lines)

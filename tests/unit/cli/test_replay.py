@@ -54,7 +54,7 @@ def test_what_is_chosen_is_told_by_reason_and_what_cannot_be_helped_too() -> Non
         (
             "done",
             {"queued": 5, "resolved": 2, "pending": 0, "failed": [{"reason": "id collision", "count": 1}]},
-            "1 failed again.\n  1  id collision\n2 were taken up by a later replay",
+            "1 failed again.\n  1  id collision\n2 were taken over by a later replay",
             False,
         ),
         (
@@ -70,7 +70,7 @@ def test_what_is_chosen_is_told_by_reason_and_what_cannot_be_helped_too() -> Non
             True,
         ),
         ("cancelled", None, "was cancelled", False),
-        ("failed", {"error": "no such kind"}, "given up: no such kind", False),
+        ("failed", {"error": "no such kind"}, "failed: no such kind", False),
     ],
 )
 def test_the_end_says_what_came_of_it(status: str, result: Any, words: str, well: bool) -> None:

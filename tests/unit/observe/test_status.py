@@ -12,8 +12,8 @@ import pytest
 from bson.timestamp import Timestamp
 from rich.console import Console
 
+from tsync_stream.cli.following import NO_REPLICA_S, Follower, NoReplica
 from tsync_stream.cli.reconcile import how_it_ended, what_was_asked
-from tsync_stream.cli.shared import NOBODY_S, NobodyWorks, Patience
 from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
 from tsync_stream.cluster.membership_view import MembershipView, ReplicaView
 from tsync_stream.core.errors import DependencyUnavailable
@@ -203,13 +203,15 @@ def test_a_reconciles_progress_fits_a_line() -> None:
     ("asked", "allow", "live", "says"),
     [
         (Asked("nothing ran"), False, 0, ["Nothing has run yet"]),
-        (Asked("filed", NEED), False, 1, ["A reconcile is filed.", "live changes go on meanwhile"]),
+        (Asked("filed", NEED), False, 1, ["A reconcile is filed.", "Live changes continue meanwhile"]),
         (Asked("filed", NEED), False, 0, ["No replica is live"]),
-        (Asked("open", NEED), False, 1, ["open already (the first start)"]),
-        (Asked("open", NEED), True, 1, ["open already (the first start)", "It may delete"]),
+        (Asked("open", NEED), False, 1, ["already open (the first start)"]),
+        (Asked("open", NEED), True, 1, ["already open (the first start)", "It may delete"]),
     ],
 )
-def test_a_person_is_told_what_came_of_asking(asked: Asked, allow: bool, live: int, says: list[str]) -> None:
+def test_a_person_learns_what_was_filed_and_what_happens_next(
+    asked: Asked, allow: bool, live: int, says: list[str]
+) -> None:
     text = what_was_asked(asked, allow_mass_delete=allow, live=live)
     assert all(part in text for part in says)
 
@@ -322,34 +324,35 @@ def test_the_end_of_a_reconcile_counts_what_was_refused(result: Any, words: str,
     assert is_well is well
 
 
-def test_whoever_waits_gives_up_when_nobody_works(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_stops_waiting_when_no_replica_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 0.0
     monkeypatch.setattr(time, "monotonic", lambda: now_s)
-    patience = Patience()
-    for now_s, live in ((0.0, 0), (NOBODY_S - 1, 0), (NOBODY_S, 1), (NOBODY_S + 1, 0), (2 * NOBODY_S, 0)):  # noqa: B007
-        patience.note_live(live, "The reconcile")
-    now_s = 2 * NOBODY_S + 1
-    with pytest.raises(NobodyWorks, match=r"No replica has been live for 20 s.*The reconcile stays filed"):
-        patience.note_live(0, "The reconcile")
+    follower = Follower()
+    looks = [(0.0, 0), (NO_REPLICA_S - 1, 0), (NO_REPLICA_S, 1), (NO_REPLICA_S + 1, 0), (2 * NO_REPLICA_S, 0)]
+    for now_s, live in looks:  # noqa: B007
+        follower.note_live(live, "The reconcile")
+    now_s = 2 * NO_REPLICA_S + 1
+    with pytest.raises(NoReplica, match=r"No replica has been live for 20 s.*The reconcile stays filed"):
+        follower.note_live(0, "The reconcile")
 
 
-async def test_giving_up_is_no_trouble_to_be_waited_out_and_a_trouble_is_told_once(
+async def test_a_lasting_trouble_is_printed_once_and_a_missing_replica_ends_the_wait(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    patience = Patience()
+    follower = Follower()
     away = DependencyUnavailable("MongoDB is away")
     outcomes: Iterator[bool | Exception] = iter([away, away, away, True, away])
 
     async def look() -> bool:
-        outcome = next(outcomes, NobodyWorks("nobody"))
+        outcome = next(outcomes, NoReplica("nobody"))
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    assert [await patience.look(look) for _ in range(5)] == [False, False, False, True, False]
+    assert [await follower.try_to(look) for _ in range(5)] == [False, False, False, True, False]
     assert capsys.readouterr().err == "MongoDB is away\n" * 2
-    with pytest.raises(NobodyWorks):
-        await patience.look(look)
+    with pytest.raises(NoReplica):
+        await follower.try_to(look)
 
 
 @pytest.mark.parametrize(
