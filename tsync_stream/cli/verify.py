@@ -88,9 +88,8 @@ def _what_differs(result: Mapping[str, Any]) -> Iterator[str]:
     if refused.total:
         others = " of the others"
         yield (
-            f"Done: {refused.total} documents are refused ({refused.reasons}), so Typesense does not show "
-            "them as they are. "
-            f"{WHAT_TO_DO}."
+            f"Done: {refused.total} documents are refused ({refused.reasons}); Typesense does not show them "
+            f"as they are. {WHAT_TO_DO}."
         )
     else:
         yield "Done: 0 documents are refused."
