@@ -189,7 +189,7 @@ def test_nothing_but_help_is_given_with_bad_settings(tmp_path: Path, command: st
     done = run([*BY_FAUST, command], tmp_path, BATCH_SIZE="many")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert "BATCH_SIZE='many' does not fit" in done.stderr
+    assert "BATCH_SIZE='many' is not valid" in done.stderr
 
 
 def test_the_version_is_ours(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from pymongo.read_concern import ReadConcern
 from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.cluster.membership_view import read_membership
 from tsync_stream.core.errors import ConfigurationError, TsyncError
+from tsync_stream.settings.addresses import redacted_uri
 from tsync_stream.settings.common import common_settings, differences
-from tsync_stream.settings.forms import redacted_uri
 from tsync_stream.settings.load import Settings
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import described, kind_of, problem_of_source

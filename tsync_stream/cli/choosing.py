@@ -19,7 +19,7 @@ from bson.objectid import ObjectId
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import Key
 from tsync_stream.core.terminal import printable, shorten
-from tsync_stream.settings.forms import redacted_uri
+from tsync_stream.settings.addresses import redacted_uri
 from tsync_stream.settings.load import Settings
 from tsync_stream.source.driver import MongoClient, command_client
 from tsync_stream.source.errors import describe_mongo_error

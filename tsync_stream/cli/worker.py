@@ -8,7 +8,7 @@ from faust.cli.worker import worker as faust_worker
 
 from tsync_stream.cli.shared import OurApp
 from tsync_stream.core import __version__
-from tsync_stream.settings.forms import redacted_uri
+from tsync_stream.settings.addresses import redacted_uri
 from tsync_stream.settings.load import Settings
 
 

@@ -15,7 +15,7 @@ from tsync_stream.observe.status import Facts, Status, judge
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
-from tsync_stream.settings.forms import redacted_uri
+from tsync_stream.settings.addresses import redacted_uri
 from tsync_stream.settings.load import RedisSettings, Settings
 from tsync_stream.source.documents import count_documents
 from tsync_stream.source.driver import command_client

@@ -1,7 +1,7 @@
-"""What the replicas of one pipeline must have in common, and what each of them may have of its own.
+"""Which settings the replicas of one pipeline must share, and which each of them may choose.
 
-Invariants: every setting is in exactly one class, so that a new one cannot be forgotten. Pure but for the schema file,
-which is read. No secret is compared: keys and passwords are rotated one replica after the other.
+Invariants: every setting is in exactly one class, so a new one cannot be forgotten. Secrets are not compared, because
+keys and passwords are rotated one replica at a time. Pure, except that the schema file is read.
 """
 
 import hashlib
@@ -13,12 +13,13 @@ import orjson
 
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.settings.load import Settings
-from tsync_stream.settings.table import SETTINGS, Setting
+from tsync_stream.settings.setting import Setting
+from tsync_stream.settings.table import SETTINGS
 
 TIERS = ("PRIMARY", "BACKUP")
 
 PLACE = frozenset({"MONGODB_URI", "STATE_DATABASE"})
-"""Where the pipeline's own state is: replicas that agree on these are of one pipeline, whatever the URI looks like."""
+"""Where the pipeline's state is. Replicas that reach the same state are one pipeline, however the URI is written."""
 
 COMMON = (
     "MONGODB_DATABASE",
@@ -27,7 +28,7 @@ COMMON = (
     "TYPESENSE_PORT",
     "TYPESENSE_PROTOCOL",
     "TYPESENSE_COLLECTION_NAME",
-    # How long a write may be under way decides when another replica may take it for dead.
+    # How long a write may be in flight decides when another replica may consider it dead.
     "TYPESENSE_CONNECTION_TIMEOUT",
     "TYPESENSE_SCHEMA_FILE",
     "ROUTE_NAME",
@@ -37,7 +38,7 @@ COMMON = (
     "LEASE_TTL",
     *(f"{tier}_REDIS_{name}" for tier in TIERS for name in ("HOST", "PORT", "DB", "QUEUE_KEY")),
 )
-"""What decides which document is written where, as what, by whom, and when that is surely over."""
+"""What decides which document is written where, in what form, by whom, and when a write is certainly over."""
 
 OWN = frozenset(
     {
@@ -83,11 +84,11 @@ OWN = frozenset(
         ),
     }
 )
-"""What concerns one process alone, and what may change from one to the next while a pipeline runs."""
+"""What concerns one process alone, and may differ between replicas while a pipeline runs."""
 
 
 def common_settings(settings: Settings) -> dict[str, str]:
-    """What this replica must have in common with the others: names, and values in one form.
+    """The shared settings of this replica: names, and values in a canonical form.
 
     Raises `ConfigurationError` if the schema file cannot be read.
     """
@@ -96,12 +97,12 @@ def common_settings(settings: Settings) -> dict[str, str]:
 
 
 def digest(common: Mapping[str, str]) -> str:
-    """Equal for replicas that have all of it in common."""
+    """A digest that is equal for replicas with equal shared settings."""
     return hashlib.sha256(orjson.dumps(dict(common), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def differences(stored: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
-    """`DATE_UNIT is ms here, and s there` for each that both know; another version of ours may know more (pure)."""
+    """`DATE_UNIT is ms here, and s there` for each that both know; another version may know more settings (pure)."""
     names = [name for name in ours if name in stored and stored[name] != ours[name]]
     return [f"{name} is {ours[name] or 'empty'} here, and {stored[name] or 'empty'} there" for name in names]
 
@@ -116,10 +117,10 @@ def _canonical(setting: Setting, value: Any) -> str:
 
 
 def _content(name: str, path: Any) -> str:
-    """A file is what it says, wherever it is and however it is laid out."""
+    """A file counts by its JSON content, not by its path or layout."""
     try:
         content = orjson.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{name}: it cannot be read ({type(error).__name__})") from error
+        raise ConfigurationError(f"{name}: the file cannot be read ({type(error).__name__})") from error
     found = hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
     return f"a file with the digest {found[:12]}"

@@ -1,7 +1,7 @@
-"""Reads every setting of `settings/table.py`, checks them together, and gives them as frozen dataclasses.
+"""Reads every setting of `table`, checks them together, and returns them as frozen dataclasses.
 
-Invariants: settings are either all good or not there at all: every problem is reported, in one ConfigurationError.
-Secrets (the API key, passwords, the MongoDB URI) show in no message, no `repr` and no `describe()`.
+Invariants: either all settings are valid, or every problem is reported in one ConfigurationError. Secrets (the API key,
+passwords, the MongoDB URI) appear in no message, no `repr` and no `describe()`.
 """
 
 import operator
@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tsync_stream.core.errors import ConfigurationError
-from tsync_stream.settings.table import SETTINGS, Setting, settings_table
+from tsync_stream.settings.setting import Setting
+from tsync_stream.settings.table import SETTINGS, settings_table
 from tsync_stream.settings.texts import read_texts
 
 TIERS = ("PRIMARY", "BACKUP")
 
-# ---- what the rest of the program sees; fields that end in _s are seconds ----
+# ---- what the rest of the program sees; fields that end in _s are in seconds ----
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class MongoSettings:
 
 @dataclass(frozen=True, slots=True)
 class TypesenseSettings:
-    """The target: one collection of one server or cluster."""
+    """The sink: one collection of one server or cluster."""
 
     api_key: str = field(repr=False)
     hosts: tuple[str, ...]
@@ -47,14 +48,14 @@ class TypesenseSettings:
 
     @property
     def node_urls(self) -> tuple[str, ...]:
-        """The base URL of every node, without a slash at its end; IPv6 addresses are in brackets."""
+        """The base URL of every node, without a trailing slash; IPv6 addresses are in brackets."""
         names = (f"[{host}]" if ":" in host else host for host in self.hosts)
         return tuple(f"{self.protocol}://{name}:{self.port}" for name in names)
 
 
 @dataclass(frozen=True, slots=True)
 class BufferSettings:
-    """How changes are gathered between two stages: counts of changes, and seconds."""
+    """How changes are batched between two stages: counts of changes, and seconds."""
 
     max_buffer_size: int
     batch_size: int
@@ -82,13 +83,13 @@ class RedisSettings:
     rdb_filename: str
 
 
-# A document that Typesense needs long for has so many of the usual deadlines at the most: its lane waits.
+# A slow document gets at most so many times the usual deadline, because its lane waits for it.
 MAX_DEADLINES_FOR_ONE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set, read and checked. Paths are absolute; sizes are in bytes."""
+    """Every setting, read and checked. Paths are absolute; sizes are in bytes."""
 
     mongo: MongoSettings
     typesense: TypesenseSettings
@@ -120,16 +121,16 @@ class Settings:
 
     @property
     def longest_request_s(self) -> float:
-        """The deadline of a request to Typesense with one document that needs more than usual.
+        """The deadline of a request to Typesense with a single slow document.
 
-        A lease that was just renewed is believed in for 0.9 LEASE_TTL, and renewals come in thirds at the latest: half
-        of one is always left.
+        A renewed lease is trusted for 0.9 LEASE_TTL and renewed at least every third of it, so half of it always
+        remains.
         """
         usual_s = self.typesense.connection_timeout_s
         return max(usual_s, min(self.lease_ttl_s / 2, MAX_DEADLINES_FOR_ONE * usual_s))
 
     def describe(self) -> dict[str, str]:
-        """The name of every setting and its value as it would be written, fit for a log: no secrets."""
+        """Every setting's name and its value as text, without secrets: fit for a log."""
         values = ((setting, operator.attrgetter(setting.field)(self)) for setting in SETTINGS)
         return {setting.name: setting.form.show(value) for setting, value in values}
 
@@ -140,7 +141,7 @@ class Settings:
 def load_settings(directory: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read all settings from `environ` (os.environ), then from `.env` in `directory` (the working directory).
 
-    Raises ConfigurationError with every problem there is: no setting is used unless all of them are good.
+    Raises ConfigurationError with every problem: no setting is used unless all are valid.
     """
     directory = (directory or Path.cwd()).absolute()
     return _settings(read_texts(directory, environ), directory)
@@ -196,7 +197,7 @@ def _build(values: Mapping[str, Any]) -> Settings:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What must hold between settings that fit by themselves; `otherwise` is filled with their values."""
+    """A condition on several settings that are valid by themselves; `otherwise` is formatted with their values."""
 
     names: tuple[str, ...]
     holds: Callable[..., bool]
@@ -204,7 +205,7 @@ class Rule:
 
 
 def _outlives_requests(lease_ttl_s: float, timeout_s: float) -> bool:
-    # Thrice 400ms is a hair more than 1.2s in floats.
+    # Three times 400ms is slightly more than 1.2s in floats.
     return lease_ttl_s + 1e-9 >= 3 * timeout_s
 
 
@@ -220,46 +221,47 @@ RULES = (
     Rule(
         ("BATCH_SIZE", "MAX_BUFFER_SIZE"),
         operator.le,
-        "BATCH_SIZE={} is larger than MAX_BUFFER_SIZE={}: a batch could never fill",
+        "BATCH_SIZE={} is larger than MAX_BUFFER_SIZE={}, so no batch could ever fill: lower it",
     ),
     Rule(
         ("BATCH_SIZE", "MAX_BACKLOG"),
         operator.le,
-        "BATCH_SIZE={} is larger than MAX_BACKLOG={}: no batch would ever fit into the queue",
+        "BATCH_SIZE={} is larger than MAX_BACKLOG={}, so no batch would ever fit into the queue: lower it",
     ),
     Rule(
         ("SYNC_LANES", "PARTITIONS"),
         operator.le,
-        "SYNC_LANES={} is larger than PARTITIONS={}: each lane needs a partition of its own",
+        "SYNC_LANES={} is larger than PARTITIONS={}, but each lane needs a partition of its own: lower it",
     ),
     Rule(
         ("LEASE_TTL", "TYPESENSE_CONNECTION_TIMEOUT"),
         _outlives_requests,
-        "LEASE_TTL={} is less than three times TYPESENSE_CONNECTION_TIMEOUT={}: raise the one or lower the "
-        "other, or a request could outlive the lease it is sent under",
+        "LEASE_TTL={} is less than three times TYPESENSE_CONNECTION_TIMEOUT={}, so a request could outlive "
+        "the lease it "
+        "is sent under: raise the first, or lower the second",
     ),
     Rule(
         ("STATE_DATABASE", "MONGODB_DATABASE"),
-        # MongoDB refuses a second database whose name differs in case alone.
+        # MongoDB refuses a second database whose name differs only in case.
         lambda state, source: state.lower() != source.lower(),
-        "STATE_DATABASE={} and MONGODB_DATABASE={} are the same database: our own state needs another one",
+        "STATE_DATABASE={} and MONGODB_DATABASE={} are the same database: set another STATE_DATABASE",
     ),
     Rule(
         ("MONGODB_DATABASE", "MONGODB_COLLECTION"),
         lambda database, collection: len(f"{database}.{collection}".encode()) <= 255,
-        "MONGODB_DATABASE={} and MONGODB_COLLECTION={} are longer than the 255 bytes that MongoDB allows",
+        "MONGODB_DATABASE={} and MONGODB_COLLECTION={} together are longer than the 255 bytes that MongoDB allows",
     ),
     Rule(
         tuple(f"{tier}_REDIS_{name}" for tier in TIERS for name in ("HOST", "PORT", "DB", "QUEUE_KEY")),
         _different_queues,
-        "PRIMARY_REDIS_* and BACKUP_REDIS_* name one and the same queue ({}:{}, database {}, key {}): "
+        "PRIMARY_REDIS_* and BACKUP_REDIS_* name the same queue ({}:{}, database {}, key {}): "
         "set another server, database or BACKUP_REDIS_QUEUE_KEY",
     ),
     *(
         Rule(
             (f"{tier}_REDIS_MIN_IDLE_CONNS", f"{tier}_REDIS_POOL_SIZE"),
             operator.le,
-            f"{tier}_REDIS_MIN_IDLE_CONNS={{}} is larger than {tier}_REDIS_POOL_SIZE={{}}",
+            f"{tier}_REDIS_MIN_IDLE_CONNS={{}} is larger than {tier}_REDIS_POOL_SIZE={{}}: lower it",
         )
         for tier in TIERS
     ),
@@ -267,7 +269,7 @@ RULES = (
         Rule(
             (f"{tier}_REDIS_APPEND_FILENAME", f"{tier}_REDIS_RDB_FILENAME"),
             operator.ne,
-            f"{tier}_REDIS_APPEND_FILENAME={{}} and {tier}_REDIS_RDB_FILENAME={{}} are the same file",
+            f"{tier}_REDIS_APPEND_FILENAME={{}} and {tier}_REDIS_RDB_FILENAME={{}} are the same file: rename one",
         )
         for tier in TIERS
     ),
@@ -275,7 +277,7 @@ RULES = (
 
 
 def _broken_rules(values: Mapping[str, Any]) -> list[str]:
-    """A sentence for each broken rule; a rule about a value that does not even fit by itself has to wait."""
+    """A sentence for each broken rule. Rules about values that are not valid by themselves are skipped."""
     forms = {setting.name: setting.form for setting in SETTINGS}
     problems = []
     for rule in RULES:
@@ -291,7 +293,7 @@ def _broken_rules(values: Mapping[str, Any]) -> list[str]:
 
 
 def lines_for_exit(error: ConfigurationError) -> str:
-    """What a person reads before the program exits with 2: a heading, each problem, and the way on."""
+    """What a person reads before the program exits with 2: a heading, each problem, and what to do."""
     count = len(error.problems)
     lines = [f"tsync-stream cannot start: {count} {'problem' if count == 1 else 'problems'}"]
     lines += [f"  - {problem}" for problem in error.problems]
@@ -304,7 +306,7 @@ TABLE_ENDS = "<!-- settings: end -->"
 
 
 def with_table(page: str) -> str:
-    """The page with today's tables between its two markers; ValueError when a marker is missing."""
+    """The page with the current tables between its two markers. Raises ValueError if a marker is missing."""
     before, after = page[: page.index(TABLE_BEGINS)], page[page.index(TABLE_ENDS) :]
     return f"{before}{TABLE_BEGINS}\n\n{settings_table()}\n{after}"
 

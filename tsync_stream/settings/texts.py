@@ -1,9 +1,8 @@
-"""The texts of settings as they were given: in the process environment, which wins, or in `.env`.
+"""The texts of settings, from the process environment, which takes precedence, or from `.env`.
 
-python-decouple reads `.env`: one NAME=value a line, blanks around both are no part of them, nor is one pair of quotes
-around a value. It knows neither `export`, nor a comment behind a value; shells do, so that files which they share with
-us mean the same to us.
-Invariants: `.env` is looked for in the working directory only. Whatever is not used can be told, without its value.
+python-decouple reads `.env`: one NAME=value per line, without surrounding blanks, and without one pair of quotes around
+a value. It supports neither `export` nor comments after a value. We do, as shells do, because files may be shared with
+them. Invariants: `.env` is read from the working directory only. Unused variables are reported, never their values.
 """
 
 import difflib
@@ -18,10 +17,10 @@ from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.settings.table import SETTINGS
 
 PREFIXES = ("MONGODB_", "MONGO_", "TYPESENSE_", "PRIMARY_REDIS_", "BACKUP_REDIS_", "TSYNC_")
-# A name with one of our prefixes needs little likeness for a suggestion. In `.env` most names are meant for us; the
-# environment is full of names that are none of our business.
+# How similar a name must be to one of ours for a suggestion: little, if it has one of our prefixes. Most names in
+# `.env` are meant for us; most names in the environment are not.
 LIKENESS_OF_OURS, LIKENESS_IN_DOTENV, LIKENESS_ELSEWHERE = 0.6, 0.75, 0.9
-# The byte order mark that some editors write would otherwise become part of the first name.
+# Otherwise a byte order mark, which some editors write, would become part of the first name.
 ENCODING = "utf-8-sig"
 
 # Kubernetes adds links for services named like ours.
@@ -33,26 +32,26 @@ _QUOTED = re.compile(r"""(?P<quote>["'])(?P<value>.*?)(?P=quote)\s+#.*""")
 
 
 def read_texts(directory: Path, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Every variable's text as given, ours or not: `.env` in `directory`, overlaid by `environ` (os.environ).
+    """Every variable's text, ours or not: `.env` in `directory`, overlaid by `environ` (os.environ).
 
-    Raises ConfigurationError when there is a `.env` that cannot be read.
+    Raises ConfigurationError if there is a `.env` that cannot be read.
     """
     return {**_read_dotenv(directory / ".env"), **(os.environ if environ is None else environ)}
 
 
 def unused(directory: Path, environ: Mapping[str, str] | None = None) -> list[str]:
-    """A warning for whatever was meant for us, as it seems, and is ignored. Raises as `read_texts` does."""
+    """A warning for everything that seems meant for us and is ignored. Raises as `read_texts` does."""
     dotenv = directory / ".env"
     in_dotenv = _read_dotenv(dotenv)
     numbers = [str(number) for number, line in enumerate(_lines(dotenv), 1) if _says_nothing(line)]
-    warnings = [f"line {number} of .env is no NAME=value and is ignored" for number in numbers]
+    warnings = [f"line {number} of .env is not NAME=value and is ignored" for number in numbers]
     given = os.environ if environ is None else environ
     elsewhere = {name: text for name, text in given.items() if name not in in_dotenv}
     return warnings + unknown_names(in_dotenv, LIKENESS_IN_DOTENV) + unknown_names(elsewhere)
 
 
 def unknown_names(texts: Mapping[str, str], likeness: float = LIKENESS_ELSEWHERE) -> list[str]:
-    """A warning for each variable that looks like one of ours and is none."""
+    """A warning for each variable that looks like a setting but is none."""
     known = [setting.name for setting in SETTINGS]
     warnings = []
     for name in sorted(set(texts).difference(known)):
@@ -77,20 +76,20 @@ def _read_dotenv(path: Path) -> dict[str, str]:
 
 
 def _as_shells_read(texts: Mapping[str, str], lines: Iterable[str]) -> dict[str, str]:
-    """What python-decouple read, without `export` and without comments behind values (pure)."""
+    """What python-decouple read, without `export` and without comments after values (pure)."""
     given: dict[str, str] = {}
     for line in lines:
         name, _, text = line.partition("=")
-        given.pop(name.strip(), None)  # in the order of the last ones: those count
+        given.pop(name.strip(), None)  # keeps the position of the last one, which counts
         given[name.strip()] = text
     return {_EXPORT.sub("", name, count=1): _value(texts[name], text) for name, text in given.items() if name in texts}
 
 
 def _value(text: str, given: str) -> str:
-    """`given` is what stands in the file, `text` what python-decouple made of it."""
+    """`given` is the file's text, `text` what python-decouple made of it."""
     if quoted := _QUOTED.fullmatch(given.strip()):
         return quoted["value"]
-    return text if text != given.strip() else _COMMENT.sub("", given).strip()  # not the same: quoted from end to end
+    return text if text != given.strip() else _COMMENT.sub("", given).strip()  # if they differ, it was quoted
 
 
 def _says_nothing(line: str) -> bool:

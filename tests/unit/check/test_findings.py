@@ -506,7 +506,7 @@ def test_a_typesense_that_cannot_be_used(facts: TypesenseFacts, reachable: bool,
 
 def test_a_schema_file_is_looked_at_before_it_is_needed() -> None:
     assert wrong(typesense(schema='{"fields": [{"name": "title"}]}')) == [
-        "the Typesense schema file: field 1 needs a `type`, a text"
+        "the Typesense schema file: field 1 needs a `type`, which must be a text"
     ]
 
 

@@ -18,7 +18,8 @@ from tsync_stream.settings.load import (
     load_settings,
     with_table,
 )
-from tsync_stream.settings.table import SETTINGS, Setting, settings_table
+from tsync_stream.settings.setting import Setting
+from tsync_stream.settings.table import SETTINGS, settings_table
 
 # The interface that users' environments rely on: these names and defaults do not change.
 DEFAULTS = {
@@ -382,10 +383,10 @@ def test_any_text_is_a_value_or_a_problem(text: str) -> None:
         ("BACKUP_REDIS_RDB_FILENAME", "..", "a plain file name"),
         ("MONGODB_DATABASE", "neat.listing", "a database name"),
         ("MONGODB_DATABASE", "a" * 64, "up to 63 bytes"),
-        ("MONGODB_DATABASE", "local", "MongoDB keeps this one for itself"),
-        ("STATE_DATABASE", "admin", "MongoDB keeps this one for itself"),
+        ("MONGODB_DATABASE", "local", "MongoDB reserves it"),
+        ("STATE_DATABASE", "admin", "MongoDB reserves it"),
         ("MONGODB_COLLECTION", "$listings", "a collection name"),
-        ("MONGODB_COLLECTION", ".listings", "no dot at an end"),
+        ("MONGODB_COLLECTION", ".listings", "without dots at its ends"),
         ("MONGODB_COLLECTION", "system.views", "system collections"),
         ("TYPESENSE_COLLECTION_NAME", "a/b", "a collection or alias name"),
         ("TYPESENSE_SCHEMA_FILE", "missing.json", "there is no such file"),
@@ -394,10 +395,10 @@ def test_any_text_is_a_value_or_a_problem(text: str) -> None:
         ("TYPESENSE_SCHEMA_FILE", "folder", "cannot be read"),
         ("TYPESENSE_SCHEMA_FILE", "types.json", "field 1 (`n`) has the type `int65`"),
         ("TYPESENSE_SCHEMA_FILE", "x" * 5000, "cannot be read"),
-        ("MONGOD_EXECUTABLE", "bad.json", "may not be executed"),
-        ("REDIS_SERVER_EXECUTABLE", "folder", "may not be executed"),
+        ("MONGOD_EXECUTABLE", "bad.json", "not executable"),
+        ("REDIS_SERVER_EXECUTABLE", "folder", "not executable"),
         ("TYPESENSE_SERVER_EXECUTABLE", "x" * 5000, "no such file"),
-        ("TSYNC_EMBEDDED_DIR", "", "a path of a folder"),
+        ("TSYNC_EMBEDDED_DIR", "", "the path of a folder"),
         ("LOG_LEVEL", "LOUD", "one of DEBUG, INFO"),
     ],
 )
@@ -409,7 +410,7 @@ def test_a_problem_says_what_is_wrong_and_what_fits(tmp_path: Path, name: str, t
 
     [problem] = problems_from(tmp_path, **{name: text})
 
-    assert problem.startswith(f"{name}={text[:100]!r} does not fit")
+    assert problem.startswith(f"{name}={text[:100]!r} is not valid")
     assert told in problem
 
 
@@ -417,17 +418,17 @@ def test_a_problem_says_what_is_wrong_and_what_fits(tmp_path: Path, name: str, t
     ("name", "text", "told"),
     [
         ("MONGODB_URI", "postgres://s3cret@db", "it does not begin with mongodb://"),
-        ("MONGODB_URI", "mongodb://", "the driver cannot read it"),
+        ("MONGODB_URI", "mongodb://", "the driver cannot parse it"),
         ("MONGODB_URI", "mongodb://user:s3cret/x@host", "percent-encoded"),
         ("MONGODB_URI", "mongodb://user:s3cret@x@host", "percent-encoded"),
         ("MONGODB_URI", "mongodb://user:s3cret@a b", "a space or a line break"),
-        ("MONGODB_URI", "mongodb://user:s3cret@h:port", "the driver cannot read it"),
+        ("MONGODB_URI", "mongodb://user:s3cret@h:port", "the driver cannot parse it"),
         (
             "MONGODB_URI",
             "mongodb://u:s3cret@h/?tlsCAFile=/no/such/file.pem",
-            "a file that its TLS options name",
+            "a file named in its TLS options",
         ),
-        ("MONGODB_URI", "mongodb://u:s3cret@h/?srvMaxHosts=1", "the driver cannot read it"),
+        ("MONGODB_URI", "mongodb://u:s3cret@h/?srvMaxHosts=1", "the driver cannot parse it"),
         ("MONGODB_URI", "mongodb+srv://u:s3cret@a.example.net,b.example.net", "one host name and no port"),
         ("MONGODB_URI", "mongodb+srv://u:s3cret@a.example.net:27017", "one host name and no port"),
         ("TYPESENSE_API_KEY", "s3cret\n", "printable ASCII"),
@@ -440,7 +441,7 @@ def test_a_problem_with_a_secret_does_not_show_it(tmp_path: Path, name: str, tex
         load_settings(tmp_path, {name: text})
 
     [problem] = caught.value.problems
-    assert problem.startswith(f"{name} (its value is not shown) does not fit")
+    assert problem.startswith(f"{name} (its value is not shown) is not valid")
     assert told in problem
     assert "s3cret" not in lines_for_exit(caught.value) + repr(caught.value)
 
@@ -487,7 +488,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
                 "BACKUP_REDIS_PORT": "6379",
                 "BACKUP_REDIS_QUEUE_KEY": "typesense_sync_queue",
             },
-            "name one and the same queue (LOCALHOST:6379, database 0, key typesense_sync_queue)",
+            "name the same queue (LOCALHOST:6379, database 0, key typesense_sync_queue)",
         ),
     ],
 )

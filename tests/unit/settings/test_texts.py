@@ -104,7 +104,7 @@ def test_what_the_file_says_in_vain_is_pointed_out_without_its_value(tmp_path: P
     ]
     (tmp_path / ".env").write_text("\n".join(lines), encoding="utf-8")
     assert unused(tmp_path, {"BACKUP_REDIS_HOSTNAME": "b", "REDIS_PASSWORD": "none of ours, out here"}) == [
-        "line 4 of .env is no NAME=value and is ignored",
+        "line 4 of .env is not NAME=value and is ignored",
         "REDIS_PASSWORD is not a setting and is ignored; did you mean BACKUP_REDIS_PASSWORD?",
         "BACKUP_REDIS_HOSTNAME is not a setting and is ignored; did you mean BACKUP_REDIS_HOST?",
     ]
