@@ -183,7 +183,7 @@ def test_status_shows_a_pipeline_at_work_and_after_a_crash(running: Worker) -> N
     running.kill()
     text = running.run_command("status").stdout
     assert "epoch 1 on the primary tier" in text
-    assert "nobody captures now" in text
+    assert "no replica captures now" in text
     assert f"{shown['capturing']} (gone)" in text
 
     # The queue is away: everything else is shown.

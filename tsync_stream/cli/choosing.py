@@ -1,7 +1,7 @@
-"""From what a person typed to the dead letters that are meant, and how these are shown on a terminal.
+"""Turns a person's choice into a selection of dead letters, and shows their keys on a terminal.
 
-Invariants: an id that names none, or more than one, is told and never guessed. Ages are measured on MongoDB's clock,
-which the records carry. What is shown of a key or of a server's words cannot steer the terminal.
+Invariants: an id that names none, or more than one, is an error, never a guess. Ages are measured on MongoDB's clock,
+which the records use. Keys and servers' texts are escaped, so they cannot send the terminal control sequences.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -28,14 +28,14 @@ from tsync_stream.state.dead_letter_search import FEWEST_DIGITS, SHOWN_DIGITS, D
 from tsync_stream.state.jobs import JobStore
 
 CONNECT_MS = 3_000
-# A count over a great many records takes its time.
+# Counting a great many records takes a while.
 ANSWER_MS = 60_000
 MOST_IDS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was typed."""
+    """The ids and filters that were typed."""
 
     route: str | None = None
     reason: str | None = None
@@ -49,7 +49,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What the commands about dead letters and jobs work with."""
+    """What the commands about dead letters and jobs need."""
 
     client: MongoClient
     records: DeadLetterRecords
@@ -58,7 +58,7 @@ class Opened:
 
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Opened]:
-    """Connected for as long as the block; MongoDB's troubles are told with its address."""
+    """A connection for the duration of the block. Raises `DependencyUnavailable` with MongoDB's address."""
     client = command_client(settings.mongo.uri, CONNECT_MS, ANSWER_MS)
     database = state_database(client, settings.state_database)
     try:
@@ -66,14 +66,14 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
     except DependencyUnavailable as error:
         place = redacted_uri(settings.mongo.uri)
         raise DependencyUnavailable(
-            f"MongoDB cannot be asked at {place} (MONGODB_URI): {describe_mongo_error(error)}"
+            f"MongoDB cannot be reached at {place} (MONGODB_URI): {describe_mongo_error(error)}"
         ) from error
     finally:
         client.close()
 
 
 async def selection_of(choice: Choice, records: DeadLetterRecords) -> Selection:
-    """The records that are meant. Raises `click.UsageError` for an id that names none or several."""
+    """The chosen records. Raises `click.UsageError` for an id that names none or several."""
     seen_before = seen_after = None
     if choice.older_than_s is not None or choice.newer_than_s is not None:
         now = await records.now()
@@ -83,20 +83,22 @@ async def selection_of(choice: Choice, records: DeadLetterRecords) -> Selection:
             if choice.newer_than_s is not None:
                 seen_after = now - timedelta(seconds=choice.newer_than_s)
         except OverflowError:
-            raise click.UsageError("That age goes back beyond the beginning of the calendar.") from None
+            raise click.UsageError(
+                "That age goes back beyond the beginning of the calendar; choose a smaller one."
+            ) from None
     if len(choice.ids) > MOST_IDS:
-        raise click.UsageError(f"{len(choice.ids)} ids are too many at once: give at most {MOST_IDS}, or a filter.")
+        raise click.UsageError(f"{len(choice.ids)} ids are too many at once: give at most {MOST_IDS}, or use a filter.")
     ids = [(await named(beginning, records)).id for beginning in choice.ids]
     return Selection(choice.route, choice.reason, seen_before, seen_after, ids or None)
 
 
 async def named(beginning: str, records: DeadLetterRecords) -> Record:
-    """The one record whose id begins like this. Raises `click.UsageError` if it is none or several."""
+    """The one record whose id begins like this. Raises `click.UsageError` if there are none or several."""
     wanted = beginning.strip().lower()
     if len(wanted) < FEWEST_DIGITS or not set(wanted) <= set(hexdigits):
         raise click.UsageError(
-            f"{printable(beginning)} is no id: ids are hexadecimal, and at least {FEWEST_DIGITS} digits are needed. "
-            "`faust -A tsync_stream dead-letters` lists them."
+            f"{printable(beginning)} is not an id: give at least {FEWEST_DIGITS} hexadecimal digits. "
+            "`faust -A tsync_stream dead-letters` lists the ids."
         )
     found = await records.find(wanted)
     if not found:
@@ -105,7 +107,7 @@ async def named(beginning: str, records: DeadLetterRecords) -> Record:
             "lists them."
         )
     if len(found) > 1:
-        # Longer than usual, if need be: until they differ.
+        # As many digits as it takes to tell them apart.
         digits = next(n for n in range(SHOWN_DIGITS, 65) if len({record.id[:n] for record in found}) == len(found))
         several = ", ".join(record.id[:digits] for record in found)
         raise click.UsageError(
@@ -120,7 +122,7 @@ def show_id(record: Record) -> str:
 
 
 def show_key(key: Key, longest: int) -> str:
-    """A key as a person would write it in a query, nearly (pure)."""
+    """A key, about as a person would write it in a query (pure)."""
     if isinstance(key, ObjectId):
         return f'ObjectId("{key}")'
     return shorten(

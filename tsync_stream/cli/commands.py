@@ -1,9 +1,9 @@
 """The command line: `faust -A tsync_stream check | status | reconcile | verify | dead-letters | replay`.
 
-What they do is in the modules beside this one. Exit codes: 0 well, 1 something is wrong or could not be seen,
-2 bad settings or usage, 130 interrupted.
+The commands themselves are in the modules beside this one. Exit codes: 0 success, 1 something is wrong or could not be
+read, 2 wrong settings or usage, 130 interrupted.
 
-What only a command needs is imported by that command: a worker's start must not pay for it.
+Each command imports what it alone needs, so that a worker's start does not pay for it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -24,12 +24,12 @@ class Age(click.ParamType):
     name = "age"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Read it. Raises `click.BadParameter` with the form that it needs."""
+        """Parse it. Raises `click.BadParameter`, which shows the form."""
         text = str(value).strip()
         try:
             return 24 * parse_duration(f"{text[:-1]}h") if text.endswith("d") else parse_duration(text)
         except ValueError:
-            self.fail(f"{text!r} is no age such as 90s, 15m, 1h or 7d", param, ctx)
+            self.fail(f"{text!r} is not an age such as 90s, 15m, 1h or 7d", param, ctx)
 
 
 AS_JSON = option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -38,12 +38,12 @@ WATCH = option(
     "watch_s",
     type=click.FloatRange(min=0.1),
     metavar="SECONDS",
-    help="Look again every SECONDS, until interrupted.",
+    help="Repeat every SECONDS, until interrupted.",
 )
 ALLOW_MASS_DELETE = option(
     "--allow-mass-delete",
     is_flag=True,
-    help="Let it delete from Typesense whatever the source no longer has, however much that is.",
+    help="Let it delete everything from Typesense that the source no longer has, however much that is.",
 )
 WAIT = option("--wait", is_flag=True, help="Show its progress until it is done.")
 WHAT = argument("what", type=click.Choice(["list", "show", "count"]), default="list")
@@ -53,32 +53,32 @@ WHICH = option(
     "--status", "which", type=click.Choice(["open", "resolved", "all"]), default="open", help="Default: open."
 )
 LIMIT = option(
-    "--limit", type=click.IntRange(1, 1000), default=20, help="List at most so many, the newest. Default: 20."
+    "--limit", type=click.IntRange(1, 1000), default=20, help="List at most this many, the newest first. Default: 20."
 )
 CHOICE = (
     option("--route", metavar="NAME", help="Only those of this route."),
     option("--reason", metavar="TEXT", help="Only those with this reason, as `dead-letters count` spells it."),
-    option("--older-than", "older_than_s", type=Age(), help="Only those that failed last before so long (1h, 7d)."),
-    option("--newer-than", "newer_than_s", type=Age(), help="Only those that failed last within so long (15m, 2d)."),
+    option("--older-than", "older_than_s", type=Age(), help="Only those whose last failure is older (1h, 7d)."),
+    option("--newer-than", "newer_than_s", type=Age(), help="Only those whose last failure is newer (15m, 2d)."),
 )
 ALL = option("--all", "everything", is_flag=True, help="Every open dead letter.")
-DRY_RUN = option("--dry-run", is_flag=True, help="Only tell what would be queued.")
-CANCEL = option("--cancel", metavar="JOB", help="Give one up; what it has queued already is still synced.")
-REPAIR = option("--repair", is_flag=True, help="Have what differs synced.")
+DRY_RUN = option("--dry-run", is_flag=True, help="Only show what would be queued.")
+CANCEL = option("--cancel", metavar="JOB", help="Cancel one; what it has queued already is still synced.")
+REPAIR = option("--repair", is_flag=True, help="Sync the documents that differ.")
 
 
 def add_commands(app: OurApp) -> None:
     """Add our commands to Faust's; `worker` takes the place of Faust's own."""
-    from tsync_stream.cli import worker as _  # noqa: F401 - to subclass a command is to register it
+    from tsync_stream.cli import worker as _  # noqa: F401 - subclassing a command registers it
 
     def command(*options: Any) -> Callable[[Handler], type[AppCommand]]:
         return app.command(*options, base=OurCommand)
 
     @command(AS_JSON)
     async def check(self: AppCommand, as_json: bool) -> int:
-        """Tell what is wrong and how to fix it.
+        """Say what is wrong and how to fix it.
 
-        Looks at the settings and at every server; changes nothing. Exits with 1 if anything is wrong.
+        Examines the settings and every server; changes nothing. Exits with 1 if anything is wrong.
         """
         from tsync_stream.cli.check import run_check
 
@@ -86,9 +86,9 @@ def add_commands(app: OurApp) -> None:
 
     @command(AS_JSON, WATCH)
     async def status(self: AppCommand, as_json: bool, watch_s: float | None) -> int:
-        """Show how far it is, and what waits.
+        """Show where the pipeline stands.
 
-        Positions, lag, queue, replicas, dead letters, jobs. Exits with 1 if something could not be seen.
+        Positions, lag, queue, replicas, dead letters, jobs. Exits with 1 if something could not be read.
         """
         from tsync_stream.cli.status import run_status
 
@@ -96,9 +96,10 @@ def add_commands(app: OurApp) -> None:
 
     @command(ALLOW_MASS_DELETE, WAIT)
     async def reconcile(self: AppCommand, allow_mass_delete: bool, wait: bool) -> int:
-        """Have every document synced once more.
+        """Sync every document again.
 
-        Queues every key of the source, then every id in Typesense that the source no longer has. It needs a worker.
+        Queues every key of the source, then every id in Typesense that the source no longer has. A running worker does
+        it.
         """
         from tsync_stream.cli.reconcile import run_reconcile
 
@@ -106,9 +107,10 @@ def add_commands(app: OurApp) -> None:
 
     @command(REPAIR, WAIT, CANCEL)
     async def verify(self: AppCommand, repair: bool, wait: bool, cancel: str | None) -> int:
-        """Compare every document on both sides.
+        """Compare both sides, and repair differences on request.
 
-        Tells what Typesense lacks, shows otherwise, or has too much, while live changes go on. It needs a worker.
+        Reports what Typesense lacks, shows differently, or should not have, while live changes continue. A running
+        worker does it.
         """
         from tsync_stream.cli.verify import run_verify
 
@@ -118,7 +120,7 @@ def add_commands(app: OurApp) -> None:
     async def dead_letters(self: AppCommand, **asked: Any) -> int:
         """Show the documents that failed.
 
-        `dead-letters` lists the newest, `dead-letters show ID` tells all about one and what fixes it,
+        `dead-letters` lists the newest, `dead-letters show ID` shows one in full and how to fix it,
         `dead-letters count` counts them by route and reason. Changes nothing.
         """
         from tsync_stream.cli.dead_letters import run_dead_letters
@@ -128,10 +130,10 @@ def add_commands(app: OurApp) -> None:
 
     @command(IDS, ALL, DRY_RUN, WAIT, CANCEL, *CHOICE)
     async def replay(self: AppCommand, **asked: Any) -> int:
-        """Try failed documents once more.
+        """Retry failed documents.
 
-        Queues the keys of the open dead letters that are chosen, by id or by options; what is synced is resolved.
-        It is safe at any time, as documents are read anew, and needs a worker.
+        Queues the keys of the chosen open dead letters; those that can be synced now are resolved. It is safe at any
+        time, because the documents are read again. A running worker does it.
         """
         from tsync_stream.cli.replay import run_replay
 

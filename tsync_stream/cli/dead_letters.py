@@ -1,6 +1,6 @@
-"""`dead-letters`: the list, one record in full with what fixes it, and counts. Nothing is changed.
+"""`dead-letters`: the list, one record in full with how to fix it, and counts. Changes nothing.
 
-A record's key and the words of whoever refused it are shown to the person who asks; they never go to a log.
+A record's key and the server's words are shown to the person who asks; they never go to a log.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ async def run_dead_letters(
 ) -> int:
     """List, show or count."""
     if (what == "show") != (record is not None):
-        raise click.UsageError("`dead-letters show` needs the id of one dead letter, and nothing else takes one.")
+        raise click.UsageError("`dead-letters show` needs the id of one dead letter; `list` and `count` take none.")
     async with opened(reachable_settings(settings)) as our:
         if record is not None:
             await _show(our, record, as_json=as_json)
@@ -75,8 +75,8 @@ async def _list(our: Opened, choice: Choice, which: Status, limit: int, *, as_js
         return
     console().print(records_table(found, await our.records.now()))
     if total > len(found):
-        print(f"{total - len(found)} more; --limit lists up to 1000, --json and the filters help with many.")
-    print("`faust -A tsync_stream dead-letters show ID` tells all about one, and what fixes it.")
+        print(f"{total - len(found)} more: --limit lists up to 1000, and filters narrow the list.")
+    print("`faust -A tsync_stream dead-letters show ID` shows one in full, and how to fix it.")
 
 
 async def _show(our: Opened, beginning: str, *, as_json: bool) -> None:
@@ -106,12 +106,12 @@ async def _count(our: Opened, choice: Choice, which: Status, *, as_json: bool) -
 def nothing_found(choice: Choice, which: Status) -> str:
     """For people (pure)."""
     kind = "" if which == "all" else f"{which} "
-    fits = " that fits" if choice else ""
+    fits = " that matches" if choice else ""
     return f"There is no {kind}dead letter{fits}."
 
 
 def records_table(records: Sequence[Record], now: datetime) -> Table:
-    """The list: what failed, when, why, and what fixes it where that is short to say (pure)."""
+    """The list: what failed, when, why, and in short how to fix it (pure)."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("id", "failed", "tries"):
         table.add_column(heading, no_wrap=True)
@@ -133,12 +133,12 @@ def records_table(records: Sequence[Record], now: datetime) -> Table:
 
 
 def what_now(record: Record) -> str:
-    """Of a record that needs nothing, or nothing that we know."""
-    return "nothing: resolved" if record.status == "resolved" else ""
+    """For a record without a hint: nothing to do, or nothing that we know of."""
+    return "nothing, it is resolved" if record.status == "resolved" else ""
 
 
 def counts_table(counts: Sequence[ReasonCount]) -> Table:
-    """How many of each route and reason (pure)."""
+    """The number of records by route and reason (pure)."""
     table = Table("count", "route", "reason", box=box.SIMPLE_HEAD, pad_edge=False)
     for count in counts:
         table.add_row(Text(str(count.count)), Text(printable(count.route)), Text(printable(count.reason)))
@@ -163,12 +163,14 @@ def record_lines(record: Record) -> list[tuple[str, str]]:
     if record.status == "open" and known is not None:
         lines.append(("what to do", printable(known.text)))
     if not record.queueable:
-        lines.append(("replay", "cannot help: this key has no Typesense id. Of a very long one only the hash is kept."))
+        lines.append(
+            ("replay", "cannot help, because this key has no Typesense id; of a very long key, only a hash is stored")
+        )
     return lines
 
 
 def as_json_value(record: Record) -> Mapping[str, Any]:
-    """What `--json` prints of a record; the key in relaxed extended JSON."""
+    """A record as `--json` prints it, with its key in relaxed extended JSON."""
     known = hint(record.reason, record.error)
     return {
         "id": record.id,

@@ -1,6 +1,6 @@
-"""Runs the demo from start to end: servers, worker, listings, screen; then everything stops in order.
+"""Runs the demo: servers, worker, listings, screen; then stops everything in order.
 
-Invariant: no process is left behind. What a tidy stop does not reach ends with this process (embedded/supervise.py).
+Invariant: no process is left behind. Whatever an orderly stop misses ends with this process (embedded/supervise.py).
 """
 
 import argparse
@@ -43,7 +43,7 @@ _MONGO_TIMEOUT_MS = 2000
 
 
 def main() -> int:
-    """Run until interrupted, or for the seconds that were asked for; returns the exit code."""
+    """Run until interrupted, or for the requested seconds; returns the exit code."""
     write_anywhere()
     seconds = _seconds()
     console = Console(highlight=False)
@@ -53,12 +53,12 @@ def main() -> int:
     except KeyboardInterrupt:
         print("==> Stopped.", flush=True)
     except EmbeddedServerError as error:
-        print(f"The demo has to stop: {error}", file=sys.stderr)
+        print(f"The demo cannot go on: {error}", file=sys.stderr)
         return EXIT_FAILED
     except ConfigurationError as error:
         print(lines_for_exit(error), file=sys.stderr)
         return EXIT_CONFIGURATION
-    except BrokenPipeError:  # nobody reads us any more, as in `make demo | head`
+    except BrokenPipeError:  # our reader has gone, as in `make demo | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     return 0
@@ -70,7 +70,7 @@ def _seconds() -> float | None:
         "--seconds",
         type=float,
         default=os.environ.get("DEMO_SECONDS") or None,
-        help="end by itself after this long (or DEMO_SECONDS in the environment); default: at Ctrl-C",
+        help="stop after this many seconds (or DEMO_SECONDS in the environment); default: at Ctrl-C",
     )
     seconds: float | None = parser.parse_args().seconds
     return seconds
@@ -78,7 +78,7 @@ def _seconds() -> float | None:
 
 @contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """The first signal interrupts what is going on; further ones leave the stopping alone, which is bounded."""
+    """The first signal interrupts the demo; later ones are ignored, because stopping takes bounded time."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -108,14 +108,14 @@ def _run(console: Console, settings: Settings, seconds: float | None) -> None:
         closing.callback(writer.stop)
         watch = Watch(source, for_screen, writer, worker)
         for line in _addresses(settings, environment, for_screen):
-            console.print(line, soft_wrap=True, markup=False)  # never broken in two: it is there to be copied
+            console.print(line, soft_wrap=True, markup=False)  # never wrapped, so that it can be copied
         writer.start()
         with suppress(KeyboardInterrupt):
             _show(console, watch, None if seconds is None else time.monotonic() + seconds)
-        print("==> Stopping; the last change is followed to its end", flush=True)
+        print("==> Stopping, once the last change can be searched", flush=True)
         writer.stop()
         print(view.counts_line(watch.look("", typed=False)), flush=True)
-    print(f"==> Stopped. The data is in {settings.embedded_dir}; the next run goes on from there.", flush=True)
+    print(f"==> Stopped. The data stays in {settings.embedded_dir}; the next run continues from there.", flush=True)
 
 
 def _addresses(settings: Settings, environment: Mapping[str, str], typesense: Typesense) -> list[str]:
@@ -132,7 +132,7 @@ def _addresses(settings: Settings, environment: Mapping[str, str], typesense: Ty
 
 
 class Watch:
-    """Looks at everything, from outside."""
+    """Observes both sides and the worker from outside."""
 
     def __init__(
         self, source: Collection[dict[str, Any]], typesense: Typesense, writer: Writer, worker: Worker
@@ -143,7 +143,7 @@ class Watch:
         self._worker = worker
 
     def look(self, query: str, *, typed: bool) -> Sight:
-        """What is to be seen now. Raises EmbeddedServerError if the worker has ended."""
+        """The present state. Raises EmbeddedServerError if the worker has ended."""
         report = self._worker.report()
         progress = self._writer.progress
         problems = [f"{problem['check']}: {problem['text']}" for problem in report["problems"]]

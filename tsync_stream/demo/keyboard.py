@@ -1,6 +1,6 @@
-"""The keys that somebody types while the screen is live.
+"""Reads single keys while the screen is live.
 
-Invariant: the terminal is put back as it was, however the block ends. Ctrl-C stays an interrupt.
+Invariant: the terminal is restored however the block ends. Ctrl-C still interrupts.
 """
 
 import os
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 try:
     import termios
     import tty
-except ImportError:  # not a POSIX system: there is no typing then
+except ImportError:  # not a POSIX system: nothing can be typed
     HAS_TERMINALS = False
 else:
     HAS_TERMINALS = True
@@ -25,7 +25,7 @@ _ESCAPE = "\x1b"
 
 
 class Keyboard:
-    """What was typed so far, as a search query. `present` is False where nobody can type."""
+    """The search query typed so far. `present` is False where nothing can be typed."""
 
     def __init__(self, present: bool) -> None:
         self.present = present
@@ -39,12 +39,12 @@ class Keyboard:
         readable, _, _ = select.select([sys.stdin], [], [], seconds)
         if readable:
             keys = os.read(sys.stdin.fileno(), 256)
-            self.present = bool(keys)  # the terminal is gone
+            self.present = bool(keys)  # False once the terminal is gone
             self.query = typed(self.query, keys.decode(errors="ignore"))
 
 
 def typed(query: str, keys: str) -> str:
-    """The query after these keys. Enter changes nothing: every key searches. Arrows and the like are left out."""
+    """The query after these keys. Enter does nothing, because every key searches. Arrow keys are ignored."""
     if keys.startswith(_ESCAPE):
         return "" if keys == _ESCAPE else query
     for key in keys:
@@ -59,7 +59,7 @@ def typed(query: str, keys: str) -> str:
 
 @contextmanager
 def keyboard() -> Iterator[Keyboard]:
-    """Single keys without echo, if standard input is a terminal that is ours to read."""
+    """Single keys without echo, if standard input is a terminal in the foreground."""
     if not (HAS_TERMINALS and sys.stdin.isatty() and _in_foreground()):
         yield Keyboard(present=False)
         return

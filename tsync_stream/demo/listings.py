@@ -1,4 +1,4 @@
-"""Sample listings, and what happens to them: made up, plausible, and pure (the caller brings the generator)."""
+"""Sample listings and their changes: plausible inventions. Pure: the caller passes the random generator."""
 
 import random
 from datetime import UTC, datetime
@@ -43,12 +43,12 @@ _CITIES = {
     "Cork": (-8.47, 51.90),
 }
 
-# Searches for people who do not type one; the third shows that Typesense forgives a slip.
+# Searches for people who type none; the third shows that Typesense tolerates typos.
 SAMPLE_SEARCHES = ("harbour", "sunny loft", "fireplase", "garden lisbon", "quiet houseboat")
 
 
 def listing(change: int, generator: random.Random) -> dict[str, Any]:
-    """A new listing. `change` is the number of the change that made it."""
+    """A new listing. `change` is the number of the change that inserts it."""
     city = generator.choice(list(_CITIES))
     longitude, latitude = (degrees + generator.uniform(-0.05, 0.05) for degrees in _CITIES[city])
     title = f"{generator.choice(_MOODS)} {generator.choice(_KINDS)} {generator.choice(_PLACES)}"
@@ -70,7 +70,7 @@ def new_price(change: int, generator: random.Random) -> dict[str, Any]:
 
 
 def next_kind(population: int, generator: random.Random) -> Kind:
-    """What happens next: any of the three, so that the population goes to POPULATION and stays about there."""
+    """The kind of the next change, chosen so that the population grows to about POPULATION and stays there."""
     inserts = 3 if population < POPULATION else 1
     deletes = 0 if population == 0 else 1 if population <= POPULATION else 3
     updates = 0 if population == 0 else 3

@@ -1,6 +1,6 @@
-"""What can be seen of both sides from outside: counts, searches, and whether one change can be searched yet.
+"""Both sides seen from outside: counts, searches, and whether a change can be searched yet.
 
-Invariant: asked of MongoDB and Typesense themselves, never of the worker.
+Invariant: MongoDB and Typesense are asked, never the worker.
 """
 
 import shlex
@@ -28,7 +28,7 @@ class Hits:
 
 
 class Typesense:
-    """The Typesense collection, read only. Not for use by two threads at once."""
+    """The Typesense collection, read only. Not thread-safe."""
 
     def __init__(self, stack_environment: Mapping[str, str], collection_name: str) -> None:
         self._key = stack_environment["TYPESENSE_API_KEY"]
@@ -88,7 +88,7 @@ class Typesense:
 
 
 def count_source(source: Collection[dict[str, Any]]) -> int | None:
-    """How many documents MongoDB has; None while it cannot be asked. Counted: its estimate is wrong after a crash."""
+    """How many documents MongoDB has; None while it does not answer. Counted: estimates are wrong after a crash."""
     try:
         return source.count_documents({})
     except PyMongoError:

@@ -1,9 +1,9 @@
-"""What the demo runs: the embedded stack's settings, and the real worker as one more supervised process.
+"""What the demo runs: the settings of the embedded stack, and the real worker as another supervised process.
 
 Invariants:
-- No `.env` is read, and no variable that names a server counts: the demo can only ever touch servers of its own.
-  Variables that tune (BATCH_SIZE, PARTITIONS, WEB_PORT, the executables ...) do count.
-- The worker ends with this process, however it ends, as the servers do.
+- No `.env` is read, and variables that name a server are ignored, so the demo only ever touches its own servers.
+  Variables for tuning (BATCH_SIZE, PARTITIONS, WEB_PORT, executables and so on) are used.
+- The worker ends with this process, however that ends, as the servers do.
 """
 
 import http.client
@@ -30,7 +30,7 @@ _PATHS = {setting.name for setting in EMBEDDED} - _DECIDED_HERE
 
 
 def tuning(environ: Mapping[str, str]) -> dict[str, str]:
-    """Those of our variables that count here. Paths become absolute, as the worker has another working directory."""
+    """The variables that the demo uses. Paths become absolute, because the worker has another working directory."""
     names = {setting.name for setting in SETTINGS} - _NOT_OURS - _DECIDED_HERE
     chosen = {name: environ[name] for name in names if name in environ}
     return {name: str(Path(text).absolute()) if text and name in _PATHS else text for name, text in chosen.items()}
@@ -63,7 +63,7 @@ def _free_port() -> int:
 
 
 class Worker(Server):
-    """`faust -A tsync_stream worker` with the settings that lead to the stack; ready when its /health answers."""
+    """`faust -A tsync_stream worker` with the stack's settings; ready when its /health answers."""
 
     title = "The worker"
 
@@ -74,9 +74,9 @@ class Worker(Server):
         self._stack_environment = stack_environment
 
     def report(self) -> dict[str, Any]:
-        """The answer of /health, or one in its place. Raises EmbeddedServerError if the process has ended."""
+        """The answer of /health, or a substitute without one. Raises EmbeddedServerError if the process has ended."""
         if not self.alive:
-            raise EmbeddedServerError(f"the worker ended by itself; the end of {self.log_path} says why")
+            raise EmbeddedServerError(f"the worker has ended by itself; the end of {self.log_path} says why")
         nothing = {"check": "worker", "text": "/health does not answer"}
         return self._health() or {"status": "red", "problems": [nothing]}
 

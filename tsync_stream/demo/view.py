@@ -1,4 +1,4 @@
-"""How the demo looks: a live screen on a terminal, plain lines anywhere else. Nothing is asked or changed here."""
+"""The demo's output: a live screen on a terminal, plain lines anywhere else. Pure."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ HITS_SHOWN = 5
 
 @dataclass(frozen=True)
 class Sight:
-    """Everything that is seen at one moment. A count is None when its server could not be asked."""
+    """Everything at one moment. A count is None if its server did not answer."""
 
     source: int | None
     target: int | None
@@ -43,7 +43,7 @@ def search_lines(hits: Hits) -> list[str]:
 
 
 def hit_text(document: dict[str, Any]) -> str:
-    """One hit, as a person would tell it."""
+    """One hit as a sentence."""
     city = document.get("address", {}).get("city", "?")
     rooms = document.get("rooms", 0)
     return (
@@ -52,7 +52,7 @@ def hit_text(document: dict[str, Any]) -> str:
 
 
 def screen(sight: Sight, *, keyboard: bool) -> RenderableType:
-    """The live screen. `keyboard`: searches can be typed."""
+    """The live screen. `keyboard`: whether searches can be typed."""
     parts: list[RenderableType] = [_pipeline_panel(sight), _search_panel(sight, keyboard)]
     parts += [Text(f"! {problem}", style="bold red") for problem in sight.problems]
     parts.append(Text("Ctrl-C stops everything and keeps the data.", style="dim"))
@@ -79,12 +79,12 @@ def _pipeline_panel(sight: Sight) -> Panel:
 def _search_panel(sight: Sight, keyboard: bool) -> Panel:
     lines = [f"[bold]{escape(sight.query)}[/]{'▏' if sight.typed else ''}"]
     if sight.hits is None:
-        lines.append("[dim]Typesense has nothing to search in yet[/]")
+        lines.append("[dim]Typesense has nothing to search yet[/]")
     else:
         lines[0] += f"   [dim]{_found(sight.hits)}[/]"
         lines += [f"  {escape(hit_text(document))}" for document in sight.hits.documents]
     lines += [""] * (HITS_SHOWN + 1 - len(lines))
-    title = "Search: type a word, Backspace takes it back" if keyboard else "Search"
+    title = "Search: type a word; Backspace deletes" if keyboard else "Search"
     text = Text.from_markup("\n".join(lines), overflow="ellipsis")
     text.no_wrap = True
     return Panel(text, title=title, title_align="left", border_style="blue")

@@ -1,7 +1,7 @@
 """Writes to MongoDB as an application would, and measures how soon a search in Typesense shows each change.
 
-Invariants: one change at a time, each followed until it can be searched (or GIVE_UP_S has passed, which is told),
-the last one before the end too; what others read of this thread's work is replaced whole, never changed in place.
+Invariants: there is one change at a time, and each is followed until it can be searched; after GIVE_UP_S it is reported
+as a problem. `progress`, which other threads read, is replaced as a whole, never modified.
 """
 
 import random
@@ -29,7 +29,7 @@ _REMEMBERED = 500
 
 @dataclass(frozen=True)
 class Progress:
-    """What was written so far. Milliseconds are None until the first change could be searched."""
+    """What was written so far. Milliseconds are None until the first change can be searched."""
 
     counts: dict[Kind, int] = field(default_factory=lambda: {"insert": 0, "update": 0, "delete": 0})
     last: str = ""
@@ -39,7 +39,7 @@ class Progress:
 
 
 class Writer(threading.Thread):
-    """The writing thread. `stop()` ends it after the change in hand."""
+    """The writing thread. `stop()` ends it after the current change."""
 
     def __init__(self, source: Collection[dict[str, Any]], typesense: Typesense) -> None:
         super().__init__(name="writer", daemon=True)
@@ -51,12 +51,12 @@ class Writer(threading.Thread):
         self._took_ms: deque[float] = deque(maxlen=_REMEMBERED)
 
     def stop(self) -> None:
-        """End the thread, after the change in hand."""
+        """End the thread after the current change."""
         self._stopping.set()
         self.join(2 * GIVE_UP_AT_THE_END_S)
 
     def run(self) -> None:
-        """Write until stopped. A fault of MongoDB is shown and waited out."""
+        """Write until stopped. While MongoDB fails, show its error and retry."""
         while not self._stopping.is_set():
             try:
                 self._change_something()
@@ -88,7 +88,7 @@ class Writer(threading.Thread):
         self._follow(kind, told, begin, lambda: self._arrived(kind, document_id, change))
 
     def _first_listings(self, change: int) -> None:
-        """Many at once, so that there is something to search for."""
+        """Insert many at once, so that there is something to search for."""
         documents = [listing(change + number, self._generator) for number in range(FIRST_LISTINGS)]
         begin = time.perf_counter()
         self._source.insert_many(documents)

@@ -1,7 +1,7 @@
 """The embedded stack: real MongoDB, Redis and Typesense servers on free loopback ports, under one directory.
 
-It serves `TSYNC_EMBEDDED=true faust -A tsync_stream worker`, the demo and the tests. Nothing here needs
-asyncio, and no server outlives the process that started it, however that process ends.
+It is for `TSYNC_EMBEDDED=true faust -A tsync_stream worker`, the demo and the tests. It does not use asyncio. No server
+outlives the process that started it, however that process ends.
 """
 
 from tsync_stream.embedded.executables import EXECUTABLE_VARIABLES

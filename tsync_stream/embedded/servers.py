@@ -2,8 +2,8 @@
 
 Invariants:
 - Everything listens on 127.0.0.1 only.
-- Ready means that a client's first write succeeds and that reads are not behind: mongod is primary, Redis has
-  loaded its files, Typesense has replayed its log (its /health says ok before that).
+- Ready means that a client's first write succeeds and reads are current: mongod is primary, Redis has loaded its files,
+  Typesense has replayed its log (its /health says ok before that).
 """
 
 import http.client
@@ -30,7 +30,7 @@ class MongoServer(Server):
     """mongod as a replica set of one, so that change streams and transactions work."""
 
     title = "MongoDB"
-    # On a new port mongod looks for itself at the old one first: 30 s if a stranger there keeps silent.
+    # On a new port mongod first looks for itself at the old one: 30 s if something else there does not answer.
     ready_timeout_s: ClassVar[float] = 120.0
 
     def __init__(self, name: str, directory: Path, arguments: Sequence[str]) -> None:
@@ -52,7 +52,7 @@ class MongoServer(Server):
             "--wiredTigerCacheSizeGB": "0.5",
             "--oplogSize": "2048",
         }
-        # mongod refuses an option that is given twice, so ours give way.
+        # mongod refuses an option that is given twice, so the caller's replace ours.
         given = {argument.split("=", 1)[0] for argument in self.extra_arguments}
         arguments = [part for option, value in defaults.items() if option not in given for part in (option, value)]
         return [
@@ -60,12 +60,12 @@ class MongoServer(Server):
             "--quiet",
             "--nounixsocket",  # a killed mongod would leave its socket in /tmp
             "--setParameter",
-            "diagnosticDataCollectionEnabled=false",  # a sample a second, of use to MongoDB's support only
+            "diagnosticDataCollectionEnabled=false",  # a sample every second, useful only to MongoDB's support
         ]
 
     def _probe(self) -> str | None:
         if not accepts_connections(self.port):
-            return None  # cheaper than a client, whose own retries are half a second apart
+            return None  # cheaper than a client, which retries only every half second
         timeout_ms = int(PROBE_TIMEOUT_S * 1000)
         client: MongoClient[dict[str, Any]]
         with MongoClient(
@@ -82,12 +82,12 @@ class MongoServer(Server):
                     return None
                 return str(client.admin.command("buildInfo")["version"])
             except (ConnectionFailure, OperationFailure):
-                return None  # it is starting, electing or ending: the next probe sees
+                return None  # it is starting, electing or ending: probe again
 
     def _form_replica_set(self, client: MongoClient[dict[str, Any]]) -> None:
-        """Initiate the set, or tell a set that was formed on another port where it is now."""
+        """Initiate the set, or move a set that was formed on another port."""
         host = f"{LOOPBACK}:{self.port}"
-        # Asked of the collection, as replSetGetConfig says "not initialized" of a set that is still being loaded.
+        # From the collection, because replSetGetConfig says "not initialized" while the set is still being loaded.
         if client["local"]["system.replset"].find_one() is None:
             members = [{"_id": 0, "host": host}]
             client.admin.command("replSetInitiate", {"_id": REPLICA_SET, "members": members})
@@ -97,18 +97,18 @@ class MongoServer(Server):
         if member["host"] != host:
             member["host"] = host
             configuration["version"] += 1
-            # By force, because a member that does not find itself in the set cannot be its primary.
+            # By force: a member that does not find itself in the set cannot become primary.
             client.admin.command("replSetReconfig", configuration, force=True)
 
     def _symptoms(self, lines: list[str]) -> list[str]:
-        """mongod logs JSON, and its last lines only say goodbye: the errors come before."""
+        """mongod logs JSON, and its last lines are about shutting down: the errors come before them."""
         errors = [line for line in lines if '"s":"E"' in line or '"s":"F"' in line]
         return errors[-3:] or super()._symptoms([line for line in lines if not line.startswith("{")])
 
 
 @dataclass(frozen=True)
 class RedisServerOptions:
-    """What describes a Redis server: its files, how often it saves (0: never), its password (empty: none)."""
+    """A Redis server's files, how often it saves (0: never), and its password (empty: none)."""
 
     append_only: bool = True
     append_filename: str = "appendonly.aof"
@@ -172,7 +172,7 @@ class TypesenseServer(Server):
 
     title = "Typesense"
     port_names: ClassVar[tuple[str, ...]] = ("port", "peering_port")
-    # After a restart it replays what it wrote since its last snapshot, nearly as slowly as it wrote it.
+    # After a restart it replays everything since its last snapshot, nearly as slowly as it was written.
     ready_timeout_s: ClassVar[float] = 300.0
 
     def __init__(self, name: str, directory: Path, api_key: str) -> None:
@@ -186,7 +186,7 @@ class TypesenseServer(Server):
             f"--api-port={self.port}",
             f"--peering-address={LOOPBACK}",
             f"--peering-port={self.ports['peering_port']}",
-            # The default leaves an hour of log to replay; a snapshot is made of hard links, so it is cheap.
+            # The default leaves up to an hour of log to replay. Snapshots are cheap: they consist of hard links.
             "--snapshot-interval-seconds=60",
         ]
 
@@ -197,7 +197,7 @@ class TypesenseServer(Server):
         try:
             if self._get("/health").get("ok") is not True:
                 return None
-            # Healthy means little behind; until these are written, reads show an older state.
+            # Healthy means nearly caught up; until these are written, reads show an older state.
             if self._get("/stats.json").get("pending_write_batches", 0):
                 return None
             return str(self._get("/debug")["version"])

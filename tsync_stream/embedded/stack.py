@@ -1,11 +1,11 @@
-"""All servers of the embedded stack together: one directory, its locks, its ports, parallel start and stop.
+"""The servers of the embedded stack: one directory with its locks and ports, started and stopped in parallel.
 
 Invariants:
-- One stack per directory: a second one is refused at once, and a stack that follows one that was killed first
-  waits until the servers it left are gone.
-- Ports are chosen at the first start and kept in `ports.json`, so that addresses and the replica set stay as
-  they are; only a port that somebody else has taken meanwhile is chosen anew.
-- A start either leaves every server ready or none running.
+- One stack per directory: a second one is refused at once. After a stack that was killed, the next one waits until the
+  servers it left behind have ended.
+- Ports are chosen at the first start and kept in `ports.json`, so addresses and the replica set stay the same. Only a
+  port that another process has taken is replaced.
+- A start leaves either every server ready, or none running.
 """
 
 import concurrent.futures
@@ -38,7 +38,7 @@ ALL_SERVERS = ("mongo", "primary_redis", "backup_redis", "typesense")
 PRIMARY_REDIS_OPTIONS = RedisServerOptions()
 BACKUP_REDIS_OPTIONS = RedisServerOptions(append_filename="appendonly_backup.aof", rdb_filename="dump_backup.rdb")
 
-# Below the ports that operating systems hand out to clients: a stopped server's port must not be lost to one.
+# Below the ports that operating systems assign to clients, which must not take a stopped server's port.
 _PORT_RANGE = range(20_000, 32_768)
 _PORT_ATTEMPTS = 3
 _LEFT_OVER_SERVERS_TIMEOUT_S = 30.0
@@ -48,14 +48,14 @@ _KINDS = {"mongo": MONGOD, "primary_redis": REDIS, "backup_redis": REDIS, "types
 
 
 def _no_progress(_message: str) -> None:
-    """Progress that nobody watches."""
+    """Discard progress messages."""
 
 
 class EmbeddedStack:
     """Real servers for one process.
 
-    `directory` holds everything, and is made if need be. `servers` names those wanted, of ALL_SERVERS.
-    `executables` gives EXECUTABLE_VARIABLES their values; without it they come from the process environment.
+    `directory` holds everything, and is created if it is missing. `servers` names the wanted ones of ALL_SERVERS.
+    `executables` has values for EXECUTABLE_VARIABLES; without it, the process environment has them.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class EmbeddedStack:
         self.stop()
 
     def start(self, progress: Progress = _no_progress) -> None:
-        """Start all servers at once and wait until each is ready; nothing to do for those that run.
+        """Start all servers in parallel, and wait until each is ready; those that run are left alone.
 
         Raises ConfigurationError if the directory is in use or executables are missing (all of them in one
         message), EmbeddedServerError if a server ends or is not ready in time; then none is left running.
@@ -110,7 +110,7 @@ class EmbeddedStack:
             raise
 
     def stop(self) -> None:
-        """End all servers in order, all at once, and let go of the directory. May be called at any time."""
+        """Stop all servers in parallel, and release the directory. May be called at any time."""
         self._abandoned.set()
         with concurrent.futures.ThreadPoolExecutor(len(ALL_SERVERS)) as pool:
             for _ in pool.map(lambda server: server.stop(), self.servers.values()):
@@ -121,7 +121,7 @@ class EmbeddedStack:
             os.close(self._locks.pop())
 
     def environment(self) -> dict[str, str]:
-        """The settings that lead to these servers, to lay over the process environment."""
+        """The settings that lead to these servers, to be laid over the process environment."""
         found: dict[str, str] = {}
         if "mongo" in self.servers:
             found["MONGODB_URI"] = self.mongo.uri
@@ -140,7 +140,7 @@ class EmbeddedStack:
     def remembered_environment(self) -> dict[str, str] | None:
         """`environment` for the servers that another process runs in this directory; None if it runs none.
 
-        It only looks. Whether each server is ready is for its client to find out.
+        It does not check whether each server is ready; their clients will notice.
         """
         ports = _PortBook(self.directory / "ports.json")
         for server in self.servers.values():
@@ -151,7 +151,7 @@ class EmbeddedStack:
         return self.environment()
 
     def _take_directory(self, progress: Progress) -> None:
-        """Take two locks: ours, and one that the servers share, held until the last of them has ended."""
+        """Take two locks: our own, and one that the servers inherit and hold until the last of them has ended."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             ours = self._open_lock("stack.lock")
@@ -159,7 +159,7 @@ class EmbeddedStack:
         except OSError as error:
             raise ConfigurationError(
                 f"The embedded stack cannot use {self.directory}: {error.strerror}. "
-                "Set TSYNC_EMBEDDED_DIR to a directory that can be written to."
+                "Set TSYNC_EMBEDDED_DIR to a writable directory."
             ) from error
         if not _lock(ours):
             holder = os.pread(ours, 32, 0).decode(errors="replace").strip()
@@ -173,7 +173,7 @@ class EmbeddedStack:
             progress(f"waiting for the servers of an earlier run in {self.directory} to end")
             if not wait_until(lambda: _lock(servers), _LEFT_OVER_SERVERS_TIMEOUT_S):
                 raise ConfigurationError(
-                    f"Servers of an earlier embedded stack still run in {self.directory}. "
+                    f"Servers of an earlier embedded stack are still running in {self.directory}. "
                     "End them, or set TSYNC_EMBEDDED_DIR to another directory."
                 )
         for server in self.servers.values():
@@ -225,7 +225,7 @@ class EmbeddedStack:
 
 
 def _bring_up(server: Server, ports: "_PortBook") -> None:
-    """Start `server` on its remembered ports, or on new ones if somebody else has them."""
+    """Start `server` on its remembered ports, or on new ones if those are taken."""
     for attempts_left in reversed(range(_PORT_ATTEMPTS)):
         if not server.alive:
             server.ports = ports.choose(server)
@@ -240,7 +240,7 @@ def _bring_up(server: Server, ports: "_PortBook") -> None:
 
 
 class _PortBook:
-    """The ports of one directory's servers, in a file; used by several threads."""
+    """The ports of one directory's servers, in a file. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -251,11 +251,11 @@ class _PortBook:
             self._ports = {}
 
     def remembered(self, server: Server) -> dict[str, int]:
-        """The ports of the last start; empty if there was none."""
+        """The ports of the last start; empty before the first."""
         return dict(self._ports.get(server.name, {}))
 
     def choose(self, server: Server) -> dict[str, int]:
-        """The remembered ports as far as they are free still, else new ones; remembered from now on."""
+        """The remembered ports, with new ones in place of those that are taken; both are remembered."""
         with self._lock:
             remembered = self._ports.get(server.name, {})
             taken = {port for name, ports in self._ports.items() if name != server.name for port in ports.values()}

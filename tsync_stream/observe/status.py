@@ -1,6 +1,6 @@
-"""`status`: where the pipeline is, judged from what MongoDB and the queue say; no replica is asked. Pure.
+"""`status`: where the pipeline stands, judged from MongoDB and the queue; no replica is asked. Pure.
 
-Invariants: what could not be seen is named in `unseen`, never guessed. All ages are on MongoDB's clock.
+Invariants: what could not be read is named in `unseen`, never guessed. All ages are on MongoDB's clock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,8 @@ from tsync_stream.state.dead_letter_counts import Refused
 from tsync_stream.state.jobs import DONE, SCAN, TIME_LEFT, Job, queued_of
 from tsync_stream.state.pipeline import BarrierRecord, Pipeline, synced_position
 
-# While somebody captures, the captured position follows MongoDB's clock, changes or not: see `IDLE_BARRIER_INTERVAL_S`.
+# While a replica captures, the captured position follows MongoDB's clock even without changes: see
+# `IDLE_BARRIER_INTERVAL_S`.
 CAPTURED_IS_CURRENT_S = 20.0
 
 Phase = Literal["waiting", "scan", "sweep", "syncing"]
@@ -25,9 +26,9 @@ Phase = Literal["waiting", "scan", "sweep", "syncing"]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One look. `backlog` is None if the queue could not be seen; `unseen` says why. `now` is MongoDB's time.
+    """One look. `backlog` is None if the queue could not be read; `unseen` says why. `now` is MongoDB's time.
 
-    `documents`: about so many there are in the source.
+    `documents` is an estimate of the source's size.
     """
 
     now: datetime
@@ -55,7 +56,7 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One partition: who owns it, and how many entries wait in it (None: cannot be seen)."""
+    """One partition: its owner, and how many entries wait in it (None: could not be read)."""
 
     partition: int
     owner: str | None
@@ -64,7 +65,7 @@ class PartitionStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaStatus:
-    """One replica. `statistics` is what it said of itself when it last renewed its leases, `silent_s` seconds ago."""
+    """One replica. `statistics` is what it published when it last renewed its leases, `silent_s` seconds ago."""
 
     name: str
     state: Literal["live", "silent", "gone"]
@@ -81,7 +82,7 @@ class ReplicaStatus:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileStatus:
-    """An open reconcile of a route, and how far it is: documents that are synced, of about so many."""
+    """An open reconcile of a route, and its progress: documents that are synced, of about `documents`."""
 
     route: str
     job: str
@@ -94,7 +95,7 @@ class ReconcileStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that `status` shows. `lag_s` is an upper bound while the queue cannot be seen."""
+    """Everything that `status` shows. `lag_s` is an upper bound while the queue cannot be read."""
 
     pipeline: Pipeline | None
     captured: Reached | None
@@ -121,12 +122,12 @@ class Status:
 
     @property
     def entries(self) -> int | None:
-        """How many entries wait in the queue, barriers counted; None if it cannot be seen."""
+        """How many entries wait in the queue, barriers included; None if it could not be read."""
         counts = [partition.entries for partition in self.partitions if partition.entries is not None]
         return sum(counts) if len(counts) == len(self.partitions) else None
 
     def rate(self, name: str) -> float | None:
-        """`captured_per_s` or `synced_per_s` of all live replicas together; None while none has told."""
+        """`captured_per_s` or `synced_per_s` of all live replicas together; None while none has published it."""
         rates = [float(replica.statistics[name]) for replica in self.live if name in replica.statistics]
         return round(sum(rates), 1) if rates else None
 
@@ -214,7 +215,7 @@ def _reconcile(pipeline: Pipeline, synced: Position, *, capturing: bool) -> Reco
 
 
 def as_json(status: Status) -> dict[str, Any]:
-    """What `--json` prints; times as `datetime`, everything else as JSON has it (pure)."""
+    """What `--json` prints; times are `datetime`, everything else is JSON (pure)."""
     pipeline = status.pipeline
     suspect = None if pipeline is None or pipeline.tier_suspect is None else pipeline.tier_suspect.reason
     return {

@@ -1,4 +1,4 @@
-"""`status` for people: a few lines, then a table of the queue and one of the replicas. Pure."""
+"""`status` for people: a few lines, a table of the queue, and one of the replicas. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,33 +13,33 @@ from tsync_stream.observe.status import ReconcileStatus, ReplicaStatus, Status
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO
 from tsync_stream.state.jobs import DONE, SCAN, SWEEP, TIME_LEFT, VERIFY, Job
 
-NOT_STARTED = "no pipeline yet: start a worker (`faust -A tsync_stream worker`), and it syncs every document"
+NOT_STARTED = "no pipeline yet: start a worker (`faust -A tsync_stream worker`), which syncs every document"
 
 PHASES = {
-    "waiting": "waiting for a replica to do it",
+    "waiting": "waiting for a replica",
     "scan": "queueing every key of the source",
-    "sweep": "looking in Typesense for what the source no longer has",
+    "sweep": "looking in Typesense for ids that the source no longer has",
     "syncing": "everything is queued; the last entries are being synced",
 }
 
 
 def render(status: Status) -> RenderableType:
-    """Everything, fit for a terminal."""
+    """The whole status, for a terminal."""
     parts: list[RenderableType] = [_summary(status)]
     if status.partitions:
         parts.append(_queue(status))
     if status.replicas:
         parts.append(_replicas(status))
     parts += [Text(line, "red") for line in problem_lines(status)]
-    parts += [Text(f"cannot be seen: {text}", "yellow") for text in status.unseen]
+    parts += [Text(f"cannot be read: {text}", "yellow") for text in status.unseen]
     return Group(*parts)
 
 
 def progress_line(status: Status, reconcile: ReconcileStatus) -> str:
     """A reconcile's progress in one line."""
-    waiting = "" if status.entries is None else f"; {status.entries} entries wait"
+    waiting = "" if status.entries is None else f"; {status.entries} entries are waiting"
     rate = status.rate("synced_per_s")
-    pace = f", {rate:.0f}/s are synced" if rate else ""
+    pace = f", {rate:.0f} are synced per second" if rate else ""
     return f"{_reconcile_phase(status, reconcile)}{waiting}{pace}"
 
 
@@ -77,7 +77,7 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
     if status.lag_s is not None:
         bound = "up to " if status.entries is None and status.lag_s else ""
         yield "lag", Text(f"{bound}{show_age(status.lag_s)}")
-    waiting = "cannot be seen" if status.entries is None else f"{status.entries} entries"
+    waiting = "cannot be read" if status.entries is None else f"{status.entries} entries"
     yield "queue", Text(waiting)
     captured_per_s, synced_per_s = status.rate("captured_per_s"), status.rate("synced_per_s")
     if captured_per_s is not None and synced_per_s is not None:
@@ -86,16 +86,19 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
     yield "rechecks", Text(f"{status.rechecks} waiting")
     yield "reconcile", _reconcile(status)
     for number, job in enumerate(status.jobs):
-        # The others wait for the first one.
+        # Jobs run one at a time, in this order.
         yield "jobs" if number == 0 else "", Text(show_job(job, live=bool(status.live)), "yellow")
     if status.capturing is None:
-        yield "capture", Text("nobody captures now: changes wait in MongoDB's oplog", "red")
+        yield (
+            "capture",
+            Text("no replica captures now: changes wait in MongoDB's oplog. If this lasts, start a replica", "red"),
+        )
 
 
 def show_job(job: Job, *, live: bool) -> str:
     """How far a job is, in one line."""
     if "phase" not in job.progress:
-        phase = "waiting for its turn" if live else "waiting for a replica to do it"
+        phase = "waiting for its turn" if live else "waiting for a replica"
     elif job.kind == VERIFY:
         phase = _verify_phase(job.progress, job.arguments.get("documents", 0))
     else:
@@ -119,7 +122,7 @@ def _verify_phase(progress: Mapping[str, Any], documents: int) -> str:
     share = percent(compared, documents)
     phase = {
         SCAN: f"{compared} of about {max(compared, documents)} documents are compared ({share} %)",
-        SWEEP: f"{compared} documents are compared; looking in Typesense for what the source lacks",
+        SWEEP: f"{compared} documents are compared; looking in Typesense for ids that the source lacks",
         DONE: "everything is compared; the last entries are being synced",
     }[progress["phase"]]
     return f"{phase}; {progress['excepted']} are refused, {found} of the others differ"
@@ -156,7 +159,7 @@ def _queue(status: Status) -> RenderableType:
     for partition in status.partitions:
         entries = "?" if partition.entries is None else str(partition.entries)
         if partition.owner is None:
-            owner = Text("nobody", "red")
+            owner = Text("none", "red")
         elif (state := states.get(partition.owner, "gone")) != "live":
             owner = Text(f"{partition.owner} ({state})", "red")
         else:
@@ -190,5 +193,5 @@ def _done(replica: ReplicaStatus, name: str) -> str:
 
 
 def problem_lines(status: Status) -> list[str]:
-    """What live replicas complain of, once each: several may see the same."""
+    """The problems that live replicas report, each once: several may report the same."""
     return sorted({f"{problem['check']}: {problem['text']}" for replica in status.live for problem in replica.problems})

@@ -23,7 +23,7 @@ JOB = Job("ab12", "replay", {"chosen": 30}, "open", datetime(2026, 1, 1, tzinfo=
     ("progress", "live", "line"),
     [
         ({}, True, "replay ab12: waiting for its turn"),
-        ({}, False, "replay ab12: waiting for a replica to do it"),
+        ({}, False, "replay ab12: waiting for a replica"),
         ({"phase": "queueing", "queued": 10}, True, "replay ab12: 10 of 30 are queued (33 %)"),
         ({"phase": "queueing", "queued": 40}, True, "replay ab12: 40 of 40 are queued (100 %)"),
         ({"phase": "done", "queued": 40}, True, "replay ab12: all 40 are queued; the last ones are being synced"),

@@ -499,7 +499,7 @@ def test_an_end_before_the_end_is_not_well(status: str, result: Any, words: str)
     ("phase", "words"),
     [
         ("scan", "10 of about 30 documents are compared (33 %)"),
-        ("sweep", "10 documents are compared; looking in Typesense for what the source lacks"),
+        ("sweep", "10 documents are compared; looking in Typesense for ids that the source lacks"),
         ("done", "everything is compared; the last entries are being synced"),
     ],
 )

@@ -195,7 +195,7 @@ def test_a_reconciles_progress_fits_a_line() -> None:
     status = look(pipeline=pipeline(reconcile=NEED), backlog=[3, 4])
     assert status.reconcile is not None
     assert progress_line(status, status.reconcile) == (
-        "queueing every key of the source; 7 entries wait, 2/s are synced"
+        "queueing every key of the source; 7 entries are waiting, 2 are synced per second"
     )
 
 
@@ -225,7 +225,7 @@ def test_what_cannot_be_seen_is_named_and_not_guessed() -> None:
     assert [partition.entries for partition in status.partitions] == [None, None]
     text = printed(status)
     assert "lag           up to 3 s" in text
-    assert "cannot be seen: the queue: primary Redis at h:1 gives no answer" in text
+    assert "cannot be read: the queue: primary Redis at h:1 gives no answer" in text
 
 
 def test_everything_is_shown_to_people() -> None:
@@ -290,19 +290,19 @@ def test_a_reconcile_says_how_far_it_is_and_how_long_it_takes() -> None:
     }
     captured = replace(began.captured, cursors=reached(900))
     status = look(pipeline=replace(began, captured=captured), records=passed, backlog=[500, 0])
-    told = "queueing every key of the source; 40 %, 400 of about 1000 documents are synced, about 7 min left"
-    assert told in " ".join(printed(status).split()), "600 at 1.5/s"
+    shown = "queueing every key of the source; 40 %, 400 of about 1000 documents are synced, about 7 min left"
+    assert shown in " ".join(printed(status).split()), "600 at 1.5/s"
     assert status.reconcile is not None
-    assert progress_line(status, status.reconcile).endswith("left; 500 entries wait, 2/s are synced")
-    shown = as_json(status)["reconcile"]
-    assert (shown["synced"], shown["documents"]) == (400, 1_000)
+    assert progress_line(status, status.reconcile).endswith("left; 500 entries are waiting, 2 are synced per second")
+    as_printed = as_json(status)["reconcile"]
+    assert (as_printed["synced"], as_printed["documents"]) == (400, 1_000)
 
 
 def test_a_reconcile_of_an_older_version_says_only_its_phase() -> None:
     captured = replace(pipeline().captured, cursors={NEED.job: {"phase": "scan", "_id": 7}})
     status = look(pipeline=replace(pipeline(reconcile=NEED), captured=captured))
     assert status.reconcile is not None
-    assert progress_line(status, status.reconcile).startswith("queueing every key of the source; 0 entries wait")
+    assert progress_line(status, status.reconcile).startswith("queueing every key of the source; 0 entries are waiting")
 
 
 @pytest.mark.parametrize(
