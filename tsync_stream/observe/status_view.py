@@ -159,7 +159,7 @@ def _queue(status: Status) -> RenderableType:
     for partition in status.partitions:
         entries = "?" if partition.entries is None else str(partition.entries)
         if partition.owner is None:
-            owner = Text("none", "red")
+            owner = Text("no owner", "red")
         elif (state := states.get(partition.owner, "gone")) != "live":
             owner = Text(f"{partition.owner} ({state})", "red")
         else:

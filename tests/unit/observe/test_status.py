@@ -152,7 +152,7 @@ def test_replicas_are_shown_with_what_they_own_and_do() -> None:
     ]
     assert [partition.owner for partition in status.partitions] == ["a", None]
     assert status.rate("synced_per_s") == 3.0
-    assert "nobody" in printed(status)
+    assert "no owner" in printed(status)
 
 
 def test_rates_are_unknown_until_a_live_replica_tells() -> None:
