@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tsync_stream.capture.begin import CaptureTools
-from tsync_stream.capture.leader import Capturing
+from tsync_stream.capture.backlog import Backlog
+from tsync_stream.capture.begin import Beginning
+from tsync_stream.capture.epochs import Epochs
+from tsync_stream.capture.feed import ChangeStreams, Feed
+from tsync_stream.capture.leader import CaptureLeader, TermRunner, TermWork
+from tsync_stream.capture.monitor import Monitor
+from tsync_stream.capture.source_facts import SourceFacts
 from tsync_stream.capture.target_watch import TargetWatch
-from tsync_stream.capture.term import CapturedChanges, EntryBatch
+from tsync_stream.capture.term import CapturedChanges, CaptureTerm, EntryBatch
+from tsync_stream.capture.tier_watch import TierWatch
+from tsync_stream.capture.tiers import Tiers
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.cluster.identity import own_identity
@@ -27,7 +34,12 @@ from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.wake import Wake
-from tsync_stream.jobs.runner import RunningJobs
+from tsync_stream.jobs.kinds import JobKinds
+from tsync_stream.jobs.ledger import JobLedger
+from tsync_stream.jobs.need import NeededReconcile
+from tsync_stream.jobs.runner import FiledJobs, TermJobs
+from tsync_stream.jobs.scan import Sides
+from tsync_stream.jobs.term import JobTerm
 from tsync_stream.observe.dead_letter_watch import DeadLetterWatch
 from tsync_stream.observe.field_watch import watch_fields
 from tsync_stream.observe.metrics import Metrics
@@ -37,6 +49,7 @@ from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.declared import route_of
+from tsync_stream.routes.fingerprint import prepare_collection
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
@@ -86,10 +99,11 @@ class Replica:
         self.target = TypesenseTarget(settings.typesense)
         self.dead_letters = DeadLetters(database, metrics.count_refused)
         self._dead_letter_records = DeadLetterRecords(database)
+        self._count_documents = partial(count_documents, self.client, self.route.database, self.route.collection)
         self._refusals = DeadLetterWatch(
             self.route.name,
             self._dead_letter_records,
-            partial(count_documents, self.client, self.route.database, self.route.collection),
+            self._count_documents,
             health,
             metrics,
             settings.dead_letter_alert_share,
@@ -133,8 +147,7 @@ class Replica:
         lanes = [self._lane(tools, lane) for lane in range(settings.sync_lanes)]
         self._reader = Reader(tools, lanes)
         self._stalls = StallDetector(self.leases, self._epochs, lanes, health)
-        capture_tools = self._capture_tools(channels, metrics)
-        self._capturing = Capturing(capture_tools, partial(RunningJobs, capture_tools))
+        self._leader = self._capture_leader(channels)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, crash: Callable[[BaseException], object]) -> None:
@@ -161,13 +174,13 @@ class Replica:
             "stalls": self._stalls.run,
             "refusals": self._refusals.run,
             "reader": self._reader.run,
-            "capturing": self._capturing.run,
+            "capturing": self._leader.run,
             "schema": partial(watch_fields, self.schema, self.health, self._settings),
         }
 
     async def stop(self) -> None:
         """Finish what is in hand and give everything back. The agents must still be running."""
-        self._capturing.stop()
+        self._leader.stop()
         await self._finished("capturing")
         self._reader.stop()
         await self._finished("reader")
@@ -276,26 +289,52 @@ class Replica:
             backoff_s=settings.typesense.retry_backoff_s,
         )
 
-    def _capture_tools(self, channels: Channels, metrics: Metrics) -> CaptureTools:
-        return CaptureTools(
-            settings=self._settings,
-            route=self.route,
-            client=self.client,
-            leases=self.leases,
-            epochs=self._epochs,
-            positions=self.positions,
-            tiers=self.tiers,
-            target=self.target,
-            target_watch=TargetWatch(self.target, self.route.target, self.positions, self.health),
-            schema=self.schema,
-            dead_letters=self.dead_letters,
-            dead_letter_records=self._dead_letter_records,
-            jobs=self._jobs,
-            send_changes=channels.send_changes,
-            send_entries=channels.send_entries,
-            health=self.health,
-            metrics=metrics,
-            wake=self._wake,
-            pace=self._pace,
-            dense_turn=self._dense_turn,
+    def _capture_leader(self, channels: Channels) -> CaptureLeader:
+        settings, route, health, metrics = self._settings, self.route, self.health, self._metrics
+        tiers = Tiers(self.tiers, settings.fail_back_after_s, self._epochs.age_s)
+        prepare = partial(prepare_collection, self.target, settings)
+        target = TargetWatch(self.target, route.target, self.positions, health, prepare)
+        backlog = Backlog(self.client, self.tiers, settings.max_backlog, health, metrics)
+        feed = Feed(
+            ChangeStreams(settings, route, health, metrics),
+            channels.send_changes,
+            settings.buffer.max_buffer_size,
+            settings.buffer.flush_interval_s,
+            self._pace,
+            backlog,
         )
+        monitor = Monitor(self.leases, self._epochs, self.positions, target, backlog)
+        kinds = self._job_kinds()
+
+        def beside_feed(term: CaptureTerm) -> list[TermWork]:
+            jobs = self._jobs_of(term, kinds, channels)
+            tier_watch = TierWatch(term, tiers, self.positions, health)
+            return [monitor.run(term, jobs), tier_watch.go_back(), tier_watch.clean_up(), *jobs.work()]
+
+        epochs = Epochs(route, self.positions, tiers, partial(self.leases.confirm, CAPTURE), metrics)
+        source = SourceFacts(self.client, route, settings)
+        beginning = Beginning(settings.partitions, source, target, tiers, self.positions, epochs)
+        terms = TermRunner(feed, beside_feed, tiers, self._epochs, metrics)
+        return CaptureLeader(self.leases, beginning, terms, target, health, self._wake)
+
+    def _job_kinds(self) -> JobKinds:
+        settings = self._settings
+
+        def open_sides() -> Sides:
+            source = DocumentReader(self.client, settings.lease_ttl_s, self._dense_turn)
+            return Sides(self.route, source, self.target, settings.buffer.max_buffer_size)
+
+        return JobKinds(
+            open_sides,
+            self._count_documents,
+            self.schema,
+            self.dead_letters,
+            self._dead_letter_records,
+            settings.mass_delete_share,
+        )
+
+    def _jobs_of(self, term: CaptureTerm, kinds: JobKinds, channels: Channels) -> TermJobs:
+        job_term = JobTerm(term, channels.send_entries, self._settings.buffer.batch_size, self.health)
+        ledger = JobLedger(self._jobs, self._dead_letter_records, self.route.name)
+        needed = NeededReconcile(job_term, kinds, ledger, self.positions, self.health)
+        return TermJobs(job_term, FiledJobs(job_term, kinds, ledger), needed)

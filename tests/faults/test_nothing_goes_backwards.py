@@ -85,7 +85,7 @@ def test_a_capturing_replica_freezes_before_its_append_and_wakes_beside_its_succ
 
 def zombie_knows(replica: Worker) -> bool:
     """Whether a replica that was frozen has seen that it captures no more."""
-    return "leaving it to them" in replica.log() or "declared expired by others" in replica.log()
+    return "stops capturing" in replica.log() or "declared expired by others" in replica.log()
 
 
 def test_the_capturing_replica_loses_redis_and_nobody_else(trial: Trial, seed: Seed) -> None:

@@ -51,9 +51,13 @@ class Bench:
     def __init__(self, settings: TypesenseSettings) -> None:
         self.target = TypesenseTarget(settings)
         self.positions, self.health = Positions(), Health()
-        self.watch = TargetWatch(self.target, settings.collection_name, cast("Any", self.positions), self.health)
+        self.watch = TargetWatch(
+            self.target, settings.collection_name, cast("Any", self.positions), self.health, self._prepare
+        )
         start = Position({"_data": "00"}, Timestamp(1, 0))
         self.stored = Pipeline(EpochRef("d", 1, "n", "primary"), 1, 8, start, start, {"c": RouteState({})})
+
+    async def _prepare(self) -> None: ...
 
     async def make_ours(self, time_s: int) -> None:
         part, marked = await self.watch.make_ours(Timestamp(time_s, 1))

@@ -1,7 +1,7 @@
-"""The capture agent: turns raw change events into entries, each with the partition of its Typesense document.
+"""The capture agent: turns raw change events into entries, each in the partition of its Typesense document.
 
-Invariants: of every document that an event names there is an entry or, if its `_id` can never be one, a dead letter (a
-delete ends one); several events of one document in a batch are one entry; entries hold keys, never documents.
+Invariants: every document that an event names gets an entry or, if its `_id` can never be one, a dead letter (which a
+delete closes); several events of one document in a batch become one entry; entries hold keys, never documents.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -57,8 +57,8 @@ def entries_of(changes: CapturedChanges) -> Entries:
         keys = [change["key"] for change in batch.changes]
         times = [change["time"] for change in batch.changes]
     except (LookupError, TypeError) as error:
-        raise PositionLost("the change stream sent an event of a form that is not known") from error
-    # The time of the last change, for all: to read later than asked is right, and what a batch shares is stored once.
+        raise PositionLost("the change stream sent an event of an unknown form") from error
+    # All get the time of the last change: reading later than asked is correct, and a shared time is stored once.
     entries = Entries(term.route, term.partitions, Reason.CHANGE, batch.cluster_time)
     ids = entries.add(keys, letters)
     term.note_written(zip(ids, times, strict=True))
@@ -68,4 +68,4 @@ def entries_of(changes: CapturedChanges) -> Entries:
 def _position_lost(operation: str) -> PositionLost:
     if operation in ENDING_OPERATIONS:
         return PositionLost(f"the source collection saw {operation}")
-    return PositionLost(f"the change stream sent {operation}, whose meaning for documents is not known")
+    return PositionLost(f"the change stream sent {operation}, and what that means for documents is unknown")

@@ -1,14 +1,17 @@
 """What the capturing replica measures once a second: the backlog, the lag, and how much of the oplog is left.
 
 Invariants: over MAX_BACKLOG the feed pauses until a tenth of that is worked off. While changes wait, in the queue or in
-the oplog, it is known how long MongoDB will still have those that are not synced.
+the oplog, health knows how long MongoDB will still hold those that are not synced.
 """
 
 import time
+from collections.abc import Collection
 
-from tsync_stream.capture.begin import CaptureTools
 from tsync_stream.capture.term import CaptureTerm
+from tsync_stream.core.health import Health
 from tsync_stream.core.model import Position
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.source.driver import MongoClient
 from tsync_stream.source.oplog import Oplog, read_oplog
 
 OPLOG_LOOK_INTERVAL_S = 10.0
@@ -16,62 +19,71 @@ OPLOG_LOOK_INTERVAL_S = 10.0
 FULL_UNTIL_SHARE = 0.9
 
 
-class Measuring:
-    """`queue_full` says whether the feed should pause."""
+class Backlog:
+    """`full` says whether the feed should pause. `tiers` are the names of all tiers, for the metrics."""
 
-    def __init__(self, tools: CaptureTools) -> None:
-        self._tools = tools
-        self.queue_full = False
+    def __init__(
+        self, client: MongoClient, tiers: Collection[str], max_backlog: int, health: Health, metrics: Metrics
+    ) -> None:
+        self._client = client
+        self._tiers = tiers
+        self._max_backlog = max_backlog
+        self._health = health
+        self._metrics = metrics
+        self.full = False
         self._oplog: Oplog | None = None
         self._oplog_looked_s = float("-inf")
 
+    def __repr__(self) -> str:
+        return f"<Backlog {'full' if self.full else 'not full'}>"
+
     async def measure(self, term: CaptureTerm, synced: Position) -> None:
         """Measure once. Raises the errors of the tier and of MongoDB."""
-        metrics = self._tools.metrics
+        metrics = self._metrics
         backlog = await term.tier.backlog(term.pipeline.epoch, term.partitions)
         term.backlog = sum(backlog)
         for partition, entries in enumerate(backlog):
             metrics.backlog_entries.labels(str(partition)).set(entries)
         metrics.epoch.set(term.pipeline.epoch.epoch)
-        for name in self._tools.tiers:
+        for name in self._tiers:
             metrics.tier.labels(name).set(name == term.pipeline.epoch.tier)
         behind = term.backlog > 0 or term.in_flight > 0
         metrics.lag_seconds.set(max(0.0, time.time() - synced.cluster_time.time) if behind else 0.0)
         await self._look_at_oplog()
-        self._tell(term.backlog, synced, behind=behind)
+        self._report(term.backlog, synced, behind=behind)
 
     async def _look_at_oplog(self) -> None:
         if time.monotonic() - self._oplog_looked_s >= OPLOG_LOOK_INTERVAL_S:
             self._oplog_looked_s = time.monotonic()
-            self._oplog = await read_oplog(self._tools.client)
+            self._oplog = await read_oplog(self._client)
 
-    def _tell(self, backlog: int, synced: Position, *, behind: bool) -> None:
-        health, limit = self._tools.health, self._tools.settings.max_backlog
-        self.queue_full = backlog > (FULL_UNTIL_SHARE * limit if self.queue_full else limit)
+    def _report(self, backlog: int, synced: Position, *, behind: bool) -> None:
+        health, limit = self._health, self._max_backlog
+        self.full = backlog > (FULL_UNTIL_SHARE * limit if self.full else limit)
         left_s = None if self._oplog is None else self._oplog.left_s(synced.cluster_time)
-        self._tools.metrics.oplog_left_seconds.set(left_s)
-        if self.queue_full:
+        self._metrics.oplog_left_seconds.set(left_s)
+        if self.full:
             health.red(
                 "backlog",
-                f"more than MAX_BACKLOG ({limit}) entries wait; further changes stay in MongoDB's oplog until some are "
-                f"synced: {describe_left(left_s)}",
+                f"more than MAX_BACKLOG ({limit}) entries are queued; further changes wait in MongoDB's oplog until "
+                f"some are synced: {describe_left(left_s)}",
             )
         else:
             health.green("backlog")
-        # Half of what the oplog can hold is behind: time to be told, whatever its size.
+        # What is not synced fills half of the oplog: time for a warning, whatever its size.
         if behind and self._oplog is not None and left_s is not None and left_s < self._oplog.capacity_s / 2:
-            health.red("oplog", f"{describe_left(left_s)}; let it hold more, or find out why nothing is synced")
+            health.red("oplog", f"{describe_left(left_s)}; enlarge the oplog, or find out why nothing is synced")
         else:
             health.green("oplog")
 
 
 def describe_left(left_s: float | None) -> str:
-    """How much of the oplog is left, for people; in steps, since a text that changes is news (pure)."""
+    """How much of the oplog is left, for people; in steps, because every new text is logged (pure)."""
     if left_s is None:
-        return "how long the oplog holds them cannot be seen"
+        return "how long the oplog will hold them cannot be seen"
     if left_s <= 0:
         return "some of them have fallen out of it, and a reconcile will repair that"
     for unit_s, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if left_s >= 2 * unit_s:
-            return f"at the present rate the oplog holds what is not synced for {left_s / unit_s:.0f} {unit} more"
-    return "at the present rate the oplog holds what is not synced for less than two minutes more"
+            return f"at the present rate the oplog holds what is not synced for another {left_s / unit_s:.0f} {unit}"
+    return "at the present rate the oplog holds what is not synced for less than two minutes"

@@ -1,9 +1,9 @@
-"""Sorting entries into partitions, for everything that produces them: capture and the jobs.
+"""Sorts entries into partitions, for everything that produces them: capture and the jobs.
 
-Invariants: of a document that changed several times in one batch there is one entry, since sync looks at what it is
-now, whatever happened before; if a document of its id was deleted meanwhile, the entry says so, since what Typesense
-shows is then none of the new one's; of a key that can never be an entry, the last event decides: its document is there,
-which is a dead letter, or it is gone, and then nothing is left to be synced.
+Invariants: a document that changed several times in one batch has one entry, because sync reads what it is now. If a
+document of its id was deleted in between, the entry says so, because what Typesense shows is then not a version of the
+new one. Of a key that can never be an entry the last event decides: its document exists and becomes a dead letter, or
+it is gone and nothing is left to sync.
 """
 
 from collections import defaultdict
@@ -18,9 +18,9 @@ from tsync_stream.state.dead_letters import record_id
 
 
 class Entries:
-    """The entries of one batch by partition; keys that cannot be a Typesense id go to `rejected`, or to `gone`.
+    """The entries of one batch by partition; keys that cannot be a Typesense id go to `rejected` or `gone`.
 
-    All are to be looked at for one reason, and as they are at one `cluster_time` or later.
+    All have one reason, and sync reads their documents as they are at `cluster_time` or later.
     """
 
     def __init__(self, route: Route, partitions: int, reason: str, cluster_time: Timestamp = BEGINNING_OF_TIME) -> None:
@@ -34,26 +34,26 @@ class Entries:
 
     @property
     def by_partition(self) -> dict[int, list[Entry]]:
-        """Of each Typesense document one entry: a delete, if one was added, or else the operation that came last."""
+        """One entry for each Typesense document: a delete if one was added, otherwise the last operation."""
         return {partition: list(entries.values()) for partition, entries in self._by_partition.items()}
 
     @property
     def count(self) -> int:
-        """How many there are, over all partitions."""
+        """The number of entries in all partitions."""
         return sum(map(len, self._by_partition.values()))
 
     @property
     def rejected(self) -> list[DeadLetter]:
-        """A dead letter for each key that has a document and can never have a Typesense id."""
+        """A dead letter for each key whose document exists and that can never be a Typesense id."""
         return list(self._rejected.values())
 
     @property
     def gone(self) -> list[Key]:
-        """Keys that could never have a Typesense id, and whose documents were deleted."""
+        """Keys that can never be a Typesense id, and whose documents were deleted."""
         return list(self._gone.values())
 
     def add(self, keys: Collection[Key], operations: Sequence[str]) -> list[str | None]:
-        """Add keys, each with what happened to it; returns their Typesense ids, None for one that has none."""
+        """Add keys, each with its operation; returns their Typesense ids, None for a key that has none."""
         ids: list[str | None] = []
         for entry in Entry.many(self._route.name, keys, operations, self._cluster_time, self._reason):
             try:
@@ -62,7 +62,7 @@ class Entries:
                 self._reject(entry, error)
                 ids.append(None)
                 continue
-            # Keys that share the id are looked up together, whichever of them is queued.
+            # Sync looks up all keys that share the id, whichever of them is queued.
             self._by_partition[self._partition_of(document_id)][document_id] = entry
             ids.append(document_id)
         if Operation.DELETE in operations:
@@ -76,7 +76,7 @@ class Entries:
                 entries[document_id] = entries[document_id]._replace(operation=Operation.DELETE)
 
     def add_keys(self, keys: Collection[Key]) -> None:
-        """Add keys that a job wants looked at."""
+        """Add keys that a job wants synced."""
         self.add(keys, Operation.CHECK * len(keys))
 
     def _reject(self, entry: Entry, error: DocumentRejected) -> None:

@@ -1,7 +1,7 @@
-"""The persist agent: appends batches to the queue, each all or nothing per partition, with barriers between.
+"""The persist agent: appends batches to the queue, each all or nothing per partition, with barriers between them.
 
-Invariants: a batch is appended only where the last one ended, so that none is jumped over; whatever goes wrong
-ends the term, and capture begins again from a position that is known to be durable.
+Invariants: a batch is appended only where the last one ended, so none is skipped; whatever goes wrong ends the term,
+and capture begins again from a position that is known to be durable.
 """
 
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ def persist_agent(metrics: Metrics) -> Callable[[StreamT[EntryBatch]], Awaitable
     async def persist(batches: StreamT[EntryBatch]) -> None:
         async for batch in batches:
             with batch.delivery.handled_by("persist"):
-                if not batch.delivery.term.failed:
+                if not batch.delivery.term.closed:
                     await append_batch(batch)
                     metrics.entries_appended.inc(batch.count)
                 batch.delivery.settle()

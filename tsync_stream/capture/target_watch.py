@@ -1,12 +1,12 @@
-"""Is the Typesense collection the one that we filled, and does it show no older state than it did?
+"""Checks that the Typesense collection is still the one that was filled, and shows no older state than before.
 
-Only the capturing replica asks. Invariants: a difference counts when it is seen twice, and not while Typesense replays
-its log: until then a node may say what was true some time ago. "Cannot be asked" is not "unchanged": after a minute of
-it health says so.
+Only the capturing replica checks. Invariants: a difference counts only if it is seen twice, and not while Typesense
+replays its log, because a node may report a past state until then. "Cannot be asked" is not "unchanged": after a
+minute of it, health turns red.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from bson.timestamp import Timestamp
@@ -23,31 +23,40 @@ CHECK = "target"
 UNREAD_S = 60.0
 SECOND_LOOK_S = 1.0
 NOTE_INTERVAL_S = 2.0
-# Creation times that a collection without a nonce may have had: a node stamps its own, and at every start again.
-MOST_TIMES = 8
 
 
 class TargetWatch:
-    """Asks, and leaves marks. Made once for a replica: that nobody could be asked may last longer than a term."""
+    """Checks the collection and marks it. One for each replica: an outage may last longer than a term.
 
-    def __init__(self, target: TypesenseTarget, collection: str, positions: PositionStore, health: Health) -> None:
+    `prepare` creates the collection if it is missing.
+    """
+
+    def __init__(
+        self,
+        target: TypesenseTarget,
+        collection: str,
+        positions: PositionStore,
+        health: Health,
+        prepare: Callable[[], Awaitable[object]],
+    ) -> None:
+        self.prepare = prepare
         self._target = target
         self._markers = Markers(target, collection)
         self._positions = positions
         self._health = health
-        self._read_s: float | None = None  # when it was last known; None: nobody has asked for
+        self._read_s: float | None = None  # when a check last succeeded; None: none was needed yet
         self._noted_s = float("-inf")
         self._notes_refused = False
 
     def forget(self) -> None:
-        """Another replica captures now, and asks."""
+        """Another replica captures now, and checks."""
         self._read_s = None
         self._health.green(CHECK)
 
     async def difference(self, stored: RouteState) -> str:
-        """How the collection differs from the one that the route's fingerprint is about; "" if it does not.
+        """How the collection differs from the one that the route's fingerprint describes; "" if it does not.
 
-        Raises the errors of `errors.from_typesense`: then nobody knows.
+        Raises the errors of Typesense calls: then nobody knows.
         """
         self._read_s = self._read_s or clock.now_s()
         try:
@@ -58,16 +67,30 @@ class TargetWatch:
                 again = difference(stored.fingerprint, stored.marked, await self._markers.look())
                 found = again if replayed else ""
         except TsyncError as error:
-            self._tell(error)
+            self._report(error)
             raise
         self._read_s = clock.now_s()
         self._health.green(CHECK)
         return found
 
-    async def make_ours(self, synced: Timestamp) -> tuple[dict[str, Any], Timestamp | None]:
-        """Mark the collection, which is there, as the one that is filled from `synced` on.
+    async def replaced(self, stored: RouteState) -> str:
+        """Why the collection is not the one that was filled; it then exists, if need be a new one. "" if it is.
 
-        Returns its part of the fingerprint, and up to where it is marked. Raises the errors of `errors.from_typesense`.
+        While Typesense cannot be asked, the answer is "": capture goes on, and the monitor asks again.
+        """
+        try:
+            found = await self.difference(stored)
+            if found:
+                await self.prepare()
+        except TsyncError:
+            return ""
+        return found
+
+    async def make_ours(self, synced: Timestamp) -> tuple[dict[str, Any], Timestamp | None]:
+        """Mark the existing collection as the one that is filled from `synced` on.
+
+        Returns its part of the fingerprint, and the time it is marked with (None: it takes no marks). Raises the errors
+        of Typesense calls.
         """
         seen = await self._markers.look()
         if seen is None:
@@ -83,7 +106,7 @@ class TargetWatch:
         return part, None if self._notes_refused else synced
 
     async def note_synced(self, stored: Pipeline, route: str, synced: Timestamp) -> None:
-        """Leave a mark of how far all is synced, now and then. First there, then here: so it is never older there."""
+        """Mark in Typesense, now and then, how far everything is synced; only then in MongoDB, which is never ahead."""
         now_s = clock.now_s()
         state = stored.routes[route]
         name = state.fingerprint.get("target_name")
@@ -93,7 +116,7 @@ class TargetWatch:
         try:
             noted = await self._markers.note(name, as_number(synced))
         except TsyncError:
-            # It may be done later, over a newer one.
+            # The request may still be carried out, later, over a newer mark: leave time for that.
             self._noted_s = now_s + 2 * self._target.deadline_s
             return
         if noted:
@@ -101,20 +124,20 @@ class TargetWatch:
         else:
             self._notes_refused = True
 
-    def _tell(self, error: TsyncError) -> None:
+    def _report(self, error: TsyncError) -> None:
         assert self._read_s is not None
         unread_s = clock.now_s() - self._read_s
         if unread_s >= UNREAD_S:
             self._health.red(
                 CHECK,
-                f"{error}; for more than a minute nobody could see whether the Typesense collection is still the one "
-                "that was filled. Changes go on being written; a reconcile follows if it proves to be another one",
+                f"{error}; for more than a minute it has been unknown whether the Typesense collection is still the "
+                "one that was filled. Writing continues; a reconcile follows if it turns out to be another one",
                 needs_person=isinstance(error, ConfigurationError),
             )
 
 
 def difference(fingerprint: Mapping[str, Any], marked: Timestamp | None, seen: Seen | None) -> str:
-    """How a collection differs from the one that was filled, and is marked up to `marked`; "" if it does not (pure)."""
+    """How a collection differs from the one that was filled and marked with `marked`; "" if it does not (pure)."""
     if seen is None:
         return "the Typesense collection is gone"
     if "target_name" not in fingerprint:
@@ -125,12 +148,12 @@ def difference(fingerprint: Mapping[str, Any], marked: Timestamp | None, seen: S
     if seen.nonce != nonce or (not nonce and seen.created_at != fingerprint.get("target_created_at")):
         return "the Typesense collection is not the one we filled"
     if list(seen.checks) != fingerprint.get("target_checks"):
-        return "other fields of the Typesense collection are places or int32 now"
+        return "other fields of the Typesense collection are geopoints or int32 now"
     if marked is not None and not seen.marks_refused and (seen.synced is None or seen.synced < as_number(marked)):
         return "Typesense shows an older state than it did"
     return ""
 
 
 def as_number(time: Timestamp) -> int:
-    """A cluster time as a number that is ordered as they are (pure)."""
+    """A cluster time as a number with the same order (pure)."""
     return (time.time << 32) | time.inc

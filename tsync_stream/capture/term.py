@@ -1,8 +1,8 @@
 """A capture term: one stretch in which this replica captures, under one fence, into one epoch.
 
-The change feed, the jobs and the persist agent share it. Invariants: offsets are given out contiguously per
-partition; `appended` is the end of what is durable in the queue; after `fail` nothing more is appended under
-this term, and whoever waits in `broken` is told why.
+The change feed, the jobs and the two agents share it. Invariants: offsets are contiguous per partition;
+`appended` is the end of what is durable in the queue; once the term is closed nothing more is appended under it, and
+whoever waits in `broken` gets the reason. A batch that cannot be appended ends the term, so none is skipped.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from bson.timestamp import Timestamp
 
@@ -31,12 +31,12 @@ ENTRIES_PER_BARRIER = 5_000
 
 
 class BatchLost(TsyncError):
-    """A batch does not begin where the last appended one ended: one between them was lost with its agent."""
+    """A batch does not begin where the last appended one ended: its agent lost one between them."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeProgress:
-    """A batch of the change stream: the token that it starts from, and where it ends."""
+    """A batch of the change stream: the token it starts from, and where it ends."""
 
     from_token: Token
     token: Token
@@ -51,7 +51,7 @@ class ChangeProgress:
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """A batch of a job: the cursor that it starts from (None: the job's beginning), and where it ends."""
+    """A batch of a job: the cursor it starts from (None: the job's beginning), and where it ends."""
 
     job: str
     from_cursor: Mapping[str, Any] | None
@@ -118,7 +118,7 @@ class EntryBatch:
 
 @dataclass(frozen=True, slots=True)
 class CapturedChanges:
-    """One batch of the change stream and the token that it starts from."""
+    """One batch of the change stream, and the token it starts from."""
 
     delivery: Delivery
     from_token: Token
@@ -126,7 +126,7 @@ class CapturedChanges:
 
 
 class CaptureTerm:
-    """See the module's first lines. `pipeline` is the epoch document as this term stored it."""
+    """The state that the parts of one term share. `pipeline` is the epoch document as this term stored it."""
 
     def __init__(self, pipeline: Pipeline, tier: Tier, route: Route, heads: Sequence[Head], start: Position) -> None:
         self.pipeline = pipeline
@@ -135,8 +135,8 @@ class CaptureTerm:
         self.fence = pipeline.capture_fence
         self.appended = start
         self._in_flight: set[Delivery] = set()
-        self.backlog = 0  # unacked entries, as last measured
-        self.paused = False  # True: the feed waits until what is captured is synced
+        self.backlog = 0  # unacked entries, when last measured
+        self.paused = False  # True: the feed waits until everything captured is synced
         self._last = [(head.last_offset, head.fence) for head in heads]
         self._counter = 0
         self._entries_since_barrier = 0
@@ -147,6 +147,16 @@ class CaptureTerm:
         self._watched: frozenset[str] = frozenset()
         self._written: dict[str, Timestamp] = {}
         self._failure: asyncio.Future[TsyncError] = asyncio.get_running_loop().create_future()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        epoch = self.pipeline.epoch
+        state = f"failed ({self._failure.result()})" if self._failure.done() else "closed" if self._closed else "open"
+        pause = ", paused" if self.paused else ""
+        return (
+            f"<CaptureTerm epoch {epoch.epoch} on {epoch.tier}, fence {self.fence}, {state}, "
+            f"{self.in_flight} in flight, backlog {self.backlog}{pause}>"
+        )
 
     @property
     def partitions(self) -> int:
@@ -154,22 +164,26 @@ class CaptureTerm:
         return self.pipeline.partitions
 
     @property
-    def failed(self) -> bool:
+    def closed(self) -> bool:
         """True once nothing more may be appended under this term."""
-        return self._failure.done()
+        return self._closed or self._failure.done()
+
+    def close(self) -> None:
+        """The term has ended: drop the batches that are still in flight."""
+        self._closed = True
 
     def fail(self, error: TsyncError) -> None:
-        """End the term. The first reason counts."""
+        """End the term with a fault. The first one counts."""
         if not self._failure.done():
             self._failure.set_result(error)
 
-    async def broken(self) -> None:
-        """Wait until the term fails, and raise why."""
+    async def broken(self) -> NoReturn:
+        """Wait until the term fails, and raise the fault."""
         raise await asyncio.shield(self._failure)
 
     @property
     def announced(self) -> Position:
-        """The last position that a barrier of this term told the owners: *synced* comes no further meanwhile."""
+        """The position of the last barrier of this term: *synced* gets no further before the next one."""
         return self._last_barrier or self.pipeline.began
 
     @property
@@ -188,7 +202,7 @@ class CaptureTerm:
             raise
 
     def appends(self, entries: Mapping[int, Sequence[Entry]], barrier: Barrier | None) -> list[Append]:
-        """The tier's calls for entries by partition, and for a barrier behind them in every partition."""
+        """The tier's calls that append these entries, and behind them a barrier to every partition."""
         partitions = range(self.partitions) if barrier else sorted(entries)
         mark = [barrier] if barrier else []
         calls = []
@@ -199,16 +213,16 @@ class CaptureTerm:
         return calls
 
     def barrier_due(self, position: Position, count: int) -> Barrier | None:
-        """The barrier that should follow a batch of `count` entries that ends at `position`, if it is time."""
+        """The barrier to append behind a batch of `count` entries that ends at `position`, if it is time for one."""
         if not self.is_time_for_barrier(position, count):
             return None
         return Barrier(BarrierOrder(self.pipeline.epoch.epoch, self.fence, self._counter + 1), position)
 
     def is_time_for_barrier(self, position: Position, count: int = 0) -> bool:
-        """Whether a batch of `count` entries that ends at `position` should be followed by one."""
+        """Whether a barrier should follow a batch of `count` entries that ends at `position`."""
         entries = self._entries_since_barrier + count
         if position == self._last_barrier:
-            return False  # it would say nothing new, and pile up while the feed is paused
+            return False  # it would say nothing new, and barriers would pile up while the feed is paused
         interval_s = BARRIER_INTERVAL_S if entries or self._is_awaited(position) else IDLE_BARRIER_INTERVAL_S
         waited_s = time.monotonic() - self._last_barrier_s
         return waited_s >= interval_s or entries >= ENTRIES_PER_BARRIER
@@ -218,7 +232,7 @@ class CaptureTerm:
         return last is None or position.cursors != last.cursors or last.cluster_time < self._awaited
 
     def done(self, appends: Sequence[Append], position: Position, barrier: Barrier | None, count: int) -> None:
-        """Note what is now durable."""
+        """Note that these appends, up to `position`, are durable."""
         for append in appends:
             self._last[append.partition] = (append.last_offset, self.fence)
         self.appended = self._without_finished_jobs(position)
@@ -231,9 +245,9 @@ class CaptureTerm:
 
     @contextmanager
     def watching(self, document_ids: Iterable[str]) -> Iterator[Mapping[str, Timestamp]]:
-        """The cluster time of the last change that is captured while the block runs, of each of some Typesense ids.
+        """Yield, by Typesense id, the cluster time of the last change captured while the block runs.
 
-        One block at a time.
+        Only these ids are watched; one block at a time.
         """
         self._watched, self._written = frozenset(document_ids), {}
         try:
@@ -242,16 +256,16 @@ class CaptureTerm:
             self._watched = frozenset()
 
     def note_written(self, changes: Iterable[tuple[str | None, Timestamp]]) -> None:
-        """Changes of these Typesense ids were captured, in the order of their times; None has no id."""
+        """Note captured changes in the order of their times; the id is None where a key has none."""
         if self._watched:
             self._written.update({name: time for name, time in changes if name is not None and name in self._watched})
 
     def await_barrier(self, cluster_time: Timestamp) -> None:
-        """Somebody waits until everything up to this time is synced: barriers follow soon, though nothing changes."""
+        """Append barriers soon, even if nothing changes: somebody waits until everything up to this time is synced."""
         self._awaited = max(self._awaited, cluster_time)
 
     def forget_job(self, job: str) -> None:
-        """A finished job's cursor travels no further, not even with an append that is on its way now."""
+        """Drop a finished job's cursor from the position, also from an append that is on its way now."""
         self._finished_jobs.add(job)
         self.appended = self._without_finished_jobs(self.appended)
 

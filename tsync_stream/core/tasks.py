@@ -7,10 +7,12 @@ do not see it, and a loop that misses its only cancellation never ends.
 
 import asyncio
 from collections.abc import Collection, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 # A cancelled task gets this long to clean up before it is cancelled again.
 CANCEL_AGAIN_S = 1.0
+
+T = TypeVar("T")
 
 
 async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
@@ -31,13 +33,16 @@ async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
         raise cancelled
 
 
-async def first_to_end(work: Collection[Coroutine[Any, Any, None]]) -> None:
-    """Run concurrently until one returns or raises, then end the others. Raises what the first raised."""
+async def first_to_end(work: Collection[Coroutine[Any, Any, T]]) -> T:
+    """Run concurrently until one returns or raises, then end the others. Returns its result, or raises its error.
+
+    Of several that end together, an error counts more than a result.
+    """
     tasks = [asyncio.create_task(coroutine) for coroutine in work]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        results = [task.result() for task in done]
+        return results[0]
     finally:
         await end_tasks(tasks)
 

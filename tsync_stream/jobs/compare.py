@@ -1,11 +1,11 @@
-"""One look at both sides: what Typesense shows for some keys, and what MongoDB says that it should show.
+"""Compares what Typesense shows for some keys with what it should show according to MongoDB, and counts what differs.
 
-Invariant: both sides are kept as digests, so that memory does not depend on the documents.
+Invariant: both sides are kept as digests, so memory does not depend on the documents' size.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -15,36 +15,91 @@ from bson.timestamp import Timestamp
 from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.core.key_candidates import keys_sharing_id
 from tsync_stream.core.keys import typesense_id
-from tsync_stream.core.model import Key, Route
-from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.core.model import Key
+from tsync_stream.jobs.scan import Sides
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.sink.mapping import map_document
 from tsync_stream.sink.mapping_plan import Plan
 from tsync_stream.sink.schema import values_at
-from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.undecodable import require_decoded
 
 Kind = Literal["missing", "different", "extra"]
 
 DIGEST_BYTES = 16
-# Every whole number up to here is a double, and an integer too.
+# Up to here, every whole number is both a double and an integer.
 LARGEST_WHOLE = 2**53
-# The digest of a document that exists and cannot be written: nothing that Typesense shows is equal to it.
+# The digest of a document that exists and cannot be written: nothing that Typesense shows equals it.
 REFUSED = b""
 FLATTENED = ".flat"
+# Few, because they travel in a cursor.
+MOST_EXAMPLES = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A Typesense id that does not show what it should, and the key by which it was asked for."""
+    """A Typesense id that does not show what it should, and the key that led to it."""
 
     kind: Kind
     key: Key
     document_id: str
 
 
+@dataclass(slots=True)
+class Findings:
+    """What some pages showed: real differences, how many have an open dead letter, and how many never stood still."""
+
+    differences: list[Difference] = field(default_factory=list)
+    excepted: int = 0
+    unsettled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The numbers of a verification, and the first keys that differ.
+
+    `foreign`: ids that this program would never write. `unseen`: more ids than are looked at are in Typesense alone.
+    `left`: ids in Typesense alone that are not deleted because they are too many.
+    """
+
+    compared: int = 0
+    missing: int = 0
+    different: int = 0
+    extra: int = 0
+    excepted: int = 0
+    unsettled: int = 0
+    foreign: int = 0
+    unseen: bool = False
+    queued: int = 0
+    left: int = 0
+    examples: Sequence[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def differences(self) -> int:
+        """How many documents Typesense does not show as it should."""
+        return self.missing + self.different + self.extra
+
+    def plus(self, findings: Findings) -> "Tally":
+        """With these findings added."""
+        kinds = [item.kind for item in findings.differences]
+        room = max(0, MOST_EXAMPLES - len(self.examples))
+        examples = [{"kind": item.kind, "key": item.key} for item in findings.differences[:room]]
+        return replace(
+            self,
+            missing=self.missing + kinds.count("missing"),
+            different=self.different + kinds.count("different"),
+            extra=self.extra + kinds.count("extra"),
+            excepted=self.excepted + findings.excepted,
+            unsettled=self.unsettled + findings.unsettled,
+            examples=[*self.examples, *examples],
+        )
+
+    def to_bson(self) -> dict[str, Any]:
+        """As cursors and jobs hold it; `Tally(**...)` is the inverse."""
+        return asdict(self)
+
+
 def difference(expected: bytes | None, actual: bytes | None) -> Kind | None:
-    """What is wrong, if anything, where `actual` is shown (None: nothing) instead of `expected` (pure)."""
+    """What is wrong, if anything, where Typesense shows `actual` (None: nothing) and should show `expected` (pure)."""
     if expected is None:
         return None if actual is None else "extra"
     if actual is None:
@@ -53,10 +108,10 @@ def difference(expected: bytes | None, actual: bytes | None) -> Kind | None:
 
 
 def digest(document: Mapping[str, Any]) -> bytes:
-    """Equal for documents that are equal as JSON, whatever the order of their fields (pure).
+    """A digest that is equal for documents that are equal as JSON, whatever the order of their fields (pure).
 
-    So are `4` and `4.0`: a field of integers that was given the type float shows the one, and would be sent the other.
-    Raises `orjson.JSONEncodeError` for what is no JSON.
+    `4` equals `4.0`: a field of integers that was given the type float shows one, and would be sent the other. Raises
+    `orjson.JSONEncodeError` for what is not JSON.
     """
     text = orjson.dumps(_with_whole_numbers(document), option=orjson.OPT_SORT_KEYS)
     return blake2b(text, digest_size=DIGEST_BYTES).digest()
@@ -74,9 +129,9 @@ def _with_whole_numbers(value: Any) -> Any:
 
 
 def as_stored(exported: dict[str, Any]) -> dict[str, Any]:
-    """A document of a filtered export, as it is stored (pure).
+    """A document of a filtered export as it is stored (pure).
 
-    Typesense 0.24.1 leaves in it what it has flattened for itself, and says in `.flat` what that is.
+    Typesense 0.24.1 leaves its own flattened fields in the export, and lists them in `.flat`.
     """
     for name in exported.pop(FLATTENED, ()):
         exported.pop(name, None)
@@ -84,7 +139,7 @@ def as_stored(exported: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_doubles(document: dict[str, Any]) -> dict[str, Any]:
-    """A document without its field `a.b` if its field `a` has a `b` in it: an export cannot tell them apart (pure)."""
+    """A document without its field `a.b` if its field `a` contains a `b`: an export cannot tell them apart (pure)."""
     for name in [name for name in document if "." in name]:
         others = {other: value for other, value in document.items() if other != name}
         if any(True for _ in values_at(others, name.split("."))):
@@ -93,7 +148,7 @@ def without_doubles(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def fields_of_its_own(collection: Mapping[str, Any]) -> frozenset[str]:
-    """The fields at the top that a live schema makes Typesense fill in (`embed`) or keep out of documents (`store`).
+    """Top-level fields that Typesense fills in (`embed`) or leaves out of documents (`store`) by itself.
 
     See https://typesense.org/docs/latest/api/collections.html (pure).
     """
@@ -101,18 +156,16 @@ def fields_of_its_own(collection: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(field["name"] for field in fields if "embed" in field or field.get("store") is False)
 
 
-@dataclass(slots=True)
-class BothSides:
-    """What a look works with. `schema` is the one that sync maps by; `left_out` are not compared."""
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Compares both sides. `schema` is the one that sync maps by; the fields in `left_out` are not compared."""
 
-    route: Route
-    source: DocumentReader
-    target: TypesenseTarget
+    sides: Sides
     schema: LiveSchema
     left_out: frozenset[str] = frozenset()
 
     async def look(self, keys: Iterable[Key], not_before: Timestamp) -> list[Difference]:
-        """What differs for these keys, each of which has a Typesense id.
+        """What differs now for these keys, each of which has a Typesense id.
 
         Raises the errors of MongoDB and Typesense calls.
         """
@@ -131,27 +184,27 @@ class BothSides:
 
     async def _actual(self, ids: Sequence[str]) -> dict[str, bytes]:
         actual: dict[str, bytes] = {}
-        async with aclosing(self.target.documents(self.route.target, ids)) as lines:
+        async with aclosing(self.sides.target.documents(self.sides.route.target, ids)) as lines:
             async for line in lines:
                 try:
                     document = orjson.loads(line)
                     actual[document["id"]] = self._digest(as_stored(document))
                 except (ValueError, LookupError, TypeError) as error:
-                    raise DependencyUnavailable("Typesense: an export holds a line that is no document") from error
+                    raise DependencyUnavailable("Typesense: an export has a line that is not a document") from error
         return actual
 
     async def _expected(self, groups: Mapping[str, Sequence[Key]], not_before: Timestamp) -> dict[str, bytes]:
         expected: dict[str, bytes] = {}
         plan = await self.schema.plan()
-        reading = self.source.read(self.route, list(groups.values()), not_before)
+        reading = self.sides.source.read(self.sides.route, list(groups.values()), not_before)
         async with aclosing(reading) as replies:
             async for documents in replies:
                 for document in documents:
                     document_id = typesense_id(document["_id"])
-                    # The first key in BSON order owns the id; a collation finds others' keys too.
+                    # The first key in BSON order owns the id; where there is a collation, others' keys are found too.
                     if document_id in groups and document_id not in expected:
                         expected[document_id] = self._digest_of_source(document, plan)
-                del documents  # not one reply in memory while the next one comes
+                del documents  # frees one reply before the next one is read
         return expected
 
     def _digest_of_source(self, document: Mapping[str, Any], plan: Plan) -> bytes:

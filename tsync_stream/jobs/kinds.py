@@ -1,102 +1,79 @@
-"""The kinds of jobs that people file and that this version understands, each with the tools that it needs.
+"""The kinds of jobs that this version understands, and how each is made.
 
-Invariant: what another version of ours filed, and this one does not understand, is no job here.
+Invariant: what another version filed, and this one does not understand, is not made into a job.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
-from bson.timestamp import Timestamp
-
-from tsync_stream.capture.begin import CaptureTools
-from tsync_stream.capture.term import CaptureTerm
-from tsync_stream.jobs.replay import Replay, ReplayTools
-from tsync_stream.jobs.verify import Verify, VerifyTools
-from tsync_stream.source.documents import DocumentReader
-from tsync_stream.state.dead_letter_counts import refused_from_bson
+from tsync_stream.core.model import Reason
+from tsync_stream.jobs.compare import Comparison
+from tsync_stream.jobs.judge import Judge
+from tsync_stream.jobs.reconcile import Reconcile
+from tsync_stream.jobs.replay import Replay
+from tsync_stream.jobs.scan import Sides
+from tsync_stream.jobs.term import JobTerm, Running
+from tsync_stream.jobs.verify import MAX_PAGE, Verify
+from tsync_stream.sink.live_schema import LiveSchema
+from tsync_stream.state.dead_letter_search import DeadLetterRecords
+from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.jobs import REPLAY, VERIFY, Job
 
 
-class Running(Protocol):
-    """A job under a term: `cursor` is where its last batch ends, which may still be on its way to the queue."""
-
-    name: str
-    cursor: Any
-
-    async def run(self) -> None:
-        """Queue everything, from the cursor on."""
-
-
 class Filed(Running, Protocol):
-    """One that a person filed."""
+    """A job that a person filed."""
 
     def progress(self) -> Mapping[str, Any]:
-        """How far it is."""
+        """How far it is, for people."""
 
     async def result(self) -> Mapping[str, Any]:
         """What came of it, once all that it queued is synced."""
 
 
-@dataclass(frozen=True, slots=True)
 class JobKinds:
-    """`make` is the way to a job. `synced_up_to` returns when every change up to a cluster time is synced, or when
-    it is not wanted any more.
-    """
+    """Makes the jobs of one route. `open_sides` gives a job its own view of both sides; the job's runner closes it."""
 
-    tools: CaptureTools
-    term: CaptureTerm
-    wait_for_room: Callable[[], Awaitable[None]]
-    synced_up_to: Callable[[Timestamp, Callable[[], bool]], Awaitable[None]]
+    def __init__(
+        self,
+        open_sides: Callable[[], Sides],
+        count_documents: Callable[[], Awaitable[int]],
+        schema: LiveSchema,
+        dead_letters: DeadLetters,
+        records: DeadLetterRecords,
+        mass_delete_share: float,
+    ) -> None:
+        self.open_sides = open_sides
+        self.mass_delete_share = mass_delete_share
+        self._count_documents = count_documents
+        self._schema = schema
+        self._dead_letters = dead_letters
+        self._records = records
 
-    def make(self, job: Job, wanted: Callable[[], bool]) -> Filed | None:
-        """The job, ready to run; None if this version does not understand it. `wanted`: nobody has cancelled it."""
+    def reconcile(self, job: str, term: JobTerm, sides: Sides, may_sweep: Callable[[], Awaitable[None]]) -> Reconcile:
+        """The reconcile that answers a need."""
+        producer = term.producer(job, Reason.RECONCILE)
+        return Reconcile(producer, sides, self._dead_letters, self._records, self._count_documents, may_sweep)
+
+    def filed(self, job: Job, term: JobTerm, sides: Sides, wanted: Callable[[], bool]) -> Filed | None:
+        """A filed job, ready to run; None if this version does not understand it. `wanted`: nobody cancelled it."""
         make = {REPLAY: self._replay, VERIFY: self._verify}.get(job.kind)
         try:
-            return None if make is None else make(job, wanted)
+            return None if make is None else make(job, term, sides, wanted)
         except (LookupError, TypeError):
             return None
 
-    def _replay(self, job: Job, wanted: Callable[[], bool]) -> Filed:
-        tools = ReplayTools(
-            records=self.tools.dead_letter_records,
-            send=self.tools.send_entries,
-            wait_for_room=self.wait_for_room,
-            wanted=wanted,
-            batch_size=self.tools.settings.buffer.max_buffer_size,
-        )
-        return Replay(job, self.term, tools)
+    def _replay(self, job: Job, term: JobTerm, sides: Sides, wanted: Callable[[], bool]) -> Filed:
+        return Replay(job, term.producer(job.id, Reason.REPLAY), self._records, sides.page_size, wanted)
 
-    def _verify(self, job: Job, wanted: Callable[[], bool]) -> Filed:
-        settings = self.tools.settings
-        tools = VerifyTools(
-            open_source=lambda: DocumentReader(self.tools.client, settings.lease_ttl_s, self.tools.dense_turn),
-            target=self.tools.target,
-            dead_letters=self.tools.dead_letters,
-            schema=self.tools.schema,
-            send=self.tools.send_entries,
-            wait_for_room=self.wait_for_room,
-            synced_up_to=lambda cluster_time: self.synced_up_to(cluster_time, wanted),
-            wanted=wanted,
-            mass_delete_share=settings.mass_delete_share,
-            batch_size=settings.buffer.max_buffer_size,
-        )
-        return Verify(job, self.term, tools)
+    def _verify(self, job: Job, term: JobTerm, sides: Sides, wanted: Callable[[], bool]) -> Filed:
+        sides = replace(sides, page_size=min(MAX_PAGE, sides.page_size))
+        synced_up_to = partial(term.synced_up_to, wanted=wanted)
 
+        def judge_without(fields: frozenset[str]) -> Judge:
+            comparison = Comparison(sides, self._schema, fields)
+            return Judge(term.capture, comparison, self._dead_letters, synced_up_to, wanted)
 
-def measured(job: Job, progress: Mapping[str, Any]) -> tuple[int, int, str]:
-    """How much is done, of about how much, and of what (pure)."""
-    if job.kind == VERIFY:
-        return int(progress.get("compared", 0)), int(job.arguments.get("documents", 0)), "documents are compared"
-    return int(progress.get("queued", 0)), int(job.arguments.get("chosen") or 0), "dead letters are queued"
-
-
-def ending(job: Job, result: Mapping[str, Any]) -> tuple[str, bool]:
-    """What came of a job, for the log, and whether all is well; what is refused now comes first (pure)."""
-    refused = refused_from_bson(result["refused"])
-    if job.kind == REPLAY:
-        failed = refused_from_bson(result["failed"])
-        counts = [f"queued: {result['queued']}", f"resolved: {result['resolved']}", f"failed again: {failed.total}"]
-    else:
-        counts = [f"{name}: {count}" for name, count in result.items() if type(count) is int]
-    return f"{refused}; {', '.join(counts)}", not refused.total
+        producer = term.producer(job.id, Reason.VERIFY)
+        return Verify(job, producer, sides, judge_without, self.mass_delete_share, wanted)

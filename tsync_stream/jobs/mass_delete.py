@@ -1,8 +1,8 @@
-"""The guard before a sweep: whoever would delete much of a collection asks a person first.
+"""The guard before a sweep: a sweep that would delete much of a collection asks a person first.
 
-Invariants: it is counted when all that the source has is in Typesense. A question that was asked is stored with the
-need of the reconcile, and outlives any interruption, and a need that follows. A person answers it; it is void only if
-the source has those documents again, or somebody else removed them, and never because the collection grew.
+Invariants: documents are counted when everything the source has is in Typesense. A question is stored with the need of
+the reconcile, and outlives any interruption and a need that follows. A person answers it; it is void only if the source
+has those documents again, or somebody else removed them, and never because the collection grew.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ COUNT_AGAIN_INTERVAL_S = 300.0
 
 
 class Stored(NamedTuple):
-    """What stands with the need: a person's permission, and how many documents there were when it was asked for."""
+    """What is stored with the need: a person's permission, and how many documents there were when it was asked for."""
 
     allowed: bool
     asked_of: int
@@ -29,7 +29,7 @@ class Stored(NamedTuple):
 
 @dataclass(slots=True)
 class MassDeleteGuard:
-    """`count` tells how many documents the source lacks, of how many in Typesense."""
+    """`count` returns how many documents of Typesense the source lacks, and how many Typesense has."""
 
     share: float
     health: Health
@@ -53,15 +53,15 @@ class MassDeleteGuard:
                 break
         if asked_of and not allowed:
             log.warning(
-                "reconcile: the question whether to delete is void: the source lacks only %d documents now, of %d in "
-                "Typesense when it was asked; these are deleted",
+                "reconcile: the question whether to delete is void: the source lacks only %d documents now, of the %d "
+                "that Typesense had when it was asked; these are deleted",
                 lacking,
                 asked_of,
             )
         self.health.green(CHECK)
 
     async def _allowed_within(self, wait_s: float) -> bool:
-        """Ask for the permission until it is given or `wait_s` are over: counting is dear, asking is not."""
+        """Look for the permission until it is given or `wait_s` have passed: counting is expensive, looking is not."""
         for _ in range(int(wait_s / ASK_AGAIN_INTERVAL_S)):
             if (await self.stored()).allowed:
                 return True
@@ -70,7 +70,7 @@ class MassDeleteGuard:
 
 
 def is_small(lacking: int, total: int, asked_of: int, share: float) -> bool:
-    """Whether nobody need be asked. A collection that grew since the question makes no deletion smaller (pure)."""
+    """Whether no person must be asked. A collection that has grown since makes no deletion smaller (pure)."""
     return lacking <= share * min(total, asked_of or total)
 
 
@@ -78,7 +78,7 @@ def question(lacking: int, total: int, asked_of: int) -> str:
     """What a person is asked (pure)."""
     since = f" ({asked_of} when this was first asked)" if asked_of != total else ""
     return (
-        f"the source lacks {lacking} of the {total} documents in Typesense{since}, more than MASS_DELETE_SHARE; none "
-        "of them is deleted until `faust -A tsync_stream reconcile --allow-mass-delete` says so, or until they are "
-        "in the source again"
+        f"the source lacks {lacking} of the {total} documents in Typesense{since}, more than MASS_DELETE_SHARE allows; "
+        "none of them is deleted until `faust -A tsync_stream reconcile --allow-mass-delete` permits it, or until "
+        "the source has them again"
     )

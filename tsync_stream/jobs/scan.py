@@ -1,10 +1,13 @@
-"""Every key of the source, and every id of Typesense, page by page: for the jobs that look at all of them.
+"""Every key of the source and every id of Typesense, page by page, for the jobs that go through all of them.
 
-Invariant: no key is passed over, also where no cursor can hold it: a page ends with one that can be held, but the last.
+Invariant: no key is skipped, not even one that no cursor can hold: every page ends with a key that can be held, except
+possibly the last one.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 from bson.timestamp import Timestamp
@@ -15,13 +18,15 @@ from tsync_stream.core.model import Key, Route
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 
+ASK_AGAIN_INTERVAL_S = 1.0
+
 
 async def pages(
     source: DocumentReader, route: Route, after: Mapping[str, Any] | None, not_before: Timestamp, size: int
 ) -> AsyncGenerator[tuple[list[Key], dict[str, Key]], None]:
     """Pages of `size` keys in index order, each with what a cursor needs to go on behind it.
 
-    `after` is such a cursor, or None for the beginning. Raises the errors of `errors.from_mongo`.
+    `after` is such a cursor, or None for the beginning. Raises the errors of MongoDB calls.
     """
     cursor = {"_id": after["_id"]} if after is not None and "_id" in after else {}
     count = size
@@ -35,21 +40,48 @@ async def pages(
                 yield keys, cursor
             return
         if not stored:
-            count *= 2  # a whole read of keys that no cursor can hold: read past them
+            count *= 2  # no cursor can hold any key of this read: read past them
             continue
         count = size
         yield keys[: stored[-1] + 1], cursor
 
 
-async def orphans(
-    source: DocumentReader, target: TypesenseTarget, route: Route, not_before: Timestamp, size: int
-) -> AsyncGenerator[tuple[int, list[str]], None]:
-    """How many ids of Typesense were looked at, `size` at a time, and those for which the source has no possible key.
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Both sides of a route, for one job. `page_size` is how many keys or ids it looks at together."""
 
-    Raises the errors of MongoDB and Typesense calls.
-    """
-    async with aclosing(target.export_ids(route.target, size)) as export:
-        async for ids in export:
-            keys = [key for document_id in ids for key in candidate_keys(document_id)]
-            existing = await source.existing_ids(route, keys, not_before)
-            yield len(ids), [document_id for document_id in ids if document_id not in existing]
+    route: Route
+    source: DocumentReader
+    target: TypesenseTarget
+    page_size: int
+
+    def keys(
+        self, after: Mapping[str, Any] | None, not_before: Timestamp
+    ) -> AsyncGenerator[tuple[list[Key], dict[str, Key]], None]:
+        """The source's keys, as `pages` yields them."""
+        return pages(self.source, self.route, after, not_before, self.page_size)
+
+    async def orphans(self, not_before: Timestamp) -> AsyncGenerator[tuple[int, list[str]], None]:
+        """For each page of Typesense's ids: how many there are, and those for which the source has no possible key.
+
+        Raises the errors of MongoDB and Typesense calls.
+        """
+        async with aclosing(self.target.export_ids(self.route.target, self.page_size)) as export:
+            async for ids in export:
+                keys = [key for document_id in ids for key in candidate_keys(document_id)]
+                existing = await self.source.existing_ids(self.route, keys, not_before)
+                yield len(ids), [document_id for document_id in ids if document_id not in existing]
+
+    async def count_orphans(self, not_before: Timestamp) -> tuple[int, int]:
+        """How many documents of Typesense the source lacks, and how many Typesense has."""
+        total = lacking = 0
+        async with aclosing(self.orphans(not_before)) as sweep:
+            async for looked_at, found in sweep:
+                total += looked_at
+                lacking += len(found)
+        return lacking, total
+
+    async def until_settled(self, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Return once Typesense shows all it holds, or this is not wanted: after a restart it replays its log first."""
+        while wanted() and not await self.target.settled():
+            await asyncio.sleep(ASK_AGAIN_INTERVAL_S)

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from tests.support.forked import be_faust
-from tsync_stream.capture import begin, persist
+from tsync_stream.capture import epochs, persist
 from tsync_stream.capture.term import BatchLost, CaptureTerm, ChangeProgress
 from tsync_stream.core.model import DeadLetter
 from tsync_stream.queue.redis_tier import RedisStreams
@@ -163,7 +163,7 @@ def position_after_append() -> None:
         return pipeline.captured
 
     pipeline.synced_position = synced_position
-    begin.synced_position = synced_position  # type: ignore[attr-defined]
+    epochs.synced_position = synced_position  # type: ignore[attr-defined]
 
 
 def no_rechecks() -> None:

@@ -1,4 +1,4 @@
-"""From change events to entries: each event is one, in order, in the partition of its Typesense document."""
+"""From change events to entries: one for each event, in order, in the partition of its Typesense document."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -70,7 +70,7 @@ def entries_in(entries: Entries) -> list[tuple[int, Entry]]:
         ("delete", Operation.DELETE),
     ],
 )
-async def test_an_event_becomes_an_entry_that_names_the_document_and_when(operation: str, letter: str) -> None:
+async def test_an_event_becomes_an_entry_with_its_key_and_time(operation: str, letter: str) -> None:
     entries = await capture([event("a", operation, seconds=7)])
     ((_, entry),) = entries_in(entries)
     assert entry == Entry("listings", "a", letter, BATCH_TIME, Reason.CHANGE)
@@ -83,7 +83,7 @@ async def test_an_entry_never_carries_the_document() -> None:
     assert "Ada" not in repr(entries.by_partition)
 
 
-async def test_every_event_becomes_an_entry_in_the_order_of_its_partition() -> None:
+async def test_events_become_entries_in_order_within_their_partition() -> None:
     events = [event(number) for number in range(500)]
     entries = await capture(events)
     assert entries.count == 500
@@ -105,10 +105,10 @@ async def test_a_key_of_any_type_goes_to_the_partition_of_its_document(key: Key)
 async def test_keys_that_share_a_typesense_id_share_a_partition() -> None:
     alone = [entries_in(await capture([event(key)])) for key in (12, "12", 12.0)]
     assert len({partition for ((partition, _),) in alone}) == 1, "their writes must never overlap"
-    assert len(entries_in(await capture([event(12), event("12"), event(12.0)]))) == 1, "they are looked up together"
+    assert len(entries_in(await capture([event(12), event("12"), event(12.0)]))) == 1, "sync looks them up together"
 
 
-async def test_a_document_that_changed_often_is_one_entry_with_what_happened_last() -> None:
+async def test_a_document_that_changed_often_is_one_entry_with_its_last_operation() -> None:
     changes = [event("hot", "insert"), event("other"), event("hot"), event("hot", "replace")]
     entries = await capture(changes)
     assert {entry.key: entry.operation for _, entry in entries_in(entries)} == {
@@ -118,14 +118,14 @@ async def test_a_document_that_changed_often_is_one_entry_with_what_happened_las
     assert entries.count == 2
 
 
-async def test_an_entry_says_that_a_document_was_deleted_whatever_came_of_its_id_later() -> None:
-    """What Typesense shows is the deleted one, and must not stay if what came later is refused."""
+async def test_an_entry_remembers_a_delete_whatever_happened_to_its_id_later() -> None:
+    """Typesense shows the deleted document, which must not stay if the later one is refused."""
     changes = [event("again", "delete"), event("again", "insert"), event(12, "delete"), event("other"), event("12")]
     found = {entry.key: entry.operation for _, entry in entries_in(await capture(changes))}
     assert found == {"again": Operation.DELETE, "12": Operation.DELETE, "other": Operation.UPDATE}
 
 
-async def test_a_key_that_cannot_be_an_id_is_a_dead_letter_and_the_others_go_on() -> None:
+async def test_a_key_that_cannot_be_an_id_is_a_dead_letter_and_the_others_are_queued() -> None:
     entries = await capture([event("a"), event("x" * 1025), event(""), event("b")])
     assert sorted(entry.key for _, entry in entries_in(entries)) == ["a", "b"]
     assert entries.count == 2
@@ -135,16 +135,16 @@ async def test_a_key_that_cannot_be_an_id_is_a_dead_letter_and_the_others_go_on(
     ]
 
 
-async def test_the_last_event_of_a_key_that_cannot_be_an_id_decides() -> None:
+async def test_the_last_event_decides_about_a_key_that_cannot_be_an_id() -> None:
     entries = await capture([event(""), event("x" * 1025), event("", "delete")])
     assert [letter.key for letter in entries.rejected] == ["x" * 1025]
-    assert entries.gone == [""], "nothing is left to be synced"
+    assert entries.gone == [""], "nothing is left to sync"
     entries = await capture([event("", "delete"), event("", "insert")])
     assert [letter.key for letter in entries.rejected] == [""]
     assert entries.gone == []
 
 
-async def test_a_batch_without_events_is_a_batch() -> None:
+async def test_a_batch_without_events_has_no_entries() -> None:
     entries = await capture([])
     assert (entries.by_partition, entries.count, entries.rejected) == ({}, 0, [])
 
@@ -156,12 +156,12 @@ async def test_an_event_that_ends_the_stream_is_never_skipped(operation: str) ->
         await capture([event("a"), ending, event("b")])
 
 
-async def test_an_event_that_nobody_knows_is_never_skipped() -> None:
+async def test_an_unknown_event_is_never_skipped() -> None:
     with pytest.raises(PositionLost, match="reshardCollection"):
         await capture([event("a", "reshardCollection")])
 
 
-def test_a_job_queues_keys_to_look_at() -> None:
+def test_a_job_queues_keys_to_check() -> None:
     entries = Entries(ROUTE, PARTITIONS, Reason.RECONCILE)
     entries.add_keys(["a", "", 12])
     found = sorted((entry for _, entry in entries_in(entries)), key=lambda entry: str(entry.key))
@@ -172,7 +172,7 @@ def test_a_job_queues_keys_to_look_at() -> None:
     assert (entries.count, len(entries.rejected)) == (2, 1)
 
 
-def test_many_entries_are_what_they_would_be_one_by_one() -> None:
+def test_entries_made_together_equal_entries_made_one_by_one() -> None:
     made = Entry.many("listings", ["a", 1], "iu", BATCH_TIME, Reason.CHANGE)
     assert made == [
         Entry("listings", "a", Operation.INSERT, BATCH_TIME, Reason.CHANGE),
@@ -190,23 +190,23 @@ def test_no_key_is_lost_between_entries_and_dead_letters(keys: list[Any]) -> Non
     queued = [typesense_id(entry.key) for _, entry in entries_in(entries)]
     rejected = [canonical_key(letter.key) for letter in entries.rejected]
     assert sorted(queued) == sorted({typesense_id(key) for key in keys if key != ""})
-    assert rejected == ([canonical_key("")] if "" in keys else []), "one dead letter for a key, however often it comes"
+    assert rejected == ([canonical_key("")] if "" in keys else []), "one dead letter for each key"
 
 
-def test_partitions_are_shared_out_evenly_and_stay_the_same() -> None:
+def test_partitions_are_even_and_stable() -> None:
     partition_of = partitioner("listings", PARTITIONS)
     places = [partition_of(f"{number:024x}") for number in range(8000)]
     assert all(900 < places.count(partition) < 1100 for partition in range(PARTITIONS))
-    assert partition_of("65a000000000000000000001") == 7, "stored streams rely on it"
+    assert partition_of("65a000000000000000000001") == 7, "streams that exist rely on it"
 
 
-def test_routes_may_be_partitioned_differently() -> None:
+def test_every_route_has_its_own_partitioning() -> None:
     ids = [f"{number:024x}" for number in range(100)]
     one, other = partitioner("one", PARTITIONS), partitioner("other", PARTITIONS)
     assert [one(document_id) for document_id in ids] != [other(document_id) for document_id in ids]
 
 
-async def test_who_watches_documents_learns_which_were_written() -> None:
+async def test_writes_to_watched_documents_are_noted() -> None:
     term = new_term()
     with term.watching(["a", "12"]) as written:
         await capture([event("b"), event(12, "delete"), event("", "insert")], term)

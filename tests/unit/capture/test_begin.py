@@ -1,22 +1,24 @@
 """Where the next epoch begins: a changed route is reconciled, and only a lost position begins anew."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.memory_tier import MemoryTierServer
-from tsync_stream.capture import begin
-from tsync_stream.capture.begin import Beginning, Trouble
+from tsync_stream.capture.begin import Beginning
+from tsync_stream.capture.epochs import Epochs
+from tsync_stream.capture.handover import Handover
+from tsync_stream.capture.source_facts import SourceFacts
+from tsync_stream.capture.target_watch import TargetWatch
 from tsync_stream.capture.term import CaptureTerm
+from tsync_stream.capture.tiers import Tiers
 from tsync_stream.core.model import MONGO, EpochRef, Position, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.routes.fingerprint import NEW_ROUTE, fingerprint_of
 from tsync_stream.settings.load import default_settings
-from tsync_stream.state.pipeline import Pipeline
+from tsync_stream.state.pipeline import Pipeline, PositionStore
 from tsync_stream.state.route_state import ReconcileNeed, RouteState
 
 ROUTE = Route("listings", "shop", "listings", "window")
@@ -35,22 +37,24 @@ class World:
     def __init__(self, state: RouteState, name: str = ROUTE.name) -> None:
         epoch = EpochRef("deployment", 3, "nonce", MONGO)
         self.stored = Pipeline(epoch, 4, SETTINGS.partitions, SYNCED, SYNCED, {name: state})
-        self.uuid, self.target_difference = UUID, ""
+        self.target_difference = ""
         self.marked: list[Timestamp] = []
         self.tier = MemoryTierServer(MONGO).connect()
-        tools = SimpleNamespace(
-            settings=replace(SETTINGS),
-            route=ROUTE,
-            client={ROUTE.database: None},
-            positions=self,
-            tiers={MONGO: self.tier},
-            target=None,
-            target_watch=self,
-            epochs=SimpleNamespace(age_s=lambda: 60.0),
-            leases=None,
-            metrics=Metrics(),
-        )
-        self.beginning = Beginning(cast("Any", tools))
+        self.route = ROUTE
+        tiers = Tiers({MONGO: self.tier}, SETTINGS.fail_back_after_s, lambda: 60.0)
+        positions = cast("PositionStore", self)
+        epochs = Epochs(ROUTE, positions, tiers, self._holds_lease, Metrics())
+        source, target = cast("SourceFacts", self), cast("TargetWatch", self)
+        self.beginning = Beginning(SETTINGS.partitions, source, target, tiers, positions, epochs)
+
+    async def _holds_lease(self, fence: int) -> bool:
+        return True
+
+    async def fingerprint(self, target: Mapping[str, Any]) -> dict[str, Any]:
+        return fingerprint_of(ROUTE, UUID, target, SETTINGS)
+
+    async def position_of_now(self) -> Position:
+        return NOW
 
     async def load(self) -> Pipeline:
         return self.stored
@@ -66,33 +70,15 @@ class World:
         self.stored = new
         return True
 
-    async def difference(self, _stored: object) -> str:
+    async def replaced(self, _stored: object) -> str:
         return self.target_difference
 
     async def make_ours(self, synced: Timestamp) -> tuple[Mapping[str, Any], Timestamp]:
         self.marked.append(synced)
         return {"target_name": "window", "target_nonce": "n1"}, synced
 
-    async def begin(self, **trouble: Any) -> CaptureTerm:
-        return await self.beginning.begin(5, Trouble(**trouble))
-
-
-@pytest.fixture(autouse=True)
-def servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The calls to servers that are functions of their own."""
-
-    async def source_uuid(*_: object) -> bytes:
-        return UUID
-
-    async def position_of_now(_: Beginning) -> Position:
-        return NOW
-
-    async def prepare_collection(*_: object) -> None:
-        """It is there."""
-
-    monkeypatch.setattr(begin, "source_uuid", source_uuid)
-    monkeypatch.setattr(begin, "prepare_collection", prepare_collection)
-    monkeypatch.setattr(Beginning, "_position_of_now", position_of_now)
+    async def begin(self, **handover: Any) -> CaptureTerm:
+        return await self.beginning.begin(5, Handover(**handover))
 
 
 def need_of(term: CaptureTerm) -> ReconcileNeed:
@@ -125,7 +111,7 @@ async def test_another_target_is_filled_and_the_stream_goes_on_where_it_was() ->
 
 async def test_a_lost_position_begins_now_and_needs_a_reconcile() -> None:
     world = World(RouteState(FINGERPRINT, NEEDED_BEFORE))
-    term = await world.begin(position="the oplog has rolled over")
+    term = await world.begin(position_lost="the oplog has rolled over")
     assert term.pipeline.began == NOW
     assert (need_of(term).reason, need_of(term).asked_of) == ("the oplog has rolled over", 70), "the question stays"
     assert need_of(term).job != NEEDED_BEFORE.job
@@ -158,6 +144,6 @@ async def test_what_fits_goes_on_in_the_same_epoch() -> None:
 
 async def test_a_suspect_tier_brings_the_next_epoch_and_no_reconcile() -> None:
     world = World(RouteState(FINGERPRINT))
-    term = await world.begin(tier="its stream is gone")
+    term = await world.begin(leave_tier="its stream is gone")
     assert (term.pipeline.epoch.epoch, term.pipeline.began) == (4, SYNCED)
     assert term.pipeline.need(ROUTE.name) is None

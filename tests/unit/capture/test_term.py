@@ -1,4 +1,4 @@
-"""A capture term: contiguous offsets, barriers in time, no batch jumped over, and one reason to end."""
+"""A capture term: contiguous offsets, timely barriers, no skipped batch, and one reason to end."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -37,13 +37,13 @@ def at(counter: int, **cursors: Mapping[str, Any]) -> Position:
 
 
 def entries(*counts: int) -> dict[int, list[Entry]]:
-    """So many entries for partition 0, 1, …"""
+    """That many entries for partition 0, 1, ..."""
     entry = Entry("listings", 1, Operation.UPDATE, START.cluster_time, Reason.CHANGE)
     return {partition: [entry] * count for partition, count in enumerate(counts) if count}
 
 
 def take(term: CaptureTerm, entries: Mapping[int, Sequence[Entry]], barrier: Barrier | None) -> list[Append]:
-    """What the tier is asked for, and then done."""
+    """The appends for these entries, noted as durable."""
     appends = term.appends(entries, barrier)
     count = sum(map(len, entries.values()))
     term.done(appends, term.appended if barrier is None else barrier.position, barrier, count)
@@ -52,7 +52,7 @@ def take(term: CaptureTerm, entries: Mapping[int, Sequence[Entry]], barrier: Bar
 
 @pytest.fixture
 def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Move the clock of barriers forward."""
+    """Move the barriers' clock forward."""
     now_s = 1000.0
 
     def forward(seconds: float) -> None:
@@ -69,7 +69,7 @@ def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 # Progress
 
 
-def test_a_batch_of_changes_moves_the_position_on() -> None:
+def test_a_batch_of_changes_advances_the_position() -> None:
     position = at(1, job={"phase": "scan"})
     moved = ChangeProgress({"_data": "01"}, {"_data": "05"}, Timestamp(5, 0)).advance(position)
     assert moved == at(5, job={"phase": "scan"})
@@ -80,14 +80,14 @@ def test_a_batch_that_begins_elsewhere_is_not_appended() -> None:
         ChangeProgress({"_data": "03"}, {"_data": "05"}, Timestamp(5, 0)).advance(at(1))
 
 
-def test_a_batch_of_a_job_moves_its_own_cursor_only() -> None:
+def test_a_batch_of_a_job_advances_only_its_own_cursor() -> None:
     position = at(1, one={"_id": 1}, other={"_id": 7})
     moved = JobProgress("one", {"_id": 1}, {"_id": 2}).advance(position)
     assert moved == at(1, one={"_id": 2}, other={"_id": 7})
     assert position.cursors == {"one": {"_id": 1}, "other": {"_id": 7}}
 
 
-def test_a_job_that_begins_has_no_cursor_yet() -> None:
+def test_a_new_job_has_no_cursor_yet() -> None:
     assert JobProgress("job", None, {"_id": 1}).advance(at(1)) == at(1, job={"_id": 1})
 
 
@@ -113,7 +113,7 @@ async def test_offsets_are_contiguous_in_every_partition() -> None:
     assert last == [f"8-{FENCE}", f"4-{FENCE}", f"4-{FENCE}"]
 
 
-async def test_a_term_goes_on_behind_the_heads_of_the_last_one() -> None:
+async def test_a_term_appends_behind_the_heads_of_the_last_one() -> None:
     term = new_term([Head(5, 17, START.token), Head(7, 40, START.token)])
     first = take(term, entries(2, 0), Barrier(BarrierOrder(4, FENCE, 1), at(1)))
     assert [(append.after, len(append.items)) for append in first] == [("17-5", 3), ("40-7", 1)]
@@ -121,12 +121,12 @@ async def test_a_term_goes_on_behind_the_heads_of_the_last_one() -> None:
     assert [append.after for append in second] == [f"20-{FENCE}", f"41-{FENCE}"]
 
 
-async def test_what_was_not_done_is_asked_for_again_unchanged() -> None:
+async def test_appends_that_were_not_done_stay_the_same() -> None:
     term = new_term()
     assert term.appends(entries(2, 1), None) == term.appends(entries(2, 1), None)
 
 
-async def test_a_barrier_goes_behind_the_entries_of_every_partition() -> None:
+async def test_a_barrier_follows_the_entries_in_every_partition() -> None:
     term = new_term()
     barrier = Barrier(BarrierOrder(4, FENCE, 1), at(3))
     appends = term.appends(entries(2, 0, 1), barrier)
@@ -168,7 +168,7 @@ async def test_after_entries_the_next_barrier_follows_within_its_interval(pass_t
     assert term.barrier_due(at(3), 0) is not None, "though this batch is empty, the last one was not"
 
 
-async def test_an_idle_source_gets_barriers_more_rarely(pass_time: Callable[[float], None]) -> None:
+async def test_an_idle_source_gets_fewer_barriers(pass_time: Callable[[float], None]) -> None:
     term = new_term()
     take(term, {}, term.barrier_due(at(1), 0))
     pass_time(IDLE_BARRIER_INTERVAL_S - 0.1)
@@ -177,22 +177,22 @@ async def test_an_idle_source_gets_barriers_more_rarely(pass_time: Callable[[flo
     assert term.barrier_due(at(2), 0) is not None
 
 
-async def test_somebody_who_waits_for_a_time_gets_barriers_until_one_is_behind_it(
+async def test_barriers_follow_until_one_is_past_the_awaited_time(
     pass_time: Callable[[float], None],
 ) -> None:
     term = new_term()
     take(term, {}, term.barrier_due(at(1), 0))
     term.await_barrier(at(3).cluster_time)
     for counter in (2, 3):
-        assert term.barrier_due(at(counter), 0) is None, "not more often than when it is busy"
+        assert term.barrier_due(at(counter), 0) is None, "no more often than under load"
         pass_time(BARRIER_INTERVAL_S)
         take(term, {}, term.barrier_due(at(counter), 0))
         assert term.announced == at(counter)
     pass_time(BARRIER_INTERVAL_S)
-    assert term.barrier_due(at(4), 0) is None, "it has come"
+    assert term.barrier_due(at(4), 0) is None, "the awaited time is covered"
 
 
-async def test_changes_of_watched_documents_are_noted_while_somebody_watches() -> None:
+async def test_changes_of_watched_documents_are_noted_only_while_they_are_watched() -> None:
     term = new_term()
     term.note_written([("a", Timestamp(1, 1))])
     with term.watching(["a", "b"]) as written:
@@ -204,7 +204,7 @@ async def test_changes_of_watched_documents_are_noted_while_somebody_watches() -
         assert written == {}
 
 
-async def test_nothing_is_announced_beyond_the_beginning_before_the_first_barrier() -> None:
+async def test_before_the_first_barrier_only_the_beginning_is_announced() -> None:
     term = new_term()
     assert term.announced == term.pipeline.began
 
@@ -216,7 +216,7 @@ async def test_the_end_of_a_job_is_not_idle(pass_time: Callable[[float], None]) 
     assert term.barrier_due(at(1, job={"phase": "done"}), 0) is not None
 
 
-async def test_many_entries_bring_a_barrier_at_once(pass_time: Callable[[float], None]) -> None:
+async def test_many_entries_are_followed_by_a_barrier_at_once(pass_time: Callable[[float], None]) -> None:
     term = new_term()
     take(term, {}, term.barrier_due(at(1), 0))
     take(term, entries(ENTRIES_PER_BARRIER - 2), None)
@@ -224,7 +224,7 @@ async def test_many_entries_bring_a_barrier_at_once(pass_time: Callable[[float],
     barrier = term.barrier_due(at(2), 2)
     assert barrier is not None
     take(term, entries(2), barrier)
-    assert term.barrier_due(at(3), 1) is None, "the count begins again"
+    assert term.barrier_due(at(3), 1) is None, "the count starts again"
 
 
 async def test_a_finished_job_leaves_the_position() -> None:
@@ -238,26 +238,26 @@ async def test_a_finished_job_leaves_the_position() -> None:
 # Ends
 
 
-async def test_whoever_waits_is_told_the_first_reason() -> None:
+async def test_every_waiter_gets_the_first_fault() -> None:
     term = new_term()
     waiting = asyncio.create_task(term.broken())
     await asyncio.sleep(0)
-    before = term.failed
+    before = term.closed
     term.fail(TierLost("first"))
     term.fail(Fenced("second"))
-    assert (before, term.failed) == (False, True)
+    assert (before, term.closed) == (False, True)
     for wait in (waiting, term.broken()):
         with pytest.raises(TierLost, match="first"):
             await wait
 
 
-async def test_one_who_stops_waiting_does_not_end_the_term() -> None:
+async def test_a_cancelled_waiter_does_not_end_the_term() -> None:
     term = new_term()
     waiting = asyncio.create_task(term.broken())
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert not term.failed
+    assert not term.closed
     term.fail(TierLost("later"))
     with pytest.raises(TierLost, match="later"):
         await term.broken()
@@ -302,7 +302,7 @@ async def test_an_agent_that_is_cancelled_settles_its_batch_and_leaves_the_term_
         pass
     with pytest.raises(asyncio.CancelledError), delivery.handled_by("capture"):
         raise asyncio.CancelledError
-    assert (delivery.settled, term.failed) == (True, False)
+    assert (delivery.settled, term.closed) == (True, False)
 
 
 async def test_a_batch_that_an_agent_handled_is_still_in_flight() -> None:
@@ -319,3 +319,22 @@ async def test_a_batch_that_could_not_be_sent_is_not_in_flight() -> None:
     with pytest.raises(asyncio.CancelledError), term.sending():
         raise asyncio.CancelledError
     assert term.in_flight == 0
+
+
+async def test_nothing_is_appended_after_a_term_was_closed() -> None:
+    term = new_term()
+    term.close()
+    assert term.closed
+
+
+async def test_a_term_shows_its_state() -> None:
+    term = new_term()
+    assert repr(term) == "<CaptureTerm epoch 4 on primary, fence 9, open, 0 in flight, backlog 0>"
+    term.paused, term.backlog = True, 7
+    with term.sending():
+        assert repr(term) == "<CaptureTerm epoch 4 on primary, fence 9, open, 1 in flight, backlog 7, paused>"
+    term.fail(TierLost("the stream is gone"))
+    assert "failed (the stream is gone)" in repr(term)
+    other = new_term()
+    other.close()
+    assert "fence 9, closed," in repr(other)

@@ -66,6 +66,23 @@ async def test_the_first_to_return_ends_the_others() -> None:
     assert stubborn.ended
 
 
+async def test_the_result_of_the_first_to_return_is_returned() -> None:
+    async def result() -> str:
+        return "the first"
+
+    async def never() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    assert await first_to_end([never(), result()]) == "the first"
+
+
+async def test_of_several_that_end_together_an_error_counts_more_than_a_result() -> None:
+    for _ in range(20):
+        with pytest.raises(LookupError):
+            await first_to_end([succeed(), fail(), succeed()])
+
+
 async def test_one_that_returns_does_not_end_the_others() -> None:
     ended = []
 

@@ -1,4 +1,4 @@
-"""The guard before a sweep: a question is answered by a person, or void for a reason; a larger collection is none."""
+"""The guard before a sweep: a person answers its question, or it becomes void, but never because of new documents."""
 
 import asyncio
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from tsync_stream.jobs.mass_delete import CHECK, MassDeleteGuard, Stored, is_sma
 
 
 class Asked:
-    """A guard over counts that a test gives; the last one stays."""
+    """A guard that finds these counts, one after another; the last one stays."""
 
     def __init__(self, *counts: tuple[int, int], asked_of: int = 0) -> None:
         self.counts: Sequence[tuple[int, int]] = counts
@@ -39,14 +39,14 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mass_delete, "COUNT_AGAIN_INTERVAL_S", 0.003)
 
 
-async def test_little_passes_unasked() -> None:
+async def test_a_small_sweep_asks_nobody() -> None:
     asked = Asked((20, 100))
     await asked.guard.wait()
     assert asked.stored == Stored(False, 0)
     assert asked.looks == 1
 
 
-async def test_a_collection_that_grows_answers_nothing() -> None:
+async def test_a_question_stays_open_while_the_collection_grows() -> None:
     asked = Asked((60, 100), (60, 1_000), (60, 100_000))
     waiting = asyncio.create_task(asked.guard.wait())
     await eventually(lambda: asked.looks > 5)
@@ -60,7 +60,7 @@ async def test_a_collection_that_grows_answers_nothing() -> None:
     assert asked.health.status == "green"
 
 
-async def test_a_question_that_was_asked_before_a_restart_is_asked_still() -> None:
+async def test_a_question_outlives_a_restart() -> None:
     asked = Asked((60, 1_000), asked_of=100)
     waiting = asyncio.create_task(asked.guard.wait())
     await eventually(lambda: asked.looks > 2)
@@ -72,11 +72,14 @@ async def test_a_question_that_was_asked_before_a_restart_is_asked_still() -> No
 async def test_a_question_is_void_when_the_source_has_the_documents_again(caplog: pytest.LogCaptureFixture) -> None:
     asked = Asked((60, 100), (60, 900), (20, 1_000))
     await asked.guard.wait()
-    assert "is void: the source lacks only 20 documents now, of 100 in Typesense when it was asked" in caplog.text
+    assert (
+        "is void: the source lacks only 20 documents now, of the 100 that Typesense had when it was asked"
+        in caplog.text
+    )
     assert asked.health.status == "green"
 
 
-def test_what_is_small() -> None:
+def test_the_share_that_needs_no_permission() -> None:
     assert is_small(20, 100, 0, 0.2)
     assert not is_small(21, 100, 0, 0.2)
     assert not is_small(21, 1_000, 100, 0.2)

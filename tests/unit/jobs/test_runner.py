@@ -1,4 +1,4 @@
-"""Jobs under a capture term, with everything around them in memory: order, cursors, endings, outages; no server."""
+"""The jobs of a capture term, with everything around them in memory: order, cursors, endings, outages; no server."""
 
 import asyncio
 import logging
@@ -6,26 +6,31 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.waiting import eventually
-from tsync_stream.capture.begin import CaptureTools
 from tsync_stream.capture.persist import append_batch
 from tsync_stream.capture.term import BatchLost, CaptureTerm, EntryBatch
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import EpochRef, Head, Position, Reason, Route
-from tsync_stream.jobs import runner
-from tsync_stream.jobs.kinds import ending
-from tsync_stream.jobs.runner import RunningJobs
+from tsync_stream.jobs import producer, runner
+from tsync_stream.jobs import term as job_terms
+from tsync_stream.jobs.kinds import JobKinds
+from tsync_stream.jobs.ledger import JobLedger, describe_outcome
+from tsync_stream.jobs.need import NeededReconcile
+from tsync_stream.jobs.runner import FiledJobs, TermJobs
+from tsync_stream.jobs.scan import Sides
+from tsync_stream.jobs.term import SURELY_CAPTURED_S, JobTerm
 from tsync_stream.queue.tier import Append, Tier
-from tsync_stream.state.dead_letter_search import Outcome, Page, ReasonCount, Selection
-from tsync_stream.state.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job
-from tsync_stream.state.pipeline import Pipeline
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.source.documents import DocumentReader
+from tsync_stream.state.dead_letter_search import DeadLetterRecords, Outcome, Page, ReasonCount, Selection
+from tsync_stream.state.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job, JobStore
+from tsync_stream.state.pipeline import Pipeline, PositionStore
 from tsync_stream.state.route_state import ReconcileNeed, RouteState
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -127,23 +132,17 @@ class World:
         self.held: list[EntryBatch] | None = None  # instead of being appended, while it is a list
         self.go_on = asyncio.Event()
         self.lose = False
-        buffer = SimpleNamespace(batch_size=5, max_buffer_size=PAGE)
-        tools = SimpleNamespace(
-            settings=SimpleNamespace(buffer=buffer, date_unit="s", mass_delete_share=0.2),
-            target=None,
-            schema=None,
-            dead_letters=None,
-            dead_letter_records=self.records,
-            jobs=self.jobs,
-            health=self.health,
-            send_entries=self._send,
-            positions=self,
-        )
-        self.running = RunningJobs(cast("CaptureTools", tools), self.term)
+        self.job_term = JobTerm(self.term, self._send, batch_size=5, health=self.health)
+        unused, letters = cast("Any", None), cast("DeadLetterRecords", self.records)
+        kinds = JobKinds(_open_sides, unused, unused, unused, letters, mass_delete_share=0.2)
+        ledger = JobLedger(cast("JobStore", self.jobs), letters, ROUTE.name)
+        self.filed = FiledJobs(self.job_term, kinds, ledger)
+        needed = NeededReconcile(self.job_term, kinds, ledger, cast("PositionStore", self), self.health)
+        self.running = TermJobs(self.job_term, self.filed, needed)
 
     async def clear_reconcile(self, job: str) -> None:
         """As the epoch document's store does it."""
-        assert job in self.jobs.ended, "who waits for the need to be met looks for the result then"
+        assert job in self.jobs.ended, "whoever waits for the need to be cleared then looks for the result"
         self.pipeline = self.pipeline.with_route(ROUTE.name, reconcile=None)
 
     async def _send(self, batch: EntryBatch) -> None:
@@ -180,10 +179,25 @@ class World:
             await asyncio.gather(task, return_exceptions=True)
 
 
+class Closed:
+    """A reader of documents that no job here needs."""
+
+    async def close(self) -> None: ...
+
+
+def _open_sides() -> Sides:
+    return Sides(ROUTE, cast("DocumentReader", Closed()), cast("TypesenseTarget", None), PAGE)
+
+
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("LOOK_INTERVAL_S", "JOB_RETRY_S", "ROOM_INTERVAL_S"):
-        monkeypatch.setattr(runner, name, 0.001)
+    for module, name in (
+        (runner, "LOOK_INTERVAL_S"),
+        (job_terms, "LOOK_INTERVAL_S"),
+        (job_terms, "JOB_RETRY_S"),
+        (producer, "ROOM_INTERVAL_S"),
+    ):
+        monkeypatch.setattr(module, name, 0.001)
 
 
 async def test_a_replay_queues_every_chosen_key_and_is_done_when_they_are_synced() -> None:
@@ -205,7 +219,7 @@ async def test_a_replay_queues_every_chosen_key_and_is_done_when_they_are_synced
     assert world.term.appended.cursors == {}, "its cursor travels no further"
 
 
-async def test_its_entries_say_why_and_since_when() -> None:
+async def test_entries_carry_the_reason_and_the_time_of_the_read() -> None:
     world = World(records=1)
     world.jobs.file("one")
     async with world.at_work():
@@ -216,7 +230,7 @@ async def test_its_entries_say_why_and_since_when() -> None:
     assert (entry.reason, entry.cluster_time, entry.route) == (Reason.REPLAY, AS_OF, "listings")
 
 
-async def test_a_replay_goes_on_from_the_cursor_that_is_synced() -> None:
+async def test_a_replay_resumes_at_the_synced_cursor() -> None:
     world = World(records=10, cursors={"one": {"phase": "queueing", "after": "05", "queued": 6}})
     world.jobs.file("one")
     async with world.at_work():
@@ -226,13 +240,13 @@ async def test_a_replay_goes_on_from_the_cursor_that_is_synced() -> None:
     assert world.term.appended.cursors["one"]["queued"] == 10
 
 
-async def test_a_replay_that_was_synced_in_an_older_term_is_ended_without_being_run() -> None:
+async def test_a_replay_that_an_older_term_synced_ends_without_running() -> None:
     world = World(records=10, cursors={"one": {"phase": DONE, "after": "09", "queued": 10}})
     world.jobs.file("one")
     async with world.at_work():
         await world.look()
         await eventually(lambda: world.jobs.ended.get("one", ("",))[0] == "done")
-        await eventually(lambda: world.running._running is None)
+        await eventually(lambda: "running nothing" in repr(world.filed))
     assert world.queued() == []
     assert world.term.appended.cursors == {}
 
@@ -243,7 +257,7 @@ async def test_the_cursor_of_a_job_that_is_not_open_is_dropped() -> None:
     assert world.term.appended.cursors == {}
 
 
-async def test_jobs_are_done_one_after_the_other_oldest_first() -> None:
+async def test_jobs_run_one_at_a_time_oldest_first() -> None:
     world = World(records=2)
     world.jobs.file("one")
     world.jobs.file("two")
@@ -260,7 +274,7 @@ async def test_jobs_are_done_one_after_the_other_oldest_first() -> None:
         await eventually(lambda: list(world.jobs.ended) == ["one", "two"])
 
 
-async def test_a_job_that_is_ended_while_one_looks_does_not_begin_again() -> None:
+async def test_a_job_that_ends_during_a_look_does_not_begin_again() -> None:
     world = World(records=10)
     world.jobs.file("one")
     async with world.at_work() as task:
@@ -268,13 +282,13 @@ async def test_a_job_that_is_ended_while_one_looks_does_not_begin_again() -> Non
         await eventually(lambda: world.term.appended.cursors.get("one", {}).get("phase") == DONE)
         world.jobs.slow = asyncio.Event()
         looking = asyncio.create_task(world.look(all_synced=True))
-        await eventually(lambda: "one" in world.jobs.ended and world.running._running is None)
+        await eventually(lambda: "one" in world.jobs.ended and "running nothing" in repr(world.filed))
         world.jobs.slow.set()
         await looking
-        await asyncio.sleep(0.02)  # time enough to begin again, if it did
+        await asyncio.sleep(0.02)  # enough time for it to begin again
         world.jobs.file("two")
         await world.look()
-        await eventually(lambda: world.running._running is not None and world.running._running.name == "two")
+        await eventually(lambda: "running two" in repr(world.filed))
         assert not task.done()
     assert len(world.records.marked["one"]) == 10
 
@@ -289,7 +303,7 @@ async def test_a_batch_that_never_arrives_ends_the_term() -> None:
             await asyncio.wait_for(asyncio.shield(task), 5)
 
 
-async def test_a_cancelled_replay_stops_and_its_cursor_goes_when_its_last_batch_has_arrived() -> None:
+async def test_a_cancelled_replay_stops_and_its_cursor_is_dropped_once_its_last_batch_arrived() -> None:
     world = World(records=100)
     world.jobs.file("one")
     world.held = []
@@ -300,7 +314,7 @@ async def test_a_cancelled_replay_stops_and_its_cursor_goes_when_its_last_batch_
         await world.jobs.end("one", "cancelled")
         await world.look()
         world.go_on.set()
-        await eventually(lambda: world.running._running is None)
+        await eventually(lambda: "running nothing" in repr(world.filed))
         await world.look()
         assert world.term.appended.cursors != {}, "its last batch is still on its way, and begins there"
         await world.arrive(world.held[1])
@@ -313,7 +327,9 @@ async def test_a_cancelled_replay_stops_and_its_cursor_goes_when_its_last_batch_
 @pytest.mark.parametrize(
     "arguments", [{"kind": "reindex"}, {"kind": "verify"}, {"other": 1}, {"selection": {"colour": "red"}, "chosen": 1}]
 )
-async def test_a_job_that_is_not_understood_is_given_up_and_holds_up_nobody(arguments: dict[str, Any]) -> None:
+async def test_a_job_of_another_version_is_given_up_and_blocks_nothing(
+    arguments: dict[str, Any],
+) -> None:
     world = World(records=1)
     world.jobs.file("odd", **arguments)
     world.jobs.file("next")
@@ -325,7 +341,7 @@ async def test_a_job_that_is_not_understood_is_given_up_and_holds_up_nobody(argu
     assert "file it again" in result["error"]
 
 
-async def test_an_outage_is_waited_out_and_shown() -> None:
+async def test_a_job_waits_out_an_outage_and_health_shows_it() -> None:
     world = World(records=10)
     world.jobs.file("one")
     world.records.outages = 1_000_000
@@ -338,30 +354,30 @@ async def test_an_outage_is_waited_out_and_shown() -> None:
         await eventually(lambda: not world.health.problems)
 
 
-async def test_the_complaint_of_a_job_ends_with_the_term() -> None:
+async def test_health_forgets_the_problem_of_a_job_when_the_term_ends() -> None:
     world = World()
     world.jobs.file("one")
     world.records.outages = 1_000_000
     async with world.at_work():
         await world.look()
         await eventually(lambda: REPLAY in world.health.problems)
-    assert not world.health.problems, "it may be another replica's to capture now"
+    assert not world.health.problems, "another replica may capture now"
 
 
-async def test_a_job_may_wait_until_everything_is_synced() -> None:
+async def test_a_job_can_wait_until_everything_is_synced() -> None:
     world = World()
     async with world.at_work():
         wanted = True
-        waiting = asyncio.create_task(world.running._synced_up_to(Timestamp(100, 5), lambda: wanted))
-        for synced in (Timestamp(100, 5), Timestamp(100 + runner.SURELY_CAPTURED_S, 4)):
+        waiting = asyncio.create_task(world.job_term.synced_up_to(Timestamp(100, 5), lambda: wanted))
+        for synced in (Timestamp(100, 5), Timestamp(100 + SURELY_CAPTURED_S, 4)):
             world.synced = replace(world.synced, cluster_time=synced)
             await world.look()
             await asyncio.sleep(0.02)
             assert not waiting.done(), "the time of an empty batch may be ahead of its token"
-        world.synced = replace(world.synced, cluster_time=Timestamp(100 + runner.SURELY_CAPTURED_S, 5))
+        world.synced = replace(world.synced, cluster_time=Timestamp(100 + SURELY_CAPTURED_S, 5))
         await world.look()
         await asyncio.wait_for(waiting, 5)
-        waiting = asyncio.create_task(world.running._synced_up_to(Timestamp(200, 5), lambda: wanted))
+        waiting = asyncio.create_task(world.job_term.synced_up_to(Timestamp(200, 5), lambda: wanted))
         await asyncio.sleep(0.02)
         assert not waiting.done()
         wanted = False
@@ -387,7 +403,7 @@ async def test_a_replay_waits_while_the_queue_is_full() -> None:
         ({"id collision": 3}, logging.WARNING, "40 documents queued, 3 refused (id collision: 3)"),
     ],
 )
-async def test_a_reconcile_is_done_with_the_number_of_those_that_were_refused(
+async def test_a_finished_reconcile_counts_the_refused_documents(
     caplog: pytest.LogCaptureFixture, refused: dict[str, int], level: int, told: str
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -434,5 +450,5 @@ async def test_a_reconcile_is_done_with_the_number_of_those_that_were_refused(
         ),
     ],
 )
-def test_the_log_counts_first_what_is_refused(kind: str, result: Any, text: str, well: bool) -> None:
-    assert ending(Job("j", kind, {}, "open", NOW, {}, None), result) == (text, well)
+def test_the_log_counts_refused_documents_first(kind: str, result: Any, text: str, well: bool) -> None:
+    assert describe_outcome(Job("j", kind, {}, "open", NOW, {}, None), result) == (text, well)

@@ -1,4 +1,4 @@
-"""Scans pass over no key, wherever those stand that no cursor can hold; no server."""
+"""Scans skip no key, wherever keys stand that no cursor can hold; no server."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -17,7 +17,7 @@ MOST_READS = 200
 
 
 class Source:
-    """Keys in index order; a read costs what the server allows at the most."""
+    """Keys in index order; the number of reads and their size are bounded."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = keys
@@ -37,16 +37,16 @@ async def scan(keys: Sequence[str], size: int, after: Mapping[str, Any] | None =
 
 
 def keys_of(storable: Sequence[bool]) -> list[str]:
-    """Keys of which some are as a driver decodes bytes that are not UTF-8."""
+    """Keys, some of them as a driver decodes bytes that are not UTF-8."""
     return [f"key {number}" if well else f"key {number}\udcff" for number, well in enumerate(storable)]
 
 
-def test_the_keys_are_what_they_are_taken_for() -> None:
+def test_the_keys_are_storable_or_not_as_intended() -> None:
     assert [can_be_stored(key) for key in keys_of([True, False])] == [True, False]
 
 
 @given(storable=st.lists(st.booleans(), max_size=40), size=st.integers(1, 7))
-async def test_every_key_is_in_one_page_and_every_cursor_can_be_held(storable: list[bool], size: int) -> None:
+async def test_every_key_is_in_one_page_and_every_cursor_can_be_stored(storable: list[bool], size: int) -> None:
     keys = keys_of(storable)
     found = await scan(keys, size)
     assert [key for page, _ in found for key in page] == keys
@@ -57,7 +57,7 @@ async def test_every_key_is_in_one_page_and_every_cursor_can_be_held(storable: l
 
 
 @given(storable=st.lists(st.booleans(), min_size=1, max_size=40), size=st.integers(1, 7))
-async def test_a_scan_goes_on_behind_any_cursor(storable: list[bool], size: int) -> None:
+async def test_a_scan_resumes_at_any_cursor(storable: list[bool], size: int) -> None:
     keys = keys_of(storable)
     seen: list[str] = []
     for page, cursor in await scan(keys, size):
@@ -67,7 +67,7 @@ async def test_a_scan_goes_on_behind_any_cursor(storable: list[bool], size: int)
 
 
 @pytest.mark.parametrize("count", [1, 5, 100])
-async def test_keys_at_the_end_that_no_cursor_can_hold_end_the_scan(count: int) -> None:
+async def test_a_scan_ends_even_if_no_cursor_can_hold_its_last_keys(count: int) -> None:
     keys = keys_of([True, True, *[False] * count])
     found = await scan(keys, 3)
     assert [key for page, _ in found for key in page] == keys

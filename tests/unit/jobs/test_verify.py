@@ -1,4 +1,4 @@
-"""What a verification counts as a difference, with both sides in memory; and how it tells people."""
+"""What a verification counts as a difference, with both sides in memory, and how it reports that."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,21 +15,29 @@ from tests.support.schemas import live_schema
 from tsync_stream.capture.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.cli.verify import how_it_ended
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.core.model import BEGINNING_OF_TIME, Position, Route
-from tsync_stream.jobs import verify
+from tsync_stream.core.model import BEGINNING_OF_TIME, Position, Reason, Route
+from tsync_stream.jobs import judge, verify
 from tsync_stream.jobs.compare import (
+    MOST_EXAMPLES,
+    Comparison,
     Difference,
+    Findings,
     Kind,
+    Tally,
     as_stored,
     difference,
     digest,
     fields_of_its_own,
     without_doubles,
 )
-from tsync_stream.jobs.tally import MOST_EXAMPLES, Findings, Tally
-from tsync_stream.jobs.verify import Verify, VerifyTools
+from tsync_stream.jobs.judge import Judge
+from tsync_stream.jobs.producer import Producer
+from tsync_stream.jobs.scan import Sides
+from tsync_stream.jobs.verify import Verify
 from tsync_stream.observe.status_view import show_job
-from tsync_stream.state.dead_letters import record_id
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.source.documents import DocumentReader
+from tsync_stream.state.dead_letters import DeadLetters, record_id
 from tsync_stream.state.jobs import DONE, TIME_LEFT, VERIFY, Job
 
 ROUTE = Route("listings", "shop", "listings", "listings")
@@ -46,11 +54,11 @@ PAGE = 3
         (b"a", b"b", "different"),
         (b"a", None, "missing"),
         (None, b"a", "extra"),
-        (b"", b"a", "different"),  # it exists and cannot be written
+        (b"", b"a", "different"),  # the document exists and cannot be written
         (b"", None, "missing"),
     ],
 )
-def test_what_is_wrong(expected: bytes | None, actual: bytes | None, kind: Kind | None) -> None:
+def test_kinds_of_differences(expected: bytes | None, actual: bytes | None, kind: Kind | None) -> None:
     assert difference(expected, actual) == kind
 
 
@@ -60,13 +68,13 @@ def test_documents_are_compared_as_json() -> None:
     assert len({digest(document) for document in documents}) == len(documents)
 
 
-def test_a_whole_number_is_the_same_with_and_without_a_point() -> None:
+def test_a_whole_number_equals_its_float() -> None:
     """A field of integers that was given the type float shows integers that would be sent as floats now."""
     assert digest({"a": [4, {"b": 0}], "c": 2**53}) == digest({"a": [4.0, {"b": -0.0}], "c": float(2**53)})
     assert len({digest({"a": value}) for value in (4, 4.5, "4", True, 1e300, 2**53 + 2, "4.0")}) == 7
 
 
-def test_what_typesense_adds_or_leaves_out_by_itself_is_not_compared() -> None:
+def test_fields_that_typesense_fills_in_or_leaves_out_are_not_compared() -> None:
     fields = [
         {"name": "title", "type": "string", "store": True},
         {"name": "vector", "type": "float[]", "embed": {"from": ["title"]}},
@@ -75,7 +83,7 @@ def test_what_typesense_adds_or_leaves_out_by_itself_is_not_compared() -> None:
     assert fields_of_its_own({"fields": fields}) == {"vector", "secret"}
 
 
-def test_what_an_export_has_flattened_is_not_taken_for_stored() -> None:
+def test_flattened_fields_of_an_export_are_not_taken_for_stored_ones() -> None:
     exported = {".flat": ["a.b", "a.c"], "a": {"b": 1, "c": 2}, "a.b": 1, "a.c": 2, "a.d": "left by a partial update"}
     assert as_stored(exported) == {"a": {"b": 1, "c": 2}, "a.d": "left by a partial update"}
     assert as_stored({"a": 1}) == {"a": 1}
@@ -96,7 +104,7 @@ class Source:
         self.scanned: list[str] = []
 
     def pass_time(self) -> Timestamp:
-        """Some time passes; the next read will be at the end of it."""
+        """Let some time pass; the next read is at its end."""
         self._passed += 1
         return Timestamp(NOW.time + self._passed, 1)
 
@@ -167,33 +175,33 @@ class World:
     def make(self, cursor: Mapping[str, Any] | None = None) -> Verify:
         """A verification as a new term makes it."""
         cursors = {} if cursor is None else {JOB.id: cursor}
-        term = SimpleNamespace(
+        fake = SimpleNamespace(
             route=ROUTE,
             partitions=1,
             appended=Position({}, BEGINNING_OF_TIME, cursors),
+            in_flight=0,
+            pipeline=SimpleNamespace(epoch=None),
+            tier=SimpleNamespace(backlog=_empty),
             sending=_in_flight,
             watching=self._watching,
         )
+        term = cast("CaptureTerm", fake)
         target = SimpleNamespace(
             settled=self.target.settled,
             collection=self.target.collection,
             documents=self.target.documents_of,
             export_ids=self.target.export_ids,
         )
-        tools = SimpleNamespace(
-            open_source=lambda: self.source,
-            target=target,
-            dead_letters=SimpleNamespace(open_among=self._open_among),
-            schema=live_schema(),
-            synced_up_to=self._synced_up_to,
-            send=self._send,
-            wait_for_room=_no_wait,
-            wanted=lambda: self.wanted,
-            mass_delete_share=0.2,
-            batch_size=PAGE,
-        )
+        sides = Sides(ROUTE, cast("DocumentReader", self.source), cast("TypesenseTarget", target), PAGE)
+        letters = cast("DeadLetters", SimpleNamespace(open_among=self._open_among))
+
+        def judge_without(fields: frozenset[str]) -> Judge:
+            comparison = Comparison(sides, live_schema(), fields)
+            return Judge(term, comparison, letters, self._synced_up_to, lambda: self.wanted)
+
         job = replace(JOB, arguments={"repair": self._repair, "documents": 1})
-        self.job = Verify(job, cast("CaptureTerm", term), cast("VerifyTools", tools))
+        producer = Producer(JOB.id, Reason.VERIFY, term, self._send, most_waiting=0)
+        self.job = Verify(job, producer, sides, judge_without, 0.2, lambda: self.wanted)
         return self.job
 
     def found(self) -> dict[str, Any]:
@@ -229,22 +237,23 @@ def _in_flight() -> Iterator[None]:
     yield
 
 
-async def _no_wait() -> None: ...
+async def _empty(epoch: Any, partitions: int) -> list[int]:
+    return [0] * partitions
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(judge, "PAUSES_S", (0.0, 0.0))
 
 
-async def test_where_both_sides_are_equal_nobody_waits() -> None:
+async def test_equal_sides_need_no_waiting() -> None:
     world = World(count=10)
     await world.job.run()
     assert world.found() == {"phase": DONE, "compared": 10}
     assert world.waited_for == []
 
 
-async def test_what_differs_is_counted_by_kind() -> None:
+async def test_differences_are_counted_by_kind() -> None:
     world = World(count=10)
     del world.target.documents["001"]
     world.target.documents["005"] = {"number": "5"}
@@ -260,7 +269,7 @@ async def test_what_differs_is_counted_by_kind() -> None:
 
 
 def arrives_at_look(world: World, key: str, look: int) -> None:
-    """Let a document be on its way until the given look at it."""
+    """Let a document arrive only at the given look at it."""
     missing, looks = world.target.documents.pop(key), []
 
     def before_look(ids: Sequence[str]) -> None:
@@ -273,7 +282,7 @@ def arrives_at_look(world: World, key: str, look: int) -> None:
 
 
 @pytest.mark.parametrize(("look", "waits"), [(2, 0), (3, 0), (4, 2)])
-async def test_what_arrives_is_no_difference(look: int, waits: int) -> None:
+async def test_a_change_that_arrives_is_not_a_difference(look: int, waits: int) -> None:
     world = World(count=10)
     arrives_at_look(world, "004", look)
     await world.job.run()
@@ -281,7 +290,7 @@ async def test_what_arrives_is_no_difference(look: int, waits: int) -> None:
     assert len(world.waited_for) == waits
 
 
-async def test_what_is_written_while_one_waits_is_looked_at_again() -> None:
+async def test_a_document_that_is_written_during_the_wait_is_looked_at_again() -> None:
     world = World(count=4)
     del world.target.documents["002"]
     world.written = [{"002"}, set(), {"002"}]
@@ -290,19 +299,19 @@ async def test_what_is_written_while_one_waits_is_looked_at_again() -> None:
     assert len(world.waited_for) == 6, "before and after the look, three times"
 
 
-async def test_what_is_written_behind_a_look_is_waited_for_before_the_next_one_counts() -> None:
+async def test_a_write_after_a_look_is_synced_before_the_next_look_counts() -> None:
     world = World(count=4)
-    arrives_at_look(world, "002", 1 + len(verify.PAUSES_S) + 3)
+    arrives_at_look(world, "002", 1 + len(judge.PAUSES_S) + 3)
     # After the first decisive look: at the second one it is on its way, at the third it is there.
     world.written = [{"002"}, {"002"}]
     await world.job.run()
     assert world.found() == {"phase": DONE, "compared": 4}
 
 
-async def test_what_is_written_all_the_time_is_not_settled() -> None:
+async def test_a_document_that_is_written_all_the_time_stays_unsettled() -> None:
     world = World(count=4)
     del world.target.documents["002"]
-    world.written = [{"002"}] * 2 * verify.MOST_LOOKS
+    world.written = [{"002"}] * 2 * judge.MOST_LOOKS
     await world.job.run()
     assert world.found() == {"phase": DONE, "compared": 4, "unsettled": 1}
 
@@ -332,14 +341,14 @@ async def test_open_dead_letters_are_excepted_and_not_waited_for() -> None:
     assert world.waited_for == []
 
 
-async def test_keys_without_a_typesense_id_are_dead_letters_by_themselves() -> None:
+async def test_keys_that_cannot_be_a_typesense_id_are_excepted() -> None:
     world = World(count=2)
     world.source.documents["x" * 5_000] = {"number": 1}
     await world.job.run()
     assert world.found() == {"phase": DONE, "compared": 3, "excepted": 1}
 
 
-async def test_ids_that_no_key_of_the_source_can_have_are_told_apart() -> None:
+async def test_ids_that_no_key_of_the_source_can_have_are_counted_apart() -> None:
     world = World(count=2, repair=True)
     world.target.documents["x" * 5_000] = {"number": 1}
     await world.job.run()
@@ -350,7 +359,7 @@ async def test_ids_that_no_key_of_the_source_can_have_are_told_apart() -> None:
 # What is queued
 
 
-async def test_what_differs_is_queued_if_asked_to() -> None:
+async def test_differences_are_queued_if_a_repair_was_requested() -> None:
     world = World(count=20, repair=True)
     del world.target.documents["001"]
     world.target.documents["005"] = {"number": "5"}
@@ -360,7 +369,7 @@ async def test_what_differs_is_queued_if_asked_to() -> None:
     assert (world.found()["queued"], world.found().get("left")) == (6, None)
 
 
-async def test_of_too_many_that_would_be_deleted_none_is() -> None:
+async def test_nothing_is_deleted_where_too_much_would_be() -> None:
     world = World(count=20, repair=True)
     del world.target.documents["001"]
     world.target.documents |= {f"extra {number}": {"number": 1} for number in range(5)}
@@ -369,7 +378,7 @@ async def test_of_too_many_that_would_be_deleted_none_is() -> None:
     assert (world.found()["extra"], world.found()["queued"], world.found()["left"]) == (5, 1, 5)
 
 
-async def test_where_far_too_much_is_in_typesense_alone_not_all_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sweep_that_finds_far_too_much_does_not_look_at_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verify, "MOST_SUSPECTS", 2 * PAGE)
     world = World(count=100, repair=True)
     world.target.documents |= {f"extra {number}": {"number": 1} for number in range(4 * PAGE)}
@@ -382,7 +391,7 @@ async def test_where_far_too_much_is_in_typesense_alone_not_all_is_looked_at(mon
 # Interruptions
 
 
-async def test_after_an_outage_it_goes_on_where_it_was_and_counts_nothing_twice() -> None:
+async def test_after_an_outage_it_resumes_and_counts_nothing_twice() -> None:
     world = World(count=5 * PAGE)
     for key in ("001", "013"):
         del world.target.documents[key]
@@ -394,7 +403,7 @@ async def test_after_an_outage_it_goes_on_where_it_was_and_counts_nothing_twice(
     assert [example["key"] for example in world.job.progress()["examples"]] == ["001", "013"]
 
 
-async def test_a_new_term_goes_on_from_any_cursor_that_was_sent() -> None:
+async def test_a_new_term_resumes_at_any_cursor() -> None:
     world = World(count=4 * PAGE)
     for key in ("007", "010"):
         del world.target.documents[key]
@@ -418,7 +427,7 @@ async def test_a_sweep_that_begins_again_counts_nothing_twice() -> None:
     assert (world.found()["extra"], world.found()["queued"]) == (4, 4)
 
 
-async def test_a_cancelled_one_queues_nothing_more() -> None:
+async def test_a_cancelled_verification_queues_nothing_more() -> None:
     world = World(count=5 * PAGE, repair=True)
     del world.target.documents["001"]
 
@@ -437,7 +446,7 @@ async def test_a_cancelled_one_queues_nothing_more() -> None:
 # The numbers
 
 
-def test_only_some_examples_are_kept() -> None:
+def test_only_a_few_examples_are_kept() -> None:
     many = [Difference("missing", f"{number}", f"{number}") for number in range(MOST_EXAMPLES + 5)]
     tally = Tally().plus(Findings(many[:2])).plus(Findings(many[2:]))
     assert [example["key"] for example in tally.examples] == [item.key for item in many[:MOST_EXAMPLES]]
@@ -478,7 +487,7 @@ FOUND = {**dict.fromkeys(Tally.__dataclass_fields__, 0), "compared": 30, "exampl
         ({"excepted": 3}, False, "Done: 3 documents are refused (open dead letter: 3)", False),
     ],
 )
-def test_the_end_says_what_was_found(found: dict[str, Any], repair: bool, words: str, well: bool) -> None:
+def test_the_final_report_says_what_was_found(found: dict[str, Any], repair: bool, words: str, well: bool) -> None:
     job = replace(JOB, status="done", arguments={"repair": repair}, result={**FOUND, **found})
     text, is_well = how_it_ended(job)
     assert words in text
@@ -488,7 +497,7 @@ def test_the_end_says_what_was_found(found: dict[str, Any], repair: bool, words:
 @pytest.mark.parametrize(
     ("status", "result", "words"), [("cancelled", None, "cancelled"), ("failed", {"error": "because"}, "because")]
 )
-def test_an_end_before_the_end_is_not_well(status: str, result: Any, words: str) -> None:
+def test_a_cancelled_or_failed_verification_is_not_reported_as_well(status: str, result: Any, words: str) -> None:
     text, well = how_it_ended(replace(JOB, status=status, result=result))
     assert words in text
     assert not well
@@ -503,7 +512,7 @@ def test_an_end_before_the_end_is_not_well(status: str, result: Any, words: str)
         ("done", "everything is compared; the last entries are being synced"),
     ],
 )
-def test_an_open_verification_says_how_far_it_is(phase: str, words: str) -> None:
+def test_an_open_verification_shows_its_progress(phase: str, words: str) -> None:
     numbers = {"compared": 10, "excepted": 2, "missing": 1, "different": 1, "extra": 1}
     line = show_job(replace(JOB, progress={"phase": phase, **numbers, TIME_LEFT: 120}), live=True)
     assert line == f"verify ab12: {words}; 2 are refused, 3 of the others differ, about 2 min left"

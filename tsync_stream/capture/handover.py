@@ -1,0 +1,84 @@
+"""How a capture term ends, and what it leaves to the next beginning. Pure decisions, and the messages about them.
+
+Invariants: a term that ends for a good reason ends with a `TermEnd`; an exception is always a fault. What the
+handover says stays until a term has begun with it, however many beginnings fail before that.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+
+from tsync_stream.core.errors import (
+    ConfigurationError,
+    Fenced,
+    PositionLost,
+    TierLost,
+    TierRefused,
+    TierUnavailable,
+    TsyncError,
+)
+from tsync_stream.core.health import Health
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TermEnd:
+    """Why a term ended without a fault. `leave_tier`: the next one opens an epoch on a better tier, at once."""
+
+    reason: str
+    leave_tier: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What the next beginning must know; "" where there is nothing to know.
+
+    `leave_tier`: why the epoch cannot go on (its tier was lost, or a better one is back). `unavailable`: why its tier
+    did not answer, `times_unavailable` in a row without a lasting term between. `position_lost`: why the change stream
+    cannot be resumed.
+    """
+
+    leave_tier: str = ""
+    unavailable: str = ""
+    times_unavailable: int = 0
+    position_lost: str = ""
+
+    def after(self, end: "TermEnd | TsyncError") -> "Handover":
+        """With what the end of a term, or of a beginning that failed, adds to it (pure)."""
+        if isinstance(end, TermEnd):
+            return replace(self, leave_tier=end.reason) if end.leave_tier else self
+        if isinstance(end, TierUnavailable | TierRefused):
+            return replace(self, unavailable=str(end), times_unavailable=self.times_unavailable + 1)
+        if isinstance(end, TierLost):
+            return replace(self, leave_tier=str(end))
+        if isinstance(end, PositionLost):
+            return replace(self, position_lost=str(end))
+        return self
+
+    def taken(self) -> "Handover":
+        """A term has begun with it; only a term that lasts ends the counting (pure)."""
+        return Handover(times_unavailable=self.times_unavailable)
+
+    def begins_at_once(self, end: "TermEnd | TsyncError") -> bool:
+        """Whether the next beginning, after this end, follows without a pause (pure)."""
+        if isinstance(end, TermEnd):
+            return end.leave_tier
+        return isinstance(end, TierUnavailable | TierRefused) and self.times_unavailable == 1
+
+
+def report(end: TermEnd | TsyncError, health: Health) -> None:
+    """Say why a term ended, what happens next, and whether a person must act."""
+    if isinstance(end, TermEnd):
+        log.info("capture: %s", end.reason)
+    elif isinstance(end, TierUnavailable | TierRefused):
+        person = isinstance(end, TierRefused)
+        health.red("tier", f"{end}; if this lasts, another tier becomes the queue", needs_person=person)
+    elif isinstance(end, TierLost):
+        health.red("tier", f"{end}; the next epoch opens from the synced position")
+    elif isinstance(end, PositionLost):
+        health.red("position", f"{end}; a reconcile repairs it")
+    elif isinstance(end, Fenced):
+        log.warning("capture: %s; this replica stops capturing", end)
+    else:
+        person = isinstance(end, ConfigurationError)
+        health.red("capture", f"{end}; capture retries until this is repaired", needs_person=person)

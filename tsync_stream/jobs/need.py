@@ -1,0 +1,102 @@
+"""The reconcile that the epoch document needs: runs it, and clears the need when everything it queued is synced.
+
+Invariant: a need is met when a barrier behind the job's last entry is synced; the result is stored before the need is
+cleared, so whoever waits for that finds it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NoReturn
+
+from tsync_stream.core.health import Health
+from tsync_stream.jobs.kinds import JobKinds
+from tsync_stream.jobs.ledger import JobLedger
+from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored
+from tsync_stream.jobs.reconcile import Reconcile
+from tsync_stream.jobs.term import JobTerm
+from tsync_stream.state.dead_letter_counts import describe_reconcile
+from tsync_stream.state.jobs import RECONCILE, SCAN, queued_of
+from tsync_stream.state.pipeline import Pipeline, PositionStore
+from tsync_stream.state.route_state import ReconcileNeed
+
+log = logging.getLogger(__name__)
+
+
+class NeededReconcile:
+    """One for each term, whether it needs a reconcile or not."""
+
+    def __init__(
+        self, term: JobTerm, kinds: JobKinds, ledger: JobLedger, positions: PositionStore, health: Health
+    ) -> None:
+        self._term = term
+        self._kinds = kinds
+        self._ledger = ledger
+        self._positions = positions
+        self._health = health
+
+    def __repr__(self) -> str:
+        need = self._need
+        return f"<NeededReconcile {'none' if need is None else need.job}>"
+
+    @property
+    def _need(self) -> ReconcileNeed | None:
+        return self._term.need
+
+    async def run(self, need: ReconcileNeed) -> NoReturn:
+        """Run the reconcile. Raises `BatchLost`; outages are waited out."""
+        term = self._term
+        sides = self._kinds.open_sides()
+        guard = MassDeleteGuard(
+            self._kinds.mass_delete_share,
+            self._health,
+            lambda: sides.count_orphans(term.capture.appended.cluster_time),
+            partial(self._stored_question, need),
+            partial(self._positions.note_asked, need.job),
+        )
+
+        async def may_sweep() -> None:
+            # Until then the collection is smaller than it will be, and the guard would ask about another one.
+            await term.until_synced(job, lambda: _scan_is_over(term.synced_cursor(need.job)))
+            await sides.until_settled()
+            await guard.wait()
+
+        log.info("reconcile: began (%s)", need.reason)
+        job: Reconcile = self._kinds.reconcile(need.job, term, sides, may_sweep)
+        try:
+            await term.persevere(RECONCILE, job.run)
+        finally:
+            await sides.source.close()
+        await term.until_synced(job, lambda: self._need is None)
+        while True:  # the term ends by other means
+            await asyncio.Event().wait()
+
+    async def look(self, stored: Pipeline) -> None:
+        """Once a second: log the progress, and clear the need when it is met."""
+        capture = self._term.capture
+        route = capture.route.name
+        need = stored.need(route)
+        if need is None:
+            return
+        cursor = self._term.synced_cursor(need.job)
+        done, _ = queued_of(cursor)
+        _, documents = queued_of(capture.appended.cursors.get(need.job))
+        self._ledger.note_reconcile(need.job, done, documents)
+        if self._term.is_synced(need.job):
+            refused = await self._ledger.keep_reconcile(need, done)
+            await self._positions.clear_reconcile(need.job)
+            capture.pipeline = capture.pipeline.with_route(route, reconcile=None)
+            capture.forget_job(need.job)
+            level = logging.WARNING if refused.total else logging.INFO
+            log.log(level, "reconcile: done (%s), %s", need.reason, describe_reconcile(done, refused))
+
+    async def _stored_question(self, need: ReconcileNeed) -> Stored:
+        stored = await self._positions.load()
+        now = (stored and stored.need(self._term.capture.route.name)) or need
+        return Stored(now.allow_mass_delete, now.asked_of)
+
+
+def _scan_is_over(cursor: Mapping[str, Any] | None) -> bool:
+    """Whether a reconcile's cursor is behind everything the source has (pure)."""
+    return cursor is not None and cursor["phase"] != SCAN

@@ -1,0 +1,80 @@
+"""How a job queues keys: in batches that carry its cursor, so that it goes on from there after any interruption.
+
+Invariants: a batch is queued only behind the job's last one; a job waits while the queue holds many entries, because
+live changes queue behind them; `cursor` is where the last batch ends, which may still be on its way to the queue.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Any
+
+from bson.timestamp import Timestamp
+
+from tsync_stream.capture.entries import Entries
+from tsync_stream.capture.term import CaptureTerm, Delivery, EntryBatch, JobProgress
+from tsync_stream.core.model import Key, Route
+
+ROOM_INTERVAL_S = 0.05
+
+Send = Callable[[EntryBatch], Awaitable[object]]
+
+
+class Producer:
+    """Queues the keys of one job under one term. `most_waiting`: a job waits while more entries are unacked."""
+
+    def __init__(self, job: str, reason: str, term: CaptureTerm, send: Send, most_waiting: int) -> None:
+        self.job = job
+        self._reason = reason
+        self._term = term
+        self._send = send
+        self._most_waiting = most_waiting
+        self._last: Delivery | None = None
+        self.cursor: Mapping[str, Any] | None = self.appended_cursor
+
+    def __repr__(self) -> str:
+        state = "appended" if self.arrived else "lost" if self.lost else "in flight"
+        return f"<Producer of {self.job}: last batch {state}>"
+
+    @property
+    def route(self) -> Route:
+        """The route whose keys are queued."""
+        return self._term.route
+
+    @property
+    def captured_time(self) -> Timestamp:
+        """The cluster time up to which changes are in the queue: what the job reads must not be older."""
+        return self._term.appended.cluster_time
+
+    @property
+    def appended_cursor(self) -> Mapping[str, Any] | None:
+        """The end of the last batch that is in the queue; None before the first one."""
+        return self._term.appended.cursors.get(self.job)
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the last batch is in the queue."""
+        return self.appended_cursor == self.cursor
+
+    @property
+    def lost(self) -> bool:
+        """Whether the last batch will never be in the queue."""
+        return not self.arrived and (self._last is None or self._last.settled)
+
+    async def wait_for_room(self) -> None:
+        """Return when the queue can take more entries of a job. Raises the tier's errors."""
+        term = self._term
+        while sum(await term.tier.backlog(term.pipeline.epoch, term.partitions)) + term.in_flight > self._most_waiting:
+            await asyncio.sleep(ROOM_INTERVAL_S)
+
+    def entries(self, keys: Collection[Key], as_of: Timestamp) -> Entries:
+        """Entries for keys that were looked at as they were at `as_of`: sync reads nothing older than that."""
+        entries = Entries(self._term.route, self._term.partitions, self._reason, as_of)
+        entries.add_keys(keys)
+        return entries
+
+    async def queue(self, entries: Entries, cursor: Mapping[str, Any]) -> None:
+        """Put entries on their way to the queue; the job then stands at `cursor`."""
+        progress = JobProgress(self.job, self.cursor, cursor)
+        with self._term.sending() as delivery:
+            await self._send(EntryBatch(delivery, progress, entries.by_partition, entries.count))
+        self._last, self.cursor = delivery, cursor

@@ -1,0 +1,95 @@
+"""What the jobs of one capture term share: how they queue keys, wait for what is synced, and outlast outages.
+
+Invariants: an outage is the job's own: it retries from its cursor, and capture never stops for it. A job that loses a
+batch ends the term, and goes on in the next one.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from bson.timestamp import Timestamp
+
+from tsync_stream.capture.term import LONGEST_READ_S, BatchLost, CaptureTerm
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
+from tsync_stream.core.health import Health
+from tsync_stream.jobs.producer import Producer, Send
+from tsync_stream.state.jobs import DONE
+from tsync_stream.state.route_state import ReconcileNeed
+
+LOOK_INTERVAL_S = 1.0
+JOB_RETRY_S = 2.0
+# The time of an empty batch may be ahead of its token by as long as a read of the stream waits.
+SURELY_CAPTURED_S = int(2 * LONGEST_READ_S)
+# A job waits while more than this many batches' worth of entries are unacked in each partition.
+MAX_WAITING_BATCHES = 10
+
+
+class Running(Protocol):
+    """A job under a term."""
+
+    producer: Producer
+
+    async def run(self) -> None:
+        """Queue everything, from the cursor on."""
+
+
+class JobTerm:
+    """A capture term as its jobs see it. `synced` is how far everything was synced at the last look."""
+
+    def __init__(self, term: CaptureTerm, send: Send, batch_size: int, health: Health) -> None:
+        self.capture = term
+        self.synced = term.pipeline.began
+        self._send = send
+        self._most_waiting = MAX_WAITING_BATCHES * batch_size * term.partitions
+        self._health = health
+
+    @property
+    def need(self) -> ReconcileNeed | None:
+        """The open reconcile of the route, as this term knows it."""
+        return self.capture.pipeline.need(self.capture.route.name)
+
+    def producer(self, job: str, reason: str) -> Producer:
+        """The way to the queue for a job that queues keys for this reason."""
+        return Producer(job, reason, self.capture, self._send, self._most_waiting)
+
+    def synced_cursor(self, job: str) -> Mapping[str, Any] | None:
+        """How far what the job queued is synced; None: nothing is."""
+        return self.synced.cursors.get(job)
+
+    def is_synced(self, job: str) -> bool:
+        """Whether everything that the job queued is synced."""
+        cursor = self.synced_cursor(job)
+        return cursor is not None and cursor["phase"] == DONE
+
+    async def synced_up_to(self, cluster_time: Timestamp, wanted: Callable[[], bool]) -> None:
+        """Return when every change up to this time is synced, or when that is no longer wanted."""
+        surely = Timestamp(cluster_time.time + SURELY_CAPTURED_S, cluster_time.inc)
+        self.capture.await_barrier(surely)
+        while wanted() and self.synced.cluster_time < surely:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+    async def until_synced(self, running: Running, ended: Callable[[], bool]) -> None:
+        """Return when `ended` says so. Raises `BatchLost` if the job's last batch never reaches the queue."""
+        while not ended():
+            if running.producer.lost:
+                kind = type(running).__name__.lower()
+                raise BatchLost(f"the last batch of a {kind} was lost before it was persisted")
+            await asyncio.sleep(LOOK_INTERVAL_S)
+
+    async def persevere(self, check: str, step: Callable[[], Awaitable[None]]) -> None:
+        """Finish a step of a job, however many outages it takes. `check` is where health reports them."""
+        try:
+            while True:
+                try:
+                    await step()
+                except (DependencyUnavailable, ConfigurationError) as error:
+                    person = isinstance(error, ConfigurationError)
+                    text = f"{error}; the job goes on where it stopped once this is repaired"
+                    self._health.red(check, text, needs_person=person)
+                    await asyncio.sleep(JOB_RETRY_S)
+                else:
+                    return
+        finally:
+            # Also when the term ends under the step: another replica may run the job then.
+            self._health.green(check)
