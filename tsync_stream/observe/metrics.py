@@ -80,6 +80,9 @@ class Metrics:
         self.partitions_owned = gauge("partitions_owned", "Partitions that this replica works on.")
         self.healthy = gauge("healthy", "1 while no health check is red.")
 
+    def __repr__(self) -> str:
+        return f"Metrics(capturing={bool(self._value('capturing'))}, entries_acked={self.total('entries_acked')})"
+
     def end_term(self) -> None:
         """We capture no longer: forget what only the capturing replica measures."""
         self.capturing.set(0)
@@ -101,7 +104,10 @@ class Metrics:
 
     def total(self, name: str) -> int:
         """What a counter has counted since the start."""
-        return int(self.registry.get_sample_value(f"tsync_{name}_total") or 0)
+        return int(self._value(f"{name}_total"))
+
+    def _value(self, name: str) -> float:
+        return self.registry.get_sample_value(f"tsync_{name}") or 0.0
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

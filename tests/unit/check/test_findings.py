@@ -15,7 +15,7 @@ from rich.console import Console
 from tsync_stream.check.findings import Row, version_numbers
 from tsync_stream.check.mongo import CHANGES, READ, SOURCE, STATE, MongoFacts, judge_mongo
 from tsync_stream.check.redis import RedisFacts, judge_redis
-from tsync_stream.check.report import all_healthy, as_json, render
+from tsync_stream.check.report import all_healthy, as_json
 from tsync_stream.check.typesense import (
     CREATE,
     DELETE,
@@ -25,6 +25,7 @@ from tsync_stream.check.typesense import (
     TypesenseFacts,
     judge_typesense,
 )
+from tsync_stream.cli.check import render
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError, TierLost, TsyncError
 from tsync_stream.queue.redis_config import apply_server_settings, differences, directives

@@ -1,4 +1,4 @@
-"""What is said about a dead letter: each of Typesense's and our own complaints leads to what repairs it."""
+"""Hints for dead letters: every error of Typesense's and of ours leads to what fixes it."""
 
 import pytest
 
@@ -37,14 +37,14 @@ REFUSED = "rejected by Typesense (400)"
         ("Field `g` must contain 2 element arrays: [ [lat, lng],... ].", "fix the place in `g`"),
     ],
 )
-def test_each_of_typesenses_complaints_has_what_repairs_it(error: str, short: str) -> None:
+def test_each_of_typesenses_errors_has_a_hint(error: str, short: str) -> None:
     found = hint(REFUSED, error)
     assert found is not None
     assert found.short == short
     assert found.text.endswith(".")
 
 
-def test_a_field_of_integers_is_given_a_type_that_takes_fractions() -> None:
+def test_the_hint_for_an_integer_field_gives_it_a_type_for_fractions() -> None:
     found = hint("no whole number", "field `price` is int64 in Typesense, and its number has a fraction")
     assert found is not None
     assert '{"fields": [{"name": "price", "drop": true}, {"name": "price", "type": "float"' in found.text
@@ -52,7 +52,7 @@ def test_a_field_of_integers_is_given_a_type_that_takes_fractions() -> None:
     assert "then replay" in found.text
 
 
-def test_a_fields_name_is_only_a_name() -> None:
+def test_a_fields_name_cannot_break_the_hint() -> None:
     found = hint(REFUSED, 'field `{0} "x" {name}` is int64 in Typesense, and its number has a fraction')
     assert found is not None
     assert found.short == 'give `{0} "x" {name}` the type float'
@@ -85,18 +85,18 @@ def test_a_fields_name_is_only_a_name() -> None:
         ("not a number in JSON", "field `x` is NaN or infinite", "fix the document"),
     ],
 )
-def test_so_has_each_of_ours(reason: str, error: str, short: str) -> None:
+def test_each_of_our_errors_has_a_hint(reason: str, error: str, short: str) -> None:
     found = hint(reason, error)
     assert found is not None
     assert found.short == short
 
 
-def test_what_is_not_known_has_no_hint() -> None:
+def test_an_unknown_error_has_no_hint() -> None:
     assert hint(REFUSED, "Something else.") is None
     assert hint("unknown", "") is None
 
 
-def test_text_in_a_field_of_integers_is_not_cured_by_floats() -> None:
+def test_the_hint_for_text_in_an_integer_field_is_not_float() -> None:
     found = hint(REFUSED, "Field `price` must be an int64.")
     assert found is not None
     assert "float" not in found.text

@@ -1,4 +1,4 @@
-"""What `replay` and `status` tell people about a replay, from facts alone."""
+"""What `replay` and `status` say about a replay, from facts alone."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ JOB = Job("ab12", "replay", {"chosen": 30}, "open", datetime(2026, 1, 1, tzinfo=
         ({"phase": "done", "queued": 40}, True, "replay ab12: all 40 are queued; the last ones are being synced"),
     ],
 )
-def test_an_open_job_says_how_far_it_is(progress: dict[str, Any], live: bool, line: str) -> None:
+def test_an_open_job_shows_its_progress(progress: dict[str, Any], live: bool, line: str) -> None:
     assert show_job(replace(JOB, progress=progress), live=live) == line
 
 
@@ -38,7 +38,7 @@ def test_more_may_fail_after_a_replay_was_filed() -> None:
     assert chosen(replace(JOB, progress={"phase": "queueing", "queued": 40})) == 40
 
 
-def test_what_is_chosen_is_told_by_reason_and_what_cannot_be_helped_too() -> None:
+def test_the_chosen_records_are_counted_by_reason_with_those_that_a_replay_cannot_help() -> None:
     counts = [ReasonCount("listings", "id collision", 2), ReasonCount("listings", "unusable id", 1)]
     text = what_is_chosen(counts, 2)
     assert text.startswith("3 open dead letters are chosen:\n  2  listings: id collision\n  1  listings: unusable id\n")
@@ -73,13 +73,13 @@ def test_what_is_chosen_is_told_by_reason_and_what_cannot_be_helped_too() -> Non
         ("failed", {"error": "no such kind"}, "failed: no such kind", False),
     ],
 )
-def test_the_end_says_what_came_of_it(status: str, result: Any, words: str, well: bool) -> None:
+def test_the_result_of_a_replay(status: str, result: Any, words: str, well: bool) -> None:
     text, is_well = how_it_ended(replace(JOB, status=status, result=result))
     assert words in text
     assert is_well is well
 
 
-def test_a_job_that_nobody_remembers_is_not_well() -> None:
+def test_a_job_that_is_no_longer_stored_is_a_failure() -> None:
     assert how_it_ended(None)[1] is False
 
 
@@ -91,12 +91,12 @@ def test_an_age_has_a_unit(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["soon", "d", "-1h", "1h30m", "1w", ""])
-def test_what_is_no_age_is_told(text: str) -> None:
+def test_an_invalid_age_is_an_error(text: str) -> None:
     with pytest.raises(click.BadParameter, match="90s, 15m, 1h or 7d"):
         Age().convert(text, None, None)
 
 
-def test_keys_are_shown_nearly_as_in_a_query() -> None:
+def test_keys_are_shown_about_as_in_a_query() -> None:
     assert show_key("a", 40) == '"a"'
     assert show_key(12, 40) == "12"
     assert show_key({"a": 1}, 40) == '{"a": 1}'
@@ -105,5 +105,5 @@ def test_keys_are_shown_nearly_as_in_a_query() -> None:
     assert show_key("x" * 100, 10) == '"xxxxxxxx…'
 
 
-def test_what_steers_a_terminal_is_escaped() -> None:
+def test_control_sequences_are_escaped() -> None:
     assert printable("a\x1b[2J\x9bé☃\n") == "a\\x1b[2J\\x9bé☃\\n"

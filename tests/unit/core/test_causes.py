@@ -213,7 +213,7 @@ async def test_a_typesense_without_tls(tmp_path: Path, ask: Ask) -> None:
     assert "TYPESENSE_PROTOCOL" in trouble
 
 
-async def test_while_typesense_is_left_alone_its_trouble_is_told_in_the_same_words(tmp_path: Path) -> None:
+async def test_while_the_circuit_breaker_is_open_the_cause_stays_the_same(tmp_path: Path) -> None:
     """After some failures nothing is asked for a moment; what is wrong stays what it was."""
     settings = load_settings(tmp_path, {}).typesense
     target = TypesenseTarget(replace(settings, hosts=("127.0.0.1",), port=free_port(), connection_timeout_s=0.5))

@@ -40,3 +40,11 @@ def test_a_check_is_logged_when_its_level_or_text_changes_and_not_again(caplog: 
         ("ERROR", "a: one"),
         ("INFO", "a: healthy again"),
     ]
+
+
+def test_its_representation_names_checks_and_levels_and_no_text() -> None:
+    health = Health()
+    assert repr(health) == "Health(green)"
+    health.red("Typesense", "out of reach at https://search.example")
+    health.degraded("backup Redis", "out of reach")
+    assert repr(health) == "Health(Typesense: red, backup Redis: degraded)"

@@ -1,4 +1,4 @@
-"""What a batch takes from the system is kept for the next one; what is large goes back."""
+"""The memory of a batch is kept for the next one; large blocks go back to the system."""
 
 import platform
 import subprocess
@@ -52,11 +52,11 @@ def number_printed_by(code: str) -> int:
     return int(ended.stdout)
 
 
-def test_a_batch_of_a_thousand_documents_takes_no_new_memory_after_the_last_one() -> None:
+def test_a_batch_of_a_thousand_documents_reuses_the_memory_of_the_one_before() -> None:
     assert number_printed_by(_TUNE + _BATCHES) < 10
 
 
-def test_without_tuning_each_batch_takes_its_memory_anew() -> None:
+def test_without_tuning_each_batch_requests_its_memory_again() -> None:
     assert number_printed_by(_BATCHES) > 100, "the test above shows nothing any more"
 
 
@@ -64,5 +64,5 @@ def test_large_blocks_go_back_to_the_system() -> None:
     assert number_printed_by(_TUNE + _LARGE_BLOCKS) < 10
 
 
-def test_without_tuning_large_blocks_stay_where_small_ones_lie_between() -> None:
+def test_without_tuning_large_blocks_stay_if_small_ones_lie_between_them() -> None:
     assert number_printed_by(_LARGE_BLOCKS) > 50, "the test above shows nothing any more"

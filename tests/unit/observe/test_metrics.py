@@ -1,4 +1,4 @@
-"""Metrics: what is not known is absent, not 0."""
+"""Metrics: a value that is not known is absent, not 0."""
 
 from tsync_stream.observe.metrics import Metrics
 
@@ -12,13 +12,13 @@ MEASURED_WHILE_CAPTURING = {"tsync_lag_seconds", "tsync_oplog_left_seconds", "ts
 LABELLED = {"tsync_backlog_entries", "tsync_tier"}
 
 
-def test_who_does_not_capture_says_nothing_of_what_only_the_capturing_replica_measures() -> None:
+def test_only_the_capturing_replica_shows_what_only_it_measures() -> None:
     metrics = Metrics()
     assert not names(metrics) & (MEASURED_WHILE_CAPTURING | LABELLED)
     assert "tsync_capturing 0.0" in metrics.exposition().decode()
 
 
-def test_what_was_measured_in_a_term_ends_with_it() -> None:
+def test_the_measurements_of_a_term_end_with_it() -> None:
     metrics = Metrics()
     for measured in (metrics.lag_seconds, metrics.oplog_left_seconds, metrics.epoch):
         measured.set(7)
@@ -32,8 +32,15 @@ def test_what_was_measured_in_a_term_ends_with_it() -> None:
     assert "tsync_capturing 0.0" in metrics.exposition().decode()
 
 
-def test_what_cannot_be_seen_any_more_is_absent_though_the_term_goes_on() -> None:
+def test_a_value_that_is_no_longer_known_is_absent_although_the_term_goes_on() -> None:
     metrics = Metrics()
     metrics.oplog_left_seconds.set(7)
     metrics.oplog_left_seconds.set(None)
     assert "tsync_oplog_left_seconds" not in names(metrics)
+
+
+def test_its_representation_is_short() -> None:
+    metrics = Metrics()
+    metrics.capturing.set(1)
+    metrics.entries_acked.inc(7)
+    assert repr(metrics) == "Metrics(capturing=True, entries_acked=7)"

@@ -1,4 +1,4 @@
-"""`status`, judged from facts alone, and what people and machines are shown of it."""
+"""`status`, judged from facts alone, and its output for people and machines."""
 
 import io
 import time
@@ -75,7 +75,7 @@ def membership(
 
 
 def look(**facts: Any) -> Status:
-    """A pipeline that is well but for what is given."""
+    """A pipeline that is healthy except for these facts."""
     well: dict[str, Any] = {
         "pipeline": pipeline(),
         "records": records(2, 3),
@@ -160,7 +160,7 @@ def test_rates_are_unknown_until_a_live_replica_tells() -> None:
     assert look(membership=membership(replica("a", dead=True))).rate("synced_per_s") is None
 
 
-def test_what_replicas_complain_of_is_shown_once() -> None:
+def test_a_problem_that_several_replicas_report_is_shown_once() -> None:
     problem = {"check": "typesense", "text": "refused", "needs_person": False}
     told = {**TOLD, "problems": [problem]}
     gone = replica("c", dead=True, statistics={"problems": [{"check": "tier", "text": "old news"}]})
@@ -182,7 +182,7 @@ def test_what_replicas_complain_of_is_shown_once() -> None:
         ({"phase": "scan", "_id": 7}, "gone", "waiting"),
     ],
 )
-def test_a_reconcile_is_as_far_as_its_captured_cursor(
+def test_a_reconcile_has_come_as_far_as_its_captured_cursor(
     cursor: Mapping[str, Any] | None, capturing: str | None, phase: str
 ) -> None:
     position = ago(1, {} if cursor is None else {"job1": cursor})
@@ -219,7 +219,7 @@ def test_a_person_learns_what_was_filed_and_what_happens_next(
 # ---- what is shown ----
 
 
-def test_what_cannot_be_seen_is_named_and_not_guessed() -> None:
+def test_what_could_not_be_read_is_named_and_not_guessed() -> None:
     status = look(backlog=None, unseen=["the queue: primary Redis at h:1 gives no answer"])
     assert status.entries is None
     assert [partition.entries for partition in status.partitions] == [None, None]

@@ -1,4 +1,4 @@
-"""What replicas must have in common: every setting is in one class, values are compared by what they mean."""
+"""The settings that replicas must share: every setting is in one class, and values are compared by their meaning."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_docs_list_what_must_be_in_common() -> None:
         {"BATCH_SIZE": "7", "LOG_LEVEL": "DEBUG", "MASS_DELETE_SHARE": "1"},
     ],
 )
-def test_what_means_the_same_or_concerns_one_alone_is_no_difference(
+def test_equal_meanings_and_settings_of_one_replica_make_no_difference(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     assert common(tmp_path, **environment) == common(tmp_path)
@@ -70,7 +70,7 @@ def test_a_difference_names_the_setting_and_both_values(tmp_path: Path, name: st
     assert digest(common(tmp_path)) != digest(common(tmp_path, **{name: value}))
 
 
-def test_a_schema_file_is_what_it_says(tmp_path: Path) -> None:
+def test_a_schema_file_counts_by_its_content(tmp_path: Path) -> None:
     schema = {"name": "x", "fields": [{"name": "a", "type": "int32"}]}
     texts = {"one": json.dumps(schema), "laid out": json.dumps(schema, indent=4), "other": '{"fields": []}'}
     for name, text in texts.items():
@@ -83,5 +83,5 @@ def test_a_schema_file_is_what_it_says(tmp_path: Path) -> None:
     assert difference.endswith("and empty there")
 
 
-def test_what_another_version_does_not_compare_is_no_difference() -> None:
+def test_a_setting_that_another_version_does_not_know_makes_no_difference() -> None:
     assert differences({"A": "1", "B": "2"}, {"A": "1", "C": "3"}) == []

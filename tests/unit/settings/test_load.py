@@ -1,4 +1,4 @@
-"""Settings: every name and form, all problems at once, and not one secret in what is printed."""
+"""Settings: every name and form, all problems at once, and no secret in any output."""
 
 import contextlib
 import dataclasses
@@ -142,7 +142,7 @@ def test_every_field_of_settings_has_one_row_and_a_value_of_its_type(tmp_path: P
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=operator.attrgetter("name"))
-def test_a_default_fits_and_so_does_the_example(setting: Setting) -> None:
+def test_defaults_and_examples_are_valid(setting: Setting) -> None:
     form = setting.form
     assert form.parse(form.example or setting.default) is not ...
     if not form.secret:
@@ -150,7 +150,7 @@ def test_a_default_fits_and_so_does_the_example(setting: Setting) -> None:
         assert form.parse(form.show(value)) == value
 
 
-def test_the_documentation_shows_the_table_of_today() -> None:
+def test_the_documentation_shows_the_current_table() -> None:
     page = (Path(load.__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
     assert page == with_table(page), "run: python -m tsync_stream.settings.load docs/settings.md"
 
@@ -402,7 +402,7 @@ def test_any_text_is_a_value_or_a_problem(text: str) -> None:
         ("LOG_LEVEL", "LOUD", "one of DEBUG, INFO"),
     ],
 )
-def test_a_problem_says_what_is_wrong_and_what_fits(tmp_path: Path, name: str, text: str, told: str) -> None:
+def test_a_problem_says_what_is_wrong_and_what_is_valid(tmp_path: Path, name: str, text: str, told: str) -> None:
     (tmp_path / "bad.json").write_text("{", encoding="utf-8")
     (tmp_path / "list.json").write_text("[]", encoding="utf-8")
     (tmp_path / "types.json").write_text('{"fields": [{"name": "n", "type": "int65"}]}', encoding="utf-8")
@@ -492,7 +492,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_settings_must_fit_each_other(tmp_path: Path, environ: dict[str, str], told: str) -> None:
+def test_settings_must_be_consistent(tmp_path: Path, environ: dict[str, str], told: str) -> None:
     [problem] = problems_from(tmp_path, **environ)
     assert told in problem
 
@@ -514,7 +514,7 @@ def test_settings_must_fit_each_other(tmp_path: Path, environ: dict[str, str], t
         },
     ],
 )
-def test_settings_at_the_edge_fit_each_other(tmp_path: Path, environ: dict[str, str]) -> None:
+def test_settings_at_the_limit_are_consistent(tmp_path: Path, environ: dict[str, str]) -> None:
     assert settings_from(tmp_path, **environ)
 
 
@@ -527,7 +527,7 @@ def test_no_rule_shows_a_secret() -> None:
 # ---- secrets ----
 
 
-def test_secrets_show_in_no_description(tmp_path: Path) -> None:
+def test_no_description_contains_a_secret(tmp_path: Path) -> None:
     settings = settings_from(
         tmp_path,
         MONGODB_URI="mongodb://s3user:s3cret@h1:1,h2/db?tls=true&tlsCertificateKeyFilePassword=s3cret",
@@ -594,7 +594,7 @@ def test_a_byte_order_mark_hides_no_name(tmp_path: Path) -> None:
     assert settings_from(tmp_path).partitions == 16
 
 
-def test_a_file_that_is_no_text_is_a_problem_of_its_own(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"PRIMARY_REDIS_PASSWORD=s3cret\xff\n")
     [problem] = problems_from(tmp_path)
     assert problem == f"{tmp_path / '.env'} cannot be read: it is not a UTF-8 text file"

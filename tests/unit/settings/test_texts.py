@@ -1,4 +1,4 @@
-"""`.env` as shells and people read it, and a word about whatever is ignored."""
+"""`.env` is read as shells and people read it, and ignored names are reported."""
 
 from pathlib import Path
 
@@ -41,20 +41,20 @@ def texts_of(directory: Path, dotenv: str) -> dict[str, str]:
         ("NAME='", "'"),
     ],
 )
-def test_what_is_read_of_a_line(tmp_path: Path, line: str, value: str) -> None:
+def test_the_value_of_a_line(tmp_path: Path, line: str, value: str) -> None:
     assert texts_of(tmp_path, line) == {"NAME": value}
 
 
 @pytest.mark.parametrize("line", ["", "# NAME=value", "   # export NAME=value", "NAME", "NAME: value"])
-def test_a_line_that_gives_nothing(tmp_path: Path, line: str) -> None:
+def test_a_line_without_a_setting(tmp_path: Path, line: str) -> None:
     assert texts_of(tmp_path, line) == {}
 
 
-def test_the_last_of_several_counts_with_export_or_without(tmp_path: Path) -> None:
+def test_the_last_of_several_lines_counts_with_export_or_without(tmp_path: Path) -> None:
     assert texts_of(tmp_path, "A=1\nexport A=2\nA=3\nexport B=1\nB=2\nexport B=3\n") == {"A": "3", "B": "3"}
 
 
-def test_a_setting_behind_export_counts(tmp_path: Path) -> None:
+def test_a_setting_after_export_counts(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("export PARTITIONS=16\nexport PRIMARY_REDIS_PASSWORD='a # b' # note\n", "utf-8")
     settings = load_settings(tmp_path, {})
     assert (settings.partitions, settings.primary_redis.password) == (16, "a # b")
@@ -77,11 +77,11 @@ def test_a_setting_behind_export_counts(tmp_path: Path) -> None:
         ("TSYNC_EMBED", "TSYNC_EMBEDDED"),
     ],
 )
-def test_a_misspelt_name_is_pointed_out(name: str, likely: str) -> None:
+def test_a_misspelt_name_is_reported(name: str, likely: str) -> None:
     assert unknown_names({name: "s3cret"}) == [f"{name} is not a setting and is ignored; did you mean {likely}?"]
 
 
-def test_a_name_of_ours_without_a_likeness_is_pointed_out_too() -> None:
+def test_a_name_with_our_prefix_is_reported_even_if_it_resembles_none() -> None:
     assert unknown_names({"TSYNC_QUX": ""}) == ["TSYNC_QUX is not a setting and is ignored"]
 
 
@@ -93,7 +93,7 @@ def test_names_of_others_and_service_links_are_left_alone() -> None:
     assert unknown_names({"MONGO_PORT": "tcp://10.0.0.1:27017"}) == []
 
 
-def test_what_the_file_says_in_vain_is_pointed_out_without_its_value(tmp_path: Path) -> None:
+def test_ignored_lines_of_the_file_are_reported_without_values(tmp_path: Path) -> None:
     lines = [
         "# ours",
         "export PARTITIONS=16",
@@ -110,7 +110,7 @@ def test_what_the_file_says_in_vain_is_pointed_out_without_its_value(tmp_path: P
     ]
 
 
-def test_nothing_is_pointed_out_where_all_is_used(tmp_path: Path) -> None:
+def test_nothing_is_reported_if_everything_is_used(tmp_path: Path) -> None:
     assert unused(tmp_path, {}) == []
     (tmp_path / ".env").write_text("PARTITIONS=16\n", encoding="utf-8")
     assert unused(tmp_path, {"PATH": "/bin"}) == []
