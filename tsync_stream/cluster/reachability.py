@@ -70,6 +70,10 @@ class Reach:
         self._present_tier = present_tier
         self._seen = {name: _Seen(clock.now_s(), clock.now_s()) for name in looks}
 
+    def __repr__(self) -> str:
+        states = (f"{name}: {'away' if seen.away else 'answers'}" for name, seen in self._seen.items())
+        return f"Reach({', '.join(states)})"
+
     def report(self) -> dict[str, list[str]]:
         """The names of the servers that are `unreachable` for this replica, and of those that are `reachable`."""
         oldest_s = clock.now_s() - self._patience_s

@@ -1,8 +1,8 @@
-"""The key of a document (its MongoDB `_id`) and its Typesense id. The way back is in `key_candidates`.
+"""The key of a document (its MongoDB `_id`) and its Typesense id. `key_candidates` has the inverse.
 
-Invariants, each held by a test against MongoDB's own idea of equality:
-- Keys that MongoDB takes for one `_id` (12, 12.0 and Decimal128("12.0")) have one Typesense id and one
-  canonical form; keys that it tells apart have two, even where Python says `1 == True == 1.0`.
+Invariant, tested against MongoDB's own idea of equality: keys that MongoDB considers equal (12, 12.0 and
+Decimal128("12.0")) have one Typesense id and one canonical form. Keys that it tells apart have different canonical
+forms, even where Python says `1 == True == 1.0`.
 """
 
 from collections.abc import Mapping
@@ -31,9 +31,9 @@ from tsync_stream.core.model import UnreadableKey
 MAX_KEY_BYTES = 1024
 """The longest key that is synced, in bytes of its BSON value (of a string: its UTF-8 bytes)."""
 
-MAX_STORED_KEY_BYTES = 16_384  # MongoDB sets an `_id` no limit but the document's
+MAX_STORED_KEY_BYTES = 16_384  # MongoDB limits an `_id` only by the document's size
 
-# Nothing that a document may hold stops the batch that it is read with:
+# No content of a document stops the batch that it is read with:
 # - invalid UTF-8 becomes lone surrogates, which no valid text has. "replace" would turn it into another valid
 #   text, and the key into another key, which MongoDB then does not find.
 # - a UUID of a wrong length raises as `UUID` and does not as `Binary`: so UUIDs stay Binary, subtype 4.
@@ -81,7 +81,7 @@ def typesense_id(key: Any) -> str:
     if kind is ObjectId:
         return key.binary.hex()  # type: ignore[no-any-return]  # half the time of str(key)
     if kind is str:
-        # ASCII, which Python knows without looking, has as many bytes as characters.
+        # ASCII text, which Python recognizes at no cost, has as many bytes as characters.
         if not (key.isascii() and 0 < len(key) <= MAX_KEY_BYTES):
             _check_text(key)
         return key  # type: ignore[no-any-return]
@@ -93,11 +93,11 @@ def typesense_id(key: Any) -> str:
 
 
 def canonical_key(key: Any) -> bytes:
-    """Return bytes that are equal for two keys exactly when MongoDB takes them for one `_id`.
+    """Return bytes that are equal for two keys exactly when MongoDB considers them the same `_id`.
 
-    They are the BSON type and value, with every number in the one form that its value has: an int where it
-    is integral and fits 64 bits, else a double where one is exactly equal, else a Decimal128. A collection's
-    collation is left aside: "a" and "A" are two keys, even where MongoDB lets only one of them exist.
+    They are the BSON type and value, with every number in a canonical form: an int if it is integral and fits 64 bits,
+    otherwise a double if one is exactly equal, otherwise a Decimal128. A collection's collation is ignored: "a" and "A"
+    are two keys, even where MongoDB lets only one of them exist.
     Raises DocumentRejected("unusable id") for what cannot be an `_id` in MongoDB; any length will do.
     """
     kind = type(key)
@@ -118,7 +118,7 @@ def uuid_text(raw: bytes) -> str:
 
 
 def is_uuid(value: bytes) -> bool:
-    """Tell whether a binary value is a UUID in the one form whose byte order is known (subtype 4)."""
+    """Tell whether a binary value is a UUID of subtype 4, the only one whose byte order is known."""
     return isinstance(value, Binary) and value.subtype == UUID_SUBTYPE and len(value) == UUID_BYTES
 
 
@@ -150,7 +150,7 @@ def _text_of_rare_type(key: Any) -> str:
         try:
             moment = _EPOCH + timedelta(milliseconds=int(canonical))
         except OverflowError:
-            pass  # before year 1 or after 9999: extended JSON has a form for it
+            pass  # before year 1 or after 9999: left to extended JSON
         else:
             return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
     return json_util.dumps(canonical, json_options=JSON_OPTIONS, ensure_ascii=False, separators=(",", ":"))
@@ -168,11 +168,11 @@ def _bson_type_and_value(canonical: Any) -> bytes:
 
 
 def _canonical(key: Any) -> Any:
-    """Return the key with every number, date, UUID and reference in one form, at any depth."""
+    """Return the key with every number, date, UUID and reference in its canonical form, at any depth."""
     if isinstance(key, UnreadableKey):
         raise _unusable("its BSON cannot be decoded")
     if isinstance(key, list | tuple | Regex):
-        # Not only would MongoDB refuse it: a regular expression in a query means every text that matches it.
+        # MongoDB would refuse it; and in a query, a regular expression would match other texts.
         raise _unusable("MongoDB has no array and no regular expression as _id")
     return _canonical_value(key)
 
@@ -197,8 +197,8 @@ def _canonical_value(value: Any) -> Any:
 
 
 def _field_name(name: str) -> str:
-    # MongoDB refuses them too. In a query they would be operators and fail the whole batch's look-up,
-    # and in extended JSON they would stand for another type's value.
+    # MongoDB refuses them too. In a query they would be operators and fail the look-up of the whole batch, and in
+    # extended JSON they would stand for a value of another type.
     if name.startswith("$"):
         raise _unusable("a field name in it begins with $")
     return name

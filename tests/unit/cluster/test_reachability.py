@@ -177,3 +177,12 @@ async def test_a_look_that_cannot_be_cancelled_is_not_begun_again_and_has_failed
         await once()
     await once()
     await eventually(lambda: began == 2)
+
+
+async def test_its_representation_says_which_servers_answer() -> None:
+    server, other = Server(), Server()
+    reach = made(mongodb=server.look, typesense=other.look)
+    other.answers = False
+    await reach._look("mongodb", server.look)
+    await reach._look("typesense", other.look)
+    assert repr(reach) == "Reach(mongodb: answers, typesense: away)"
