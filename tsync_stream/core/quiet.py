@@ -160,12 +160,12 @@ def _subject_of(record: logging.LogRecord) -> tuple[tuple[str, ...], str]:
 def _text(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001 - its arguments do not fit: that is for the handler to tell, and stops nobody
+    except Exception:  # noqa: BLE001 - arguments that do not fit are the handler's to report
         return str(record.msg)
 
 
 def _with_count(record: logging.LogRecord, count: int) -> logging.LogRecord:
-    told = copy.copy(record)
-    again = "once more" if count == 1 else f"{count} times more"
-    told.msg, told.args = f"{_text(record)} (such a line came {again} meanwhile)", ()
-    return told
+    counted = copy.copy(record)
+    lines = "repetition" if count == 1 else "repetitions"
+    counted.msg, counted.args = f"{_text(record)} ({count} {lines} suppressed)", ()
+    return counted

@@ -61,7 +61,7 @@ class Writer(threading.Thread):
             try:
                 self._change_something()
             except PyMongoError as error:
-                self._tell(problem=f"MongoDB: {error}")
+                self._report(problem=f"MongoDB: {error}")
             self._stopping.wait(PAUSE_S)
 
     def _change_something(self) -> None:
@@ -77,44 +77,44 @@ class Writer(threading.Thread):
         if kind == "insert":
             document = listing(change, self._generator)
             document_id = str(self._source.insert_one(document).inserted_id)
-            told = f"inserted “{document['title']}”"
+            what = f"inserted “{document['title']}”"
         elif kind == "update":
             changed = new_price(change, self._generator)
             self._source.update_one({"_id": key}, {"$set": changed})
-            told = f"set the price of {document_id} to {changed['price']}"
+            what = f"set the price of {document_id} to {changed['price']}"
         else:
             self._source.delete_one({"_id": key})
-            told = f"deleted {document_id}"
-        self._follow(kind, told, begin, lambda: self._arrived(kind, document_id, change))
+            what = f"deleted {document_id}"
+        self._follow(kind, what, begin, lambda: self._arrived(kind, document_id, change))
 
     def _first_listings(self, change: int) -> None:
         """Insert many at once, so that there is something to search for."""
         documents = [listing(change + number, self._generator) for number in range(FIRST_LISTINGS)]
         begin = time.perf_counter()
         self._source.insert_many(documents)
-        told = f"inserted {FIRST_LISTINGS} listings at once"
-        self._follow("insert", told, begin, lambda: self._typesense.count() == FIRST_LISTINGS, changes=FIRST_LISTINGS)
+        what = f"inserted {FIRST_LISTINGS} listings at once"
+        self._follow("insert", what, begin, lambda: self._typesense.count() == FIRST_LISTINGS, changes=FIRST_LISTINGS)
 
     def _arrived(self, kind: Kind, document_id: str, change: int) -> bool:
         if kind == "delete":
             return self._typesense.lacks(document_id)
         return self._typesense.shows(document_id, change)
 
-    def _follow(self, kind: Kind, told: str, begin: float, arrived: Callable[[], bool], changes: int = 1) -> None:
+    def _follow(self, kind: Kind, what: str, begin: float, arrived: Callable[[], bool], changes: int = 1) -> None:
         counts = {**self.progress.counts, kind: self.progress.counts[kind] + changes}
         while not arrived():
             waited_s = time.perf_counter() - begin
             if waited_s > (GIVE_UP_AT_THE_END_S if self._stopping.is_set() else GIVE_UP_S):
-                problem = f"{told}: cannot be searched yet, after {waited_s:.0f} s"
-                self._tell(counts=counts, last=told, last_ms=None, problem=problem)
+                problem = f"{what}: cannot be searched yet, after {waited_s:.0f} s"
+                self._report(counts=counts, last=what, last_ms=None, problem=problem)
                 return
             time.sleep(_POLL_S)
         took_ms = (time.perf_counter() - begin) * 1000
         if changes == 1:
             self._took_ms.append(took_ms)
-        self._tell(counts=counts, last=told, last_ms=took_ms)
+        self._report(counts=counts, last=what, last_ms=took_ms)
 
-    def _tell(self, **news: Any) -> None:
+    def _report(self, **news: Any) -> None:
         before = self.progress
-        told = {"counts": before.counts, "last": before.last, "last_ms": before.last_ms, **news}
-        self.progress = Progress(**told, median_ms=statistics.median(self._took_ms) if self._took_ms else None)
+        merged = {"counts": before.counts, "last": before.last, "last_ms": before.last_ms, **news}
+        self.progress = Progress(**merged, median_ms=statistics.median(self._took_ms) if self._took_ms else None)

@@ -15,13 +15,13 @@ class Lines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.told: list[str] = []
+        self.shown: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.told.append(record.getMessage())
+        self.shown.append(record.getMessage())
 
 
-class Told:
+class Filtered:
     """A logger behind a filter whose clock the test moves on."""
 
     def __init__(self) -> None:
@@ -29,75 +29,75 @@ class Told:
         self.lines = Lines()
         self.quiet = Quiet(self.lines.emit, lambda: self.now_s)
         self.lines.addFilter(self.quiet)
-        self.log = logging.Logger("test")  # noqa: LOG001 - none that others share
+        self.log = logging.Logger("test")  # noqa: LOG001 - shared with no other test
         self.log.addHandler(self.lines)
 
     @property
-    def told(self) -> list[str]:
-        return self.lines.told
+    def shown(self) -> list[str]:
+        return self.lines.shown
 
 
 def test_a_fault_of_an_hour_that_is_logged_every_second_is_nine_lines() -> None:
-    told = Told()
+    filtered = Filtered()
     logged_s: list[int] = []
     for second in range(3_601):
-        told.now_s = float(second)
-        told.log.warning("leases: %s; leases last %.1f s more", "MongoDB is away", 100 - second / 41)
-        logged_s += [second] * (len(told.told) - len(logged_s))
+        filtered.now_s = float(second)
+        filtered.log.warning("leases: %s; leases last %.1f s more", "MongoDB is away", 100 - second / 41)
+        logged_s += [second] * (len(filtered.shown) - len(logged_s))
     assert logged_s == [0, 60, 180, 420, 900, 1500, 2100, 2700, 3300]
-    assert told.told[0] == "leases: MongoDB is away; leases last 100.0 s more"
-    assert told.told[1] == "leases: MongoDB is away; leases last 98.6 s more (such a line came 59 times more meanwhile)"
+    assert filtered.shown[0] == "leases: MongoDB is away; leases last 100.0 s more"
+    assert filtered.shown[1] == "leases: MongoDB is away; leases last 98.6 s more (59 repetitions suppressed)"
 
 
 def test_a_check_whose_reason_alternates_is_as_quiet_as_one_reason() -> None:
     """Under one outage a client sees resets, time-outs, half answers: ten minutes of them are four lines a check."""
-    told = Told()
-    told.log.name = "tsync_stream.core.health"
+    filtered = Filtered()
+    filtered.log.name = "tsync_stream.core.health"
     health = Health()
     for second in range(601):
-        told.now_s = float(second)
+        filtered.now_s = float(second)
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr("tsync_stream.core.health.log", told.log)
+            patched.setattr("tsync_stream.core.health.log", filtered.log)
             health.red("server typesense", ("connection reset", "no answer in time", "half an answer")[second % 3])
             health.degraded("tier", ("slow", "away")[second % 2])
-    assert len(told.told) == 8
+    assert len(filtered.shown) == 8
 
 
 def test_a_check_that_is_healthy_again_is_logged_at_once_and_last() -> None:
-    told = Told()
+    filtered = Filtered()
     for second in range(30):
-        told.now_s = float(second)
-        told.log.warning("Typesense: away for %s", "abc"[second % 3], extra=about("Typesense", "wrong"))
-    told.log.info("Typesense: healthy again", extra=about("Typesense", "healthy"))
-    told.now_s = 1_000.0
-    told.quiet.flush()
-    assert told.told == [
+        filtered.now_s = float(second)
+        filtered.log.warning("Typesense: away for %s", "abc"[second % 3], extra=about("Typesense", "wrong"))
+    filtered.log.info("Typesense: healthy again", extra=about("Typesense", "healthy"))
+    filtered.now_s = 1_000.0
+    filtered.quiet.flush()
+    assert filtered.shown == [
         "Typesense: away for a",
-        "Typesense: away for c (such a line came 29 times more meanwhile)",
+        "Typesense: away for c (29 repetitions suppressed)",
         "Typesense: healthy again",
     ]
 
 
 def test_a_check_that_changes_its_state_after_long_repetition_is_logged_within_a_minute() -> None:
-    told = Told()
+    filtered = Filtered()
     for second in range(500):
-        told.now_s = float(second)
-        told.log.warning("away", extra=about("Typesense", "wrong"))
-    told.log.info("healthy again", extra=about("Typesense", "healthy"))
-    told.now_s = 505.0
-    told.log.warning("away", extra=about("Typesense", "wrong"))
-    assert told.told[-1] == "healthy again"
-    told.now_s = 499.0 + INTERVAL_S
-    told.quiet.flush()
-    assert told.told[-1] == "away (such a line came once more meanwhile)"
+        filtered.now_s = float(second)
+        filtered.log.warning("away", extra=about("Typesense", "wrong"))
+    filtered.log.info("healthy again", extra=about("Typesense", "healthy"))
+    filtered.now_s = 505.0
+    filtered.log.warning("away", extra=about("Typesense", "wrong"))
+    assert filtered.shown[-1] == "healthy again"
+    filtered.now_s = 499.0 + INTERVAL_S
+    filtered.quiet.flush()
+    assert filtered.shown[-1] == "away (1 repetition suppressed)"
 
 
-def test_lines_that_differ_in_more_than_numbers_and_ids_are_all_told() -> None:
-    told = Told()
+def test_lines_that_differ_in_more_than_numbers_and_ids_are_all_logged() -> None:
+    filtered = Filtered()
     for text in ("primary: refused", "backup: refused", "primary: reset", "deadbeef is no id here", "cafe", "a-b"):
-        told.log.warning(text)
-        told.log.error(text)
-    assert len(told.told) == 12
+        filtered.log.warning(text)
+        filtered.log.error(text)
+    assert len(filtered.shown) == 12
 
 
 @pytest.mark.parametrize(
@@ -108,64 +108,64 @@ def test_lines_that_differ_in_more_than_numbers_and_ids_are_all_told() -> None:
         ("again in 0.25 s", "again in 7 s"),
     ],
 )
-def test_lines_that_differ_in_numbers_and_ids_say_the_same(one: str, other: str) -> None:
-    told = Told()
-    told.log.info(one)
-    told.log.info(other)
-    assert told.told == [one]
+def test_lines_that_differ_only_in_numbers_and_ids_are_repetitions(one: str, other: str) -> None:
+    filtered = Filtered()
+    filtered.log.info(one)
+    filtered.log.info(other)
+    assert filtered.shown == [one]
 
 
 def test_the_last_line_about_a_check_that_flaps_is_true() -> None:
     """Each state is logged at once, then the last of each in the order in which they came."""
-    told = Told()
+    filtered = Filtered()
     for second in range(0, 58, 2):
-        told.now_s = float(second)
-        told.log.warning("away", extra=about("Typesense", "wrong"))
-        told.now_s += 1
-        told.log.info("healthy again", extra=about("Typesense", "healthy"))
-    told.now_s = 59.0
-    told.log.warning("away", extra=about("Typesense", "wrong"))
-    assert told.told == ["away", "healthy again"]
-    told.now_s = INTERVAL_S
-    told.quiet.flush()
-    assert told.told[2:] == [
-        "healthy again (such a line came 28 times more meanwhile)",
-        "away (such a line came 29 times more meanwhile)",
+        filtered.now_s = float(second)
+        filtered.log.warning("away", extra=about("Typesense", "wrong"))
+        filtered.now_s += 1
+        filtered.log.info("healthy again", extra=about("Typesense", "healthy"))
+    filtered.now_s = 59.0
+    filtered.log.warning("away", extra=about("Typesense", "wrong"))
+    assert filtered.shown == ["away", "healthy again"]
+    filtered.now_s = INTERVAL_S
+    filtered.quiet.flush()
+    assert filtered.shown[2:] == [
+        "healthy again (28 repetitions suppressed)",
+        "away (29 repetitions suppressed)",
     ]
 
 
-def test_what_may_be_the_last_line_is_told_always() -> None:
-    told = Told()
-    told.log.critical("unforeseen")
-    told.log.critical("unforeseen")
-    assert told.told == ["unforeseen", "unforeseen"]
+def test_a_critical_line_is_never_suppressed() -> None:
+    filtered = Filtered()
+    filtered.log.critical("unforeseen")
+    filtered.log.critical("unforeseen")
+    assert filtered.shown == ["unforeseen", "unforeseen"]
 
 
-def test_a_line_whose_arguments_do_not_fit_stops_nobody() -> None:
-    told = Told()
+def test_a_line_whose_arguments_do_not_fit_is_no_error() -> None:
+    filtered = Filtered()
     record = logging.LogRecord("test", logging.WARNING, "x.py", 1, "%d things", ("many",), None)
-    assert told.quiet.filter(record)
-    assert not told.quiet.filter(record)
+    assert filtered.quiet.filter(record)
+    assert not filtered.quiet.filter(record)
 
 
 def test_the_memory_for_lines_is_bounded() -> None:
-    told = Told()
+    filtered = Filtered()
     for number in range(3 * MOST_SUBJECTS):
-        told.log.warning("-".join(chr(ord("g") + int(digit)) for digit in str(number)))
-    assert len(told.told) == 3 * MOST_SUBJECTS
-    assert len(told.quiet._subjects) == MOST_SUBJECTS
+        filtered.log.warning("-".join(chr(ord("g") + int(digit)) for digit in str(number)))
+    assert len(filtered.shown) == 3 * MOST_SUBJECTS
+    assert len(filtered.quiet._subjects) == MOST_SUBJECTS
 
 
-async def test_what_was_held_back_is_told_though_nothing_more_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_suppressed_line_is_logged_although_nothing_follows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quiet, "INTERVAL_S", 0.05)
     lines = Lines()
     keep_quiet(lines)
-    log = logging.Logger("test")  # noqa: LOG001 - none that others share
+    log = logging.Logger("test")  # noqa: LOG001 - shared with no other test
     log.addHandler(lines)
     log.warning("away")
     log.warning("away")
-    assert lines.told == ["away"]
+    assert lines.shown == ["away"]
     async with asyncio.timeout(5):
-        while len(lines.told) == 1:
+        while len(lines.shown) == 1:
             await asyncio.sleep(0.01)
-    assert lines.told == ["away", "away (such a line came once more meanwhile)"]
+    assert lines.shown == ["away", "away (1 repetition suppressed)"]
