@@ -1,8 +1,7 @@
 """`status`, judged from facts alone, and its output for people and machines."""
 
 import io
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,11 +11,9 @@ import pytest
 from bson.timestamp import Timestamp
 from rich.console import Console
 
-from tsync_stream.cli.following import NO_REPLICA_S, Follower, NoReplica
 from tsync_stream.cli.reconcile import how_it_ended, what_was_asked
 from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
 from tsync_stream.cluster.membership_view import MembershipView, ReplicaView
-from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BarrierOrder, EpochRef, Position
 from tsync_stream.observe.progress import show_age
 from tsync_stream.observe.rates import Rates
@@ -322,37 +319,6 @@ def test_the_end_of_a_reconcile_counts_what_was_refused(result: Any, words: str,
     text, is_well = how_it_ended(job)
     assert words in text
     assert is_well is well
-
-
-def test_a_command_stops_waiting_when_no_replica_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 0.0
-    monkeypatch.setattr(time, "monotonic", lambda: now_s)
-    follower = Follower()
-    looks = [(0.0, 0), (NO_REPLICA_S - 1, 0), (NO_REPLICA_S, 1), (NO_REPLICA_S + 1, 0), (2 * NO_REPLICA_S, 0)]
-    for now_s, live in looks:  # noqa: B007
-        follower.note_live(live, "The reconcile")
-    now_s = 2 * NO_REPLICA_S + 1
-    with pytest.raises(NoReplica, match=r"No replica has been live for 20 s.*The reconcile stays filed"):
-        follower.note_live(0, "The reconcile")
-
-
-async def test_a_lasting_trouble_is_printed_once_and_a_missing_replica_ends_the_wait(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    follower = Follower()
-    away = DependencyUnavailable("MongoDB is away")
-    outcomes: Iterator[bool | Exception] = iter([away, away, away, True, away])
-
-    async def look() -> bool:
-        outcome = next(outcomes, NoReplica("nobody"))
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    assert [await follower.try_to(look) for _ in range(5)] == [False, False, False, True, False]
-    assert capsys.readouterr().err == "MongoDB is away\n" * 2
-    with pytest.raises(NoReplica):
-        await follower.try_to(look)
 
 
 @pytest.mark.parametrize(
