@@ -131,7 +131,7 @@ PIPELINE = (
         "",
         "route_name",
         forms.ROUTE_NAME,
-        "name of the route from source to target: its state, dead letters, rechecks, jobs and metrics carry it; "
+        "name of the route from the source to Typesense, which its state, dead letters, jobs and metrics carry; "
         "empty: the name of MONGODB_COLLECTION",
     ),
     Setting(
