@@ -1,4 +1,4 @@
-"""One processor for Typesense alone and the others for everything else, so that Typesense alone sets the pace.
+"""One processor for Typesense alone and the others for all else, so that Typesense alone sets the pace.
 
 Invariant: threads that start later stay on their process's processors.
 """

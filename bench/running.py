@@ -63,7 +63,7 @@ class Run:
     sizes: Sizes
 
     def share_of(self, count: int) -> int:
-        """How many of so many changes this contender gets."""
+        """How many of these changes this contender gets."""
         return round(count * self.contender.share)
 
     def begin(self) -> None:
@@ -78,7 +78,7 @@ class Run:
         return CpuMeter({**self.surroundings.pids, **contender, **others})
 
     def wait_until_shown(self, count: int) -> None:
-        """Wait until Typesense shows so many documents."""
+        """Wait until Typesense shows this many documents."""
         self._wait(lambda: self.surroundings.shown() >= count, count, f"{count} documents are not shown")
 
     def wait_until_all_shown(self, load: Load) -> None:

@@ -1,4 +1,4 @@
-"""One test's worker, source collection, and comparison."""
+"""The worker, the source collection, the stored state and the comparison of each test."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,12 +7,16 @@ from typing import Any, TypeAlias
 import pytest
 from pymongo.collection import Collection
 
+from tests.acceptance.state import State
 from tests.support.comparison import wait_until_equal
+from tests.support.forked import ForkedWorker
+from tests.support.load import Load
 from tests.support.stack import Names, mongo_client
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
 Source: TypeAlias = Collection[dict[str, Any]]
+Equal: TypeAlias = Callable[..., None]
 
 
 @pytest.fixture
@@ -25,20 +29,44 @@ def source(stack: EmbeddedStack, names: Names) -> Iterator[Source]:
 
 
 @pytest.fixture
-def worker(stack: EmbeddedStack, names: Names, source: Source, tmp_path: Path) -> Iterator[Worker]:
-    """A worker that is not started yet; it is gone after the test."""
-    replica = Worker(stack, names, tmp_path)
+def state(names: Names, source: Source) -> State:
+    """What the deployment of this test has stored."""
+    return State(source.database.client[names.state_database])
+
+
+@pytest.fixture
+def make_load(stack: EmbeddedStack, names: Names, source: Source) -> Callable[[int], Load]:
+    """A load on the source, the same for the same seed."""
+
+    def made(seed: int) -> Load:
+        return Load(stack.mongo.uri, source.database.name, names.collection, seed)
+
+    return made
+
+
+@pytest.fixture
+def worker_type() -> type[Worker]:
+    """How workers and commands are started. Modules that are about the command itself override it with `Worker`."""
+    return ForkedWorker
+
+
+@pytest.fixture
+def worker(
+    stack: EmbeddedStack, names: Names, source: Source, tmp_path: Path, worker_type: type[Worker]
+) -> Iterator[Worker]:
+    """A worker, not started yet; it is killed after the test."""
+    replica = worker_type(stack, names, tmp_path)
     try:
         yield replica
     finally:
         if replica.running:
             replica.kill()
-        print(f"--- the worker's log, its last lines ---\n{replica.log()[-8000:]}")
+        print(f"--- the end of the worker's log ---\n{replica.log()[-8000:]}")
 
 
 @pytest.fixture
-def equal(stack: EmbeddedStack, names: Names) -> Callable[..., None]:
-    """Wait for Z: all of Typesense equals all of MongoDB."""
+def equal(stack: EmbeddedStack, names: Names) -> Equal:
+    """Wait until all of Typesense equals all of MongoDB."""
 
     def wait(timeout_s: float = 30.0, ignoring: frozenset[str] = frozenset()) -> None:
         wait_until_equal(stack, names, timeout_s=timeout_s, ignoring=ignoring)

@@ -1,7 +1,6 @@
-"""Every kind of change arrives: the real worker on real servers, each test ends with the full comparison."""
+"""Every kind of change arrives: the command as a user starts it, real servers, and a full comparison at the end."""
 
 import random
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -11,16 +10,20 @@ import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
 
-from tests.acceptance.conftest import Source
-from tests.support.comparison import wait_for
+from tests.acceptance.conftest import Equal, Source
+from tests.acceptance.state import State
 from tests.support.listings import listings
-from tests.support.stack import Names
+from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 
-Equal = Callable[..., None]
+
+@pytest.fixture
+def worker_type() -> type[Worker]:
+    """Started as a user starts it."""
+    return Worker
 
 
-def test_documents_that_were_there_before_the_first_start_arrive(source: Source, worker: Worker, equal: Equal) -> None:
+def test_documents_from_before_the_first_start_arrive(source: Source, worker: Worker, equal: Equal) -> None:
     source.insert_many(listings(500))
     worker.start()
     equal()
@@ -32,7 +35,7 @@ def test_inserts_updates_replacements_and_deletes_arrive(source: Source, worker:
     equal()
     source.update_many({"_id": {"$in": ids[:20]}}, {"$set": {"address.city": "Porto"}, "$unset": {"rooms": ""}})
     source.update_one({"_id": ids[20]}, {"$push": {"tags": "new"}, "$inc": {"number": 1000}})
-    source.replace_one({"_id": ids[21]}, {"title": "quite another one", "price": 4.5})
+    source.replace_one({"_id": ids[21]}, {"title": "a different one", "price": 4.5})
     source.delete_many({"_id": {"$in": ids[40:]}})
     equal()
     source.delete_many({})
@@ -108,7 +111,7 @@ ODD_IDS: list[Any] = [
 ]
 
 
-def test_documents_with_odd_ids_arrive_change_and_go(source: Source, worker: Worker, equal: Equal) -> None:
+def test_documents_with_odd_ids_arrive_change_and_are_deleted(source: Source, worker: Worker, equal: Equal) -> None:
     keys = [Binary.from_uuid(key) if isinstance(key, UUID) else key for key in ODD_IDS]
     source.insert_many([{"_id": key, "turn": 1} for key in keys[::2]])
     worker.start()
@@ -150,19 +153,16 @@ def test_a_mixed_load_ends_equal(source: Source, worker: Worker, equal: Equal) -
 
 
 def test_both_positions_move_on_while_nothing_changes(
-    names: Names, source: Source, worker: Worker, equal: Equal
+    state: State, source: Source, worker: Worker, equal: Equal
 ) -> None:
-    """Else the token would age out of the oplog; and `status` would speak of a lag."""
+    """Otherwise the tokens would age out of the oplog, and `status` would report a lag."""
     source.insert_many(listings(5))
     worker.start()
     equal()
-    pipeline = source.database.client[names.state_database].pipeline
 
     def positions() -> list[Any]:
-        records = list(pipeline.find({"position": {"$exists": True}}))
-        captured = pipeline.find_one({"_id": "pipeline"})
-        assert captured is not None
-        return [captured["captured"]["token"], *(record["position"]["token"] for record in records)]
+        recorded = [record["position"]["token"] for record in state.barrier_records()]
+        return [state.pipeline()["captured"]["token"], *recorded]
 
     wait_for(lambda: len(positions()) == 1 + 8, 30.0, "not every partition has a record")
     seen: set[str] = set()
@@ -175,7 +175,7 @@ def test_both_positions_move_on_while_nothing_changes(
         return moved
 
     for _ in range(3):
-        wait_for(all_moved, 30.0, lambda: f"a position stands still: {positions()}")
+        wait_for(all_moved, 30.0, lambda: f"a position does not move: {positions()}")
     status = orjson.loads(worker.run_command("status", "--json").stdout)
     assert status["lag_s"] == 0.0
     assert status["captured"]["age_s"] < 20.0

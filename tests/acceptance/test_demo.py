@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.comparison import wait_for
+from tests.support.processes import left_behind
+from tests.support.waiting import wait_for
 from tests.support.worker import free_port
 
 _BOUND_S = 60.0
@@ -25,7 +26,7 @@ _ON_A_TERMINAL = [
 
 
 class Demo:
-    """A run of the demo; `output` grows while it runs."""
+    """One run of the demo; `output` grows while it runs."""
 
     def __init__(self, directory: Path, command: list[str]) -> None:
         self.directory = directory
@@ -76,7 +77,7 @@ class Demo:
 
 
 def _environment() -> dict[str, str]:
-    """Settings that lead elsewhere, which the demo must not follow, and a terminal of a known size."""
+    """Settings that point elsewhere, which the demo must ignore, and a terminal of known size."""
     others = {name: value for name, value in os.environ.items() if name not in ("DEMO_SECONDS", "NO_COLOR")}
     elsewhere = {"MONGODB_URI": "mongodb://localhost:1", "TYPESENSE_API_KEY": "secret", "TYPESENSE_PORT": "1"}
     return {
@@ -90,28 +91,15 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _left_behind(directory: Path) -> list[str]:
-    """Processes that have to do with the directory."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            told = " ".join(process.cmdline())
-            if str(directory) in f"{told} {process.cwd()}":
-                found.append(told)
-        except psutil.Error:  # it ended meanwhile, or is somebody else's
-            continue
-    return found
-
-
 def _counts(output: str) -> list[tuple[int, int]]:
-    """What MongoDB and Typesense had, line by line."""
+    """The document counts of MongoDB and Typesense, line by line."""
     found = re.findall(r"^MongoDB ([\d,]+) \| Typesense ([\d,]+) documents", output, re.MULTILINE)
     return [(int(source.replace(",", "")), int(target.replace(",", ""))) for source, target in found]
 
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A working directory with a `.env` that is none of the demo's business."""
+    """A working directory with a `.env` that the demo must ignore."""
     chosen = tmp_path_factory.mktemp("demo")
     (chosen / ".env").write_text("MONGODB_URI=mongodb://localhost:2\nBATCH_SIZE=none\n")
     return chosen
@@ -119,7 +107,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def first_run(directory: Path) -> str:
-    """What a first run of some seconds prints."""
+    """The output of a first run that lasts a few seconds."""
     demo = Demo(directory, [*_DEMO, "--seconds", "5"])
     assert demo.end() == 0, demo.output
     return demo.output
@@ -134,7 +122,7 @@ def test_documents_arrive_and_can_be_searched(first_run: str, directory: Path) -
     assert re.search(r"search “\w+”: [1-9]\d* hits in \d+ ms\n    \w+.* €\n", first_run)
     assert "  curl -H 'X-TYPESENSE-API-KEY: xyz' 'http://127.0.0.1:" in first_run
     assert "/health" in first_run
-    assert _left_behind(directory) == []
+    assert left_behind(directory) == []
 
 
 def test_a_second_run_goes_on_and_its_terminal_takes_searches(first_run: str, directory: Path) -> None:
@@ -150,12 +138,12 @@ def test_a_second_run_goes_on_and_its_terminal_takes_searches(first_run: str, di
     assert source == target
     assert len(family) > 8  # the terminal, the demo, and a supervisor with each of four servers and the worker
     assert not any(process.is_running() for process in family)
-    assert _left_behind(directory) == []
+    assert left_behind(directory) == []
 
 
 def test_a_killed_demo_takes_everything_with_it(directory: Path) -> None:
     demo = Demo(directory, _DEMO)
     demo.wait_for_text(r"last change searchable")
     os.kill(demo.process.pid, signal.SIGKILL)
-    wait_for(lambda: not _left_behind(directory), 30.0, lambda: f"still there: {_left_behind(directory)}")
+    wait_for(lambda: not left_behind(directory), 30.0, lambda: f"still running: {left_behind(directory)}")
     assert demo.end() == -signal.SIGKILL

@@ -1,6 +1,6 @@
-"""Current releases of Typesense, imitated: the real worker keeps each of them equal.
+"""Imitated releases of Typesense: a worker keeps each of them equal to MongoDB.
 
-The short form runs in `make test`; `make releases` runs every test with every release.
+`make test` runs a short form; `make releases` runs every test with every release.
 """
 
 import time
@@ -12,24 +12,24 @@ import httpx
 import orjson
 import pytest
 
-from tests.acceptance.conftest import Source
+from tests.acceptance.conftest import Equal, Source
+from tests.acceptance.state import State
 from tests.support.background import repeated
-from tests.support.comparison import wait_for
 from tests.support.listings import listings
 from tests.support.release_server import ReleaseServer
 from tests.support.stack import Names, typesense_client
+from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
-Equal = Callable[..., None]
 WHOLE = ["0.24", "26.1", "27.1", "28", "29", "30", "cluster of three"]
 SHORT = {"test_a_release_is_kept_equal": ["28", "cluster of three"], "test_a_release_is_equal_after_kill_9": ["30"]}
-# What some release reads as an operator.
+# Ids that some release reads as operators.
 ODD_IDS = ["*", "a[b", "x]||id:*||id:[y,", "line\nfeed", "`*`"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """All releases if that is asked for."""
+    """All releases with `--all-releases`, otherwise a few."""
     if "release" in metafunc.fixturenames:
         all_of_them = metafunc.config.getoption("--all-releases")
         metafunc.parametrize("release", WHOLE if all_of_them else SHORT[metafunc.function.__name__])
@@ -37,7 +37,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def serving(stack: EmbeddedStack, worker: Worker) -> Iterator[Callable[[str], ReleaseServer]]:
-    """Begin to behave like a release; the worker is led there."""
+    """Imitate a release and point the worker at it."""
     begun: list[ReleaseServer] = []
 
     def begin(release: str) -> ReleaseServer:
@@ -53,11 +53,11 @@ def serving(stack: EmbeddedStack, worker: Worker) -> Iterator[Callable[[str], Re
 
 
 def changing(source: Source) -> AbstractContextManager[None]:
-    """Insert, change and delete documents all the time."""
+    """Insert, change and delete documents as long as the block runs."""
 
     def step(number: int) -> None:
         key = f"live {number % 31}"
-        time.sleep(0.03)  # a load, not as many as can be: the machine has other things to do
+        time.sleep(0.03)  # the pace of the load
         if number % 3 == 0:
             source.delete_one({"_id": key})
         else:
@@ -67,7 +67,7 @@ def changing(source: Source) -> AbstractContextManager[None]:
 
 
 def put_foreign(stack: EmbeddedStack, names: Names, count: int) -> list[str]:
-    """Documents that MongoDB never had."""
+    """Put documents into Typesense that MongoDB never had; returns their ids."""
     ids = [f"foreign {number}" for number in range(count)]
     with typesense_client(stack) as client:
         body = b"\n".join(orjson.dumps({"id": document_id}) for document_id in ids)
@@ -77,23 +77,12 @@ def put_foreign(stack: EmbeddedStack, names: Names, count: int) -> list[str]:
 
 
 def filled(source: Source, worker: Worker, equal: Equal) -> list[Any]:
-    """A worker that has synced some documents."""
+    """Let the worker sync some documents; returns their keys."""
     keys: list[Any] = source.insert_many(listings(150)).inserted_ids
     worker.start()
     wait_for(lambda: "reconcile: done" in worker.log(), 60.0, "the first start is not done")
     equal()
     return keys
-
-
-def open_letters(names: Names, source: Source) -> int:
-    return int(source.database.client[names.state_database].dead_letters.count_documents({"status": "open"}))
-
-
-def epoch(names: Names, source: Source) -> int:
-    """1 as long as nothing changed under the worker; what is asked for by a person does not count it up."""
-    pipeline = source.database.client[names.state_database].pipeline.find_one({"_id": "pipeline"})
-    assert pipeline is not None
-    return int(pipeline["epoch"])
 
 
 @pytest.mark.timeout(400)
@@ -102,6 +91,7 @@ def test_a_release_is_kept_equal(
     stack: EmbeddedStack,
     names: Names,
     source: Source,
+    state: State,
     worker: Worker,
     equal: Equal,
     serving: Callable[[str], ReleaseServer],
@@ -114,7 +104,7 @@ def test_a_release_is_kept_equal(
     source.delete_many({"_id": {"$in": [*ODD_IDS, *keys[20:40]]}})
     equal()
 
-    foreign = put_foreign(stack, names, 20)  # fewer than the share that a reconcile asks about
+    foreign = put_foreign(stack, names, 20)  # below the share at which a reconcile asks
     server.slow_exports(0.05)
     with changing(source):
         server.delete_during_next_export(*foreign[:3])
@@ -126,17 +116,17 @@ def test_a_release_is_kept_equal(
         assert found.returncode == 0, found.stdout + found.stderr
         assert "lacks 1, shows 0 differently, and has 0 that MongoDB does not have" in found.stdout
     equal()
-    assert epoch(names, source) == 1
+    assert state.epoch() == 1
     assert server.octet_stream_imports == 0
-    assert open_letters(names, source) == 0
+    assert state.open_letters() == []
 
 
 @pytest.mark.timeout(400)
 def test_a_release_is_equal_after_kill_9(
     release: str,
     stack: EmbeddedStack,
-    names: Names,
     source: Source,
+    state: State,
     worker: Worker,
     equal: Equal,
     serving: Callable[[str], ReleaseServer],
@@ -156,11 +146,11 @@ def test_a_release_is_equal_after_kill_9(
     equal(timeout_s=90)
     found = worker.run_command("verify", "--wait", timeout_s=120.0)
     assert found.returncode == 0, found.stdout + found.stderr
-    assert open_letters(names, source) == 0
+    assert state.open_letters() == []
 
 
 def test_a_cluster_whose_nodes_differ_is_not_reconciled_again(
-    names: Names, source: Source, worker: Worker, equal: Equal, serving: Callable[[str], ReleaseServer]
+    source: Source, state: State, worker: Worker, equal: Equal, serving: Callable[[str], ReleaseServer]
 ) -> None:
     server = serving("cluster of three")
     filled(source, worker, equal)
@@ -169,19 +159,19 @@ def test_a_cluster_whose_nodes_differ_is_not_reconciled_again(
         return sum(method == "GET" for _, method, _ in server.administrative)
 
     def wait_for_looks(count: int) -> None:
-        wait_for(lambda: looks() >= count, 60.0, "nobody looks at the collection")
+        wait_for(lambda: looks() >= count, 60.0, "the worker does not look at the collection")
 
     for node in range(3):
         server.replay(node)
         wait_for_looks(looks() + 4)
-    assert epoch(names, source) == 1
-    assert len({node for node, _, _ in server.administrative}) == 1, "a node says what it knows of itself"
+    assert state.epoch() == 1
+    assert len({node for node, _, _ in server.administrative}) == 1, "requests about collections go to one node"
     source.insert_many(listings(20, seed=3, first=900))
     equal()
 
 
-def test_a_schema_that_is_changed_meanwhile_is_waited_for(
-    names: Names, source: Source, worker: Worker, equal: Equal, serving: Callable[[str], ReleaseServer]
+def test_a_schema_change_in_progress_is_waited_out(
+    source: Source, state: State, names: Names, worker: Worker, equal: Equal, serving: Callable[[str], ReleaseServer]
 ) -> None:
     worker.environment |= {"TYPESENSE_CONNECTION_TIMEOUT": "1s", "LEASE_TTL": "3s"}
     server = serving("28")
@@ -193,5 +183,5 @@ def test_a_schema_that_is_changed_meanwhile_is_waited_for(
     with changing(source):
         httpx.patch(url, json=change, headers=headers, timeout=30.0).raise_for_status()
     equal(timeout_s=60)
-    assert open_letters(names, source) == 0
-    assert epoch(names, source) == 1
+    assert state.open_letters() == []
+    assert state.epoch() == 1

@@ -1,22 +1,27 @@
-"""Replicas that share a state database and not their settings: whoever differs does no work, until all do."""
+"""Replicas of one state database must agree on their settings: one that differs does no work until all have changed."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Source
-from tests.support.comparison import actual_documents, wait_for, wait_until_equal
+from tests.acceptance.conftest import Equal, Source
+from tests.acceptance.state import State
+from tests.support.comparison import actual_documents, wait_until_equal
 from tests.support.listings import listings
 from tests.support.stack import Names, is_reconciled
+from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
-Equal = Callable[..., None]
 # A change of settings waits for one LEASE_TTL.
 TIMES = {"LEASE_TTL": "3s", "TYPESENSE_CONNECTION_TIMEOUT": "1s"}
+
+
+@pytest.fixture
+def worker_type() -> type[Worker]:
+    """Started as a user starts it."""
+    return Worker
 
 
 @pytest.fixture
@@ -25,15 +30,8 @@ def worker(stack: EmbeddedStack, names: Names, source: Source, tmp_path: Path, w
     return worker
 
 
-def pipeline(names: Names, source: Source) -> dict[str, Any]:
-    """The epoch document."""
-    found = source.database.client[names.state_database].pipeline.find_one({"_id": "pipeline"})
-    assert found is not None
-    return dict(found)
-
-
 def ends_with_2(other: Worker) -> str:
-    """Start it, see it end with 2, and return what it said last."""
+    """Start a worker that must exit with 2; returns what it printed last."""
     other.launch()
     assert other.wait(60.0) == 2, other.log()[-3000:]
     said = other.log()[other.log().rindex("cannot start") :]
@@ -90,14 +88,14 @@ def test_a_canary_with_another_setting_takes_no_work(
     equal()
 
 
-def test_what_concerns_one_process_alone_may_differ(
+def test_settings_of_a_single_process_may_differ(
     stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Equal, tmp_path: Path
 ) -> None:
     source.insert_many(listings(20))
     worker.start()
     equal()
     with Worker(stack, names, tmp_path, **TIMES, BATCH_SIZE="7", SYNC_LANES="4", LOG_LEVEL="WARNING") as other:
-        wait_for(lambda: other.metrics()["tsync_partitions_owned"] == 4, 20.0, "it gets no share")
+        wait_for(lambda: other.metrics()["tsync_partitions_owned"] == 4, 20.0, "it gets no partitions")
         assert other.health()["status"] == "green"
 
 
@@ -105,10 +103,11 @@ def test_what_concerns_one_process_alone_may_differ(
     ("changed", "reconciled"),
     [({"DATE_UNIT": "ms"}, True), ({"PARTITIONS": "4"}, False), ({"PARTITIONS": "13"}, False)],
 )
-def test_a_deliberate_change_is_recognised(
+def test_a_deliberate_change_of_settings_takes_effect(
     stack: EmbeddedStack,
     names: Names,
     source: Source,
+    state: State,
     worker: Worker,
     tmp_path: Path,
     changed: dict[str, str],
@@ -117,16 +116,17 @@ def test_a_deliberate_change_is_recognised(
     source.insert_many(listings(200))
     worker.start()
     wait_until_equal(stack, names)
-    wait_for(lambda: is_reconciled(pipeline(names, source)), 20.0, "the first start is not over")
+    state.wait_until_reconciled()
     before = actual_documents(stack, names)
     assert worker.stop() == 0
     source.delete_many({"number": {"$lt": 10}})
     source.update_many({"number": {"$lt": 100}}, {"$inc": {"rooms": 100}})
     with Worker(stack, names, tmp_path, **TIMES, **changed) as changed_worker:
-        # While it waits it says so, and does nothing.
-        wait_for(lambda: pipeline(names, source)["epoch"] == 2, 30.0, lambda: changed_worker.log()[-2000:])
+        # Until then it says what it waits for, and does nothing.
+        wait_for(lambda: state.pipeline()["epoch"] == 2, 30.0, lambda: changed_worker.log()[-2000:])
         assert "the pipeline goes on with other settings than before" in changed_worker.log()
-        assert ("reconcile: began" in changed_worker.log()) == reconciled or not is_reconciled(pipeline(names, source))
+        needs_one = not is_reconciled(state.pipeline()) or "reconcile: began" in changed_worker.log()
+        assert needs_one == reconciled
 
         def right() -> bool:
             shown = actual_documents(stack, names)
@@ -150,17 +150,17 @@ def test_a_deliberate_change_is_recognised(
         assert changed_worker.stop() == 0
 
 
-def test_another_source_and_target_are_filled_and_the_old_ones_left_alone(
+def test_a_new_route_is_filled_and_the_old_collection_is_left_alone(
     stack: EmbeddedStack, names: Names, source: Source, worker: Worker, tmp_path: Path
 ) -> None:
     theirs = replace(names, collection=f"{names.token}_orders", typesense_collection=f"{names.token}_orders")
     source.insert_many(listings(50))
     worker.start()
     wait_until_equal(stack, names)
-    # A backlog of the old route is left in the queue.
+    # Leave a backlog of the old route in the queue.
     stack.typesense.freeze()
     source.update_many({}, {"$inc": {"rooms": 1}})
-    wait_for(lambda: worker.metrics()["tsync_changes_captured_total"] >= 50, 20.0, "they are not captured")
+    wait_for(lambda: worker.metrics()["tsync_changes_captured_total"] >= 50, 20.0, "the changes are not captured")
     worker.kill()
     stack.typesense.thaw()
     shown = actual_documents(stack, names)

@@ -1,29 +1,33 @@
-"""To resume a change stream takes long where the oplog is full of other things: it is waited for, and told."""
+"""Resuming a change stream can take long, while the server scans its oplog: capture waits, and health says so."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 
-from tests.acceptance.conftest import Source
-from tests.support.comparison import wait_for
+from tests.acceptance.conftest import Equal, Source
 from tests.support.stack import Names
+from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
 # Longer than any other call to MongoDB may take: see `TIMEOUT_MS` in `source/driver.py`.
 SCAN_MS = 12_000
+LONGER_SCAN_MS = 15_000
 
 
 @contextmanager
-def long_scans(stack: EmbeddedStack, names: Names, how: dict[str, Any]) -> Iterator[None]:
-    """As if millions of entries about other collections had to be read each time the stream is opened."""
-    data = {"failCommands": ["aggregate"], "namespace": f"{names.database}.{names.collection}", **how}
+def long_scans(stack: EmbeddedStack, names: Names, scan_ms: int) -> Iterator[None]:
+    """Opening the stream takes this long, as if millions of entries of other collections had to be scanned."""
+    namespace = f"{names.database}.{names.collection}"
+    delay = {"blockConnection": True, "blockTimeMS": scan_ms}
+    data = {"failCommands": ["aggregate"], "namespace": namespace, **delay}
     client: MongoClient[dict[str, Any]]
-    with MongoClient(stack.mongo.uri) as client:  # to end it waits for those that it holds up
+    # No time limit: switching the fail point off waits for the calls that it delays.
+    with MongoClient(stack.mongo.uri) as client:
         client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
         try:
             yield
@@ -36,43 +40,44 @@ def opening(worker: Worker) -> bool:
     return "scanning the oplog since" in str(worker.health())
 
 
-@pytest.mark.timeout(180)
-def test_a_scan_longer_than_any_other_call_is_waited_for(
-    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Callable[..., None]
-) -> None:
+@pytest.fixture
+def resuming(source: Source, worker: Worker, equal: Equal) -> Worker:
+    """A stopped worker that has to resume: a change is waiting for it."""
     source.insert_one({"_id": 1})
     worker.start()
     equal()
     worker.stop()
     source.insert_one({"_id": 2})
-    with long_scans(stack, names, {"blockConnection": True, "blockTimeMS": SCAN_MS}):
-        worker.start()
-        wait_for(lambda: opening(worker), 15.0, lambda: str(worker.health()))
-        assert worker.health()["status"] == "red"
-        assert worker.metrics()["tsync_capturing"] == 0
+    return worker
+
+
+@pytest.mark.timeout(180)
+def test_an_oplog_scan_may_take_longer_than_any_other_call(
+    stack: EmbeddedStack, names: Names, resuming: Worker, equal: Equal
+) -> None:
+    with long_scans(stack, names, SCAN_MS):
+        resuming.start()
+        wait_for(lambda: opening(resuming), 15.0, lambda: str(resuming.health()))
+        assert resuming.health()["status"] == "red"
+        assert resuming.metrics()["tsync_capturing"] == 0
         equal(timeout_s=15.0)
-        wait_for(lambda: worker.health()["status"] == "green", 10.0, lambda: str(worker.health()))
+        wait_for(lambda: resuming.health()["status"] == "green", 10.0, lambda: str(resuming.health()))
 
 
 @pytest.mark.timeout(180)
-def test_a_server_that_freezes_during_the_scan_is_noticed_and_a_stop_is_not_held_up(
-    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Callable[..., None]
+def test_a_server_that_freezes_during_an_oplog_scan_is_noticed_and_does_not_delay_a_stop(
+    stack: EmbeddedStack, names: Names, resuming: Worker, equal: Equal
 ) -> None:
-    source.insert_one({"_id": 1})
-    worker.start()
-    equal()
-    worker.stop()
-    source.insert_one({"_id": 2})
-    with long_scans(stack, names, {"blockConnection": True, "blockTimeMS": 15_000}):
-        worker.start()
-        wait_for(lambda: opening(worker), 15.0, lambda: str(worker.health()))
+    with long_scans(stack, names, LONGER_SCAN_MS):
+        resuming.start()
+        wait_for(lambda: opening(resuming), 15.0, lambda: str(resuming.health()))
         stack.mongo.freeze()
-        wait_for(lambda: not opening(worker), 25.0, "a frozen server is waited for")
-        assert worker.health()["status"] == "red"
+        wait_for(lambda: not opening(resuming), 25.0, "a frozen server is not noticed")
+        assert resuming.health()["status"] == "red"
         stack.mongo.thaw()
-        wait_for(lambda: opening(worker), 30.0, lambda: str(worker.health()))
+        wait_for(lambda: opening(resuming), 30.0, lambda: str(resuming.health()))
         began_s = time.monotonic()
-        assert worker.stop() == 0
-        assert time.monotonic() - began_s < 7.0, "the end of the scan was waited for"
-    worker.start()
+        assert resuming.stop() == 0
+        assert time.monotonic() - began_s < 7.0, "the stop waited for the scan"
+    resuming.start()
     equal()

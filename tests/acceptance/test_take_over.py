@@ -1,4 +1,4 @@
-"""How soon others go on, with the default lease: after a crash that nobody can be told of, and after a clean stop."""
+"""How soon other replicas take over with the default lease: after the crash of a machine, and after a clean stop."""
 
 import time
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ TIMES = {"LEASE_TTL": "15s", "TYPESENSE_CONNECTION_TIMEOUT": "5s"}
 
 @pytest.fixture
 def cluster(stack: EmbeddedStack, names: Names, source: Source, tmp_path: Path) -> Iterator[Cluster]:
-    """Three replicas that share everything, with documents to keep them busy."""
+    """Three replicas that share the partitions, with documents to sync."""
     made = Cluster(stack, names, tmp_path)
     made.settings |= TIMES
     try:
@@ -34,10 +34,10 @@ def cluster(stack: EmbeddedStack, names: Names, source: Source, tmp_path: Path) 
         made.end()
 
 
-def test_a_crashed_replica_is_followed_within_two_lease_times(
+def test_a_crashed_replica_is_replaced_within_two_lease_times(
     stack: EmbeddedStack, names: Names, source: Source, cluster: Cluster
 ) -> None:
-    """Frozen, it looks to the others as if its whole machine had gone: nobody says that its process is dead."""
+    """A frozen replica looks as if its machine had gone: no other replica can see that its process is dead."""
     leader, others = cluster.capturing(), cluster.following()
     crashed_s = time.monotonic()
     cluster.freeze(leader)
@@ -48,7 +48,7 @@ def test_a_crashed_replica_is_followed_within_two_lease_times(
     wait_until_equal(stack, names)
 
 
-def test_a_replica_that_stops_cleanly_is_followed_within_a_second(
+def test_a_cleanly_stopped_replica_is_replaced_within_a_second(
     stack: EmbeddedStack, names: Names, source: Source, cluster: Cluster
 ) -> None:
     leader, others = cluster.capturing(), cluster.following()

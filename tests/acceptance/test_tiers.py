@@ -6,51 +6,39 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.acceptance.conftest import Source
-from tests.acceptance.test_interruptions import Load
-from tests.support.comparison import wait_for
+from tests.acceptance.conftest import Equal, Source
+from tests.acceptance.state import State
 from tests.support.listings import listing, listings
+from tests.support.load import Load
 from tests.support.redis_rights import without
 from tests.support.stack import Names, mongo_client, redis_client, typesense_client
+from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.state.database import FALLBACK_QUEUE
 
-Equal = Callable[..., None]
 
-
-def epoch_of(stack: EmbeddedStack, names: Names) -> tuple[int, str]:
-    """The current epoch and its tier, as MongoDB says."""
-    with mongo_client(stack) as client:
-        document = client[names.state_database]["pipeline"].find_one({"_id": "pipeline"})
-    assert document is not None
-    return document["epoch"], document["tier"]
-
-
-def wait_for_epoch(stack: EmbeddedStack, names: Names, number: int, tier: str) -> None:
-    """Wait until this epoch is current on this tier."""
-    wait_for(
-        lambda: epoch_of(stack, names) == (number, tier),
-        30.0,
-        lambda: f"epoch {number} is not on the {tier} tier: {epoch_of(stack, names)}",
-    )
-
-
-def test_a_dead_primary_is_followed_by_the_backup_and_comes_back(
-    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Equal
+def test_the_backup_replaces_a_dead_primary_until_it_is_back(
+    stack: EmbeddedStack,
+    names: Names,
+    state: State,
+    source: Source,
+    make_load: Callable[[int], Load],
+    worker: Worker,
+    equal: Equal,
 ) -> None:
     worker.environment["FAIL_BACK_AFTER"] = "2s"
     worker.start()
     worker.wait_until_capturing()
-    with Load(source, seed=41).running() as load:
+    with make_load(41).running() as load:
         load.wait_for_operations(300)
-        assert epoch_of(stack, names) == (1, "primary")
+        state.wait_for_epoch(1, "primary")
         stack.primary_redis.kill()
-        wait_for_epoch(stack, names, 2, "backup")
-        wait_for(lambda: "the backup tier is the queue" in str(worker.health()), 10.0, "health does not tell")
+        state.wait_for_epoch(2, "backup")
+        wait_for(lambda: "the backup tier is the queue" in str(worker.health()), 10.0, "health does not say so")
         load.wait_for_operations(300)
         stack.primary_redis.start()
-        wait_for_epoch(stack, names, 3, "primary")
+        state.wait_for_epoch(3, "primary")
         load.wait_for_operations(300)
     equal()
     wait_for(lambda: worker.health()["status"] == "green", 10.0, lambda: str(worker.health()))
@@ -66,7 +54,7 @@ def test_a_dead_primary_is_followed_by_the_backup_and_comes_back(
 
 
 def test_without_both_redis_documents_arrive_through_mongodb_within_seconds(
-    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Equal
+    stack: EmbeddedStack, names: Names, state: State, source: Source, worker: Worker, equal: Equal
 ) -> None:
     worker.environment["FAIL_BACK_AFTER"] = "2s"
     source.insert_many(listings(200))
@@ -76,15 +64,15 @@ def test_without_both_redis_documents_arrive_through_mongodb_within_seconds(
     stack.backup_redis.kill()
     source.insert_many(listings(200, seed=2, first=200))
     equal(timeout_s=20.0)
-    assert epoch_of(stack, names) == (2, "mongo")
+    state.wait_for_epoch(2, "mongo")
     inserted = source.insert_one(listing(1_000, random.Random(3))).inserted_id
     began_s = time.monotonic()
     with typesense_client(stack) as client:
         path = f"/collections/{names.typesense_collection}/documents/{inserted}"
-        wait_for(lambda: client.get(path).status_code == 200, 5.0, "nothing arrives through the fallback")
+        wait_for(lambda: client.get(path).status_code == 200, 5.0, "the document does not arrive through the fallback")
     assert time.monotonic() - began_s < 5.0
     stack.primary_redis.start()
-    wait_for_epoch(stack, names, 3, "primary")
+    state.wait_for_epoch(3, "primary")
     source.insert_many(listings(200, seed=4, first=2_000))
     equal()
     with mongo_client(stack) as client:
@@ -93,31 +81,31 @@ def test_without_both_redis_documents_arrive_through_mongodb_within_seconds(
 
 
 def test_a_worker_starts_without_any_redis(
-    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Equal
+    stack: EmbeddedStack, state: State, source: Source, worker: Worker, equal: Equal
 ) -> None:
     stack.primary_redis.kill()
     stack.backup_redis.kill()
     source.insert_many(listings(100))
     worker.start()
     equal()
-    assert epoch_of(stack, names) == (1, "mongo")
+    state.wait_for_epoch(1, "mongo")
 
 
 @pytest.mark.parametrize("refused", ["xreadgroup", "xack", "xadd", "@scripting"])
-def test_a_primary_that_refuses_any_of_the_work_is_followed_by_the_backup_and_comes_back(
-    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Equal, refused: str
+def test_the_backup_replaces_a_primary_that_refuses_any_command_until_it_is_allowed_again(
+    stack: EmbeddedStack, state: State, source: Source, worker: Worker, equal: Equal, refused: str
 ) -> None:
-    """Whoever is refused, the one who appends or the one who reads."""
+    """Whether it refuses the writer or the reader."""
     worker.environment["FAIL_BACK_AFTER"] = "2s"
     source.insert_many(listings(50))
     worker.start()
     equal()
     with without(stack.primary_redis, f"-{refused}"):
         source.insert_many(listings(50, seed=2, first=50))
-        wait_for_epoch(stack, names, 2, "backup")
+        state.wait_for_epoch(2, "backup")
         equal()
         wait_for(lambda: "PRIMARY_REDIS_PASSWORD" in str(worker.health()), 10.0, "health does not name the setting")
-    wait_for_epoch(stack, names, 3, "primary")
+    state.wait_for_epoch(3, "primary")
     source.insert_many(listings(50, seed=3, first=100))
     equal()
     wait_for(lambda: worker.health()["status"] == "green", 30.0, lambda: str(worker.health()))

@@ -1,21 +1,20 @@
-"""Verification: the real worker and command line find what was tampered with, nothing else, and mend it if asked to."""
+"""Verification finds exactly what was tampered with, and repairs it if asked to."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import orjson
 import pytest
 
-from tests.acceptance.conftest import Source
+from tests.acceptance.conftest import Equal, Source
+from tests.acceptance.state import State
 from tests.support.background import repeated
-from tests.support.comparison import difference, wait_for
+from tests.support.comparison import difference
 from tests.support.listings import listings
 from tests.support.stack import Names, typesense_client
+from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
-
-Equal = Callable[..., None]
 
 
 class Tampering:
@@ -42,13 +41,8 @@ def tampering(stack: EmbeddedStack, names: Names) -> Tampering:
     return Tampering(stack, names)
 
 
-def only_job(names: Names, source: Source) -> Any:
-    (job,) = source.database.client[names.state_database].jobs.find({"kind": {"$ne": "reconcile"}})
-    return job
-
-
 def filled(source: Source, worker: Worker, equal: Equal, count: int) -> list[Any]:
-    """A worker that has synced so many documents; returns their keys."""
+    """Let the worker sync `count` documents; returns their keys."""
     keys = source.insert_many(listings(count)).inserted_ids
     worker.start()
     wait_for(lambda: "reconcile: done" in worker.log(), 60.0, "the first start is not done")
@@ -57,11 +51,11 @@ def filled(source: Source, worker: Worker, equal: Equal, count: int) -> list[Any
 
 
 def changing(source: Source) -> AbstractContextManager[None]:
-    """Insert, change and delete documents all the time, some of them many times."""
+    """Insert, change and delete documents as long as the block runs, some of them many times."""
 
     def step(number: int) -> None:
-        # 61 has no divisor in common with the others: whatever is done is done to every one of them. And what a
-        # document was before, it is again soon.
+        # 61 is coprime to the other numbers, so everything happens to every document; and each soon has its earlier
+        # content again.
         key = f"live {number % 61}"
         if number % 5 == 0:
             source.delete_one({"_id": key})
@@ -71,7 +65,7 @@ def changing(source: Source) -> AbstractContextManager[None]:
     return repeated(step)
 
 
-def test_what_was_tampered_with_is_found_and_nothing_else_and_then_repaired(
+def test_tampering_is_found_and_repaired_and_nothing_else_is_reported(
     source: Source, worker: Worker, equal: Equal, tampering: Tampering
 ) -> None:
     keys = filled(source, worker, equal, 300)
@@ -89,24 +83,24 @@ def test_what_was_tampered_with_is_found_and_nothing_else_and_then_repaired(
     with pytest.raises(AssertionError, match=r"1 missing.*1 extra.*1 different"):
         equal(timeout_s=0.5)
 
-    mended = worker.run_command("verify", "--repair", "--wait", timeout_s=90.0)
-    assert mended.returncode == 0, mended.stdout + mended.stderr
-    assert "3 were queued; they are now synced" in mended.stdout
-    equal(timeout_s=0.0)  # synced when the command says so, not some time later
+    repaired = worker.run_command("verify", "--repair", "--wait", timeout_s=90.0)
+    assert repaired.returncode == 0, repaired.stdout + repaired.stderr
+    assert "3 were queued; they are now synced" in repaired.stdout
+    equal(timeout_s=0.0)  # synced by the time the command says so
     assert "changed by hand" not in worker.log()
     assert str(keys[9]) not in worker.log()
 
 
-def test_what_changes_meanwhile_is_no_difference(
-    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Equal, tampering: Tampering
+def test_documents_that_change_meanwhile_are_not_reported_as_different(
+    stack: EmbeddedStack, state: State, source: Source, names: Names, worker: Worker, equal: Equal, tampering: Tampering
 ) -> None:
     worker.environment |= {"MAX_BUFFER_SIZE": "100", "BATCH_SIZE": "50"}
     keys = filled(source, worker, equal, 400)
     tampering.lose(str(keys[3]))
     with changing(source):
-        wait_for(lambda: bool(difference(stack, names)), 20.0, "nothing is ever on its way")
+        wait_for(lambda: bool(difference(stack, names)), 20.0, "no change is ever in transit")
         found = worker.run_command("verify", "--wait", timeout_s=120.0)
-    result = only_job(names, source)["result"]
+    result = state.job()["result"]
     assert (result["missing"], result["different"], result["extra"]) == (1, 0, 0), result
     assert [example["key"] for example in result["examples"]] == [keys[3]]
     assert found.returncode == 1
@@ -114,13 +108,12 @@ def test_what_changes_meanwhile_is_no_difference(
     equal()
 
 
-def test_documents_with_an_open_dead_letter_are_excepted(
-    names: Names, source: Source, worker: Worker, equal: Equal
+def test_a_verification_leaves_out_documents_with_open_dead_letters(
+    state: State, source: Source, worker: Worker, equal: Equal
 ) -> None:
     filled(source, worker, equal, 20)
     source.insert_many([{"_id": "poison", "number": "no number"}, {"_id": "x" * 2_000, "number": 1}])
-    letters = source.database.client[names.state_database].dead_letters
-    wait_for(lambda: letters.count_documents({"status": "open"}) == 2, 30.0, "not two dead letters")
+    state.wait_for_letters(2, 30.0)
     found = worker.run_command("verify", "--wait", timeout_s=60.0)
     assert found.returncode == 1, found.stdout
     assert "Done: 2 documents are refused" in found.stdout
@@ -130,16 +123,16 @@ def test_documents_with_an_open_dead_letter_are_excepted(
     assert "done, 2 refused (" in log, log
 
 
-def test_more_than_may_be_deleted_is_left(
-    names: Names, source: Source, worker: Worker, equal: Equal, tampering: Tampering
+def test_a_repair_that_would_delete_too_much_leaves_the_documents(
+    state: State, source: Source, worker: Worker, equal: Equal, tampering: Tampering
 ) -> None:
     worker.environment |= {"MASS_DELETE_SHARE": "0.2"}
     filled(source, worker, equal, 30)
     tampering.put(*({"id": f"extra {number}", "title": "extra"} for number in range(20)))
     found = worker.run_command("verify", "--repair", "--wait", timeout_s=90.0)
-    result = only_job(names, source)["result"]
+    result = state.job()["result"]
     assert (result["extra"], result["queued"], result["left"]) == (20, 0, 20), (
-        "a fifth of 50 may be deleted, and no more"
+        "no more than a fifth of 50 may be deleted"
     )
     assert found.returncode == 1
     assert "20 remain in Typesense" in found.stdout
@@ -149,8 +142,8 @@ def test_more_than_may_be_deleted_is_left(
 
 
 @pytest.mark.timeout(600)
-def test_a_verification_that_kill_9_interrupts_goes_on_where_it_was(
-    names: Names, source: Source, worker: Worker, equal: Equal, tampering: Tampering
+def test_a_verification_interrupted_by_kill_9_resumes_where_it_was(
+    state: State, source: Source, worker: Worker, equal: Equal, tampering: Tampering
 ) -> None:
     worker.environment |= {"MAX_BUFFER_SIZE": "20", "BATCH_SIZE": "10", "LEASE_TTL": "15s"}
     keys = filled(source, worker, equal, 6_000)
@@ -158,53 +151,52 @@ def test_a_verification_that_kill_9_interrupts_goes_on_where_it_was(
     for key in lost:
         tampering.lose(str(key))
     assert worker.run_command("verify", "--repair").returncode == 0
-    job = only_job(names, source)["_id"]
+    job = state.job()["_id"]
 
     def compared() -> int:
-        return int(only_job(names, source)["progress"].get("compared", 0))
+        return int(state.job()["progress"].get("compared", 0))
 
     def is_synced_far() -> bool:
-        records = source.database.client[names.state_database].pipeline.find({"position": {"$exists": True}})
-        jobs = [[cursor["job"] for cursor in record["position"]["cursors"]] for record in records]
+        jobs = [[cursor["job"] for cursor in record["position"]["cursors"]] for record in state.barrier_records()]
         return bool(jobs) and all(job in found for found in jobs)
 
     wait_for(
         lambda: compared() > 0 and is_synced_far(),
         60.0,
-        lambda: f"the verification does not begin: {only_job(names, source)}",
+        lambda: f"the verification does not start: {state.job()}",
     )
     worker.kill()
-    assert compared() < 6_000, "it was too late to interrupt anything"
-    assert only_job(names, source)["status"] == "open"
+    assert compared() < 6_000, "it had finished before it was interrupted"
+    assert state.job()["status"] == "open"
     worker.start()
-    wait_for(lambda: only_job(names, source)["status"] == "done", 120.0, lambda: f"{only_job(names, source)}")
-    result = only_job(names, source)["result"]
+    wait_for(lambda: state.job()["status"] == "done", 120.0, lambda: f"{state.job()}")
+    result = state.job()["result"]
     assert (result["compared"], result["missing"], result["different"], result["extra"]) == (6_000, 2, 0, 0)
     assert sorted(example["key"] for example in result["examples"]) == sorted(lost)
     equal(timeout_s=0.0)
 
 
-def test_a_cancelled_verification_is_not_begun(names: Names, source: Source, worker: Worker, equal: Equal) -> None:
+def test_a_cancelled_verification_does_not_start(state: State, source: Source, worker: Worker, equal: Equal) -> None:
     filled(source, worker, equal, 5)
     assert worker.stop() == 0
     filed = worker.run_command("verify", "--repair")
     assert (filed.returncode, "No replica is live" in filed.stdout) == (0, True)
-    job = only_job(names, source)["_id"]
+    job = state.job()["_id"]
     assert f"verify {job}: waiting for a replica" in worker.run_command("status").stdout
     assert worker.run_command("replay", "--cancel", job).returncode == 1, "it is no replay"
     assert worker.run_command("verify", "--cancel", job).returncode == 0
     assert worker.run_command("verify", "--cancel", job).returncode == 1
     assert worker.run_command("verify", "--cancel", job, "--wait").returncode == 2
-    assert only_job(names, source)["status"] == "cancelled"
+    assert state.job()["status"] == "cancelled"
 
 
-def test_a_verification_waits_for_an_open_reconcile(names: Names, source: Source, worker: Worker, equal: Equal) -> None:
-    """What the first start has not queued yet is missing, and that is no difference."""
+def test_a_verification_waits_for_an_open_reconcile(state: State, source: Source, worker: Worker, equal: Equal) -> None:
+    """Documents that the first start has not queued yet are missing, and that is not a difference."""
     worker.environment |= {"MAX_BUFFER_SIZE": "20", "BATCH_SIZE": "10"}
     source.insert_many(listings(3_000))
     assert worker.run_command("verify").returncode == 0
     worker.start()
-    wait_for(lambda: only_job(names, source)["status"] == "done", 60.0, lambda: f"{only_job(names, source)}")
-    result = only_job(names, source)["result"]
+    wait_for(lambda: state.job()["status"] == "done", 60.0, lambda: f"{state.job()}")
+    result = state.job()["result"]
     assert (result["compared"], result["missing"], result["different"]) == (3_000, 0, 0)
     equal(timeout_s=0.0)

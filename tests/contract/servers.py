@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import redis
-from pymongo import monitoring
 from pymongo.collection import Collection
 
-from tests.support.comparison import wait_for
+from tests.support.commands import Finds
 from tests.support.stack import Names, mongo_client, redis_client
+from tests.support.waiting import wait_for
 from tsync_stream.core.model import EpochRef
 from tsync_stream.embedded import EmbeddedStack, RedisServer
 from tsync_stream.queue.mongo_layout import HEAD, OWNER, document_id, from_offset
@@ -174,22 +174,6 @@ class RedisTierServer:
             return False
 
 
-class _Finds(monitoring.CommandListener):
-    """Counts queries. A reader that waits asks again and again."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def started(self, event: monitoring.CommandStartedEvent) -> None:
-        self.count += event.command_name == "find"
-
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Of no interest."""
-
-    def failed(self, event: monitoring.CommandFailedEvent) -> None:
-        """Of no interest."""
-
-
 class MongoTierServer:
     """The stack's MongoDB, with the fallback queue in a state database of the test's own."""
 
@@ -199,7 +183,7 @@ class MongoTierServer:
         self._stack = stack
         self._names = names
         self._clients: list[MongoClient] = []
-        self._finds = _Finds()
+        self._finds = Finds()
 
     def connect(self) -> MongoFallback:
         client = open_client(self._stack.mongo.uri, appname=self._names.token, event_listeners=[self._finds])
@@ -249,8 +233,8 @@ class MongoTierServer:
             return queue.count_documents({})
 
     def wait_for_reader(self) -> None:
-        before = self._finds.count
-        wait_for(lambda: self._finds.count >= before + 2, 5.0, "nobody waits for entries")
+        before = len(self._finds.commands)  # a reader that waits asks again and again
+        wait_for(lambda: len(self._finds.commands) >= before + 2, 5.0, "nobody waits for entries")
 
     def restart(self) -> None:
         self.process.stop()

@@ -13,7 +13,7 @@ import uvloop
 from redis.asyncio import Redis
 
 from tests.contract.servers import RedisTierServer
-from tests.faults.support.proxy import Proxy
+from tests.support.proxy import Proxy
 from tests.support.stack import Names, redis_client
 from tests.support.waiting import eventually
 from tsync_stream.embedded import EmbeddedStack

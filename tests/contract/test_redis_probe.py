@@ -9,9 +9,9 @@ import redis
 
 from tests.contract.conftest import FENCE, PARTITIONS, REDIS_6_2, TOKEN, Writer, ids, read, redis_server
 from tests.contract.servers import RedisTierServer
-from tests.support.comparison import wait_for
 from tests.support.redis_rights import without
 from tests.support.stack import Names
+from tests.support.waiting import wait_for
 from tsync_stream.check.redis import gather_redis, judge_redis
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefused
 from tsync_stream.core.model import EpochRef

@@ -1,4 +1,4 @@
-"""Fixtures of the fault suite, and the table at the end of a run. Its options are in `tests/conftest.py`."""
+"""Fixtures of the fault suite, and the table at the end of a run. Options are in `tests/conftest.py`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -12,14 +12,14 @@ from tests.faults.support.trial import Trial
 from tests.support.stack import Names
 from tsync_stream.embedded import EmbeddedStack
 
-# Whoever alters the product expects a failure, and need not wait for it as long.
+# An altered product is expected to fail, so the wait for it can be shorter.
 ALTERED_Z_TIMEOUT_S = 15.0
 _ROW = "fault"
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
-    """Servers for one promise's tests alone: they are killed and wiped, which nobody else should notice."""
+    """Servers for the tests of one promise alone: they are killed and wiped, which must not affect other tests."""
     with EmbeddedStack(
         tmp_path_factory.mktemp("faults"), mongod_arguments=["--setParameter", "enableTestCommands=1"]
     ) as servers:
@@ -28,20 +28,20 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
 
 @pytest.fixture
 def seed(request: pytest.FixtureRequest) -> Callable[[int], int]:
-    """The seed of a test, unless the command line says another."""
+    """The seed of a test, unless the command line sets another."""
     return lambda usual: request.config.getoption("--fault-seed") or usual
 
 
 @pytest.fixture
 def trial(stack: EmbeddedStack, names: Names, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Trial]:
-    """What a fault test works with; its row is in the report, and its seed is printed with a failure."""
+    """What a fault test works with; it adds a row to the report, and a failure prints the seed."""
     changed = [name for name in request.config.getoption("--fault-altered").split(",") if name]
     made = Trial(stack, names, tmp_path, changed=changed)
     made.least_replicas = request.config.getoption("--fault-replicas")
     if changed:
         made.z_timeout_s = ALTERED_Z_TIMEOUT_S
     yield made
-    # With the report of the test's end, which comes to the terminal from whichever process ran it.
+    # User properties travel with the report of the teardown, from whichever process ran the test.
     request.node.user_properties.append((_ROW, asdict(made.row)))
     if made.row.result == "failed":
         print(
@@ -51,7 +51,7 @@ def trial(stack: EmbeddedStack, names: Names, tmp_path: Path, request: pytest.Fi
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table, and write it where that was asked for."""
+    """Print the table, and write it to the file named by `--fault-report`."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
     ends = [report for report in reports if isinstance(report, pytest.TestReport) and report.when == "teardown"]
     values: list[Any] = [value for report in ends for name, value in report.user_properties if name == _ROW]

@@ -1,9 +1,9 @@
-"""`make soak`: one continuous load on three replicas, and faults in random order, one after the other, for long.
+"""`make soak`: a continuous load on three replicas, and faults in random order for a set time.
 
     python -m tests.faults.soak --seconds 1800 --seed 1 --rate 500
 
-After each fault the load rests until Z holds; M is looked at all along. The table at the end has a row for each fault
-that was done; the exit code is 0 only if Z and M held throughout. The same seed gives the same load and order.
+After each fault the load pauses until Z holds; M is checked all the time. The table at the end has a row per fault; the
+exit code is 0 only if Z and M held throughout. The same seed gives the same load and the same order.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from pathlib import Path
 
 from tests.faults.support import damage
 from tests.faults.support.cluster import LEASE_TTL_S
-from tests.faults.support.load import RATE
-from tests.faults.support.proxy import Proxy
 from tests.faults.support.report import Row, plain_table, write_markdown
 from tests.faults.support.trial import Trial
 from tests.support.listings import listings
+from tests.support.load import RATE
+from tests.support.proxy import Proxy
 from tests.support.stack import Names, repair
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue import redis_scripts
@@ -46,19 +46,19 @@ class Soak:
     mongo_proxy: Proxy
 
     def lasting_s(self, most_s: float) -> float:
-        """How long a fault lasts this time."""
+        """A random duration for a fault."""
         return self.generator.uniform(0.5, most_s)
 
     def settle(self) -> None:
-        """Everything runs again, as at the beginning."""
+        """Make everything run again, as at the beginning."""
         self.redis_proxy.restore()
         self.mongo_proxy.restore()
         cluster = self.trial.cluster
         for replica in cluster.running:
             cluster.thaw(replica)
         repair(self.trial.stack)
-        damage.mend(self.trial.stack.primary_redis)
-        damage.mend(self.trial.stack.backup_redis)
+        damage.put_right(self.trial.stack.primary_redis)
+        damage.put_right(self.trial.stack.backup_redis)
         cluster.start(*(replica for replica in cluster.replicas if not replica.running))
         cluster.wait_until_shared()
 
@@ -77,13 +77,13 @@ def kill_the_capturing_replica(soak: Soak) -> None:
 
 
 def kill_random_replicas(soak: Soak) -> None:
-    """One to three at the same moment."""
+    """One to three at once."""
     for victim in soak.generator.sample(soak.trial.cluster.running, soak.generator.randint(1, REPLICAS)):
         victim.kill()
 
 
 def freeze_a_replica(soak: Soak) -> None:
-    """For up to three lease times."""
+    """For up to three LEASE_TTL."""
     victim = soak.generator.choice(soak.trial.cluster.running)
     soak.trial.cluster.freeze(victim)
     damage.wait_s(soak.lasting_s(3 * LEASE_TTL_S))
@@ -91,7 +91,7 @@ def freeze_a_replica(soak: Soak) -> None:
 
 
 def rolling_restart(soak: Soak) -> None:
-    """SIGTERM and a new start, one after the other."""
+    """SIGTERM and a restart of each replica in turn."""
     for replica in soak.trial.cluster.replicas:
         assert replica.stop() == 0
         replica.start()
@@ -105,7 +105,7 @@ def kill_redis(soak: Soak) -> None:
 
 
 def wipe_both_redis(soak: Soak) -> None:
-    """Both lose everything, under a backlog."""
+    """Both lose everything while there is a backlog."""
     with damage.backlog(soak.trial):
         for server in (soak.trial.stack.primary_redis, soak.trial.stack.backup_redis):
             server.kill()
@@ -116,19 +116,19 @@ def wipe_both_redis(soak: Soak) -> None:
 
 
 def wipe_primary_redis(soak: Soak) -> None:
-    """A new disk, under a backlog."""
+    """It loses its disk while there is a backlog."""
     with damage.backlog(soak.trial):
         damage.wipe(soak.trial.stack.primary_redis)
 
 
 def cut_the_aof(soak: Soak) -> None:
-    """Its tail is gone, under a backlog."""
+    """It loses the tail of its append-only file while there is a backlog."""
     with damage.backlog(soak.trial):
         damage.cut_aof(soak.trial.stack.primary_redis, soak.generator.uniform(0.1, 0.9))
 
 
 def damage_the_queue(soak: Soak) -> None:
-    """FLUSHALL, XTRIM, a group or a stream gone, under a backlog; of the queue in MongoDB all entries."""
+    """FLUSHALL, XTRIM, or a lost group or stream, with a backlog; the queue in MongoDB loses all entries."""
     act = soak.generator.choice([damage.flush, damage.trim, damage.destroy_groups, damage.delete_one_stream])
     with damage.backlog(soak.trial):
         if damage.queue_server(soak.trial) is None:
@@ -137,24 +137,24 @@ def damage_the_queue(soak: Soak) -> None:
 
 
 def freeze_redis(soak: Soak) -> None:
-    """It answers nothing for a while."""
+    """It stops answering for a while."""
     soak.trial.stack.primary_redis.freeze()
     damage.wait_s(soak.lasting_s(15))
     soak.trial.stack.primary_redis.thaw()
 
 
 def redis_refuses(soak: Soak) -> None:
-    """OOM, READONLY, MISCONF or another password, for a while."""
+    """OOM, READONLY, MISCONF or a changed password, for a while."""
     act = soak.generator.choice(
         [damage.fill_memory, damage.make_read_only, damage.break_snapshots, damage.change_password]
     )
     act(soak.trial.stack.primary_redis)
     damage.wait_s(soak.lasting_s(15))
-    damage.mend(soak.trial.stack.primary_redis)
+    damage.put_right(soak.trial.stack.primary_redis)
 
 
 def drop_append_replies(soak: Soak) -> None:
-    """Of the replica behind the proxy, if it captures."""
+    """Replies to the replica behind the proxy, if it captures."""
     digest = redis_scripts.DIGESTS[redis_scripts.APPEND].encode()
     for _ in range(3):
         soak.redis_proxy.swallow_replies(digest, 3, but=b"{probe-")
@@ -162,24 +162,24 @@ def drop_append_replies(soak: Soak) -> None:
 
 
 def cut_one_replica_off_redis(soak: Soak) -> None:
-    """All others still have it."""
+    """The others still reach it."""
     soak.generator.choice([soak.redis_proxy.cut, soak.redis_proxy.black_hole])()
     damage.wait_s(soak.lasting_s(4 * LEASE_TTL_S))
 
 
 def cut_one_replica_off_mongodb(soak: Soak) -> None:
-    """All others still have it."""
+    """The others still reach it."""
     soak.generator.choice([soak.mongo_proxy.cut, soak.mongo_proxy.black_hole])()
     damage.wait_s(soak.lasting_s(4 * LEASE_TTL_S))
 
 
 def kill_mongod(soak: Soak) -> None:
-    """kill -9 and a new start."""
+    """kill -9 and a restart."""
     damage.restart_killed(soak.trial.stack.mongo)
 
 
 def lose_the_position(soak: Soak) -> None:
-    """The change stream cannot go on: a reconcile."""
+    """The change stream cannot resume, which takes a reconcile."""
     data = {"failCommands": ["getMore"], "errorCode": 286, "appName": "tsync-stream"}
     soak.trial.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=data)
     soak.trial.load.wait_for_operations(500)
@@ -187,14 +187,14 @@ def lose_the_position(soak: Soak) -> None:
 
 
 def freeze_typesense(soak: Soak) -> None:
-    """Requests time out, and are carried out afterwards: documents may step back until the retry."""
+    """Requests time out and are carried out afterwards: documents may step back until the retry."""
     soak.trial.stack.typesense.freeze()
     damage.wait_s(soak.lasting_s(15))
     soak.trial.stack.typesense.thaw()
 
 
 def kill_typesense(soak: Soak) -> None:
-    """kill -9; its own replay is excepted from M."""
+    """kill -9; its own log replay is excused from M."""
     with soak.trial.watcher.excused():
         soak.trial.stack.typesense.kill()
         damage.wait_s(soak.lasting_s(10))
@@ -202,7 +202,7 @@ def kill_typesense(soak: Soak) -> None:
 
 
 def burst(soak: Soak) -> None:
-    """Sixty thousand new documents, and away with them."""
+    """Insert sixty thousand documents, then delete them."""
     source = soak.trial.source
     for first in range(0, 60_000, 5_000):
         new = listings(5_000, seed=first, first=first)
@@ -235,13 +235,13 @@ FAULTS: list[Fault] = [
 
 
 def in_random_order(generator: random.Random) -> Iterator[Fault]:
-    """Every fault once, and all again in another order, for ever."""
+    """Every fault once, then all again in another order, without end."""
     while True:
         yield from generator.sample(FAULTS, len(FAULTS))
 
 
 def go_through(soak: Soak, fault: Fault, seed: int) -> Row:
-    """One fault under load, then Z. The row says how it went."""
+    """One fault under load, then Z. Returns the row that says how it went."""
     trial = soak.trial
     row = trial.row = Row(fault.__name__.replace("_", " "), seed, replicas=REPLICAS)
     operations, looks, steps = trial.load.operations, trial.watcher.looks, len(trial.watcher.steps_back)
@@ -265,12 +265,12 @@ def go_through(soak: Soak, fault: Fault, seed: int) -> Row:
     row.operations = trial.load.operations - operations
     row.looks = trial.watcher.looks - looks
     row.steps_back = len(trial.watcher.steps_back) - steps
-    trial.row = Row("", seed)  # this one is full
+    trial.row = Row("", seed)  # the finished row must not change any more
     return row
 
 
 def soak(directory: Path, seconds: float, seed: int, rate: float) -> list[Row]:
-    """Faults for so long; not on after a failure, since nothing could be said of the others then."""
+    """Run faults for `seconds`. A failure ends the soak, since it would affect every later fault."""
     rows: list[Row] = []
     generator = random.Random(seed)
     with running(directory, seed, rate) as tools:

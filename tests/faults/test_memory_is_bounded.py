@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.support.trial import Trial
-from tests.support.comparison import wait_for
 from tests.support.listings import listings
 from tests.support.memory import PeakMemory, resident_bytes
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
@@ -21,7 +21,7 @@ def pids(trial: Trial) -> list[int]:
 
 
 def test_a_backlog_takes_no_memory(trial: Trial, seed: Seed) -> None:
-    """Fifty times as many changes as may be in memory wait while Typesense stands still, and are then worked off."""
+    """Fifty times as many changes as memory may hold wait while Typesense is frozen, and are then synced."""
     with trial.under_load("memory: a backlog of 50,000", seed(601), rate=100):
         before = resident_bytes(pids(trial))
         with PeakMemory(lambda: pids(trial)).watched() as memory:
@@ -36,13 +36,13 @@ def test_a_backlog_takes_no_memory(trial: Trial, seed: Seed) -> None:
 
 
 def test_large_documents_are_not_held_all_at_once(trial: Trial, seed: Seed) -> None:
-    """Forty documents of 2 MB fit into one batch; together they are 80 MB, as often as they are copied."""
+    """Forty documents of 2 MB fit into one batch; one copy of them all takes 80 MB."""
     patient = {"TYPESENSE_CONNECTION_TIMEOUT": "10s", "LEASE_TTL": "30s"}
     with trial.under_load("memory: 40 documents of 2 MB", seed(602), rate=50, settings=patient):
         before = resident_bytes(pids(trial))
         document = listings(1)[0]
         with PeakMemory(lambda: pids(trial)).watched() as memory:
-            trial.stack.typesense.freeze()  # else they would come one by one
+            trial.stack.typesense.freeze()  # otherwise they would arrive one by one
             written = trial.cluster.total("tsync_documents_written_total")
             appended = trial.cluster.total("tsync_entries_appended_total")
             for number in range(40):
@@ -55,22 +55,22 @@ def test_large_documents_are_not_held_all_at_once(trial: Trial, seed: Seed) -> N
         assert memory.peak_bytes - before < 170 * MB, f"{(memory.peak_bytes - before) // MB} MB more"
 
 
-def test_a_full_queue_makes_capture_wait_and_health_says_so(trial: Trial, seed: Seed) -> None:
-    """More than MAX_BACKLOG entries are not queued: the oplog holds the rest."""
+def test_a_full_queue_pauses_capture_and_health_says_so(trial: Trial, seed: Seed) -> None:
+    """No more than MAX_BACKLOG entries are queued: the oplog holds the rest."""
     with trial.under_load("memory: MAX_BACKLOG", seed(603), settings={"MAX_BACKLOG": "1000"}):
         trial.stack.typesense.freeze()
         wait_for(lambda: "MAX_BACKLOG" in str(trial.cluster.capturing().health()), 30.0, "health does not say so")
-        wait_for(lambda: appended_during(trial, 50) == 0, 10.0, "capture does not wait")
+        wait_for(lambda: appended_during(trial, 50) == 0, 10.0, "capture does not pause")
         trial.source.insert_many([{"_id": f"more {number}"} for number in range(2_000)])
-        assert appended_during(trial, 300) == 0, "capture does not wait"
+        assert appended_during(trial, 300) == 0, "capture does not pause"
         assert "the oplog holds what is not synced for" in str(trial.cluster.capturing().health())
         trial.stack.typesense.thaw()
-        wait_for(lambda: appended_during(trial, 50) > 0, 30.0, "capture does not go on")
-        assert trial.pipeline()["epoch"] == 1, "the queue was lost meanwhile, or taken for lost"
+        wait_for(lambda: appended_during(trial, 50) > 0, 30.0, "capture does not resume")
+        assert trial.pipeline()["epoch"] == 1, "the queue was lost, or mistaken for lost"
 
 
 def appended_during(trial: Trial, operations: int) -> float:
-    """How many entries are queued while so many operations are done."""
+    """How many entries are queued during this many operations."""
     before = trial.cluster.total("tsync_entries_appended_total")
     trial.load.wait_for_operations(operations)
     return trial.cluster.total("tsync_entries_appended_total") - before

@@ -1,7 +1,7 @@
-"""The suite can fail: with each of three wrong designs, the fault that it does not survive makes Z or M say so.
+"""The suite can fail: Z or M detects each of three wrong designs, under the fault that it does not survive.
 
-The wrong designs are made in `support/altered.py`, in the test's own workers; the right one passes the same scenarios
-in the other files.
+`support/altered.py` puts the wrong designs into the workers of these tests; the product passes the same scenarios in
+the other files.
 """
 
 from collections.abc import Callable
@@ -9,24 +9,25 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.support import altered, damage
-from tests.faults.support.proxy import Proxy
 from tests.faults.support.scenarios import HOT, frozen_with_an_old_write
 from tests.faults.support.trial import Trial
-from tests.support.comparison import Difference, difference, wait_for
+from tests.support.comparison import Difference, difference
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
 
 
 def lasting_difference(trial: Trial) -> Difference:
-    """What differs once writes have stopped and the queue is empty: nothing is on its way that could still mend it."""
+    """What differs once writes have stopped and the queue is empty, so that nothing can still repair it."""
     wait_for(lambda: damage.waiting(trial) == 0, 60.0, "the queue does not empty")
     damage.wait_for_barriers(trial)
     return difference(trial.stack, trial.names)
 
 
 def test_z_fails_if_the_position_is_saved_straight_after_the_append(trial: Trial, seed: Seed) -> None:
-    """As test_the_queue_is_damaged_under_a_backlog: what is captured and not synced is lost with the queue."""
+    """As test_the_queue_is_damaged_under_a_backlog: what is captured but not synced is lost with the queue."""
     trial.cluster.changed.append(altered.position_after_append.__name__)
     with trial.prepared("control: position saved after the append", seed(901)):
         trial.cluster.add()
@@ -39,7 +40,7 @@ def test_z_fails_if_the_position_is_saved_straight_after_the_append(trial: Trial
             trial.load.wait_for_operations(100)
         found = lasting_difference(trial)
         trial.watcher.stop()
-        assert found.missing or found.different, "Z does not see that changes were lost"
+        assert found.missing or found.different, "Z does not notice that changes were lost"
         trial.row.result = "failed, as it must"
 
 
@@ -50,10 +51,10 @@ def test_z_fails_without_rechecks(trial: Trial, seed: Seed) -> None:
     with trial.prepared("control: no rechecks", seed(902)):
         victim, document_id = frozen_with_an_old_write(trial, altered.freeze_before_write.__name__)
         trial.cluster.thaw(victim)
-        wait_for(lambda: trial.watcher.steps_back != [], 20.0, "M does not see the step back")
+        wait_for(lambda: trial.watcher.steps_back != [], 20.0, "M does not notice the step back")
         found = lasting_difference(trial)
         trial.watcher.stop()
-        assert found.different == [document_id], "Z does not see the old write"
+        assert found.different == [document_id], "Z does not notice the old write"
         trial.row.result = "failed, as it must"
 
 
@@ -66,6 +67,8 @@ def test_m_fails_with_four_consumers_of_one_stream(trial: Trial, seed: Seed) -> 
         trial.wait_until_reconciled()
         with trial.running():
             proxy.delay(0.1)
-            wait_for(lambda: trial.watcher.steps_back != [], 60.0, "M does not see that requests overtake each other")
+            wait_for(
+                lambda: trial.watcher.steps_back != [], 60.0, "M does not notice that requests overtake each other"
+            )
         trial.row.result = "failed, as it must"
         trial.watcher.stop()

@@ -1,4 +1,4 @@
-"""Promise 2: no document in Typesense gets older, and a deleted one never comes back, whatever overlapped."""
+"""Promise 2: nothing goes backwards. No document gets older, and no deleted one returns, whatever overlapped."""
 
 import math
 import random
@@ -10,10 +10,11 @@ import pytest
 
 from tests.faults.support import altered, damage
 from tests.faults.support.cluster import LEASE_TTL_S
-from tests.faults.support.proxy import Proxy
 from tests.faults.support.scenarios import HOT, frozen_with_an_old_write
 from tests.faults.support.trial import Trial
-from tests.support.comparison import actual_documents, wait_for
+from tests.support.comparison import actual_documents
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 
 pytestmark = pytest.mark.timeout(600)
@@ -33,14 +34,14 @@ def test_replicas_are_frozen_for_two_or_three_lease_times(trial: Trial, seed: Se
                 trial.take_over(frozen_s, *successors)
             trial.cluster.wait_until_shared(*successors)
             lasting_s = generator.uniform(2, 3) * LEASE_TTL_S
-            wait_for(lambda until=frozen_s + lasting_s: time.monotonic() > until, 30.0, "")  # type: ignore[misc]
+            damage.wait_s(max(0.0, frozen_s + lasting_s - time.monotonic()))
             trial.cluster.thaw(victim)
             trial.cluster.wait_until_shared()
 
 
 @pytest.mark.parametrize("tool", [altered.freeze_before_write, altered.die_after_write])
 def test_a_writer_freezes_between_its_check_and_its_write(trial: Trial, seed: Seed, tool: altered.Change) -> None:
-    """The old write then lands over newer data, and nothing can stop it; a recheck mends it."""
+    """The old write then lands over newer data, which nothing can prevent; a recheck repairs it."""
     trial.cluster.changed.append(tool.__name__)
     trial.cluster.settings["TYPESENSE_CONNECTION_TIMEOUT"] = "500ms"  # the last recheck comes after 26 of these
     with trial.prepared(f"7 {tool.__name__.replace('_', ' ')}", seed(207)):
@@ -51,15 +52,15 @@ def test_a_writer_freezes_between_its_check_and_its_write(trial: Trial, seed: Se
             assert victim.wait(20.0) == -signal.SIGKILL
         wait_for(lambda: trial.cluster.sent_late(tool.__name__) != [], 20.0, "the old write is not answered")
         (sent,) = trial.cluster.sent_late(tool.__name__)
-        assert (sent["id"], sent["version"] < newest) == (document_id, True), "that is no step back"
+        assert (sent["id"], sent["version"] < newest) == (document_id, True), "the old write was not a step back"
         trial.fault_is_over()
         trial.check(rechecked=True)
-    # A recheck can be so soon that nobody looked in between.
+    # A recheck may follow before the watcher looks again.
     assert {step.document_id for step in trial.watcher.steps_back} <= {document_id}
 
 
 @pytest.mark.parametrize("tier", ["primary", "backup", "mongo"])
-def test_a_capturing_replica_freezes_before_its_append_and_wakes_beside_its_successor(
+def test_a_capturing_replica_freezes_before_its_append_and_wakes_next_to_its_successor(
     trial: Trial, seed: Seed, tier: str
 ) -> None:
     trial.cluster.changed.append(altered.freeze_before_append.__name__)
@@ -80,15 +81,15 @@ def test_a_capturing_replica_freezes_before_its_append_and_wakes_beside_its_succ
             trial.load.wait_for_operations(100)
             trial.cluster.thaw(leader)
             wait_for(lambda leader=leader: zombie_knows(leader), 30.0, "two replicas capture")  # type: ignore[misc]
-        assert trial.pipeline()["epoch"] == epoch, "a fenced append does no harm to the tier"
+        assert trial.pipeline()["epoch"] == epoch, "a fenced append must not make the tier suspect"
 
 
 def zombie_knows(replica: Worker) -> bool:
-    """Whether a replica that was frozen has seen that it captures no more."""
+    """Whether a replica that was frozen knows that it no longer captures."""
     return "stops capturing" in replica.log() or "declared expired by others" in replica.log()
 
 
-def test_the_capturing_replica_loses_redis_and_nobody_else(trial: Trial, seed: Seed) -> None:
+def test_the_capturing_replica_alone_loses_redis(trial: Trial, seed: Seed) -> None:
     with Proxy(trial.stack.primary_redis.port) as proxy, trial.prepared("18 capture cut off Redis", seed(218)):
         victim = trial.cluster.add_behind_proxy(proxy.port)
         victim.wait_until_capturing()
@@ -105,7 +106,7 @@ def test_the_capturing_replica_loses_redis_and_nobody_else(trial: Trial, seed: S
         trial.check()
 
 
-def test_a_worker_loses_mongodb_and_nobody_else(trial: Trial, seed: Seed) -> None:
+def test_one_replica_alone_loses_mongodb(trial: Trial, seed: Seed) -> None:
     with Proxy(trial.stack.mongo.port) as proxy, trial.prepared("18 a worker cut off MongoDB", seed(219)):
         others = trial.cluster.add(2)
         trial.cluster.capturing()
@@ -122,7 +123,7 @@ def test_a_worker_loses_mongodb_and_nobody_else(trial: Trial, seed: Seed) -> Non
 
 
 def lag_s(trial: Trial) -> float:
-    """How far Typesense is behind, as the capturing replica says; endlessly, while it has not measured yet."""
+    """The lag that the capturing replica reports; infinite until it has measured one."""
     return trial.cluster.capturing().metrics().get("tsync_lag_seconds", math.inf)
 
 
@@ -146,7 +147,7 @@ def test_epochs_change_faster_than_barriers(trial: Trial, seed: Seed) -> None:
 
 
 def test_twenty_hot_documents_and_a_slow_typesense(trial: Trial, seed: Seed) -> None:
-    """Requests of different lanes overtake each other; those of one document never do."""
+    """Requests of different lanes overtake each other; requests for one document never do."""
     with Proxy(trial.stack.typesense.port, seed(230)) as proxy:
         settings = {"TYPESENSE_PORT": str(proxy.port), **HOT}
         with trial.under_load("twenty hot documents, slow Typesense", seed(230), keys=20, settings=settings):

@@ -1,4 +1,4 @@
-"""Promise 1: after any crash, restart, fail-over or data loss, Typesense ends equal to MongoDB. Nobody acts."""
+"""Promise 1: nothing is lost. After any crash, restart, fail-over or data loss, Typesense ends equal to MongoDB."""
 
 import random
 import time
@@ -9,10 +9,10 @@ import pytest
 
 from tests.faults.support import altered, damage
 from tests.faults.support.mongo_set import step_down, three_nodes
-from tests.faults.support.proxy import Proxy
 from tests.faults.support.trial import Trial
-from tests.support.comparison import wait_for
 from tests.support.listings import listings
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_for
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue import redis_scripts
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
 
 
-def test_no_fault_at_all(trial: Trial, seed: Seed) -> None:
+def test_without_any_fault(trial: Trial, seed: Seed) -> None:
     with trial.under_load("1 no fault", seed(101)):
         trial.load.wait_for_operations(2_000)
 
@@ -38,7 +38,7 @@ def test_the_first_load_while_others_write(trial: Trial, seed: Seed) -> None:
 
 
 def test_a_burst(trial: Trial, seed: Seed) -> None:
-    """Sixty thousand in the soak; here as many as fit into seconds."""
+    """The soak inserts sixty thousand documents; these fit into seconds."""
     with trial.under_load("3 a burst of 15,000", seed(103), replicas=2):
         for first in range(0, 15_000, 5_000):
             burst = listings(5_000, seed=first, first=first)
@@ -57,7 +57,7 @@ def test_kill_9_of_the_capturing_replica_again_and_again(trial: Trial, seed: See
 
 
 def test_kill_9_of_random_replicas(trial: Trial, seed: Seed) -> None:
-    """Typesense is slow, so that whoever dies has batches in hand: they have to be claimed."""
+    """Typesense is slow, so that every victim has batches in hand, which must be claimed."""
     generator = random.Random(seed(105))
     with Proxy(trial.stack.typesense.port, seed(105)) as proxy:
         settings = {"TYPESENSE_PORT": str(proxy.port)}
@@ -126,7 +126,7 @@ def test_the_queue_is_damaged_under_a_backlog(trial: Trial, seed: Seed) -> None:
     assert trial.row.epochs >= len(acts)
 
 
-# In the keys of a probe, which does all of the queue's work: a tier that answers none may well be left.
+# Part of the keys of a probe, which uses the same commands: the tier may be left if probes go unanswered.
 PROBES = b"{probe-"
 REQUESTS = {
     "appends": redis_scripts.DIGESTS[redis_scripts.APPEND].encode(),
@@ -144,7 +144,7 @@ def test_replies_of_redis_are_lost(trial: Trial, seed: Seed, requests: str) -> N
                 trial.load.wait_for_operations(200)
                 proxy.swallow_replies(REQUESTS[requests], 3, but=PROBES)
                 wait_for(lambda goal=goal: proxy.swallowed >= goal, 20.0, "no reply is swallowed")  # type: ignore[misc]
-    assert trial.row.epochs == 0, "what a lost reply leaves open is not taken for a loss"
+    assert trial.row.epochs == 0, "a lost reply must not count as a lost queue"
 
 
 def test_mongod_is_killed(trial: Trial, seed: Seed) -> None:
@@ -172,7 +172,7 @@ def test_the_primary_of_three_mongods_steps_down(
 
 
 def test_rolling_restarts(trial: Trial, seed: Seed) -> None:
-    patient = {"TYPESENSE_CONNECTION_TIMEOUT": "5s", "LEASE_TTL": "15s"}  # a time-out would be a doubt, too
+    patient = {"TYPESENSE_CONNECTION_TIMEOUT": "5s", "LEASE_TTL": "15s"}  # a time-out would leave a write in doubt, too
     with trial.under_load("26 SIGTERM rolling restarts", seed(126), replicas=3, settings=patient):
         for replica in trial.cluster.replicas:
             trial.load.wait_for_operations(200)
@@ -186,7 +186,7 @@ def test_rolling_restarts(trial: Trial, seed: Seed) -> None:
 
 
 @pytest.mark.parametrize("where", [altered.raise_before_append, altered.raise_before_ack])
-def test_an_agent_raises_with_a_batch_in_hand(trial: Trial, seed: Seed, where: altered.Change) -> None:
+def test_an_agent_fails_with_a_batch_in_hand(trial: Trial, seed: Seed, where: altered.Change) -> None:
     trial.cluster.changed.append(where.__name__)
     with trial.under_load(f"27 an agent fails: {where.__name__.replace('_', ' ')}", seed(127)):
         for _ in range(4):
@@ -197,7 +197,7 @@ def test_an_agent_raises_with_a_batch_in_hand(trial: Trial, seed: Seed, where: a
 
 @pytest.mark.parametrize("lost", [False, True])
 def test_both_redis_are_dead_for_a_while(trial: Trial, seed: Seed, lost: bool) -> None:
-    """Until they are back MongoDB is the queue, so that Typesense does not stand still."""
+    """Until they are back MongoDB is the queue, and Typesense keeps being updated."""
     servers = [trial.stack.primary_redis, trial.stack.backup_redis]
     fault = f"13 both Redis dead, back {'empty' if lost else 'as they were'}"
     with trial.under_load(fault, seed(113), replicas=2):
@@ -212,7 +212,7 @@ def test_both_redis_are_dead_for_a_while(trial: Trial, seed: Seed, lost: bool) -
         written = trial.cluster.total("tsync_entries_acked_total")
         trial.load.wait_for_operations(300)
         wait_for(
-            lambda: trial.cluster.total("tsync_entries_acked_total") > written + 200, 30.0, "Typesense stands still"
+            lambda: trial.cluster.total("tsync_entries_acked_total") > written + 200, 30.0, "Typesense is not updated"
         )
         for server in servers:
             server.start()

@@ -1,4 +1,4 @@
-"""Promise 5: nothing is skipped silently. What cannot be gone on from ends in a repair, or in a red health check."""
+"""Promise 5: nothing is skipped silently. A position that is lost ends in a repair or in a red health check."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,29 +8,29 @@ import pytest
 from pymongo.errors import PyMongoError
 
 from tests.faults.support.trial import Trial
-from tests.support.comparison import wait_for
 from tests.support.listings import listings
 from tests.support.stack import typesense_client
+from tests.support.waiting import wait_for
 from tsync_stream.embedded import EmbeddedStack
 
 pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
 
-# Everything may go, and everything may be swept: the guard against that has tests of its own.
+# Every document may be deleted; the guard against mass deletes has its own tests.
 SWEEPING = {"MASS_DELETE_SHARE": "1"}
 FILLER_MB = 16
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
-    """Servers whose oplog rolls over after some 80 MB: it is cut only behind a checkpoint, so there is one a second."""
+    """Servers whose oplog rolls over after about 80 MB: it is cut only at checkpoints, so there is one a second."""
     arguments = ["--setParameter", "enableTestCommands=1", "--oplogSize", "32", "--syncdelay", "1"]
     with EmbeddedStack(tmp_path_factory.mktemp("skipped"), mongod_arguments=arguments) as servers:
         yield servers
 
 
 def roll_the_oplog_over(trial: Trial) -> None:
-    """Write until the oplog has lost what is there now."""
+    """Write until the oplog no longer contains its current entries."""
     with trial.source.watch() as stream:
         trial.source.update_one({}, {"$inc": {"number": 1}})
         stream.next()
@@ -65,22 +65,22 @@ def test_the_oplog_rolls_over_during_a_stop(trial: Trial, seed: Seed) -> None:
         roll_the_oplog_over(trial)
         trial.cluster.start(*trial.cluster.replicas)
         trial.load.wait_for_operations(100)
-        wait_for(lambda: reconciles(trial) == 2, 30.0, "a position that is lost leads to no reconcile")
+        wait_for(lambda: reconciles(trial) == 2, 30.0, "the lost position does not cause a reconcile")
         trial.wait_until_reconciled()
 
 
 def drop(trial: Trial) -> None:
-    """The collection is dropped; the load makes it anew."""
+    """The collection is dropped; the load recreates it."""
     trial.source.drop()
 
 
 def drop_database(trial: Trial) -> None:
-    """Its database is dropped; the load makes it anew."""
+    """Its database is dropped; the load recreates it."""
     trial.source.database.client.drop_database(trial.names.database)
 
 
 def rename_away(trial: Trial) -> None:
-    """The collection goes away with all of its documents; the load makes it anew."""
+    """The collection is renamed, with all its documents; the load recreates it."""
     trial.source.rename("elsewhere")
 
 
@@ -100,7 +100,7 @@ def test_the_source_is_replaced_under_load(trial: Trial, seed: Seed, act: Callab
         with trial.load.history.everything_goes(trial.load.next_version):
             act(trial)
         trial.load.wait_for_operations(300)
-        wait_for(lambda: reconciles(trial) > before, 30.0, "no reconcile begins")
+        wait_for(lambda: reconciles(trial) > before, 30.0, "no reconcile starts")
         trial.wait_until_reconciled()
 
 
@@ -111,7 +111,7 @@ def delete_collection(trial: Trial) -> None:
 
 
 def recreate_collection(trial: Trial) -> None:
-    """Somebody deletes the Typesense collection and makes it anew, empty."""
+    """Somebody deletes the Typesense collection and recreates it, empty."""
     with typesense_client(trial.stack) as typesense:
         old = typesense.get(f"/collections/{trial.names.typesense_collection}").raise_for_status().json()
         before = old["created_at"]
@@ -119,12 +119,12 @@ def recreate_collection(trial: Trial) -> None:
         schema = {"name": old["name"], "fields": old["fields"], "enable_nested_fields": True}
 
         def made_later() -> bool:
-            # It is told by the second of its creation, which must not be the same.
+            # It is identified by its creation time in seconds, which must differ.
             typesense.delete(f"/collections/{old['name']}")
             answer = typesense.post("/collections", json=schema)
             return answer.status_code == 201 and answer.json()["created_at"] > before
 
-        wait_for(made_later, 20.0, "the collection is not made anew")
+        wait_for(made_later, 20.0, "the collection is not recreated")
 
 
 def lose_the_disk(trial: Trial) -> None:
@@ -135,7 +135,7 @@ def lose_the_disk(trial: Trial) -> None:
 
 
 @pytest.mark.parametrize("act", [delete_collection, recreate_collection, lose_the_disk])
-def test_typesense_is_emptied_behind_our_back(trial: Trial, seed: Seed, act: Callable[[Trial], None]) -> None:
+def test_typesense_is_emptied_by_somebody_else(trial: Trial, seed: Seed, act: Callable[[Trial], None]) -> None:
     name = f"30 Typesense: {act.__name__.replace('_', ' ')}"
     with trial.under_load(name, seed(530), replicas=2):
         trial.load.wait_for_operations(400)
@@ -144,12 +144,12 @@ def test_typesense_is_emptied_behind_our_back(trial: Trial, seed: Seed, act: Cal
             act(trial)
             trial.watcher.forget()
         trial.load.wait_for_operations(100)
-        wait_for(lambda: reconciles(trial) > before, 30.0, "no reconcile begins")
+        wait_for(lambda: reconciles(trial) > before, 30.0, "no reconcile starts")
         trial.wait_until_reconciled()
 
 
-def test_a_verification_under_load_finds_nothing_wrong_whoever_crashes(trial: Trial, seed: Seed) -> None:
-    """What is on its way, or waits to be claimed, is no difference; it goes on with the next capturing replica."""
+def test_a_verification_under_load_finds_no_difference_when_its_replica_crashes(trial: Trial, seed: Seed) -> None:
+    """Entries in flight or waiting to be claimed are not differences; the next capturing replica resumes the job."""
     small = {"MAX_BUFFER_SIZE": "50", "BATCH_SIZE": "25"}
 
     def job() -> dict[str, Any]:
@@ -160,10 +160,10 @@ def test_a_verification_under_load_finds_nothing_wrong_whoever_crashes(trial: Tr
         trial.load.wait_for_operations(300)
         leader = trial.cluster.capturing()
         assert leader.run_command("verify").returncode == 0
-        wait_for(lambda: f"verify {job()['_id']}: began" in leader.log(), 60.0, lambda: f"it does not begin: {job()}")
+        wait_for(lambda: f"verify {job()['_id']}: began" in leader.log(), 60.0, lambda: f"it does not start: {job()}")
         killed_s, others = time.monotonic(), trial.cluster.following()
         leader.kill()
-        assert job()["status"] == "open", "it was too late to interrupt anything"
+        assert job()["status"] == "open", "it had finished before it was interrupted"
         trial.take_over(killed_s, *others)
         leader.launch()
         wait_for(lambda: job()["status"] == "done", 120.0, lambda: f"it does not end: {job()}")

@@ -1,4 +1,4 @@
-"""Promise 3: one bad document never stops the others. It becomes a dead letter, the rest of its batch is written."""
+"""Promise 3: one bad document never stops the others. It becomes a dead letter; the rest of its batch is written."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +7,9 @@ import pytest
 from bson import Decimal128, Int64, ObjectId
 
 from tests.faults.support.trial import Trial
-from tests.support.comparison import actual_documents, wait_for
+from tests.support.comparison import actual_documents
 from tests.support.listings import listings
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
@@ -22,7 +23,7 @@ def open_letters(trial: Trial) -> list[dict[str, Any]]:
 def test_one_poison_document_in_a_hundred_and_then_fixed(trial: Trial, seed: Seed) -> None:
     trial.letters_expected = True
     with trial.under_load("25 one poison document in a hundred", seed(325), replicas=2):
-        trial.load.wait_for_operations(200)  # Typesense knows the types by now
+        trial.load.wait_for_operations(200)  # by now Typesense has detected the types
         documents = [{"_id": f"many {number}", **document} for number, document in enumerate(listings(2_000))]
         poison = [document["_id"] for document in documents[::100]]
         for document in documents[::100]:
@@ -38,10 +39,10 @@ def test_one_poison_document_in_a_hundred_and_then_fixed(trial: Trial, seed: See
         assert all("Typesense" in letter["reason"] for letter in letters)
         trial.source.update_many({"_id": {"$in": poison}}, {"$set": {"price": 12.5}})
         trial.ignoring = frozenset()
-        wait_for(lambda: not open_letters(trial), 30.0, "dead letters of mended documents are open")
+        wait_for(lambda: not open_letters(trial), 30.0, "dead letters of fixed documents are still open")
 
 
-# Each row: keys that want the same Typesense id; the first in BSON order has it.
+# Each row: keys with the same Typesense id; the first in BSON order owns it.
 COLLIDING: list[list[Any]] = [
     [12, "12"],
     [Int64(13), "13"],
@@ -55,7 +56,7 @@ COLLIDING: list[list[Any]] = [
 
 
 def test_colliding_and_mixed_type_ids(trial: Trial, seed: Seed) -> None:
-    """Every order of arrival and departure ends with the first existing key in BSON order, the others as letters."""
+    """In any order of inserts and deletes, the first existing key in BSON order wins; the others are dead letters."""
     trial.letters_expected = True
     with trial.under_load("29 colliding and mixed-type ids", seed(329), replicas=2, keys=6):
         for keys in COLLIDING:
@@ -74,11 +75,11 @@ def test_colliding_and_mixed_type_ids(trial: Trial, seed: Seed) -> None:
 
 
 def title(key: Any) -> str:
-    """The title that the test gave to a key."""
+    """The title of the document with this key."""
     return f"{type(key).__name__} {key}"
 
 
-def test_large_documents_large_transactions_and_short_lives(trial: Trial, seed: Seed) -> None:
+def test_large_documents_large_transactions_and_short_lived_documents(trial: Trial, seed: Seed) -> None:
     patient = {"TYPESENSE_CONNECTION_TIMEOUT": "10s", "LEASE_TTL": "30s"}
     with trial.under_load("23 9 MB $set, transaction, update then delete", seed(323), replicas=2, settings=patient):
         trial.source.insert_one({"_id": "big", "version": trial.load.next_version()})

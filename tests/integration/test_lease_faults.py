@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.integration.conftest import Client, Clock, Database, eventually, fail
-from tests.support.keepers import ALL, TTL_S, Make, believed, fences, maker, shares, step
+from tests.support.keepers import ALL, TTL_S, Make, believed, fences, shares, step
 from tests.support.stack import Names
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.cluster.leases import CAPTURE_PATIENCE_S, LeaseKeeper
@@ -14,16 +14,10 @@ from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.model import BEGINNING_OF_TIME
 from tsync_stream.state.database import LEASES
 
-
-@pytest.fixture
-def make(state: Database) -> Make:
-    return maker(state)
-
-
 # Faults of MongoDB
 
 
-async def test_a_take_whose_reply_was_lost_is_adopted(
+async def test_a_lease_whose_reply_was_lost_is_adopted(
     make: Make, boot_clock: Clock, client: Client, mongo_names: Names
 ) -> None:
     keeper = await make("a")
@@ -34,14 +28,14 @@ async def test_a_take_whose_reply_was_lost_is_adopted(
         await keeper._look()
     assert keeper.held == {}
     async with asyncio.timeout(10):
-        while believed(keeper) != ALL:  # what was written becomes visible when the majority has it
+        while believed(keeper) != ALL:  # the write becomes visible once the majority has it
             await keeper._look()
     assert fences(keeper) == dict.fromkeys(ALL, 1)
     adopted = [name for name, held in keeper.held.items() if held.after_expiry]
-    assert adopted == [CAPTURE], "nothing is known of what was done under it before"
+    assert adopted == [CAPTURE], "what was done under it before is unknown"
 
 
-async def test_a_holder_that_cannot_renew_stops_believing_and_comes_back(
+async def test_a_holder_that_cannot_renew_stops_trusting_its_leases_and_recovers(
     make: Make, boot_clock: Clock, client: Client, mongo_names: Names
 ) -> None:
     keeper = await make("a")
@@ -54,20 +48,20 @@ async def test_a_holder_that_cannot_renew_stops_believing_and_comes_back(
     assert believed(keeper) == set()
     await client.admin.command("configureFailPoint", "failCommand", mode="off")
     await keeper._renew()
-    assert believed(keeper) == ALL, "nobody took them meanwhile"
+    assert believed(keeper) == ALL, "nobody has taken them meanwhile"
     assert fences(keeper) == dict.fromkeys(ALL, 1)
 
 
-async def test_a_renewal_tells_a_time_that_reads_must_not_be_older_than(make: Make, boot_clock: Clock) -> None:
+async def test_a_renewal_advances_the_operation_time_for_reads(make: Make, boot_clock: Clock) -> None:
     keeper = await make("a")
     await keeper._renew()
     first = keeper.operation_time
     assert first > BEGINNING_OF_TIME
     await keeper._look()
-    assert keeper.operation_time > first, "a new lease is a new beginning"
+    assert keeper.operation_time > first, "a new lease needs a later time"
 
 
-async def test_leases_that_vanish_are_made_anew_and_nothing_of_before_is_trusted(
+async def test_vanished_leases_are_recreated_and_everything_before_is_in_doubt(
     make: Make, boot_clock: Clock, state: Database
 ) -> None:
     a, b = await make("a"), await make("b")
@@ -81,10 +75,10 @@ async def test_leases_that_vanish_are_made_anew_and_nothing_of_before_is_trusted
     assert all(held.after_expiry for keeper in (a, b) for held in keeper.held.values())
 
 
-# Standing aside, and a capturing replica that is quiet
+# Standing aside, and a quiet capturing replica
 
 
-async def test_a_replica_that_cannot_reach_what_others_reach_gives_everything_back_until_it_reaches_it(
+async def test_a_replica_gives_its_leases_back_while_it_cannot_reach_what_others_can(
     make: Make, boot_clock: Clock
 ) -> None:
     unreachable: list[str] = []
@@ -97,14 +91,14 @@ async def test_a_replica_that_cannot_reach_what_others_reach_gives_everything_ba
     for _ in range(3):
         await step(a, b)
     assert (believed(a), believed(b)) == (set(), ALL)
-    assert not any(held.after_expiry for held in b.held.values()), "what was given back is in no doubt"
+    assert not any(held.after_expiry for held in b.held.values()), "leases that were given back leave nothing in doubt"
     unreachable.clear()
     for _ in range(3):
         await step(a, b)
     assert shares(a, b) == [4, 4]
 
 
-async def test_a_quiet_holder_loses_the_capture_lease_and_nothing_else(make: Make, boot_clock: Clock) -> None:
+async def test_a_quiet_holder_loses_only_the_capture_lease(make: Make, boot_clock: Clock) -> None:
     a, b = await make("a"), await make("b")
     for _ in range(3):
         await step(a, b)
@@ -118,7 +112,7 @@ async def test_a_quiet_holder_loses_the_capture_lease_and_nothing_else(make: Mak
     assert CAPTURE in believed(other)
     assert not partitions & believed(other)
     await step(quiet)
-    assert believed(quiet) == partitions, "it hears of it, and goes on with the rest"
+    assert believed(quiet) == partitions, "it notices, and keeps the others"
 
 
 # In real time
@@ -139,7 +133,7 @@ async def keeping() -> AsyncIterator[Callable[[LeaseKeeper], asyncio.Task[None]]
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_crashed_replica_is_followed_in_time_and_a_returning_one_gets_its_share(
+async def test_a_crashed_replica_is_replaced_in_time_and_a_newcomer_gets_its_share(
     make: Make, keeping: Callable[[LeaseKeeper], asyncio.Task[None]]
 ) -> None:
     a, b = await make("a", ttl_s=1.5), await make("b", ttl_s=1.5)

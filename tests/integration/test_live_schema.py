@@ -1,4 +1,4 @@
-"""Documents follow the schema of a real Typesense: what is found where, in which form, and what is refused instead."""
+"""Documents follow the live schema of a real Typesense: they are found, in the right form, or refused with a reason."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ A_POINT = {"type": "Point", "coordinates": [LNG, LAT]}
 
 @dataclass
 class Shop:
-    """A source, and what syncs it by the live schema."""
+    """A source, and a sync that follows the live schema."""
 
     client: Client
     state: Database
@@ -57,7 +57,7 @@ class Shop:
         self.sync = Sync(self.route, self.target, DeadLetters(self.state), Metrics(), settings, self.schema)
 
     def make(self, *fields: tuple[str, str]) -> None:
-        """The collection, with these fields and detection."""
+        """Create the collection with these fields and type detection."""
         self.typesense.delete(f"/collections/{self.route.target}")
         described = [{"name": name, "type": kind, "optional": True} for name, kind in fields]
         body = {
@@ -68,7 +68,7 @@ class Shop:
         self.typesense.post("/collections", json=body).raise_for_status()
 
     async def put(self, *documents: dict[str, Any]) -> SyncResult:
-        """One batch of documents, with ids from 0 on."""
+        """Sync one batch of documents, with ids from 0."""
         keys = [str(number) for number in range(len(documents))]
         for key, document in zip(keys, documents, strict=True):
             await self.source.replace_one({"_id": key}, {"_id": key, **document}, upsert=True)
@@ -84,7 +84,7 @@ class Shop:
         return {document.pop("id"): document for document in documents}
 
     def near_paris(self, field: str) -> list[str]:
-        """The ids of what is found within 50 km of Paris."""
+        """The ids found within 50 km of Paris."""
         query = {"q": "*", "filter_by": f"{field}:({LAT}, {LNG}, 50 km)", "per_page": "100"}
         answer = self.typesense.get(f"/collections/{self.route.target}/documents/search", params=query)
         return sorted(hit["document"]["id"] for hit in answer.raise_for_status().json()["hits"])
@@ -119,7 +119,7 @@ ONE_PLACE: list[Any] = [
 
 
 @pytest.mark.parametrize("field", ["p", "o.p"])
-async def test_whatever_mongodb_takes_for_paris_is_found_at_paris(shop: Shop, field: str) -> None:
+async def test_every_geojson_and_legacy_form_of_paris_is_found_at_paris(shop: Shop, field: str) -> None:
     shop.make((field, "geopoint"))
     documents = [{"p": value} if field == "p" else {"o": {"p": value}} for value in ONE_PLACE]
     assert (await shop.put(*documents)).written == len(documents)
@@ -144,13 +144,13 @@ async def test_several_places_are_all_found(shop: Shop) -> None:
     assert shop.near_paris("a.p") == ids
 
 
-async def test_the_coordinates_of_points_are_found_where_they_are(shop: Shop) -> None:
+async def test_coordinates_declared_as_a_geopoint_are_found_where_they_are(shop: Shop) -> None:
     shop.make(("x", "object"), ("x.coordinates", "geopoint"))
     assert (await shop.put({"x": A_POINT}, {"x": {**A_POINT, "city": "Paris"}})).written == 2
     assert shop.near_paris("x.coordinates") == ["0", "1"]
 
 
-async def test_what_is_no_place_is_refused_with_the_reason(shop: Shop) -> None:
+async def test_an_invalid_place_is_refused_with_the_reason(shop: Shop) -> None:
     shop.make(("p", "geopoint"))
     line = {"type": "LineString", "coordinates": [[LNG, LAT], [3, 4]]}
     swapped = [LAT, 148.85]
@@ -158,13 +158,13 @@ async def test_what_is_no_place_is_refused_with_the_reason(shop: Shop) -> None:
     assert await shop.reasons() == {"1": "not a place", "2": "not a place on Earth", "3": "not a place"}
 
 
-async def test_an_undeclared_field_takes_points_with_and_without_further_members(shop: Shop) -> None:
+async def test_an_undeclared_field_takes_points_with_and_without_extra_members(shop: Shop) -> None:
     shop.make()
     assert (await shop.put({"p": A_POINT}, {"p": {**A_POINT, "city": "Paris"}})).written == 2
     assert shop.shown()["1"] == {"p": [LAT, LNG]}
 
 
-async def test_a_field_that_was_found_out_to_hold_objects_keeps_points_as_objects(shop: Shop) -> None:
+async def test_a_field_detected_as_an_object_keeps_points_as_objects(shop: Shop) -> None:
     shop.make()
     assert (await shop.put({"p": {"type": "Point"}}, {"p": A_POINT})).written == 2
     assert await shop.reasons() == {}
@@ -175,8 +175,8 @@ NUMBERS: list[Any] = [1_714_979_289_999.0, Decimal128("12"), 7, 4.0]
 
 
 @pytest.mark.parametrize("kind", ["int64", "auto"])
-async def test_whole_doubles_are_integers_for_a_field_of_integers(shop: Shop, kind: str) -> None:
-    """With detection, the batch itself brings the field: what was refused for its type is sent again by it."""
+async def test_whole_doubles_become_integers_in_an_integer_field(shop: Shop, kind: str) -> None:
+    """With detection, the batch itself creates the field: lines that were refused for their type are sent again."""
     shop.make(*([("n", kind)] if kind != "auto" else []))
     assert (await shop.put({"n": 5}, *({"n": number} for number in NUMBERS), {"n": 4.5})).written == 5
     shown = [document["n"] for _, document in sorted(shop.shown().items())]
@@ -184,19 +184,19 @@ async def test_whole_doubles_are_integers_for_a_field_of_integers(shop: Shop, ki
     assert await shop.reasons() == {"5": "no whole number"}
 
 
-async def test_numbers_are_text_for_a_field_of_text(shop: Shop) -> None:
+async def test_numbers_become_text_in_a_string_field(shop: Shop) -> None:
     shop.make(("s", "string"), ("l", "string[]"))
     assert (await shop.put({"s": 12, "l": [1, "b"]}, {"s": 12.5}, {"s": True}, {"s": "a"})).written == 4
     assert shop.shown() == {"0": {"s": "12", "l": ["1", "b"]}, "1": {"s": "12.5"}, "2": {"s": "true"}, "3": {"s": "a"}}
 
 
-async def test_the_first_batch_is_checked_by_the_schema_in_force(shop: Shop) -> None:
+async def test_the_first_batch_is_checked_against_the_schema_in_force(shop: Shop) -> None:
     shop.make(("n", "int32"))
     assert (await shop.put({"n": 2**31}, {"n": 1})).written == 1
     assert await shop.reasons() == {"0": "value out of range"}
 
 
-async def test_a_collection_that_is_made_anew_with_another_schema_is_written_by_that_one(shop: Shop) -> None:
+async def test_documents_follow_the_new_schema_of_a_recreated_collection(shop: Shop) -> None:
     shop.make(("n", "int64"))
     await shop.put({"n": 2**40})
     shop.make(("n", "int32"))
@@ -205,7 +205,7 @@ async def test_a_collection_that_is_made_anew_with_another_schema_is_written_by_
     assert shop.shown() == {"1": {"n": 1}}
 
 
-async def test_while_there_is_no_collection_sync_waits(shop: Shop) -> None:
+async def test_sync_waits_while_there_is_no_collection(shop: Shop) -> None:
     with pytest.raises(SyncFailed) as caught:
         await shop.put({"n": 1})
     assert isinstance(caught.value.cause, DependencyUnavailable)
@@ -214,7 +214,7 @@ async def test_while_there_is_no_collection_sync_waits(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("name", ["title ", "title.", " title", ".title", "id.", ".flat", ".ref", "a. b", "", ".."])
-async def test_a_name_that_typesense_reads_as_another_harms_nobody_else(shop: Shop, name: str) -> None:
+async def test_a_field_name_that_typesense_misreads_affects_no_other_document(shop: Shop, name: str) -> None:
     shop.make()
     for value in ({"en": 1}, 1):
         odd = {"_id": "odd", name: value}
@@ -226,7 +226,7 @@ async def test_a_name_that_typesense_reads_as_another_harms_nobody_else(shop: Sh
 
 @pytest.mark.parametrize("name", ["title ", ".title", ".flat"])
 async def test_a_collection_that_refuses_every_document_makes_no_dead_letters(shop: Shop, name: str) -> None:
-    """Another program, or an earlier version of ours, has written such a field."""
+    """Another program has written such a field."""
     shop.make()
     await shop.put({"title": "a"})
     path = f"/collections/{shop.route.target}"
@@ -242,7 +242,7 @@ async def test_a_collection_that_refuses_every_document_makes_no_dead_letters(sh
     assert (await shop.put({"title": "b"}, {"title": "c"})).written == 2
 
 
-async def test_names_that_are_too_many_or_too_long_are_refused_before_they_crash_typesense(shop: Shop) -> None:
+async def test_too_many_or_too_long_field_names_are_refused_before_they_crash_typesense(shop: Shop) -> None:
     shop.make()
     many = {f"key {number}": number for number in range(17_000)}
     long = {"x" * 70_000: 1}

@@ -1,10 +1,11 @@
-"""Replicas with other settings on a real MongoDB: they never hold leases beside each other, whatever the moment."""
+"""Replicas with different settings on a real MongoDB never hold leases at the same time, whatever the timing."""
 
 import asyncio
 
 import pytest
 
 from tests.integration.conftest import Clock, Database
+from tests.support.interleaved import Interleaved
 from tests.support.keepers import ALL, COMMON, TTL_S, Make, believed, maker, shares, step
 from tsync_stream.cluster.leases import PATIENCE, LeaseKeeper
 from tsync_stream.cluster.membership import GROUP, ForeignSettings
@@ -13,11 +14,6 @@ from tsync_stream.state.database import LEASES
 
 OTHER = {**COMMON, "DATE_UNIT": "ms"}
 THIRD = {**COMMON, "TYPESENSE_COLLECTION_NAME": "elsewhere"}
-
-
-@pytest.fixture
-def make(state: Database) -> Make:
-    return maker(state)
 
 
 async def rounds(*keepers: LeaseKeeper) -> None:
@@ -40,18 +36,18 @@ async def test_a_replica_with_other_settings_takes_no_lease_and_ends(make: Make,
         await rounds(member, canary)
     assert not canary.held
     await step(member)
-    assert believed(member) == ALL, "it gets no share either"
+    assert believed(member) == ALL, "the other replica does not count as live"
     assert member.live_replicas == 1
 
 
-async def test_what_each_may_have_of_its_own_parts_nobody(make: Make, boot_clock: Clock) -> None:
+async def test_the_order_of_shared_settings_does_not_matter(make: Make, boot_clock: Clock) -> None:
     a, b = await make("a"), await make("b", common=dict(reversed(COMMON.items())))
     for _ in range(3):
         await step(a, b)
     assert shares(a, b) == [4, 4]
 
 
-async def test_of_two_new_ones_that_differ_one_takes_everything(make: Make, boot_clock: Clock) -> None:
+async def test_of_two_new_groups_with_different_settings_one_takes_everything(make: Make, boot_clock: Clock) -> None:
     for name in ("a", "b", "c", "d"):
         one, other = await make(name), await make(f"other {name}", common=OTHER)
         await asyncio.gather(one._look(), other._look())
@@ -62,7 +58,7 @@ async def test_of_two_new_ones_that_differ_one_takes_everything(make: Make, boot
         await keeper._collection.delete_many({})
 
 
-async def test_a_deliberate_change_is_taken_over_after_as_long_as_a_restart_may_take(
+async def test_new_settings_take_over_one_lease_ttl_after_the_last_old_member_left(
     make: Make, boot_clock: Clock, state: Database
 ) -> None:
     old = await make("a")
@@ -84,7 +80,7 @@ async def test_a_deliberate_change_is_taken_over_after_as_long_as_a_restart_may_
     assert group["settings"] == OTHER
 
 
-async def test_a_group_whose_only_replica_is_restarted_is_not_over(make: Make, boot_clock: Clock) -> None:
+async def test_a_group_survives_the_restart_of_its_only_member(make: Make, boot_clock: Clock) -> None:
     old = await make("a")
     await step(old)
     await old.stop()
@@ -99,7 +95,7 @@ async def test_a_group_whose_only_replica_is_restarted_is_not_over(make: Make, b
     assert believed(again) == ALL
 
 
-async def test_nobody_takes_over_while_a_member_only_seems_to_be_gone(make: Make, boot_clock: Clock) -> None:
+async def test_nobody_takes_over_from_a_member_that_may_still_be_alive(make: Make, boot_clock: Clock) -> None:
     frozen, health = await make("a"), Health()
     await step(frozen)
     new = await make("b", common=OTHER, health=health)
@@ -108,7 +104,7 @@ async def test_nobody_takes_over_while_a_member_only_seems_to_be_gone(make: Make
         await step(new)
         assert not new.held
     boot_clock.forward(1)
-    await step(new)  # it is marked expired now, and can renew no more
+    await step(new)  # now it is marked expired and can no longer renew
     boot_clock.forward(TTL_S + 1)
     for _ in range(2):
         await step(new)
@@ -117,11 +113,11 @@ async def test_nobody_takes_over_while_a_member_only_seems_to_be_gone(make: Make
     assert not believed(frozen)
     for _ in range(2):
         await step(new, frozen)
-    assert not frozen.held, "it wakes, and is no member any more"
+    assert not frozen.held, "it wakes and is no longer a member"
     assert believed(new) == ALL
 
 
-async def test_who_joins_while_another_takes_over_makes_that_fail(make: Make, boot_clock: Clock) -> None:
+async def test_a_member_that_joins_during_a_takeover_makes_it_fail(make: Make, boot_clock: Clock) -> None:
     old = await make("a")
     await step(old)
     await old.stop()
@@ -129,7 +125,7 @@ async def test_who_joins_while_another_takes_over_makes_that_fail(make: Make, bo
     await step(new)
     boot_clock.forward(TTL_S + 1)
     late = await make("c")
-    # Both have looked before either acts, the one who takes over has seen no member yet.
+    # Both have looked before either acts: the one that takes over has not seen the new member.
     documents = {it["_id"]: it async for it in new._collection.find({"_id": {"$ne": f"replica:{late.replica}"}})}
     await late._look()
     await new._membership.look(new.replica, documents)
@@ -140,39 +136,27 @@ async def test_who_joins_while_another_takes_over_makes_that_fail(make: Make, bo
     assert believed(late) == ALL
 
 
-async def test_a_compare_and_set_is_lost_to_who_joined_after_the_look(
-    make: Make, boot_clock: Clock, monkeypatch: pytest.MonkeyPatch
+async def test_a_takeover_loses_to_a_member_that_joined_after_the_look(
+    make: Make, boot_clock: Clock, state: Database
 ) -> None:
+    joined: list[LeaseKeeper] = []
+
+    async def join() -> None:
+        joined.append(await make("c"))
+        await joined[0]._look()
+
+    leases = Interleaved(state[LEASES], "update_one", before=join, fits=lambda query, *_: query.get("_id") == GROUP)
+    leases.armed = False
     old = await make("a")
     await step(old)
     await old.stop()
-    new, late = await make("b", common=OTHER), None
+    new = await maker(leases.database)("b", common=OTHER)
     await step(new)
     boot_clock.forward(TTL_S + 1)
-    from tsync_stream.cluster import membership
-
-    seen = membership._live_members
-
-    def joined_meanwhile(*arguments: object) -> list[str]:
-        found = seen(*arguments)  # type: ignore[arg-type]
-        looked.set()
-        return found
-
-    looked = asyncio.Event()
-    monkeypatch.setattr(membership, "_live_members", joined_meanwhile)
-    update_one = type(new._membership._collection).update_one
-
-    async def after_the_other(self: object, query: object, *rest: object, **options: object) -> object:
-        nonlocal late
-        if late is None and isinstance(query, dict) and query.get("_id") == GROUP:
-            late = await make("c")
-            await late._look()
-        return await update_one(self, query, *rest, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(type(new._membership._collection), "update_one", after_the_other)
+    leases.armed = True
     for _ in range(2):
         await new._look()
-    assert late is not None
+    (late,) = joined
     assert believed(late) == ALL
     assert not new.held
 
@@ -193,7 +177,7 @@ async def test_a_member_gives_back_what_it_holds_when_the_stored_settings_change
     assert all(lease["holder"] is None and lease["clean"] for lease in leases)
 
 
-async def test_doubts_of_the_last_owners_pass_on_to_all_new_ones(
+async def test_doubts_of_the_previous_owners_pass_to_the_new_ones(
     make: Make, boot_clock: Clock, state: Database
 ) -> None:
     async def dirty(lease: str) -> bool:
@@ -210,7 +194,7 @@ async def test_doubts_of_the_last_owners_pass_on_to_all_new_ones(
     assert all(held.after_expiry for held in new.held.values())
 
 
-async def test_a_newer_version_that_compares_more_joins_and_adds_it(
+async def test_a_newer_version_that_shares_more_settings_joins_and_adds_them(
     make: Make, boot_clock: Clock, state: Database
 ) -> None:
     a, b = await make("a"), await make("b", common={**COMMON, "NEW": "1"})

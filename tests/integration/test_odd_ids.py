@@ -1,6 +1,6 @@
-"""Ids that releases of Typesense read as operators: a request about some documents is never about others.
+"""Ids that releases of Typesense read as operators: a request for some documents never affects others.
 
-The real 0.24.1 answers; what other releases read in a filter is imitated before it.
+The real 0.24.1 answers; how other releases read a filter is imitated in front of it.
 """
 
 import random
@@ -11,9 +11,8 @@ import orjson
 import pytest
 
 from tests.support.release_server import ReleaseServer
-from tests.support.stack import Names
+from tests.support.stack import Names, detecting_schema, typesense_settings
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.client import TypesenseTarget
 
 # The library warns of its own deprecated parts.
@@ -70,18 +69,16 @@ def server(request: pytest.FixtureRequest, stack: EmbeddedStack, names: Names) -
 
 
 class Collection:
-    """One collection, seen by the target."""
+    """One collection, seen through our client."""
 
     def __init__(self, server: ReleaseServer, names: Names, stack: EmbeddedStack) -> None:
         self.name = names.typesense_collection
         self.target = TypesenseTarget(
-            TypesenseSettings(
-                stack.typesense.api_key, server.hosts, server.port, "http", self.name, 10.0, 60.0, 3, 0.1, None
-            )
+            typesense_settings(server.port, stack.typesense.api_key, hosts=server.hosts, collection=self.name)
         )
 
     async def fill(self, ids: list[str]) -> None:
-        await self.target.create_collection({"name": self.name, "fields": [{"name": ".*", "type": "auto"}]})
+        await self.target.create_collection(detecting_schema(self.name))
         assert await self.target.import_lines(self.name, [orjson.dumps({"id": name}) for name in ids]) == []
 
     async def ids(self) -> set[str]:
@@ -99,7 +96,7 @@ async def collection(server: ReleaseServer, names: Names, stack: EmbeddedStack) 
     await made.target.close()
 
 
-async def test_an_id_that_is_an_operator_names_itself_alone(collection: Collection) -> None:
+async def test_an_id_that_looks_like_an_operator_names_only_itself(collection: Collection) -> None:
     left = {"bystander", *OPERATORS}
     await collection.fill(sorted(left))
     for name in OPERATORS:
@@ -111,7 +108,9 @@ async def test_an_id_that_is_an_operator_names_itself_alone(collection: Collecti
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_ids_hold_a_request_is_about_these_documents(collection: Collection, seed: int) -> None:
+async def test_requests_affect_exactly_the_named_ids_whatever_their_characters(
+    collection: Collection, seed: int
+) -> None:
     generator = random.Random(seed)
 
     def odd() -> str:

@@ -1,4 +1,4 @@
-"""Rechecks on a real MongoDB: due in time, three times with growing pauses, and never forgotten too early."""
+"""Rechecks on a real MongoDB: three per key, with growing pauses, and never removed too early."""
 
 from collections.abc import Iterable
 
@@ -42,10 +42,10 @@ async def test_a_recheck_is_due_when_the_old_request_can_no_longer_be_alive(
     assert await due_keys(rechecks) == []
     boot_clock.forward(0.2)
     assert await due_keys(rechecks) == ["a"]
-    assert await due_keys(rechecks) == ["a"], "until it is done"
+    assert await due_keys(rechecks) == ["a"], "it stays due until it is done"
 
 
-async def test_the_wait_counts_from_when_the_owner_first_sees_it(
+async def test_the_wait_counts_from_when_the_owner_first_sees_the_recheck(
     rechecks: Rechecks, boot_clock: Clock, state: Database
 ) -> None:
     await rechecks.add(doubtful(["a"]))
@@ -56,9 +56,7 @@ async def test_the_wait_counts_from_when_the_owner_first_sees_it(
     assert await due_keys(new_owner) == ["a"]
 
 
-async def test_there_are_three_with_growing_pauses_and_then_it_is_forgotten(
-    rechecks: Rechecks, boot_clock: Clock
-) -> None:
+async def test_a_key_is_rechecked_three_times_with_growing_pauses(rechecks: Rechecks, boot_clock: Clock) -> None:
     assert FIRST_S < SECOND_S < THIRD_S
     await rechecks.add(doubtful(["a"]))
     for pause_s in (FIRST_S, SECOND_S, THIRD_S):
@@ -73,7 +71,7 @@ async def test_there_are_three_with_growing_pauses_and_then_it_is_forgotten(
     assert await due_keys(rechecks) == []
 
 
-async def test_a_new_doubt_begins_again(rechecks: Rechecks, boot_clock: Clock) -> None:
+async def test_a_new_doubt_restarts_the_rechecks(rechecks: Rechecks, boot_clock: Clock) -> None:
     await rechecks.add(doubtful(["a"]))
     await due_keys(rechecks)
     boot_clock.forward(FIRST_S + 0.1)
@@ -88,7 +86,7 @@ async def test_a_new_doubt_begins_again(rechecks: Rechecks, boot_clock: Clock) -
 
 
 @pytest.mark.parametrize("rechecks_before", range(len(PAUSES_IN_DEADLINES)))
-async def test_a_recheck_in_hand_cannot_remove_a_newer_doubt(
+async def test_finishing_a_recheck_does_not_remove_a_newer_doubt(
     rechecks: Rechecks, boot_clock: Clock, rechecks_before: int
 ) -> None:
     await rechecks.add(doubtful(["a"]))
@@ -107,27 +105,27 @@ async def test_a_recheck_in_hand_cannot_remove_a_newer_doubt(
 
 
 def keys_of(partition: int, partitions: int, route: str = "listings") -> list[str]:
-    """Some keys that belong into a partition."""
+    """Some keys of a partition."""
     partition_of = partitioner(route, partitions)
     return [key for key in map(str, range(100)) if partition_of(key) == partition][:3]
 
 
-async def test_each_partition_is_looked_after_by_its_owner(state: Database, boot_clock: Clock) -> None:
+async def test_rechecks_of_a_partition_are_its_owners(state: Database, boot_clock: Clock) -> None:
     rechecks = Rechecks(state, DEADLINE_S, "listings", 3)
     own, others = sorted(keys_of(0, 3) + keys_of(2, 3)), keys_of(1, 3)
     await rechecks.add(doubtful([*own, *others]))
     await due_keys(rechecks, 0, 2)
     boot_clock.forward(FIRST_S + 0.1)
     assert sorted(await due_keys(rechecks, 0, 2)) == own
-    assert await due_keys(rechecks, 1) == [], "first seen only now"
+    assert await due_keys(rechecks, 1) == [], "its owner sees it for the first time"
     assert {recheck.partition for recheck in await rechecks.due([0, 2], 100)} == {0, 2}
 
 
 @pytest.mark.parametrize("partitions", [1, 3, 8, 13])
-async def test_whose_a_recheck_is_follows_from_the_partitions_of_today(
+async def test_the_owner_of_a_recheck_follows_from_the_current_partition_count(
     state: Database, boot_clock: Clock, partitions: int
 ) -> None:
-    """Whatever they were when it was stored, and whoever stored it: entries of a document go to the same owner."""
+    """Whoever stored it, under whatever partition count: it belongs to the owner of the document's entries."""
     keys: list[Key] = [str(number) for number in range(50)]
     await Rechecks(state, DEADLINE_S, "listings", 5).add(doubtful(keys))
     # As versions before stored them.
@@ -143,7 +141,7 @@ async def test_whose_a_recheck_is_follows_from_the_partitions_of_today(
         assert sorted(await due_keys(now, partition)) == expected
 
 
-async def test_rechecks_of_another_route_are_none_of_ours(state: Database, boot_clock: Clock) -> None:
+async def test_rechecks_of_another_route_are_ignored(state: Database, boot_clock: Clock) -> None:
     await Rechecks(state, DEADLINE_S, "orders", 1).add(
         [(0, Entry("orders", "a", Operation.UPDATE, Timestamp(5, 1), Reason.CHANGE))]
     )
@@ -153,11 +151,11 @@ async def test_rechecks_of_another_route_are_none_of_ours(state: Database, boot_
     assert await due_keys(ours) == []
 
 
-async def test_a_key_that_was_never_written_is_not_doubtful(rechecks: Rechecks) -> None:
+async def test_a_key_that_was_never_written_is_not_rechecked(rechecks: Rechecks) -> None:
     assert await rechecks.add(doubtful(["", "a"])) == 1
 
 
-async def test_lanes_that_look_in_turns_do_not_put_each_other_off(state: Database, boot_clock: Clock) -> None:
+async def test_lanes_that_look_alternately_do_not_delay_each_other(state: Database, boot_clock: Clock) -> None:
     rechecks = Rechecks(state, DEADLINE_S, "listings", 2)
     await rechecks.add(doubtful([*keys_of(0, 2), *keys_of(1, 2)]))
     for _ in range(11):
@@ -166,7 +164,7 @@ async def test_lanes_that_look_in_turns_do_not_put_each_other_off(state: Databas
     assert (sorted(even), sorted(odd)) == (keys_of(0, 2), keys_of(1, 2))
 
 
-async def test_no_more_than_the_limit_are_due_at_once(rechecks: Rechecks, boot_clock: Clock) -> None:
+async def test_no_more_rechecks_than_the_limit_are_due_at_once(rechecks: Rechecks, boot_clock: Clock) -> None:
     await rechecks.add(doubtful(range(10)))
     await due_keys(rechecks)
     boot_clock.forward(FIRST_S + 0.1)
@@ -178,18 +176,18 @@ async def test_no_more_than_the_limit_are_due_at_once(rechecks: Rechecks, boot_c
     assert sorted(recheck.key for batch in batches for recheck in batch) == list(range(10))
 
 
-async def test_a_key_is_there_once_however_it_is_written(rechecks: Rechecks) -> None:
+async def test_equal_numbers_of_different_types_are_one_recheck(rechecks: Rechecks) -> None:
     assert await rechecks.add(doubtful([12, 12.0, 12])) == 1
     assert await rechecks.add(doubtful([12.0])) == 1
     assert await rechecks.count() == 1
 
 
-async def test_keys_that_only_python_takes_for_one_are_several(rechecks: Rechecks) -> None:
+async def test_keys_that_only_python_considers_equal_are_rechecked_separately(rechecks: Rechecks) -> None:
     assert await rechecks.add(doubtful([1, True, "1", 1.5])) == 4
     assert await rechecks.count() == 4
 
 
-async def test_a_key_of_any_type_is_synced_again_as_itself(rechecks: Rechecks, boot_clock: Clock) -> None:
+async def test_a_key_of_any_type_is_rechecked_unchanged(rechecks: Rechecks, boot_clock: Clock) -> None:
     await rechecks.add(doubtful(KEYS_OF_EVERY_TYPE))
     await due_keys(rechecks)
     boot_clock.forward(FIRST_S + 0.1)
@@ -200,13 +198,13 @@ async def test_a_key_of_any_type_is_synced_again_as_itself(rechecks: Rechecks, b
         assert entry == Entry("listings", key, Operation.CHECK, Timestamp(9, 9), Reason.RECHECK)
 
 
-async def test_nothing_doubtful_is_nothing_to_do(rechecks: Rechecks) -> None:
+async def test_without_in_doubt_keys_there_is_nothing_to_do(rechecks: Rechecks) -> None:
     assert await rechecks.add([]) == 0
     await rechecks.done([])
     assert await rechecks.count() == 0
 
 
-async def test_what_is_gone_is_not_watched_for_ever(rechecks: Rechecks, boot_clock: Clock) -> None:
+async def test_finished_rechecks_leave_no_timers_behind(rechecks: Rechecks, boot_clock: Clock) -> None:
     await rechecks.add(doubtful(ObjectId() for _ in range(50)))
     for _ in PAUSES_IN_DEADLINES:
         await due_keys(rechecks)

@@ -1,4 +1,4 @@
-"""What a refused document leaves behind, on real servers: its dead letter, and what Typesense shows under its id."""
+"""Refused documents on real servers: their dead letters, and what Typesense shows under their ids."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ REFUSED = pytest.mark.parametrize("refused", [NOT_MAPPED, NOT_TAKEN], ids=["by t
 
 @dataclass
 class Shop:
-    """The source, what syncs it, and what came of it."""
+    """A source, a sync, and their results."""
 
     client: Client
     state: Database
@@ -53,7 +53,7 @@ class Shop:
         self.sync_with()
 
     def sync_with(self, **settings: str) -> None:
-        """From now on with these settings."""
+        """Use these settings from now on."""
         chosen = load_settings(self.directory, {**self.environment, **settings})
         schema = LiveSchema(self.target, self.route.target, MappingOptions(), lambda: 1)
         self.sync = Sync(self.route, self.target, self.letters, Metrics(), chosen, schema)
@@ -62,7 +62,7 @@ class Shop:
         await self.source.replace_one({"_id": key}, {"_id": key, **document}, upsert=True)
 
     async def run(self, *changes: tuple[Key, str]) -> SyncResult:
-        """Sync one batch of changes, as capture makes entries of them."""
+        """Sync one batch of changes, with the entries that capture would make."""
         entries = Entries(self.route, 1, Reason.CHANGE, Timestamp(7, 1))
         entries.add([key for key, _ in changes], [operation for _, operation in changes])
         return await self.run_entries(entries.by_partition.get(0, []))
@@ -87,7 +87,7 @@ class Shop:
         return {document["id"]: document["amount"] for document in documents}
 
     async def open(self) -> dict[Any, tuple[str, str]]:
-        """The reason of each open dead letter, and what is shown, by type and value of its key."""
+        """For each open dead letter, by type and value of its key: the reason, and what Typesense shows."""
         found = self.state[DEAD_LETTERS].find({"status": "open"})
         return {
             (type(letter["key"]).__name__, letter["key"]): (letter["reason"], letter["shown"]) async for letter in found
@@ -121,7 +121,7 @@ async def test_the_old_version_of_a_refused_document_is_kept_and_the_letter_says
 
 
 @REFUSED
-async def test_with_on_reject_delete_the_old_version_goes(shop: Shop, refused: dict[str, Any]) -> None:
+async def test_with_on_reject_delete_the_old_version_is_removed(shop: Shop, refused: dict[str, Any]) -> None:
     shop.sync_with(ON_REJECT="delete")
     await shop.update("a", {"amount": 1}, Operation.INSERT)
     await shop.update("b", {"amount": 2}, Operation.INSERT)
@@ -135,7 +135,7 @@ async def test_with_on_reject_delete_the_old_version_goes(shop: Shop, refused: d
     assert await shop.open() == {}
 
 
-async def test_an_id_that_nothing_can_be_shown_under_needs_no_delete(shop: Shop) -> None:
+async def test_an_unusable_id_needs_no_delete(shop: Shop) -> None:
     shop.sync_with(ON_REJECT="delete")
     await shop.put("x" * 2_000, {"amount": 1})
     result = await shop.run_entries(
@@ -145,7 +145,7 @@ async def test_an_id_that_nothing_can_be_shown_under_needs_no_delete(shop: Shop)
     assert list((await shop.open()).values()) == [("unusable id", "nothing")]
 
 
-async def test_a_collision_takes_nothing_from_the_document_that_is_shown(shop: Shop) -> None:
+async def test_an_id_collision_does_not_touch_the_document_that_is_shown(shop: Shop) -> None:
     shop.sync_with(ON_REJECT="delete")
     await shop.update(12, {"amount": 1}, Operation.INSERT)
     await shop.update("12", {"amount": 2}, Operation.INSERT)
@@ -168,8 +168,10 @@ async def test_a_deleted_document_does_not_stay_because_its_twin_is_refused(
 
 
 @REFUSED
-async def test_the_same_when_only_a_job_finds_out(shop: Shop, refused: dict[str, Any]) -> None:
-    """The delete's entry was lost with the oplog; a reconcile queues what there is."""
+async def test_a_deleted_document_does_not_stay_when_only_a_reconcile_notices(
+    shop: Shop, refused: dict[str, Any]
+) -> None:
+    """The delete was lost with the oplog; a reconcile queues the documents that exist."""
     await shop.update(12, {"amount": 1}, Operation.INSERT)
     await shop.update("12", refused, Operation.INSERT)
     await shop.source.delete_one({"_id": 12})
@@ -180,7 +182,9 @@ async def test_the_same_when_only_a_job_finds_out(shop: Shop, refused: dict[str,
 
 
 @REFUSED
-async def test_the_same_when_its_twin_is_made_in_the_same_batch(shop: Shop, refused: dict[str, Any]) -> None:
+async def test_a_deleted_document_does_not_stay_because_a_refused_twin_is_inserted_in_the_same_batch(
+    shop: Shop, refused: dict[str, Any]
+) -> None:
     await shop.update(12, {"amount": 1}, Operation.INSERT)
     await shop.source.delete_one({"_id": 12})
     await shop.put("12", refused)
@@ -189,7 +193,7 @@ async def test_the_same_when_its_twin_is_made_in_the_same_batch(shop: Shop, refu
 
 
 @REFUSED
-async def test_a_document_that_was_deleted_and_made_anew_is_not_shown_as_it_once_was(
+async def test_a_document_deleted_and_reinserted_does_not_show_its_old_version(
     shop: Shop, refused: dict[str, Any]
 ) -> None:
     await shop.update("a", {"amount": 1}, Operation.INSERT)

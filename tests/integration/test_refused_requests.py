@@ -1,4 +1,4 @@
-"""A request that is refused for what it holds is divided, down to the document: a real Typesense behind a proxy."""
+"""A request that is refused for its content is split down to the document: a real Typesense behind a proxy."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -8,11 +8,10 @@ import orjson
 import pytest
 from aiohttp import web
 
-from tests.support.fake_typesense import HOST, Asked, FakeTypesense, fake_typesense, proxy_before
-from tests.support.stack import Names
+from tests.support.fake_typesense import Asked, FakeTypesense, fake_typesense, proxy_before
+from tests.support.stack import Names, detecting_schema, typesense_settings
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.client import MIN_IMPORT_BYTES, TypesenseTarget
 from tsync_stream.sink.dividing import REFUSED_BY_PROXY, TOO_LARGE_FOR_PROXY
 
@@ -24,26 +23,20 @@ PAGE = "<html>Request blocked</html>"
 
 
 def blocked(status: int) -> web.Response:
-    """What is no answer of Typesense's."""
+    """A response that is not from Typesense."""
     return web.Response(status=status, text=PAGE, content_type="text/html")
-
-
-def settings(port: int, api_key: str) -> TypesenseSettings:
-    return TypesenseSettings(api_key, (HOST,), port, "http", "c", 5.0, 60.0, 3, 0.1, None)
 
 
 @asynccontextmanager
 async def behind(
     stack: EmbeddedStack, names: Names, refuses: Refuses
 ) -> AsyncIterator[tuple[TypesenseTarget, FakeTypesense]]:
-    """A target whose requests pass a proxy, and a collection."""
+    """A client whose requests pass a proxy, with a collection."""
     api_key = stack.typesense.api_key
     async with proxy_before(stack.typesense.port, api_key, refuses) as proxy:
-        target = TypesenseTarget(settings(proxy.port, api_key))
+        target = TypesenseTarget(typesense_settings(proxy.port, api_key))
         try:
-            await target.create_collection(
-                {"name": names.typesense_collection, "fields": [{"name": ".*", "type": "auto"}]}
-            )
+            await target.create_collection(detecting_schema(names.typesense_collection))
             proxy.asked.clear()
             yield target, proxy
         finally:
@@ -51,7 +44,7 @@ async def behind(
 
 
 def lines(count: int, **special: object) -> list[bytes]:
-    """Documents, of which those that are named have a special text."""
+    """Documents; those named by `n<number>` have that text."""
     return [orjson.dumps({"id": str(number), "text": special.get(f"n{number}", "plain")}) for number in range(count)]
 
 
@@ -60,7 +53,7 @@ async def ids(target: TypesenseTarget, names: Names) -> set[str]:
 
 
 @pytest.mark.parametrize("status", [400, 403, 406])
-async def test_what_a_firewall_finds_bad_is_one_documents_fault(
+async def test_a_firewall_refusal_is_narrowed_down_to_one_document(
     stack: EmbeddedStack, names: Names, status: int
 ) -> None:
     def refuses(asked: Asked) -> web.Response | None:
@@ -76,7 +69,7 @@ async def test_what_a_firewall_finds_bad_is_one_documents_fault(
         assert {asked.content_type for asked in proxy.asked if asked.body} == {"text/plain; charset=utf-8"}
 
 
-async def test_lines_that_are_refused_by_themselves_are_found_in_every_part(stack: EmbeddedStack, names: Names) -> None:
+async def test_rejected_lines_are_found_in_every_part_of_a_split_import(stack: EmbeddedStack, names: Names) -> None:
     def refuses(asked: Asked) -> web.Response | None:
         return blocked(403) if b"DROP TABLE" in asked.body else None
 
@@ -89,9 +82,7 @@ async def test_lines_that_are_refused_by_themselves_are_found_in_every_part(stac
 
 
 @pytest.mark.parametrize("count", [1, 100])
-async def test_a_firewall_that_lets_nothing_pass_is_for_a_person(
-    stack: EmbeddedStack, names: Names, count: int
-) -> None:
+async def test_a_firewall_that_blocks_everything_needs_a_person(stack: EmbeddedStack, names: Names, count: int) -> None:
     refuses_all = False
 
     def refuses(asked: Asked) -> web.Response | None:
@@ -104,8 +95,8 @@ async def test_a_firewall_that_lets_nothing_pass_is_for_a_person(
         assert len(proxy.asked) <= 3
 
 
-async def test_a_server_that_fails_while_requests_are_divided_is_waited_for(stack: EmbeddedStack, names: Names) -> None:
-    """The harmless request is not answered: whose fault the refusal was is not known."""
+async def test_an_outage_while_a_request_is_split_blames_no_document(stack: EmbeddedStack, names: Names) -> None:
+    """The harmless request gets no answer, so the cause of the refusal stays unknown."""
     imports = 0
 
     def refuses(asked: Asked) -> web.Response | None:
@@ -118,7 +109,7 @@ async def test_a_server_that_fails_while_requests_are_divided_is_waited_for(stac
             await target.import_lines(names.typesense_collection, lines(10))
 
 
-async def test_a_proxys_limit_of_size_is_found_and_kept_to(
+async def test_a_proxys_size_limit_is_found_and_respected(
     stack: EmbeddedStack, names: Names, caplog: pytest.LogCaptureFixture
 ) -> None:
     limit_bytes = 100_000
@@ -138,7 +129,9 @@ async def test_a_proxys_limit_of_size_is_found_and_kept_to(
     assert "IMPORT_MAX_BYTES" in caplog.text
 
 
-async def test_one_document_that_is_too_large_says_nothing_of_the_others(stack: EmbeddedStack, names: Names) -> None:
+async def test_one_document_that_is_too_large_does_not_lower_the_import_size(
+    stack: EmbeddedStack, names: Names
+) -> None:
     def refuses(asked: Asked) -> web.Response | None:
         return blocked(413) if len(asked.body) > 100_000 else None
 
@@ -150,7 +143,7 @@ async def test_one_document_that_is_too_large_says_nothing_of_the_others(stack: 
 
 
 @pytest.mark.parametrize("status", [413, 414, 431])
-async def test_a_filter_that_is_too_long_is_divided(stack: EmbeddedStack, names: Names, status: int) -> None:
+async def test_a_filter_that_is_too_long_is_split(stack: EmbeddedStack, names: Names, status: int) -> None:
     def refuses(asked: Asked) -> web.Response | None:
         return blocked(status) if len(asked.path) > 300 else None
 
@@ -165,9 +158,7 @@ async def test_a_filter_that_is_too_long_is_divided(stack: EmbeddedStack, names:
         assert len(proxy.asked) < 40
 
 
-async def test_a_deletion_that_only_its_filter_spoils_is_asked_for_by_its_path(
-    stack: EmbeddedStack, names: Names
-) -> None:
+async def test_a_deletion_whose_filter_is_refused_is_sent_by_path(stack: EmbeddedStack, names: Names) -> None:
     def refuses(asked: Asked) -> web.Response | None:
         return blocked(403) if asked.method == "DELETE" and quote("`select 1`") in asked.path else None
 
@@ -178,7 +169,7 @@ async def test_a_deletion_that_only_its_filter_spoils_is_asked_for_by_its_path(
         assert await ids(target, names) == {"c"}
 
 
-async def test_a_firewall_that_lets_no_deletion_pass_is_for_a_person(stack: EmbeddedStack, names: Names) -> None:
+async def test_a_firewall_that_blocks_every_deletion_needs_a_person(stack: EmbeddedStack, names: Names) -> None:
     def refuses(asked: Asked) -> web.Response | None:
         return blocked(403) if asked.method == "DELETE" else None
 
@@ -188,8 +179,8 @@ async def test_a_firewall_that_lets_no_deletion_pass_is_for_a_person(stack: Embe
         assert len(proxy.asked) == 2
 
 
-async def test_a_bad_request_of_typesenses_own_handler_is_one_documents_fault() -> None:
-    """Any exception in its handler is that answer to the whole import; the real one cannot be made to give it."""
+async def test_a_bad_request_from_typesenses_handler_is_narrowed_down_to_one_document() -> None:
+    """Any exception in its handler gives this response to the whole import; a real server cannot be made to fail."""
 
     def answer(asked: Asked) -> web.Response:
         if b"raises" in asked.body:
@@ -199,7 +190,7 @@ async def test_a_bad_request_of_typesenses_own_handler_is_one_documents_fault() 
         return web.Response(text="\n".join(['{"success":true}'] * (asked.body.count(b"\n") + 1)))
 
     async with fake_typesense(answer) as server:
-        target = TypesenseTarget(settings(server.port, "key"))
+        target = TypesenseTarget(typesense_settings(server.port, "key"))
         try:
             rejections = await target.import_lines("c", lines(5, n3="raises"))
         finally:
@@ -209,7 +200,7 @@ async def test_a_bad_request_of_typesenses_own_handler_is_one_documents_fault() 
     ]
 
 
-async def test_the_lease_is_asked_for_before_each_further_request(stack: EmbeddedStack, names: Names) -> None:
+async def test_the_lease_is_checked_before_each_further_request(stack: EmbeddedStack, names: Names) -> None:
     def refuses(asked: Asked) -> web.Response | None:
         return blocked(403) if b"DROP TABLE" in asked.body else None
 

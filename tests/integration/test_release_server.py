@@ -1,4 +1,4 @@
-"""The server that imitates releases, before the real Typesense: what it changes, and that it leaves alone the rest."""
+"""The server that imitates releases in front of the real Typesense: what it changes, and what it leaves alone."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +10,10 @@ import httpx
 import orjson
 import pytest
 
-from tests.support.comparison import wait_for
 from tests.support.release_server import ReleaseServer
 from tests.support.releases import RELEASES
 from tests.support.stack import Names
+from tests.support.waiting import wait_for
 from tsync_stream.embedded import EmbeddedStack
 
 Serving = Callable[..., Any]
@@ -22,7 +22,7 @@ SCHEMA: dict[str, Any] = {"enable_nested_fields": True, "fields": [{"name": ".*"
 
 @pytest.fixture
 def serving(stack: EmbeddedStack, names: Names) -> Serving:
-    """A release before the stack's Typesense, and clients of its nodes; there is a collection with some documents."""
+    """A release in front of the stack's Typesense, clients of its nodes, and a collection with some documents."""
 
     @contextmanager
     def begin(release: str, documents: int = 3) -> Iterator[tuple[ReleaseServer, list[httpx.Client]]]:
@@ -59,7 +59,7 @@ def shown(client: httpx.Client, names: Names) -> list[str]:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-def test_a_release_says_its_version_and_serves_documents(serving: Serving, names: Names, release: str) -> None:
+def test_a_release_reports_its_version_and_serves_documents(serving: Serving, names: Names, release: str) -> None:
     with serving(release) as (_, clients):
         client = clients[-1]
         assert client.get("/debug").json()["version"] == RELEASES[release].version
@@ -115,7 +115,7 @@ def test_a_deletion_is_a_line_of_text_in_an_export_of_ids_on_30(serving: Serving
         assert text.count('"id"') == 249
 
 
-def test_each_node_has_a_time_of_its_own_and_followers_are_late(serving: Serving, names: Names) -> None:
+def test_each_node_has_its_own_creation_time_and_followers_lag(serving: Serving, names: Names) -> None:
     path = f"/collections/{names.typesense_collection}"
     with serving("cluster of three") as (server, clients):
         assert clients[2].get(path).status_code == 404, "it has not applied the creation yet"
@@ -134,13 +134,13 @@ def test_each_node_has_a_time_of_its_own_and_followers_are_late(serving: Serving
         assert {node for node, _, _ in server.administrative} == {0, 1, 2}
 
 
-def test_up_to_25_there_are_no_metadata_and_answers_may_end_with_an_empty_line(serving: Serving, names: Names) -> None:
+def test_up_to_25_there_is_no_metadata_and_answers_may_end_with_an_empty_line(serving: Serving, names: Names) -> None:
     with serving("0.25") as (_, (client,)):
         assert "metadata" not in client.get(f"/collections/{names.typesense_collection}").json()
         assert put(client, names, {"id": "a"}).content == b'{"success":true}\n'
 
 
-def test_an_altered_schema_makes_writes_wait_and_a_second_one_is_refused(serving: Serving, names: Names) -> None:
+def test_a_schema_change_blocks_writes_and_a_second_one_is_refused(serving: Serving, names: Names) -> None:
     path = f"/collections/{names.typesense_collection}"
     change = {"fields": [{"name": "added", "type": "string", "optional": True}]}
     with serving("28") as (server, (client,)), ThreadPoolExecutor() as pool:
@@ -162,7 +162,7 @@ def test_bodies_of_the_wrong_type_are_counted(serving: Serving, names: Names) ->
 
 
 @pytest.mark.parametrize(("release", "flattened"), [("26.1", True), ("27.1", False)])
-def test_filtered_exports_say_what_was_flattened_up_to_26(
+def test_filtered_exports_include_flattened_fields_up_to_26(
     serving: Serving, names: Names, release: str, flattened: bool
 ) -> None:
     with serving(release) as (_, (client,)):

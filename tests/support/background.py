@@ -1,4 +1,4 @@
-"""Something that goes on beside a test, in a thread of its own."""
+"""Work that goes on in its own thread while a test runs."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def repeated(step: Callable[[int], object]) -> Iterator[None]:
-    """Do a step over and over, numbered from 0, as long as the block runs."""
+    """Repeat a step, numbered from 0, as long as the block runs."""
     stopping = threading.Event()
 
     def run() -> None:

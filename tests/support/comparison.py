@@ -1,16 +1,15 @@
 """Z: the full comparison. Every id and the whole content of Typesense equals the mapped content of MongoDB.
 
-It reads both sides whole, with clients of its own: nothing that the product believes about itself counts.
+It reads all of both sides with its own clients and trusts nothing that the product says about itself.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from tests.support.stack import Names, mongo_client, typesense_client
+from tests.support.waiting import wait_for
 from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.keys import BSON_OPTIONS, typesense_id
 from tsync_stream.embedded import EmbeddedStack
@@ -18,14 +17,11 @@ from tsync_stream.sink.mapping import encode_line, map_document
 from tsync_stream.sink.mapping_plan import MappingOptions, Plan
 
 _EXPORT_TIMEOUT_S = 60.0
-_LOOK_INTERVAL_S = 0.05
-# A machine that runs several tests at once, on few processors, takes longer for everything.
-PATIENCE = 3.0
 
 
 @dataclass
 class Difference:
-    """Typesense ids that are not as they should be. Falsy when there are none."""
+    """Typesense ids that differ from MongoDB. Falsy when there are none."""
 
     missing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
@@ -40,7 +36,7 @@ class Difference:
 
 
 def expected_documents(stack: EmbeddedStack, names: Names) -> dict[str, Any]:
-    """What Typesense should hold, by id, from all of MongoDB and under the schema that the collection has now."""
+    """What Typesense should hold, by id: all of MongoDB, mapped by the current schema of the collection."""
     with typesense_client(stack) as typesense:
         answer = typesense.get(f"/collections/{names.typesense_collection}")
     plan = Plan(MappingOptions(), answer.json()) if answer.is_success else Plan(MappingOptions())
@@ -50,7 +46,7 @@ def expected_documents(stack: EmbeddedStack, names: Names) -> dict[str, Any]:
 
 
 def _expected(document: dict[str, Any], plan: Plan) -> Any:
-    """What Typesense should hold of a document; of one that is refused, nothing that it could hold is right."""
+    """What Typesense should hold of a document. Of a refused document, nothing it could hold is right."""
     try:
         return orjson.loads(encode_line(map_document(document, plan)))
     except DocumentRejected as rejected:
@@ -58,7 +54,7 @@ def _expected(document: dict[str, Any], plan: Plan) -> Any:
 
 
 def actual_documents(stack: EmbeddedStack, names: Names) -> dict[str, Any]:
-    """What Typesense holds, by id; nothing while the collection is missing."""
+    """What Typesense holds, by id; empty while the collection is missing."""
     with typesense_client(stack) as client:
         path = f"/collections/{names.typesense_collection}/documents/export"
         answer = client.get(path, timeout=_EXPORT_TIMEOUT_S)
@@ -70,7 +66,7 @@ def actual_documents(stack: EmbeddedStack, names: Names) -> dict[str, Any]:
 
 
 def difference(stack: EmbeddedStack, names: Names, *, ignoring: frozenset[str] = frozenset()) -> Difference:
-    """Compare all of Typesense with all of MongoDB; ids in `ignoring` (open dead letters) are left out."""
+    """Compare all of Typesense with all of MongoDB, except for the ids in `ignoring` (open dead letters)."""
     expected, actual = expected_documents(stack, names), actual_documents(stack, names)
     return Difference(
         missing=sorted(expected.keys() - actual.keys() - ignoring),
@@ -86,7 +82,7 @@ def difference(stack: EmbeddedStack, names: Names, *, ignoring: frozenset[str] =
 def wait_until_equal(
     stack: EmbeddedStack, names: Names, *, timeout_s: float = 30.0, ignoring: frozenset[str] = frozenset()
 ) -> None:
-    """Wait for Z. Fails with what still differs."""
+    """Wait until Z holds; fail with what still differs."""
     last = Difference()
 
     def equal() -> bool:
@@ -94,20 +90,4 @@ def wait_until_equal(
         last = difference(stack, names, ignoring=ignoring)
         return not last
 
-    wait_for(equal, timeout_s, lambda: f"Typesense does not show MongoDB: {last}")
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float, otherwise: Callable[[], str] | str) -> None:
-    """Look until the condition holds. Fails with `otherwise` when it does not on a machine that is fast enough to do
-    in `timeout_s` what takes so long; who promises a time measures it.
-    """
-    deadline = time.monotonic() + PATIENCE * timeout_s
-    while True:
-        began_s = time.monotonic()
-        if condition():
-            return
-        now_s = time.monotonic()
-        if now_s > deadline:
-            raise AssertionError(otherwise() if callable(otherwise) else otherwise)
-        # To look takes a processor from what is looked at: at most half of the time.
-        time.sleep(max(_LOOK_INTERVAL_S, now_s - began_s))
+    wait_for(equal, timeout_s, lambda: f"Typesense differs from MongoDB: {last}")

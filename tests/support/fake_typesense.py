@@ -1,4 +1,4 @@
-"""A server on loopback that answers as a test says: for answers that a real Typesense cannot be made to give."""
+"""A fake Typesense on loopback, for answers that a real one cannot be made to give."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ MAX_LINE_BYTES = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request: its method, and its path with the query as it was sent."""
+    """One request: its method, and its path and query as they were sent."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ Answering = Callable[[Asked], web.Response | Awaitable[web.Response | None] | No
 
 @dataclass(frozen=True, slots=True)
 class FakeTypesense:
-    """Where it listens, and what it was asked so far."""
+    """Where it listens, and the requests so far."""
 
     port: int
     asked: list[Asked]
@@ -36,7 +36,7 @@ class FakeTypesense:
 
 @asynccontextmanager
 async def fake_typesense(answer: Answering) -> AsyncIterator[FakeTypesense]:
-    """Answers as the function says; None: the connection breaks without an answer."""
+    """Answers as the function says; on None it breaks the connection without an answer."""
     asked: list[Asked] = []
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -67,7 +67,7 @@ async def fake_typesense(answer: Answering) -> AsyncIterator[FakeTypesense]:
 async def proxy_before(
     port: int, api_key: str, refuses: Callable[[Asked], web.Response | None]
 ) -> AsyncIterator[FakeTypesense]:
-    """A proxy before a real Typesense: it answers by itself what the function answers, and passes on the rest."""
+    """A proxy in front of a real Typesense: requests that the function answers go no further."""
     async with ClientSession(headers={"X-TYPESENSE-API-KEY": api_key}) as session:
 
         async def answer(asked: Asked) -> web.Response:

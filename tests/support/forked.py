@@ -1,8 +1,8 @@
-"""Workers that are forked from a process which has imported everything, instead of being started anew.
+"""Workers and commands that are forked from a process which has imported everything, instead of started afresh.
 
-To import Faust and the clients takes more than a second of a processor, which is half of what the fault suite would
-cost. What is forked then does what `faust -A tsync_stream worker` does; the tests in `tests/acceptance/` start that as
-a user does.
+Importing Faust and the clients takes more than a second of processor time, which would be half of what the tests with
+real workers cost. A forked process then does what the command `faust -A tsync_stream ...` does. Tests of the start
+itself, of signals and of a user's first steps use `Worker`, which starts that command.
 """
 
 import atexit
@@ -11,9 +11,11 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import tsync_stream
 from tests.support.stack import Names
@@ -29,13 +31,14 @@ _CONTEXT.set_forkserver_preload(
         "faust.cli.faust",
         "faust.tables",
         "faust.web.drivers.aiohttp",
+        "tests.support.forked",
     ]
 )
 
 
 @atexit.register
 def _kill_what_is_left() -> None:
-    """Otherwise multiprocessing would wait for every child, and for a frozen one for ever."""
+    """Otherwise multiprocessing would wait for all children, even for frozen ones."""
     for child in multiprocessing.active_children():
         child.kill()
 
@@ -48,7 +51,7 @@ def be_faust() -> None:
 
 
 class ForkedWorker(Worker):
-    """A worker whose process is forked. `program` takes the place of `be_faust`."""
+    """A worker whose process is forked, as are its commands. `program` takes the place of `be_faust` in the worker."""
 
     def __init__(
         self,
@@ -56,21 +59,36 @@ class ForkedWorker(Worker):
         names: Names,
         directory: Path,
         program: Callable[[], None] = be_faust,
+        /,
         **settings: str,
     ) -> None:
         super().__init__(stack, names, directory, **settings)
         self._program = program
 
     def _begin(self, *arguments: str) -> "ForkedProcess":
-        return ForkedProcess(self._program, arguments, self)
+        return ForkedProcess(self._program, arguments, self, self.log_path, self.log_path)
+
+    def run_command(self, *arguments: str, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
+        """Run another `faust -A tsync_stream ...` with the same settings."""
+        written = [self.directory / f"command-{time.monotonic_ns()}.{stream}" for stream in ("out", "err")]
+        process = ForkedProcess(be_faust, ("-A", "tsync_stream", *arguments), self, *written)
+        try:
+            code = process.wait(timeout_s)
+        finally:
+            process.kill()
+        out, err = (path.read_text() for path in written)
+        return subprocess.CompletedProcess(arguments, code, out, err)
 
 
 class ForkedProcess:
-    """The part of `subprocess.Popen` that a worker uses."""
+    """The part of `subprocess.Popen` that a worker uses. Its output is appended to the files `out` and `err`."""
 
-    def __init__(self, program: Callable[[], None], arguments: Sequence[str], worker: Worker) -> None:
-        place = (worker.environment, str(worker.directory), str(worker.log_path))
-        worker.log_path.touch()
+    def __init__(
+        self, program: Callable[[], None], arguments: Sequence[str], worker: Worker, out: Path, err: Path
+    ) -> None:
+        place = (worker.environment, str(worker.directory), str(out), str(err))
+        for path in (out, err):
+            path.touch()
         self._process = _CONTEXT.Process(target=_become, args=(program, list(arguments), *place))
         self._process.start()
         assert self._process.pid is not None
@@ -91,7 +109,7 @@ class ForkedProcess:
     def send_signal(self, number: int) -> None:
         """Send a signal, if it still runs."""
         if self.poll() is None:
-            with suppress(ProcessLookupError):  # it has ended, and that is on its way to us
+            with suppress(ProcessLookupError):  # it has ended, and we have not heard of it yet
                 os.kill(self.pid, number)
 
     def kill(self) -> None:
@@ -100,18 +118,27 @@ class ForkedProcess:
 
 
 def _become(
-    program: Callable[[], None], arguments: list[str], environment: dict[str, str], directory: str, log: str
+    program: Callable[[], None], arguments: list[str], environment: dict[str, str], directory: str, out: str, err: str
 ) -> None:
     """In the forked process: be what `exec` would have made of it."""
     os.setsid()
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for standard in (sys.stdout, sys.stderr):
+    for path, standard in ((out, sys.stdout), (err, sys.stderr)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, standard.fileno())
-    os.close(descriptor)
+        os.close(descriptor)
     sys.argv = ["faust", *arguments]
-    # Its module's import has hidden that the package builds `app` from the environment on first use.
+    _tell_faust(sys.argv)
+    # Importing its module has hidden that the package builds `app` from the environment on first use.
     vars(tsync_stream).pop("app", None)
     program()
+
+
+def _tell_faust(arguments: list[str]) -> None:
+    """Its command group looks for the app, and so for our commands, in the list that `sys.argv` was at its import."""
+    from faust.cli.base import _Group
+
+    bound: Any = _Group._maybe_import_app.__defaults__
+    bound[0][:] = arguments

@@ -1,4 +1,4 @@
-"""Lease keepers for tests: a pipeline of eight partitions, and replicas that take one step when they are told."""
+"""Lease keepers for tests: a pipeline of eight partitions, and replicas that take single steps."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
@@ -20,12 +20,12 @@ Make: TypeAlias = Callable[..., Awaitable[LeaseKeeper]]
 
 
 async def _clean(_lease: str) -> bool:
-    """What a replica without batches says before it gives a lease back."""
+    """The answer of a replica without batches, asked before it gives a lease back."""
     return True
 
 
 def maker(state: MongoDatabase) -> Make:
-    """Starts keepers of one pipeline's leases, on machines that do not see each other's processes."""
+    """Starts lease keepers of one pipeline, on machines that do not see each other's processes."""
 
     async def made(
         name: str,
@@ -48,7 +48,7 @@ def maker(state: MongoDatabase) -> Make:
 
 
 async def step(*keepers: LeaseKeeper) -> None:
-    """One round: all renew, then all look around."""
+    """One round: all renew, then all look at the leases."""
     for keeper in keepers:
         await keeper._renew()
     for keeper in keepers:
@@ -56,12 +56,12 @@ async def step(*keepers: LeaseKeeper) -> None:
 
 
 def believed(keeper: LeaseKeeper) -> set[str]:
-    """The leases that a replica works under."""
+    """The leases that a replica trusts."""
     return {name for name in ALL if keeper.holding(name) is not None}
 
 
 def shares(*keepers: LeaseKeeper) -> list[int]:
-    """How many partitions each works on."""
+    """How many partitions each owns."""
     return [len(believed(keeper) - {CAPTURE}) for keeper in keepers]
 
 

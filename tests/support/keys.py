@@ -1,5 +1,6 @@
-"""Keys of every BSON type that MongoDB takes as an `_id`, in the order of its `_id` index, and how to compare them."""
+"""Keys of every BSON type that MongoDB accepts as `_id`, in the order of its `_id` index, and how to compare them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from bson.min_key import MinKey
 from bson.objectid import ObjectId
 from bson.timestamp import Timestamp
 
-from tsync_stream.core.keys import BSON_OPTIONS
+from tsync_stream.core.keys import BSON_OPTIONS, canonical_key
+from tsync_stream.core.model import Key
 
 KEYS_OF_EVERY_TYPE: list[Any] = [
     MinKey(),
@@ -54,3 +56,9 @@ def same_as_bson(one: Any, other: Any) -> bool:
 
 def _encoded(value: Any) -> bytes:
     return bson.encode({"": value}, codec_options=BSON_OPTIONS)
+
+
+def assert_same_keys(found: Sequence[Key], expected: Sequence[Key]) -> None:
+    """The same keys in the same order, with the same types."""
+    assert [canonical_key(key) for key in found] == [canonical_key(key) for key in expected]
+    assert all(same_as_bson(one, other) for one, other in zip(found, expected, strict=True))

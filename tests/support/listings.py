@@ -11,7 +11,7 @@ _WORDS = ("bright", "quiet", "corner", "garden", "loft", "harbour", "terrace", "
 
 
 def listing(number: int, generator: random.Random) -> dict[str, Any]:
-    """One listing; `number` makes it unlike the others."""
+    """One listing; `number` makes it unique."""
     text = " ".join(generator.choices(_WORDS, k=110))
     return {
         "title": f"{generator.choice(_WORDS)} {generator.choice(_WORDS)} {number}",

@@ -1,4 +1,4 @@
-"""Resident memory of processes, and the most of it while something goes on."""
+"""Resident memory of processes, and its peak during a block."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ _LOOK_INTERVAL_S = 0.05
 
 
 def resident_bytes(pids: Iterable[int | None]) -> int:
-    """What the largest of these processes holds; None is one that does not run. 0 if there is none."""
+    """The resident memory of the largest of these processes; None stands for one that does not run. 0 if none runs."""
     most = 0
     for pid in filter(None, pids):
         with suppress(psutil.NoSuchProcess):  # it has just ended
@@ -19,7 +19,7 @@ def resident_bytes(pids: Iterable[int | None]) -> int:
 
 
 class PeakMemory:
-    """The most that any of some processes holds while it is `watched`. `pids` may name others after a while."""
+    """The peak memory of any of some processes while it is `watched`. The result of `pids` may change."""
 
     def __init__(self, pids: Callable[[], Iterable[int | None]]) -> None:
         self._pids = pids
@@ -28,7 +28,7 @@ class PeakMemory:
 
     @contextmanager
     def watched(self) -> Iterator["PeakMemory"]:
-        """Look many times a second as long as the block runs."""
+        """Measure many times a second as long as the block runs."""
         thread = threading.Thread(target=self._run, name="memory", daemon=True)
         thread.start()
         try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from bson.errors import BSONError
 
-from tests.support.comparison import wait_for
+from tests.support.waiting import wait_for
 from tsync_stream.core.errors import Fenced, TierLost, TierUnavailable
 from tsync_stream.core.model import EpochRef, Head, RecordBatch, Token
 from tsync_stream.queue.codec import decode_record_batch, encode_record_batch

@@ -1,4 +1,4 @@
-"""What a Redis lets its clients do, taken from them and given back, while they are connected."""
+"""Rights of Redis clients, revoked and given back while they are connected."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _EVERYTHING = ("~*", "&*", "+@all")
 
 
 def as_keeper(server: RedisServer, *command: str) -> Any:
-    """One command of a user whom no test touches."""
+    """Send one command as a user that no test touches."""
     client: Any = redis.Redis(
         port=server.port,
         username=_KEEPER,
@@ -28,31 +28,31 @@ def as_keeper(server: RedisServer, *command: str) -> Any:
 
 
 def _password(server: RedisServer) -> tuple[str, ...]:
-    """As the server's own settings have it."""
+    """The ACL rules for the password in the server's own settings."""
     return ("resetpass", f">{server.options.password}") if server.options.password else ("resetpass", "nopass")
 
 
 def make_keeper(server: RedisServer) -> None:
-    """Before anything is taken: a user who can give it back."""
+    """Create a user who can give rights back, before any are revoked."""
     client: Any = redis.Redis(port=server.port, password=server.options.password or None)
     with client:
         client.execute_command("ACL", "SETUSER", _KEEPER, "reset", "on", f">{_KEEPERS_PASSWORD}", *_EVERYTHING)
 
 
 def take(server: RedisServer, *rules: str) -> None:
-    """Change what everybody else may do, by rules of `ACL SETUSER`, for those who are connected as well."""
+    """Change what everybody else may do, by rules of `ACL SETUSER`; open connections are affected too."""
     make_keeper(server)
     as_keeper(server, "ACL", "SETUSER", "default", *rules)
 
 
 def give_back(server: RedisServer) -> None:
-    """Everybody may do everything again, with the password of the server's settings."""
+    """Allow everybody everything again, with the password in the server's settings."""
     as_keeper(server, "ACL", "SETUSER", "default", "reset", "on", *_password(server), *_EVERYTHING)
 
 
 @contextmanager
 def without(server: RedisServer, *rules: str) -> Iterator[None]:
-    """`take` in the block alone."""
+    """Apply rules in the block only."""
     take(server, *rules)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Imports, deletions and exports of documents as another release of Typesense does them.
+"""Imports, deletions and exports of documents, as another release of Typesense performs them.
 
 Invariant: which documents were deleted during an export is known from the requests that passed through.
 """
@@ -34,11 +34,11 @@ class ReleaseDocuments:
     def __init__(self, release: Release, upstream: Upstream) -> None:
         self.octet_stream_imports = 0
         self.export_pause_s = 0.0
-        # Documents that somebody deletes when the next export of a whole collection has begun.
+        # Documents to delete as soon as the next export of a whole collection has begun.
         self.victims: list[str] = []
         self._release = release
         self._upstream = upstream
-        # By collection: when each document was deleted, in deletions.
+        # By collection: when each document was deleted, counted in deletions.
         self._deletions: dict[str, dict[str, int]] = {}
         self._deleted = 0
 
@@ -93,7 +93,7 @@ class ReleaseDocuments:
     # ----
 
     def _unlike_the_real_one(self, request: web.BaseRequest) -> Ids | None:
-        """What the release reads in a filter; None where the real 0.24.1 reads the same, and may answer."""
+        """How the release reads a filter; None if the real 0.24.1 reads it the same way and may answer."""
         filter_by = request.query.get("filter_by", "")
         named = read_filter(self._release, filter_by)
         return None if named == read_filter(RELEASES["0.24"], filter_by) else named
@@ -174,7 +174,7 @@ class ReleaseDocuments:
 
 
 async def _batches(content: aiohttp.StreamReader) -> AsyncIterator[list[bytes]]:
-    """The lines of an export, as many at a time as a server answers at a time."""
+    """The lines of an export, in the batches in which a server sends them."""
     lines: list[bytes] = []
     rest = b""
     async for chunk in content.iter_chunked(1 << 16):

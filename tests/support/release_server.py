@@ -1,40 +1,36 @@
-"""A server on loopback before the real Typesense 0.24.1 that behaves like another release, or like a cluster of three.
+"""A server on loopback in front of the real Typesense 0.24.1 that behaves like another release, or a cluster of three.
 
-What differs is said in `releases.py`; here it is put into effect. The nodes of a cluster are listeners on 127.0.0.1 to
-127.0.0.3 with one port, before one real server: they differ in `created_at`, which each stamps when it applies the log,
-and all but the first are `LAG_S` late in what they know of collections. They are never late with documents.
+`releases.py` says what differs; this module puts it into effect. The nodes of a cluster listen on 127.0.0.1 to
+127.0.0.3 with the same port, in front of one real server. They differ in `created_at`, which each node sets when it
+applies the log, and all but the first lag by `LAG_S` in what they know of collections. They never lag in documents.
 
-Invariants: it runs in a thread of its own, so that tests may block; a real server that is gone looks gone; what it
-remembers (metadata, deletions) it learns from requests that pass through it.
+Invariants: if the real server is gone, this one looks gone; what it remembers (metadata, deletions) it has learnt from
+requests that passed through it.
 """
 
 import asyncio
-import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
 import aiohttp
 import orjson
 from aiohttp import web
 
+from tests.support.own_loop import OwnLoopServer
 from tests.support.release_documents import ReleaseDocuments
 from tests.support.releases import RELEASES, Place, collection_path, described, unknown_path
 from tests.support.upstream import Reply, Upstream, message
 
 LAG_S = 0.3
 MAX_LINE_BYTES = 1 << 17
-_CALL_TIMEOUT_S = 20.0
-
-_T = TypeVar("_T")
 
 
 @dataclass
 class _Memory:
-    """What is remembered of one collection, under the name that the real server gives it."""
+    """What is remembered of one collection, under its name in the real server."""
 
     born_s: float
     created_at: int
@@ -43,16 +39,17 @@ class _Memory:
     changed_s: float = 0.0
 
 
-class ReleaseServer:
+class ReleaseServer(OwnLoopServer):
     """Runs as long as its `with`. `release` is a key of `releases.RELEASES`."""
 
     def __init__(self, upstream_port: int, api_key: str, release: str) -> None:
+        super().__init__("release")
         self.release = RELEASES[release]
         self.hosts = tuple(f"127.0.0.{node + 1}" for node in range(self.release.nodes))
         self.port = 0
-        # Requests about collections (not their documents): node, method, path.
+        # Requests about collections (not about documents): node, method, path.
         self.administrative: list[tuple[int, str, str]] = []
-        # A PATCH of a schema takes so long, and the collection's writes wait for it.
+        # How long a PATCH of a schema takes; writes to the collection wait for it.
         self.alter_lasts_s = 0.0
         self._upstream_is = (upstream_port, api_key)
         self._upstream: Upstream
@@ -60,45 +57,30 @@ class ReleaseServer:
         self._later_s = list(range(self.release.nodes))
         self._collections: dict[str, _Memory] = {}
         self._altering: dict[str, asyncio.Lock] = {}
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="release", daemon=True)
         self._runners: list[web.ServerRunner] = []
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._in_loop(self._start())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._in_loop(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
     def environment(self) -> dict[str, str]:
-        """The settings that lead a worker here."""
+        """The settings that point a worker here."""
         return {"TYPESENSE_HOST": ",".join(self.hosts), "TYPESENSE_PORT": str(self.port)}
 
     @property
     def octet_stream_imports(self) -> int:
-        """How many imports came as `application/octet-stream`, which is base64-encoded in the log from 28 on."""
+        """How many imports had the type `application/octet-stream`, which 28 and later encode as base64 in the log."""
         return self._documents.octet_stream_imports
 
     def replay(self, node: int) -> None:
-        """A node starts again and applies its log again: it stamps everything anew."""
+        """Restart a node: it applies its log again, with new creation times."""
         self._later_s[node] += 1000
 
     def delete_during_next_export(self, *ids: str) -> None:
-        """Somebody deletes these documents when the next export of a whole collection has begun."""
+        """Delete these documents as soon as the next export of a whole collection has begun."""
         self._documents.victims = list(ids)
 
     def slow_exports(self, pause_s: float) -> None:
-        """Every export waits so long after each part: that of a large collection takes its time."""
+        """Pause after each part of an export, as if the collection were large."""
         self._documents.export_pause_s = pause_s
 
-    # ---- the thread ----
+    # ---- inside the loop ----
 
     async def _start(self) -> None:
         self._upstream = Upstream(*self._upstream_is)
@@ -115,9 +97,6 @@ class ReleaseServer:
         for runner in self._runners:
             await runner.cleanup()
         await self._upstream.close()
-
-    def _in_loop(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_CALL_TIMEOUT_S)
 
     def _handler(self, node: int) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
@@ -159,7 +138,7 @@ class ReleaseServer:
         return reply
 
     def _written(self, place: Place, method: str) -> AbstractAsyncContextManager[None]:
-        """Around a write: it waits while the schema is altered."""
+        """Wraps a write, which waits while the schema is being changed."""
         idle = method == "GET" or place.collection not in self._altering
         return nullcontext() if idle else self._altering[place.collection]
 
@@ -231,7 +210,7 @@ class ReleaseServer:
 
 
 def _without_metadata(body: bytes) -> tuple[bytes, Any]:
-    """A schema without its `metadata`, and these; what is no JSON is left for the real server to refuse."""
+    """A schema without its `metadata`, and the metadata. Invalid JSON is left for the real server to refuse."""
     try:
         schema = orjson.loads(body)
         metadata = schema.pop("metadata", {})

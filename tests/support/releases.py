@@ -1,9 +1,10 @@
-"""In what releases of Typesense differ, for the server that imitates them (pure).
+"""How releases of Typesense differ, for the server that imitates them (pure).
 
-Only 0.24.1 can be run here. What newer releases do differently was read in their sources, and is written down here as
-small functions by version; `release_server.py` puts them in front of the real server. A comment names the place.
+Only 0.24.1 can be run here. What newer releases do differently was read in their sources and is expressed here as small
+functions of the version; `release_server.py` puts them in front of the real server. Comments name the place in the
+sources.
 
-Invariant: what is not said here is answered by the real 0.24.1.
+Invariant: everything else is answered by the real 0.24.1.
 """
 
 import re
@@ -14,7 +15,7 @@ from urllib.parse import quote, unquote
 
 import orjson
 
-# How many documents of an export are answered at a time, unless it says otherwise (core_api.cpp).
+# How many documents an export sends at a time by default (core_api.cpp).
 EXPORT_BATCH = 100
 NOT_FOUND = b'{"message": "Not found."}'
 
@@ -25,29 +26,29 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a release is called, and what it does otherwise than its neighbours."""
+    """A release, and how it differs from its neighbours."""
 
     version: str
     nodes: int = 1
 
     @property
     def number(self) -> tuple[int, ...]:
-        """The version, to be compared."""
+        """The version as numbers, for comparisons."""
         return tuple(int(part) for part in self.version.split("."))
 
     @property
     def has_metadata(self) -> bool:
-        """A collection keeps a `metadata` of its user."""
+        """Collections store `metadata` for their user."""
         return self.number >= (26,)
 
     @property
     def brackets_end_filters(self) -> bool:
-        """A bracket in a filter is counted, though it stands in backticks (parse_multi_valued_geopoint_filter)."""
+        """Brackets in a filter count even inside backticks (parse_multi_valued_geopoint_filter)."""
         return (26,) <= self.number < (29,)
 
     @property
     def star_among_ids(self) -> bool:
-        """A `*` in a list of ids stands for all documents, in backticks too (filter::toFilter)."""
+        """A `*` in a list of ids means all documents, even inside backticks (filter::toFilter)."""
         return self.number >= (28,)
 
     @property
@@ -57,12 +58,12 @@ class Release:
 
     @property
     def id_exports_hold_errors(self) -> bool:
-        """A deletion puts a line of plain text into an export that has `include_fields` (get_export_documents)."""
+        """A deletion adds a line of plain text to an export that has `include_fields` (get_export_documents)."""
         return self.number >= (30,)
 
     @property
     def exports_without_flattened(self) -> bool:
-        """A filtered export leaves out what Typesense flattened for itself (stateful_export_docs)."""
+        """A filtered export omits the fields that Typesense flattened (stateful_export_docs)."""
         return self.number >= (27,)
 
     @property
@@ -77,17 +78,17 @@ class Release:
 
     @property
     def one_alter_at_a_time(self) -> bool:
-        """A PATCH of a schema beside another one is answered with 422 (get_alter_in_progress)."""
+        """A second, concurrent PATCH of a schema gets 422 (get_alter_in_progress)."""
         return self.number >= (28,)
 
     @property
     def answers_end_with_an_empty_line(self) -> bool:
-        """There may be a line feed behind the last line of an import's answer."""
+        """The last line of an import response may end with a line feed."""
         return self.number < (26,)
 
     @property
     def has_synonym_sets(self) -> bool:
-        """Synonyms and curations are sets of their own, no longer part of a collection."""
+        """Synonyms and curations are separate sets, no longer part of a collection."""
         return self.number >= (30,)
 
 
@@ -110,14 +111,14 @@ RELEASES = {
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Which documents a filter names: all, or these."""
+    """The documents that a filter names: all, or these ids."""
 
     all: bool
     ids: tuple[str, ...] = ()
 
 
 def read_filter(release: Release, filter_by: str) -> Ids:
-    """The ids that a filter about nothing else names. Raises `Malformed` for what the release, or we, cannot read."""
+    """The ids named by a filter on ids only. Raises `Malformed` if the release, or this parser, cannot read it."""
     everything, ids = False, []
     tokens = list(_tokens(release, filter_by))
     if not tokens or len(tokens) % 2 == 0 or any(token != "||" for token in tokens[1::2]):

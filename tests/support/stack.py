@@ -18,13 +18,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tsync_stream.embedded import EmbeddedStack, RedisServer
+from tsync_stream.settings.load import TypesenseSettings
 
 _REQUEST_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
 class Names:
-    """The names that one test uses, all of which begin with its token."""
+    """The names that one test uses. All begin with its token."""
 
     token: str
     database: str
@@ -36,7 +37,7 @@ class Names:
 
     @classmethod
     def new(cls) -> "Names":
-        """Names that nobody else uses."""
+        """Unused names."""
         token = f"t{uuid4().hex[:12]}"
         return cls(
             token=token,
@@ -49,7 +50,7 @@ class Names:
         )
 
     def environment(self) -> dict[str, str]:
-        """The settings that make a worker use these names, to lay over the stack's."""
+        """The settings that make a worker use these names; they override the stack's."""
         return {
             "MONGODB_DATABASE": self.database,
             "MONGODB_COLLECTION": self.collection,
@@ -62,7 +63,7 @@ class Names:
 
 @contextmanager
 def mongo_client(stack: EmbeddedStack) -> Iterator[MongoClient[dict[str, Any]]]:
-    """A client of the stack's MongoDB that gives up soon."""
+    """A client of the stack's MongoDB with short time limits."""
     timeout_ms = int(_REQUEST_TIMEOUT_S * 1000)
     client: MongoClient[dict[str, Any]] = MongoClient(
         stack.mongo.uri, serverSelectionTimeoutMS=timeout_ms, socketTimeoutMS=timeout_ms
@@ -74,7 +75,7 @@ def mongo_client(stack: EmbeddedStack) -> Iterator[MongoClient[dict[str, Any]]]:
 def redis_client(
     server: RedisServer, timeout_s: float = _REQUEST_TIMEOUT_S, decode_responses: bool = True
 ) -> "closing[redis.Redis]":
-    """A client of one of the stack's Redis servers that tries once, to be used in a `with`."""
+    """A client of one of the stack's Redis servers that never retries, to be used in a `with`."""
     return closing(
         redis.Redis(
             port=server.port,
@@ -95,8 +96,25 @@ def typesense_client(stack: EmbeddedStack) -> httpx.Client:
     )
 
 
+def typesense_settings(
+    port: int,
+    api_key: str,
+    *,
+    hosts: tuple[str, ...] = ("127.0.0.1",),
+    collection: str = "c",
+    timeout_s: float = 10.0,
+) -> TypesenseSettings:
+    """Settings for our own client of a Typesense, real or not."""
+    return TypesenseSettings(api_key, hosts, port, "http", collection, timeout_s, 60.0, 3, 0.1, None)
+
+
+def detecting_schema(name: str) -> dict[str, Any]:
+    """A collection whose fields get the type of their first value."""
+    return {"name": name, "fields": [{"name": ".*", "type": "auto"}]}
+
+
 def repair(stack: EmbeddedStack) -> None:
-    """Bring back what a test froze, killed or told to fail."""
+    """Undo what a test has frozen, killed or made to fail."""
     for server in stack.servers.values():
         server.thaw()
         server.start()
@@ -105,7 +123,7 @@ def repair(stack: EmbeddedStack) -> None:
 
 
 def remove(stack: EmbeddedStack, names: Names) -> None:
-    """Remove everything that carries the test's token from all servers."""
+    """Remove everything whose name begins with the test's token from all servers."""
     with mongo_client(stack) as client:
         for database in client.list_database_names():
             if database.startswith(names.token):

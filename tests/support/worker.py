@@ -1,4 +1,4 @@
-"""The real worker as a subprocess: `faust -A tsync_stream worker`, as a user starts it."""
+"""The worker as a subprocess: `faust -A tsync_stream worker`, as a user starts it."""
 
 import os
 import signal
@@ -12,8 +12,8 @@ from typing import Any, Protocol, Self
 
 import httpx
 
-from tests.support.comparison import wait_for
 from tests.support.stack import Names
+from tests.support.waiting import wait_for
 from tsync_stream.embedded import EmbeddedStack
 
 FAUST = Path(sys.executable).with_name("faust")
@@ -22,7 +22,7 @@ _STOP_S = 30.0
 
 
 class Process(Protocol):
-    """What a worker needs of its process; `subprocess.Popen` has it."""
+    """What a worker needs of its process; `subprocess.Popen` provides it."""
 
     pid: int
 
@@ -33,19 +33,19 @@ class Process(Protocol):
         """Wait for the end; returns the exit code."""
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, if it still runs."""
+        """Send a signal if it still runs."""
 
     def kill(self) -> None:
         """SIGKILL."""
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """A loopback port that nobody listens on."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """So many of them, no two alike: chosen one after the other, two may be."""
+    """Several different free ports; consecutive calls of `free_port` may return the same one."""
     with ExitStack() as probes:
         held = [probes.enter_context(socket.socket()) for _ in range(count)]
         for probe in held:
@@ -54,7 +54,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Worker:
-    """One replica. In a `with` it is started, and stopped whatever happens."""
+    """One replica. A `with` starts it and kills it in the end."""
 
     def __init__(self, stack: EmbeddedStack, names: Names, directory: Path, **settings: str) -> None:
         self.port = free_port()
@@ -80,7 +80,7 @@ class Worker:
         if self.running:
             self.kill()
         if kind is not None:
-            print(f"--- log of the worker, its last lines ---\n{self.log()[-6000:]}")
+            print(f"--- the end of the worker's log ---\n{self.log()[-6000:]}")
 
     @property
     def pid(self) -> int:
@@ -90,7 +90,7 @@ class Worker:
 
     @property
     def running(self) -> bool:
-        """True between start and the end of the process."""
+        """Whether the process has started and not ended."""
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
@@ -99,7 +99,7 @@ class Worker:
         self.wait_until_started()
 
     def launch(self) -> None:
-        """Start the process and return at once."""
+        """Start the process without waiting."""
         self._process = self._begin("-A", "tsync_stream", "worker", "-l", "info")
 
     def _begin(self, *arguments: str) -> "Process":
@@ -141,12 +141,12 @@ class Worker:
         self._process.wait(_STOP_S)
 
     def health(self) -> dict[str, Any]:
-        """The answer of /health."""
+        """The response of /health."""
         answer: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5.0).json()
         return answer
 
     def metrics(self) -> dict[str, float]:
-        """The numbers of /metrics."""
+        """The values of /metrics, by name and labels."""
         text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5.0).text
         pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
@@ -156,11 +156,11 @@ class Worker:
         wait_for(lambda: self.metrics()["tsync_capturing"] == 1, 30.0, "the worker does not capture")
 
     def log(self) -> str:
-        """What the process has printed so far."""
+        """The output of the process so far."""
         return self.log_path.read_text(errors="replace")
 
     def run_command(self, *arguments: str, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
-        """Run another `faust -A tsync_stream …` with the same settings."""
+        """Run another `faust -A tsync_stream ...` command with the same settings."""
         return subprocess.run(
             [FAUST, "-A", "tsync_stream", *arguments],
             env=self.environment,

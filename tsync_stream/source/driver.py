@@ -130,5 +130,5 @@ def end_client(client: MongoClient) -> None:
 
 
 def _pools(client: MongoClient) -> list[Any]:
-    """The driver's connection pools. They are private: `tests/integration/test_mongo_client.py` tells if they move."""
+    """The driver's connection pools. They are private: `tests/integration/test_mongo_driver.py` tells if they move."""
     return [server.pool for server in client.delegate._topology._servers.values()]  # noqa: SLF001

@@ -1,7 +1,7 @@
-"""A worker of which something was changed on purpose: `main` is its program.
+"""A worker with deliberate changes: `main` is its program.
 
-TSYNC_TEST_CHANGES names the changes, separated by commas. Some are tools: they make a rare moment happen on command.
-The others are wrong designs: with each of them the suite must fail, or it proves nothing.
+TSYNC_TEST_CHANGES names the changes, separated by commas. Some are tools, which make a rare moment happen on command.
+The others are wrong designs: the suite must fail with each of them, or it proves nothing.
 """
 
 import os
@@ -29,9 +29,9 @@ from tsync_stream.sync import wanted as merging
 from tsync_stream.sync.batch import SyncFailed, SyncResult
 from tsync_stream.sync.lane import Lane
 
-# Tools look for this file in the working directory; it is gone once they have acted.
+# Tools look for this file in the working directory, and remove it when they act.
 TRIGGER = "trigger"
-# And leave this one, with what a replica wrote that had been frozen before.
+# They write this one, with what a replica sent after it was thawed.
 SENT = "sent"
 # In a replica's environment: the names of its changes.
 CHANGES_VARIABLE = "TSYNC_TEST_CHANGES"
@@ -41,7 +41,7 @@ Change = Callable[[], None]
 
 
 def pulled(name: str) -> bool:
-    """Whether a test has made the trigger file; only once."""
+    """Whether a test has made the trigger file; true once per file."""
     try:
         Path(f"{TRIGGER}-{name}").unlink()
     except FileNotFoundError:
@@ -50,7 +50,7 @@ def pulled(name: str) -> bool:
 
 
 def sent_late(directory: Path, name: str) -> list[dict[str, Any]]:
-    """The documents that a tool sent when its replica woke, once Typesense has answered; none before."""
+    """The documents that a tool sent when its replica woke; none until Typesense has answered."""
     try:
         return [orjson.loads(line) for line in (directory / f"{SENT}-{name}").read_bytes().splitlines()]
     except FileNotFoundError:
@@ -60,11 +60,11 @@ def sent_late(directory: Path, name: str) -> list[dict[str, Any]]:
 def _note_sent(name: str, lines: Sequence[bytes]) -> None:
     path = Path(f"{SENT}-{name}")
     path.with_suffix(".part").write_bytes(b"\n".join(lines))
-    path.with_suffix(".part").rename(path)  # whole, or not there
+    path.with_suffix(".part").rename(path)  # complete, or not there
 
 
 def pull(directory: Path, name: str) -> Path:
-    """Make the trigger file (called by the test); it is gone when the replica has acted."""
+    """Make the trigger file (called by the test); the replica removes it when it acts."""
     path = directory / f"{TRIGGER}-{name}"
     path.touch()
     return path
@@ -90,7 +90,7 @@ def freeze_before_write() -> None:
 
 
 def die_after_write() -> None:
-    """As above, but once it wakes it sends its request and dies before the answer."""
+    """As above, but when it wakes it sends its request and dies."""
     original = TypesenseTarget.import_lines
 
     async def import_lines(self: TypesenseTarget, collection: str, lines: Any, **options: Any) -> Any:
@@ -107,7 +107,7 @@ def die_after_write() -> None:
 
 
 def raise_before_append() -> None:
-    """The persist agent fails with a batch in hand: it is lost with its agent."""
+    """The persist agent fails with a batch in hand, which is lost with it."""
     original = persist.append_batch
 
     async def append_batch(batch: Any) -> None:
@@ -119,7 +119,7 @@ def raise_before_append() -> None:
 
 
 def freeze_before_append() -> None:
-    """The capturing replica freezes itself with a batch in hand that it is about to append."""
+    """The capturing replica freezes itself just before it appends a batch."""
     original = persist.append_batch
 
     async def append_batch(batch: Any) -> None:
@@ -131,7 +131,7 @@ def freeze_before_append() -> None:
 
 
 def raise_before_ack() -> None:
-    """The sync agent fails after a batch was read, before it can be acked."""
+    """The sync agent fails after a batch was read and before it is acked."""
     original = agent.Sync.run
 
     async def run(self: agent.Sync, batch: Any) -> Any:
@@ -143,7 +143,7 @@ def raise_before_ack() -> None:
 
 
 def primary_redis_by_another_way() -> None:
-    """This replica alone reaches the primary Redis through a proxy, whose port is in its environment."""
+    """This replica reaches the primary Redis through a proxy whose port is in its environment."""
     original = RedisStreams.__init__
 
     def init(self: RedisStreams, settings: Any, **options: Any) -> None:
@@ -157,7 +157,7 @@ def primary_redis_by_another_way() -> None:
 
 
 def position_after_append() -> None:
-    """What was appended counts as synced: an epoch begins where the last one was captured to."""
+    """Appended counts as synced: an epoch begins where the previous one had captured to."""
 
     def synced_position(pipeline: Any, records: Any) -> Any:
         return pipeline.captured
@@ -167,7 +167,7 @@ def position_after_append() -> None:
 
 
 def no_rechecks() -> None:
-    """A doubtful write is believed."""
+    """An in-doubt write is trusted."""
 
     async def add(self: Rechecks, doubtful: Any) -> int:
         return 0
@@ -176,7 +176,7 @@ def no_rechecks() -> None:
 
 
 def four_consumers() -> None:
-    """Every lane reads every partition: four consumers of each stream, each with a batch in hand."""
+    """Every lane reads every partition: four consumers per stream, each with a batch in hand."""
 
     def lane(self: Replica, tools: Any, number: int) -> Lane:
         settings = self._settings
@@ -198,7 +198,7 @@ def four_consumers() -> None:
 
 
 def forget_some() -> None:
-    """One entry in two hundred is acked without having been synced."""
+    """One entry in two hundred is acked without being synced."""
     original = merging.wanted
     counted = iter(range(sys.maxsize))
 
@@ -209,7 +209,7 @@ def forget_some() -> None:
 
 
 def never_delete() -> None:
-    """What is gone from the source stays in Typesense."""
+    """Documents that are gone from the source stay in Typesense."""
 
     async def delete(self: TypesenseTarget, *arguments: Any, **options: Any) -> list[Any]:
         return []
@@ -218,7 +218,7 @@ def never_delete() -> None:
 
 
 def ack_on_failure() -> None:
-    """A batch that could not be synced is acked: an outage skips what was on its way."""
+    """A batch that could not be synced is acked: an outage skips what was in flight."""
     original = agent.Sync.run
 
     async def run(self: agent.Sync, batch: Any) -> Any:
@@ -231,7 +231,7 @@ def ack_on_failure() -> None:
 
 
 def no_claims() -> None:
-    """What a predecessor left pending is never synced: the new owner goes on with what is new."""
+    """Entries that a predecessor left pending are never synced: the new owner reads only new ones."""
 
     async def claim(self: Lane, tier: Any, epoch: Any, partition: int) -> None:
         claimed = await tier.claim(epoch, partition, self._tools.leases.replica, 1)
@@ -242,7 +242,7 @@ def no_claims() -> None:
 
 
 def jump_over_lost_batches() -> None:
-    """A batch is appended wherever the last one ended, and an agent that failed is not noticed."""
+    """A batch is appended wherever the previous one ended, and a failed agent is not noticed."""
     original = CaptureTerm.fail
 
     def fail(self: CaptureTerm, error: Any) -> None:
@@ -258,7 +258,7 @@ def jump_over_lost_batches() -> None:
 
 
 def carry_on_from_now() -> None:
-    """What a position that is lost stood for is not looked for: a new epoch never needs a reconcile."""
+    """After a lost position nothing is repaired: a new epoch never needs a reconcile."""
     original = pipeline.Pipeline.next_epoch
 
     def next_epoch(self: Any, fence: int, tier: str, began: Any, routes: Any) -> Any:
@@ -269,7 +269,7 @@ def carry_on_from_now() -> None:
 
 
 def letters_for_outages() -> None:
-    """What cannot be written now becomes a dead letter."""
+    """Whatever cannot be written now becomes a dead letter."""
     original = agent.Sync.run
 
     async def run(self: agent.Sync, batch: Any) -> Any:

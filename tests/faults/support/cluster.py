@@ -1,4 +1,4 @@
-"""Several replicas of one pipeline: started together, and found by what they do."""
+"""Several replicas of one pipeline: started together, and found by their roles."""
 
 import signal
 import time
@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 
 from tests.faults.support import altered
-from tests.support.comparison import wait_for
 from tests.support.forked import ForkedWorker, be_faust
 from tests.support.stack import Names
+from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
@@ -19,31 +19,31 @@ from tsync_stream.embedded import EmbeddedStack
 TIMES = {"TYPESENSE_CONNECTION_TIMEOUT": "1s", "LEASE_TTL": "3s", "FAIL_BACK_AFTER": "2s"}
 LEASE_TTL_S = 3.0
 _TAKE_OVER_TIMEOUT_S = 60.0
-# One for all: to make a client takes longer than to ask. Nothing is kept open, since a frozen replica never closes.
+# Shared, since making a client takes longer than a request. Connections are not kept: a frozen replica never closes.
 _http = httpx.Client(timeout=0.5, limits=httpx.Limits(max_keepalive_connections=0))
 
 
 class Cluster:
-    """Replicas with the same settings but for what each is given of its own. `end` kills what is left of them."""
+    """Replicas with the same settings, apart from those given to a single one. `end` kills those that still run."""
 
     def __init__(self, stack: EmbeddedStack, names: Names, directory: Path, changed: Sequence[str] = ()) -> None:
         self.stack = stack
         self._names = names
         self._directory = directory
-        # Names of changes in `altered.py` that every replica runs with.
+        # The changes of `altered.py` that every replica runs with.
         self.changed = list(changed)
         self.settings: dict[str, str] = dict(TIMES)
         self.replicas: list[Worker] = []
 
     def add(self, count: int = 1, *, changed: Sequence[str] = (), **settings: str) -> list[Worker]:
-        """New replicas, started together; `changed` names changes of `altered.py`, `settings` are their own."""
+        """Start new replicas together; `changed` names changes of `altered.py`, `settings` are for these replicas."""
         added = [self._make([*self.changed, *changed], settings) for _ in range(count)]
         self.replicas += added
         self.start(*added)
         return added
 
     def add_behind_proxy(self, redis_port: int) -> Worker:
-        """One with a way of its own to the primary Redis. It cannot be a setting: all replicas have that in common."""
+        """A replica that reaches the primary Redis through a proxy. No setting can do that: replicas share them."""
         settings = {altered.REDIS_PROXY_VARIABLE: str(redis_port)}
         replica = self._make([*self.changed, "primary_redis_by_another_way"], settings)
         self.replicas.append(replica)
@@ -51,14 +51,14 @@ class Cluster:
         return replica
 
     def start(self, *replicas: Worker) -> None:
-        """Start replicas, all at once, and wait for all of them."""
+        """Start replicas at once and wait for all of them."""
         for replica in replicas:
             replica.launch()
         for replica in replicas:
             replica.wait_until_started()
 
     def end(self) -> None:
-        """Kill every replica, frozen ones too."""
+        """Kill every replica, including frozen ones."""
         running = self.running
         for replica in running:
             replica.signal(signal.SIGKILL)
@@ -67,11 +67,11 @@ class Cluster:
 
     @property
     def running(self) -> list[Worker]:
-        """The replicas whose process exists; frozen ones count."""
+        """The replicas whose process exists, frozen or not."""
         return [replica for replica in self.replicas if replica.running]
 
     def capturing(self, *, among: Sequence[Worker] | None = None, timeout_s: float = _TAKE_OVER_TIMEOUT_S) -> Worker:
-        """The replica that captures, as soon as one of the running ones (or of `among`) does."""
+        """Wait until one of the running replicas (or of `among`) captures, and return it."""
         found: list[Worker] = []
 
         def somebody() -> bool:
@@ -87,7 +87,7 @@ class Cluster:
         return [replica for replica in self.running if replica is not leader]
 
     def wait_until_shared(self, *replicas: Worker) -> None:
-        """Wait until these (or all running) replicas own every partition among them, and one captures."""
+        """Wait until these (or all running) replicas share all partitions evenly and one of them captures."""
         chosen = replicas or tuple(self.running)
         partitions = int(self.settings.get("PARTITIONS", "8"))
         self.capturing(among=chosen)
@@ -97,7 +97,7 @@ class Cluster:
             owned = [metric(replica, "tsync_partitions_owned") for replica in chosen]
             return sum(owned) == partitions and min(owned) >= least
 
-        wait_for(shared, _TAKE_OVER_TIMEOUT_S, "the partitions are not shared out")
+        wait_for(shared, _TAKE_OVER_TIMEOUT_S, "the partitions are not shared")
 
     def take_over_s(self, since_s: float, *successors: Worker) -> float:
         """Seconds from `since_s` (monotonic) until one of the successors captures."""
@@ -122,11 +122,11 @@ class Cluster:
         replica.signal(signal.SIGCONT)
 
     def pull(self, name: str) -> Path:
-        """Let the first replica that comes to it do what a tool of `altered.py` does; the file is gone then."""
+        """Make the first replica that gets there use a tool of `altered.py`; it then removes the returned file."""
         return altered.pull(self._directory, name)
 
     def sent_late(self, name: str) -> list[dict[str, Any]]:
-        """What a tool of `altered.py` had its replica write after it woke; nothing before Typesense has answered."""
+        """What a tool of `altered.py` made its replica write after it woke; nothing until Typesense has answered."""
         return altered.sent_late(self._directory, name)
 
     def log(self) -> str:
@@ -143,7 +143,7 @@ class Cluster:
 
 
 def metric(replica: Worker, name: str) -> float:
-    """A replica's metric; -1 where it does not answer (dead, frozen, starting)."""
+    """A replica's metric; -1 if it does not answer (dead, frozen, starting)."""
     if not replica.running:
         return -1
     try:

@@ -1,4 +1,4 @@
-"""What can be done to servers behind everybody's back, for tests and for the soak."""
+"""Damage to servers, done behind the replicas' back, for the tests and the soak."""
 
 import subprocess
 import time
@@ -10,8 +10,8 @@ from typing import Any
 import redis
 
 from tests.faults.support.trial import Trial
-from tests.support.comparison import wait_for
 from tests.support.stack import redis_client, typesense_client
+from tests.support.waiting import wait_for
 from tsync_stream.embedded import RedisServer, Server
 from tsync_stream.state.database import FALLBACK_QUEUE
 
@@ -20,15 +20,17 @@ GROUP = "tsync"
 
 @contextmanager
 def backlog(trial: Trial, entries: int = 300) -> Iterator[None]:
-    """In the block Typesense stands still and at least so many entries are captured and unsynced.
+    """In the block Typesense is frozen and at least `entries` entries are captured and unsynced.
 
-    Without a backlog, what is lost with a queue would not be missed by anybody.
+    Without a backlog, losing the queue would lose nothing.
     """
     before = trial.cluster.total("tsync_entries_appended_total")
     trial.stack.typesense.freeze()
     try:
         wait_for(
-            lambda: trial.cluster.total("tsync_entries_appended_total") >= before + entries, 60.0, "no backlog grows"
+            lambda: trial.cluster.total("tsync_entries_appended_total") >= before + entries,
+            60.0,
+            "the backlog does not grow",
         )
         wait_for(lambda: trial.cluster.backlog() >= entries / 2, 20.0, "the backlog is not in the queue")
         wait_until_captured(trial)
@@ -38,13 +40,13 @@ def backlog(trial: Trial, entries: int = 300) -> Iterator[None]:
 
 
 def wait_until_captured(trial: Trial) -> None:
-    """Wait until the pipeline has stored how far it has captured, once more than it has now."""
+    """Wait until the pipeline stores its captured position once more."""
     before = trial.pipeline()["captured"]
-    wait_for(lambda: trial.pipeline()["captured"] != before, 30.0, "the captured position stands still")
+    wait_for(lambda: trial.pipeline()["captured"] != before, 30.0, "the captured position does not move")
 
 
 def queue_server(trial: Trial) -> RedisServer | None:
-    """The Redis that is the queue now; None while MongoDB is."""
+    """The Redis that is the queue now; None while it is MongoDB."""
     redis_servers = {"primary": trial.stack.primary_redis, "backup": trial.stack.backup_redis}
     return redis_servers.get(trial.pipeline()["tier"])
 
@@ -67,7 +69,7 @@ def waiting(trial: Trial) -> int:
 
 
 def wait_for_barriers(trial: Trial) -> None:
-    """Wait until every partition's owner has recorded one more barrier: what came before is synced."""
+    """Wait until every partition's owner has recorded one more barrier: everything before it is synced."""
 
     def records() -> dict[str, Any]:
         return {record["_id"]: record["order"] for record in trial.state.pipeline.find({"order": {"$exists": True}})}
@@ -78,24 +80,24 @@ def wait_for_barriers(trial: Trial) -> None:
         now = records()
         return bool(now) and all(now[name] != before.get(name) for name in now)
 
-    wait_for(passed, 60.0, "the barriers stand still")
+    wait_for(passed, 60.0, "the barriers do not move")
 
 
 def call(server: RedisServer, *command: str | bytes | int) -> Any:
-    """One Redis command."""
+    """Send one Redis command."""
     with redis_client(server) as client:
         return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
 
 def command_queue(trial: Trial, *command: str | bytes | int) -> Any:
-    """One command of the Redis that is the queue now."""
+    """Send one command to the Redis that is the queue now."""
     server = queue_server(trial)
     assert server is not None, "MongoDB is the queue"
     return call(server, *command)
 
 
 def flush(trial: Trial) -> None:
-    """FLUSHALL; of the queue in MongoDB every entry."""
+    """FLUSHALL; the queue in MongoDB loses every entry."""
     if queue_server(trial) is None:
         trial.state[FALLBACK_QUEUE].delete_many({})
     else:
@@ -103,38 +105,38 @@ def flush(trial: Trial) -> None:
 
 
 def trim(trial: Trial) -> None:
-    """Every stream loses its older half, read or not."""
+    """Every stream loses its older half, whether it was read or not."""
     for name in streams(trial):
         length = command_queue(trial, "XLEN", name)
         command_queue(trial, "XTRIM", name, "MAXLEN", length // 2)
 
 
 def destroy_groups(trial: Trial) -> None:
-    """Nobody remembers any more what was read."""
+    """Every consumer group is lost, and with it what was read."""
     for name in streams(trial):
         command_queue(trial, "XGROUP", "DESTROY", name, GROUP)
 
 
 def delete_one_stream(trial: Trial) -> None:
-    """As an eviction would."""
+    """One stream is lost, as by an eviction."""
     command_queue(trial, "DEL", streams(trial)[0])
 
 
 def restart_killed(server: Server) -> None:
-    """kill -9 and start."""
+    """kill -9 and a restart."""
     server.kill()
     server.start()
 
 
 def wipe(server: Server) -> None:
-    """kill -9, a new disk, and start."""
+    """kill -9, and a restart with an empty disk."""
     server.kill()
     server.wipe()
     server.start()
 
 
 def cut_aof(server: RedisServer, share: float = 0.5) -> None:
-    """kill -9, and the newest part of what was written is not on the disk: what a power loss leaves."""
+    """kill -9, and a restart without the newest part of the append-only file, as after a power loss."""
     server.kill()
     parts = [path for path in server.directory.rglob(f"{server.options.append_filename}*") if path.is_file()]
     written = [path for path in parts if ".base." not in path.name and path.suffix != ".manifest"]
@@ -149,17 +151,17 @@ def _size(path: Path) -> int:
 
 
 def fill_memory(server: RedisServer) -> None:
-    """Every write is refused: OOM."""
+    """It refuses every write: OOM."""
     call(server, "CONFIG", "SET", "maxmemory", "1")
 
 
 def give_memory(server: RedisServer) -> None:
-    """Writes are taken again."""
+    """It accepts writes again."""
     call(server, "CONFIG", "SET", "maxmemory", "0")
 
 
 def make_read_only(server: RedisServer) -> None:
-    """It becomes a replica of a server that nobody can reach: READONLY."""
+    """It becomes a replica of an unreachable server: READONLY."""
     call(server, "REPLICAOF", "127.0.0.1", "1")
 
 
@@ -169,9 +171,9 @@ def make_writable(server: RedisServer) -> None:
 
 
 def snapshot_typesense(trial: Trial, directory: Path) -> None:
-    """Let it write down what it holds: else a restart makes the collection anew from the log, with another age.
+    """Make Typesense write a snapshot: without one, a restart recreates the collection from the log, with a new age.
 
-    That would be taken for another collection, and the reconcile that follows would hide what the restart lost.
+    It would then count as another collection, and the reconcile that follows would hide what the restart lost.
     """
     with typesense_client(trial.stack) as typesense:
         path = str(directory / "snapshot")
@@ -179,7 +181,7 @@ def snapshot_typesense(trial: Trial, directory: Path) -> None:
 
 
 def break_snapshots(server: RedisServer) -> None:
-    """A snapshot fails, and from then on writes are refused: MISCONF."""
+    """A snapshot fails, and from then on it refuses writes: MISCONF."""
     blocked = server.directory / server.options.rdb_filename
     blocked.unlink(missing_ok=True)
     (blocked / "in the way").mkdir(parents=True)
@@ -193,8 +195,8 @@ def break_snapshots(server: RedisServer) -> None:
         wait_for(failed, 20.0, "the snapshot does not fail")
 
 
-def mend_snapshots(server: RedisServer) -> None:
-    """A snapshot succeeds, and writes are taken again."""
+def repair_snapshots(server: RedisServer) -> None:
+    """A snapshot succeeds, and it accepts writes again."""
     blocked = server.directory / server.options.rdb_filename
     (blocked / "in the way").rmdir()
     blocked.rmdir()
@@ -216,7 +218,7 @@ def _bgsave(client: redis.Redis) -> bool:
 
 
 def change_password(server: RedisServer) -> None:
-    """Clients are cut off and refused: their password is not the server's any more."""
+    """The password changes; clients are disconnected and refused."""
     call(server, "CONFIG", "SET", "requirepass", "another")
     with redis_client(server) as client:
         client.connection_pool.connection_kwargs["password"] = "another"
@@ -224,14 +226,14 @@ def change_password(server: RedisServer) -> None:
 
 
 def change_password_back(server: RedisServer) -> None:
-    """No password again."""
+    """The password is the old one again."""
     with redis_client(server) as client:
         client.connection_pool.connection_kwargs["password"] = "another"
         client.config_set("requirepass", server.options.password)
 
 
 def rewrite_aof(server: RedisServer) -> None:
-    """Let it write down what it holds instead of how it came to it."""
+    """Replace the append-only file by one with the current content only."""
     with redis_client(server) as client:
         client.bgrewriteaof()
 
@@ -242,8 +244,8 @@ def rewrite_aof(server: RedisServer) -> None:
         wait_for(done, 30.0, "the AOF is not rewritten")
 
 
-def mend(server: RedisServer) -> None:
-    """Whatever was done to it: it runs, takes the password of its settings, has memory, and takes writes."""
+def put_right(server: RedisServer) -> None:
+    """Undo any damage: it runs, accepts the password of its settings, has memory, and accepts writes."""
 
     def answers() -> bool:
         try:
@@ -262,21 +264,21 @@ def mend(server: RedisServer) -> None:
     give_memory(server)
     make_writable(server)
     if (server.directory / server.options.rdb_filename).is_dir():
-        mend_snapshots(server)
+        repair_snapshots(server)
 
 
-# What a server that loads slowly has to load: a twentieth of a second each, which is longer than anybody looks away.
+# Keys that a slowly loading server has to load, a twentieth of a second each: no probe misses that.
 _LOADING_KEYS = 600
 _KEY_LOAD_DELAY_US = 50_000
 
 
 @contextmanager
 def slow_loading(server: RedisServer) -> Iterator[None]:
-    """kill -9 and a start that takes half a minute, but no longer than the block: LOADING. At its end it is ready."""
+    """kill -9, and a restart that takes half a minute (LOADING) but ends with the block; it is ready then."""
     filler = [f"filler:{number}" for number in range(_LOADING_KEYS)]
     with redis_client(server) as client:
-        client.mset(dict.fromkeys(filler, "x" * 1_024))  # it answers in between after so many bytes
-    rewrite_aof(server)  # else every command of all tests before would be delayed
+        client.mset(dict.fromkeys(filler, "x" * 1_024))  # it answers clients each time it has loaded this much
+    rewrite_aof(server)  # otherwise every command of all earlier tests would be delayed
     server.kill()
     delay = ["--key-load-delay", str(_KEY_LOAD_DELAY_US), "--loading-process-events-interval-bytes", "1024"]
     server.extra_arguments += delay
@@ -285,7 +287,7 @@ def slow_loading(server: RedisServer) -> Iterator[None]:
         yield
     finally:
         del server.extra_arguments[-len(delay) :]
-        wait_for(lambda: _hurries(server), 60.0, f"{server.title} cannot be told to load faster")
+        wait_for(lambda: _hurries(server), 60.0, f"{server.title} does not accept a shorter delay")
         server.start()
     with redis_client(server) as client:
         client.unlink(*filler)
@@ -299,16 +301,16 @@ def _hurries(server: RedisServer) -> bool:
 
 
 def process_state(pid: int) -> str:
-    """What the kernel says of a process: T for stopped."""
+    """The kernel's state of a process: T for stopped."""
     answer = subprocess.run(["ps", "-o", "state=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return answer.stdout.strip()[:1]
 
 
 def wait_for_process_state(pid: int, state: str) -> None:
     """Wait until a process is in this state."""
-    wait_for(lambda: process_state(pid) == state, 30.0, f"process {pid} does not get into state {state}")
+    wait_for(lambda: process_state(pid) == state, 30.0, f"process {pid} does not reach state {state}")
 
 
 def wait_s(seconds: float) -> None:
-    """Let a fault last: the time is the fault itself, not a wait for something that could be seen."""
+    """Let a fault last. The time is the fault itself: there is no condition to wait for."""
     time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""A mongod that wants a password, for what a server without users cannot show: credentials and roles that change."""
+"""A mongod with access control, for faults that a server without users cannot show: changing credentials and roles."""
 
 import base64
 import copy
@@ -11,8 +11,8 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure
 
-from tests.support.comparison import wait_for
 from tests.support.stack import Names
+from tests.support.waiting import wait_for
 from tests.support.worker import free_port
 from tsync_stream.embedded import EmbeddedStack, MongoServer
 from tsync_stream.embedded.supervised import LOOPBACK, accepts_connections
@@ -22,7 +22,7 @@ _ROOT, _ROOT_PASSWORD = "root", "root-secret"
 
 
 class GuardedMongo(MongoServer):
-    """One mongod with users. `uri` is its owner's; `worker_uri` is that of the user that a replica logs in as."""
+    """One mongod with users. `uri` is for its owner, `worker_uri` for the user of the replicas."""
 
     @property
     def uri(self) -> str:
@@ -30,11 +30,11 @@ class GuardedMongo(MongoServer):
 
     @property
     def worker_uri(self) -> str:
-        """With the rights that the documentation asks for, and no more."""
+        """For the replicas' user, who has the rights that the documentation asks for and no more."""
         return f"mongodb://{USER}:{PASSWORD}@{LOOPBACK}:{self.port}/?replicaSet=rs0"
 
     def roles(self, names: Names) -> list[dict[str, str]]:
-        """What a replica's user needs."""
+        """The roles that the replicas' user needs."""
         return [
             {"role": "read", "db": names.database},
             {"role": "readWrite", "db": names.state_database},
@@ -42,22 +42,22 @@ class GuardedMongo(MongoServer):
         ]
 
     def create_user(self, names: Names, roles: list[dict[str, str]] | None = None) -> None:
-        """The user that replicas log in as."""
+        """Create the replicas' user."""
         with self.owner() as client:
             client.admin.command("createUser", USER, pwd=PASSWORD, roles=self.roles(names) if roles is None else roles)
 
     def drop_user(self) -> None:
-        """Its connections stay, and may do nothing any more."""
+        """Drop the replicas' user: its connections stay open and may do nothing."""
         with self.owner() as client:
             client.admin.command("dropUser", USER)
 
     def set_roles(self, roles: list[dict[str, str]]) -> None:
-        """Other rights for the replicas' user."""
+        """Change the roles of the replicas' user."""
         with self.owner() as client:
             client.admin.command("updateUser", USER, roles=roles)
 
     def fail_commands(self, commands: list[str], **how: Any) -> None:
-        """These commands of replicas fail, or take their time, as `how` says (`failCommand`), until `fail_nothing`."""
+        """Let these commands of replicas fail or block as `how` says (`failCommand`), until `fail_nothing`."""
         data = {"failCommands": commands, "appName": "tsync-stream", **how}
         with self.owner() as client:
             client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
@@ -72,7 +72,7 @@ class GuardedMongo(MongoServer):
         return MongoClient(self.uri, serverSelectionTimeoutMS=10_000)
 
     def initiate(self) -> None:
-        """Make the set and its owner; a mongod without users lets whoever comes over loopback do so, once."""
+        """Initiate the replica set and create its owner; without users, mongod allows that once, over loopback."""
         client: MongoClient[dict[str, Any]]
         with MongoClient(LOOPBACK, self.port, directConnection=True, serverSelectionTimeoutMS=10_000) as client:
             members = [{"_id": 0, "host": f"{LOOPBACK}:{self.port}"}]
@@ -89,13 +89,13 @@ class GuardedMongo(MongoServer):
                 hello = client.admin.command("hello")
             except (ConnectionFailure, OperationFailure):
                 return None
-        # Before the set is made there is no primary to wait for.
+        # Until the set is initiated there is no primary to wait for.
         return "guarded" if hello.get("isWritablePrimary") or not hello.get("setName") else None
 
 
 @contextmanager
 def guarded_mongo(stack: EmbeddedStack, directory: Path) -> Iterator[EmbeddedStack]:
-    """The same stack with a mongod that wants a password instead of its own."""
+    """The same stack, with a mongod with access control in place of its own."""
     key_path = directory / "keyfile"
     key_path.write_bytes(base64.b64encode(os.urandom(96)))
     key_path.chmod(0o600)

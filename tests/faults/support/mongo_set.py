@@ -1,4 +1,4 @@
-"""A MongoDB replica set of three, for what one node cannot show: elections."""
+"""A MongoDB replica set of three nodes, for elections, which one node cannot show."""
 
 import copy
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, ConnectionFailure, OperationFailure
 
-from tests.support.comparison import wait_for
+from tests.support.waiting import wait_for
 from tests.support.worker import free_ports
 from tsync_stream.embedded import EmbeddedStack, MongoServer
 from tsync_stream.embedded.supervised import LOOPBACK, accepts_connections
@@ -18,7 +18,7 @@ NODES = 3
 
 
 class Node(MongoServer):
-    """One mongod of the set; ready when it answers. The set is formed by `three_nodes`."""
+    """One mongod of the set; ready when it answers. `three_nodes` initiates the set."""
 
     def _probe(self) -> str | None:
         if not accepts_connections(self.port):
@@ -31,7 +31,7 @@ class Node(MongoServer):
 
 
 class MongoSet(MongoServer):
-    """The set, where a stack has its one server."""
+    """The set, in the place of a stack's single server."""
 
     nodes: list[Node]
 
@@ -47,7 +47,7 @@ def direct_client(node: Node) -> MongoClient[dict[str, Any]]:
 
 
 def primary(nodes: list[Node]) -> Node | None:
-    """The node that is primary now, if one is."""
+    """The current primary, if there is one."""
     for node in nodes:
         with closing(direct_client(node)) as client, suppress(ConnectionFailure, OperationFailure):
             if client.admin.command("hello").get("isWritablePrimary"):
@@ -56,7 +56,7 @@ def primary(nodes: list[Node]) -> Node | None:
 
 
 def step_down(nodes: list[Node]) -> None:
-    """The primary steps down; returns when another node is primary."""
+    """Make the primary step down; returns when another node is primary."""
     before = primary(nodes)
     assert before is not None
     with closing(direct_client(before)) as client, suppress(AutoReconnect):
@@ -66,7 +66,7 @@ def step_down(nodes: list[Node]) -> None:
 
 @contextmanager
 def three_nodes(stack: EmbeddedStack, directory: Path) -> Iterator[tuple[EmbeddedStack, list[Node]]]:
-    """The same stack with three mongods instead of its one."""
+    """The same stack, with three mongods in place of its one."""
     nodes = [Node(f"mongo{number}", directory, ["--wiredTigerCacheSizeGB", "0.25"]) for number in range(NODES)]
     try:
         for node, port in zip(nodes, free_ports(NODES), strict=True):
@@ -86,4 +86,4 @@ def three_nodes(stack: EmbeddedStack, directory: Path) -> Iterator[tuple[Embedde
         yield with_set, nodes
     finally:
         for node in nodes:
-            node.kill()  # a primary that is asked to end waits for its followers first
+            node.kill()  # on SIGTERM, a primary would wait for its followers first

@@ -1,7 +1,7 @@
-"""What can happen to a server, each as a block: the server is so as long as the block lasts.
+"""Outages of servers, each as a context manager: the outage lasts as long as the block.
 
-To add one: a function here, and its line in `OUTAGES`; those of the Redis servers are in `redis_outages.py`.
-`tests/faults/test_health_tells.py` runs them all.
+To add one, write a function here and its line in `OUTAGES`; those of Redis are in `redis_outages.py`.
+`tests/faults/test_health_names_outages.py` runs them all.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tests.faults.support.guarded_mongo import GuardedMongo
-from tests.faults.support.proxy import Proxy
 from tests.faults.support.trial import Trial
+from tests.support.proxy import Proxy
 from tests.support.stack import typesense_client
 from tsync_stream.embedded import Server
 
-# The key that replicas use, so that it can be taken from them and not from the tests.
+# The API key of the replicas, which can be revoked without affecting the tests.
 REPLICAS_KEY = "the-replicas-key"
 NEEDED_ACTIONS = ["collections:*", "documents:*", "stats.json:list", "metrics.json:list"]
 
@@ -26,7 +26,7 @@ SLOW_TYPESENSE_S = 8.0
 
 @dataclass
 class Place:
-    """Where an outage happens: the trial, its guarded mongod, the proxies between its replicas and other servers."""
+    """Where an outage happens: the trial with its guarded mongod, and the proxies to the other servers."""
 
     trial: Trial
     proxy: Proxy  # before Typesense
@@ -34,7 +34,7 @@ class Place:
 
     @property
     def mongo(self) -> GuardedMongo:
-        """The mongod, with what it can do to the replicas' user."""
+        """The guarded mongod."""
         server = self.trial.stack.mongo
         assert isinstance(server, GuardedMongo)
         return server
@@ -44,7 +44,7 @@ Outage: TypeAlias = Callable[[Place], AbstractContextManager[None]]
 
 
 def killed(server: Callable[[Place], Server]) -> Outage:
-    """kill -9, and a start at the end."""
+    """kill -9, and a restart at the end."""
 
     @contextmanager
     def outage(place: Place) -> Iterator[None]:
@@ -58,7 +58,7 @@ def killed(server: Callable[[Place], Server]) -> Outage:
 
 
 def frozen(server: Callable[[Place], Server]) -> Outage:
-    """It keeps its connections and answers nothing."""
+    """It keeps its connections and does not answer."""
 
     @contextmanager
     def outage(place: Place) -> Iterator[None]:
@@ -73,7 +73,7 @@ def frozen(server: Callable[[Place], Server]) -> Outage:
 
 @contextmanager
 def mongo_credentials(place: Place) -> Iterator[None]:
-    """The user is dropped, and made again with the same password: connections of before stay useless."""
+    """The replicas' user is dropped and recreated with the same password: older connections stay useless."""
     place.mongo.drop_user()
     try:
         yield
@@ -83,7 +83,7 @@ def mongo_credentials(place: Place) -> Iterator[None]:
 
 @contextmanager
 def mongo_source_role(place: Place) -> Iterator[None]:
-    """The right to read the source is revoked; our own database still works."""
+    """The right to read the source is revoked; the state database still works."""
     roles = place.mongo.roles(place.trial.names)
     place.mongo.set_roles([role for role in roles if role["db"] != place.trial.names.database])
     try:
@@ -94,7 +94,7 @@ def mongo_source_role(place: Place) -> Iterator[None]:
 
 @contextmanager
 def mongo_state_role(place: Place) -> Iterator[None]:
-    """Our own database may be read, and no more be written."""
+    """The state database may be read but not written."""
     roles = place.mongo.roles(place.trial.names)
     place.mongo.set_roles([{**role, "role": "read"} for role in roles])
     try:
@@ -116,14 +116,14 @@ def _mongo_fails(commands: list[str], **how: object) -> Outage:
 
 
 def make_key(place: Place, actions: list[str]) -> None:
-    """The replicas' key, with these rights."""
+    """Create the replicas' key with these rights."""
     with typesense_client(place.trial.stack) as client:
         key = {"description": "replicas", "actions": actions, "collections": [".*"], "value": REPLICAS_KEY}
         client.post("/keys", json=key).raise_for_status()
 
 
 def remove_keys(place: Place) -> None:
-    """No key is left but the server's own, which the tests use."""
+    """Remove every key but the server's own, which the tests use."""
     with typesense_client(place.trial.stack) as client:
         for key in client.get("/keys").raise_for_status().json()["keys"]:
             client.delete(f"/keys/{key['id']}").raise_for_status()
@@ -142,12 +142,12 @@ def _with_key(place: Place, actions: list[str]) -> Iterator[None]:
 
 
 def typesense_credentials(place: Place) -> AbstractContextManager[None]:
-    """The replicas' key is taken away, and given again."""
+    """The replicas' key is revoked, and created again."""
     return _with_key(place, [])
 
 
 def typesense_import(place: Place) -> AbstractContextManager[None]:
-    """The replicas' key may do everything but import."""
+    """The replicas' key may do everything except import."""
     return _with_key(place, ["collections:*", "documents:get", "documents:export", "documents:delete"])
 
 

@@ -1,4 +1,4 @@
-"""What can happen to one of the two Redis servers, each as a block: the server is so as long as the block lasts."""
+"""Outages of one of the two Redis servers, each as a context manager: the outage lasts as long as the block."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ def _server(tier: str, place: Place) -> RedisServer:
 def _credentials(tier: str) -> Outage:
     @contextmanager
     def outage(place: Place) -> Iterator[None]:
-        """The password is another one, and then the old one again."""
+        """The password changes, and changes back at the end."""
         server = _server(tier, place)
         damage.change_password(server)
         try:
@@ -33,7 +33,7 @@ def _credentials(tier: str) -> Outage:
 def _without(tier: str, *rules: str) -> Outage:
     @contextmanager
     def outage(place: Place) -> Iterator[None]:
-        """Rights are taken from who is connected, and given back."""
+        """Rights are revoked, also for open connections, and given back at the end."""
         with without(_server(tier, place), *rules):
             yield
 
@@ -42,7 +42,7 @@ def _without(tier: str, *rules: str) -> Outage:
 
 @contextmanager
 def probe_alone(place: Place) -> Iterator[None]:
-    """The primary Redis allows every probe, and nothing of the work: no probe can tell."""
+    """The primary Redis allows every probe and none of the work: no probe can tell."""
     key = place.trial.names.primary_queue_key
     with without(place.trial.stack.primary_redis, "resetkeys", f"~{key}:{{probe-*", f"~{key}:probe-*"):
         yield
@@ -51,7 +51,7 @@ def probe_alone(place: Place) -> Iterator[None]:
 def _slow(tier: str) -> Outage:
     @contextmanager
     def outage(place: Place) -> Iterator[None]:
-        """Most answers come later than anybody waits for them."""
+        """Most answers arrive after their deadline."""
         place.redis_proxies[tier].delay(SLOW_REDIS_S)
         try:
             yield

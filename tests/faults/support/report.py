@@ -1,4 +1,4 @@
-"""What every fault came to: one row a test, printed as a table at the end of a run."""
+"""The result of every fault: one row per test, printed as a table at the end of a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(slots=True)
 class Row:
-    """One fault: what was done to whom, and how it ended."""
+    """One fault, and how it ended."""
 
     fault: str
     seed: int
@@ -21,7 +21,7 @@ class Row:
     result: str = "failed"
 
     def cells(self) -> list[str]:
-        """As the table shows it."""
+        """The cells of its line in the table."""
         return [
             self.fault,
             str(self.seed),
@@ -51,7 +51,7 @@ HEADINGS = [
 
 
 def plain_table(rows: Sequence[Row]) -> list[str]:
-    """Lines in columns, for a terminal."""
+    """The table as aligned lines, for a terminal."""
     table = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
     return [
@@ -61,6 +61,6 @@ def plain_table(rows: Sequence[Row]) -> list[str]:
 
 
 def write_markdown(rows: Sequence[Row], path: Path) -> None:
-    """The same as a Markdown table."""
+    """Write the table as Markdown."""
     lines = [HEADINGS, ["---", *["---:"] * (len(HEADINGS) - 1)], *(row.cells() for row in rows)]
     path.write_text("".join(f"| {' | '.join(cells)} |\n" for cells in lines), encoding="utf-8")

@@ -1,19 +1,23 @@
-"""Scenarios that a right design survives and a wrong one does not, for the fault tests and the negative controls."""
+"""Scenarios that the product survives and a wrong design does not, for the fault tests and the negative controls."""
 
 import time
 
 from tests.faults.support import damage
 from tests.faults.support.trial import Trial
-from tests.support.comparison import actual_documents, wait_for
+from tests.support.comparison import actual_documents
+from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.core.keys import typesense_id
 
-# Small batches of few partitions, on four lanes: many requests are on their way at once.
+# Small batches of few partitions on four lanes keep many requests in flight.
 HOT = {"PARTITIONS": "4", "SYNC_LANES": "4", "BATCH_SIZE": "10"}
 
 
 def frozen_with_an_old_write(trial: Trial, tool: str) -> tuple[Worker, str]:
-    """A replica that is frozen with an update in hand, and a newer one that another replica has written since."""
+    """Freeze a replica with an update in hand, and let another replica write a newer one.
+
+    Returns the frozen replica and the id of the document.
+    """
     trial.load.fill()
     trial.cluster.add(2)
     trial.cluster.wait_until_shared()

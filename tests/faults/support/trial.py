@@ -1,6 +1,6 @@
-"""A trial: replicas under load, a fault, and at the end Z and M. What it came to becomes a row of the report.
+"""A trial: replicas under load, a fault, and finally the checks Z and M. Its result is a row of the report.
 
-Z: all of Typesense equals all of MongoDB once writes have stopped. M: no document has ever stepped back, but for those
+Z: once writes have stopped, all of Typesense equals all of MongoDB. M: no document ever stepped back, except those
 whose last write the pipeline knew to be in doubt.
 """
 
@@ -16,11 +16,12 @@ from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
 from tests.faults.support.cluster import Cluster
-from tests.faults.support.load import RATE, Load
 from tests.faults.support.report import Row
 from tests.faults.support.watch import HOT_IDS, StepBack, Watcher
-from tests.support.comparison import wait_for, wait_until_equal
+from tests.support.comparison import wait_until_equal
+from tests.support.load import RATE, Load
 from tests.support.stack import Names, is_reconciled, mongo_client, typesense_client
+from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.core.keys import typesense_id
 from tsync_stream.embedded import EmbeddedStack
@@ -48,7 +49,7 @@ class Trial:
         self._fault_over_s: float | None = None
 
     def use(self, stack: EmbeddedStack) -> None:
-        """Other servers than the fixture's; before the replicas are made."""
+        """Use other servers than the fixture's; call it before replicas are added."""
         self.stack = stack
         self.cluster.stack = stack
 
@@ -59,17 +60,17 @@ class Trial:
 
     @property
     def state(self) -> Database[dict[str, Any]]:
-        """The pipeline's own database."""
+        """The state database."""
         return self._client[self.names.state_database]
 
     @property
     def admin(self) -> Database[dict[str, Any]]:
-        """MongoDB's commands."""
+        """MongoDB's `admin` database, for commands."""
         return self._client.admin
 
     @contextmanager
     def prepared(self, fault: str, seed: int, *, rate: float = RATE, keys: int = 1_500) -> Iterator["Trial"]:
-        """Clients, an empty source, the load and the watcher, none of them running; afterwards the row is full."""
+        """Clients, an empty source, and a load and a watcher that are not running yet; fills the row at the end."""
         self.row.fault, self.row.seed = fault, seed
         with ExitStack() as resources:
             self._client = resources.enter_context(mongo_client(self.stack))
@@ -94,9 +95,9 @@ class Trial:
     def under_load(
         self, fault: str, seed: int, *, replicas: int = 1, settings: Mapping[str, str] | None = None, **load: Any
     ) -> Iterator["Trial"]:
-        """The block is the fault: replicas, load and watcher run. At its end writes stop, then Z and M must hold.
+        """The block is the fault: replicas, load and watcher run. At its end writes stop, and Z and M must hold.
 
-        `replicas` are enough for the fault; there are more if the command line asks for more.
+        `replicas` is what the fault needs; the command line may ask for more.
         """
         with self.prepared(fault, seed, **load):
             self.cluster.settings |= settings or {}
@@ -120,19 +121,19 @@ class Trial:
             raise
 
     def fault_is_over(self) -> None:
-        """From now on everything is as it should be; the recovery is timed from here. The first call counts."""
+        """The fault has ended: recovery is timed from here. Only the first call counts."""
         if self._fault_over_s is None:
             self._fault_over_s = time.monotonic()
 
     def check(self, *, rechecked: bool = False) -> None:
-        """Z, and M. `rechecked`: wait until every doubtful write was checked again, and compare once more."""
+        """Check Z and M. `rechecked`: wait until every in-doubt write was rechecked, and check Z once more."""
         self.wait_for_z()
         self.row.recovery_s = time.monotonic() - (self._fault_over_s or time.monotonic())
         if rechecked:
             wait_for(lambda: not self.state.rechecks.count_documents({}), 60.0, "rechecks are left")
             self.wait_for_z()
         self.watcher.stop()
-        assert self.watcher.looks > 0, "M was never looked at"
+        assert self.watcher.looks > 0, "M was never checked"
         steps = self.unexcused_steps_back()
         assert not steps, f"documents stepped back: {', '.join(map(str, steps[:5]))}"
         if not self.letters_expected:
@@ -140,31 +141,31 @@ class Trial:
         self.row.result = "held"
 
     def unexcused_steps_back(self, first: int = 0) -> list[StepBack]:
-        """Steps back, from the `first` on, of documents whose last write was never in doubt.
+        """Steps back, starting with number `first`, of documents whose last write was never in doubt.
 
-        A request that timed out, or that a frozen or dead owner had sent, may land late: Typesense cannot be kept from
-        it. That is excused for just those documents that the pipeline itself stored as rechecks. They are found in the
-        oplog, since a recheck that is done is removed.
+        A request that timed out, or that a frozen or dead owner had sent, may land late; nothing can prevent that. It
+        is excused only for documents that the pipeline itself stored as rechecks. They are read from the oplog, since
+        finished rechecks are removed.
         """
         steps = self.watcher.steps_back[first:]
         if not steps:
             return []
         stored = {"ns": f"{self.names.state_database}.{RECHECKS}", "op": "i"}
-        doubted = {typesense_id(entry["o"]["key"]) for entry in self._client.local["oplog.rs"].find(stored)}
-        return [step for step in steps if step.document_id not in doubted]
+        in_doubt = {typesense_id(entry["o"]["key"]) for entry in self._client.local["oplog.rs"].find(stored)}
+        return [step for step in steps if step.document_id not in in_doubt]
 
     def wait_for_z(self, timeout_s: float | None = None) -> None:
         """Wait until all of Typesense equals all of MongoDB."""
         wait_until_equal(self.stack, self.names, timeout_s=timeout_s or self.z_timeout_s, ignoring=self.ignoring)
 
     def check_in_between(self) -> None:
-        """Z while the load rests for a moment: what comes later could hide what was lost."""
+        """Check Z while the load pauses: later writes could hide a loss."""
         self.load.pause()
         self.wait_for_z()
         self.load.go_on()
 
     def wait_until_reconciled(self, timeout_s: float = 60.0) -> None:
-        """Wait until the pipeline has begun and no reconcile is open."""
+        """Wait until the pipeline exists and no reconcile is open."""
 
         def done() -> bool:
             return is_reconciled(self.pipeline())
@@ -177,10 +178,10 @@ class Trial:
 
     def wait_for_next_epoch(self, after: int, timeout_s: float = 60.0) -> None:
         """Wait until an epoch later than `after` is current."""
-        wait_for(lambda: self.pipeline().get("epoch", 0) > after, timeout_s, f"epoch {after} goes on")
+        wait_for(lambda: self.pipeline().get("epoch", 0) > after, timeout_s, f"epoch {after} does not end")
 
     def take_over(self, since_s: float, *successors: Worker) -> None:
-        """Wait until one of the successors captures, and note how long that took since `since_s` (monotonic)."""
+        """Wait until a successor captures, and note how long that took since `since_s` (monotonic)."""
         self.row.take_over_s.append(self.cluster.take_over_s(since_s, *successors))
 
     def _note(self) -> None:

@@ -1,15 +1,15 @@
-"""M: nothing goes backwards. Polls Typesense all along and notes every document that steps back.
+"""M: nothing goes backwards. Polls Typesense all the time and notes every document that steps back.
 
-What counts as a step back, by the versions that the load gives to every write:
+The load gives every write a version. These are steps back:
 
-- a version that is lower than one already seen for its id,
-- a document that comes back after it was seen deleted, with a version from before that delete,
-- a document that vanishes though MongoDB was not told to delete it.
+- a version lower than one already seen for its id,
+- a document that returns after it was seen deleted, with a version from before that delete,
+- a document that vanishes although nothing deleted it in MongoDB.
 
-All documents are exported about once a second, the hottest are searched many times a second; each of the two has a
-memory of its own, since Typesense answers them from different places.
+All documents are exported about once a second, and the hottest are searched many times a second. Each of the two has
+its own memory, since Typesense answers them from different indexes.
 
-Typesense's own log replay is excepted: a test that kills Typesense says so with `excused`.
+Typesense's own log replay is excused: a test that kills Typesense says so with `excused`.
 """
 
 import threading
@@ -22,15 +22,15 @@ from typing import Any, NamedTuple
 import httpx
 import orjson
 
-from tests.faults.support.load import History
-from tests.support.comparison import wait_for
+from tests.support.load import History
+from tests.support.waiting import wait_for
 
 _PAUSE_S = 0.05
 _EXPORT_INTERVAL_S = 1.0
 _TIMEOUT_S = 3.0
-# At most this share of the time is spent on looking: it takes a processor from those that are looked at.
+# At most this share of the time is spent on looking, which takes processor time from the replicas.
 _SHARE = 0.3
-# A search for more ids would be longer than Typesense takes a URL's parameters to be.
+# A search for more ids would exceed what Typesense accepts as URL parameters.
 HOT_IDS = 100
 
 
@@ -45,7 +45,7 @@ class StepBack(NamedTuple):
 
 
 class _View:
-    """What was seen of each id on one way of asking: its newest version, and what it showed last (None: nothing)."""
+    """What one kind of query has shown for each id: its newest version, and what it showed last (None: nothing)."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -53,7 +53,7 @@ class _View:
         self._last: dict[str, int | None] = {}
 
     def compare(self, found: dict[str, int], history: History) -> list[StepBack]:
-        """The steps back since the last look; one that lasts is one step."""
+        """The steps back since the last look; a step that lasts counts once."""
         steps = []
         for document_id, version in found.items():
             newest, last = self._newest.get(document_id, 0), self._last.get(document_id, version)
@@ -73,13 +73,13 @@ class _View:
         return steps
 
     def _step(self, document_id: str, how: str) -> StepBack:
-        # The time as the replicas' logs write it, so that the two can be read side by side.
+        # The same time format as in the replicas' logs, for reading them side by side.
         now = datetime.now().astimezone().time().isoformat("milliseconds")
         return StepBack(document_id, f"{how} (seen by {self._name} at {now})")
 
 
 class Watcher:
-    """Looks from a thread of its own between `start` and `stop`; `steps_back` says what it saw."""
+    """Looks from its own thread between `start` and `stop`; `steps_back` says what it saw."""
 
     def __init__(self, client: httpx.Client, collection: str, history: History, hot_ids: Sequence[str]) -> None:
         self._client = client
@@ -91,7 +91,7 @@ class Watcher:
         self._exported_s = float("-inf")
         self._lock = threading.Lock()
         self._excused = 0
-        self._memory = 0  # counts up when everything seen is forgotten
+        self._memory = 0  # incremented whenever everything seen so far is forgotten
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
         self._error: BaseException | None = None
@@ -99,11 +99,11 @@ class Watcher:
         self.steps_back: list[StepBack] = []
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start looking."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End, after one last look; raises what looking failed with."""
+        """Stop after one last look; raises the error that ended the thread, if any."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -112,7 +112,7 @@ class Watcher:
 
     @contextmanager
     def excused(self) -> Iterator[None]:
-        """In the block Typesense is killed, and is ready again at its end; what was seen before still counts."""
+        """In the block Typesense is killed; at its end it is ready again. What was seen before still counts."""
         with self._lock:
             self._excused += 1
         try:
@@ -120,10 +120,10 @@ class Watcher:
         finally:
             with self._lock:
                 self._excused -= 1
-                self._memory += 1  # an answer that is on its way was perhaps given while the log was replayed
+                self._memory += 1  # an answer in transit may have been given during the log replay
 
     def forget(self) -> None:
-        """Begin anew: somebody else has changed Typesense, or MongoDB, behind the load's back."""
+        """Start over: Typesense or MongoDB was changed by somebody other than the load."""
         with self._lock:
             self._memory += 1
             self._all, self._hot = _View("export"), _View("search")
@@ -152,7 +152,7 @@ class Watcher:
         try:
             hot, everything = self._search(), self._export()
         except (httpx.HTTPError, orjson.JSONDecodeError):
-            return  # it is down, frozen or starting, or the collection is missing: nothing was seen
+            return  # down, frozen, starting, or without the collection: nothing was seen
         with self._lock:
             if self._excused or memory != self._memory:
                 return
@@ -163,10 +163,10 @@ class Watcher:
             self.looks += 1
 
     def _search(self) -> dict[str, int] | None:
-        """The versions of the hot documents, if the server shows all that it found.
+        """The versions of the hot documents; None if the server does not return all that it found.
 
-        Typesense 0.24.1 now and then leaves out a hit that it counts, even of a document that is only updated, while
-        others are inserted and deleted (the answer is still 200; github.com/typesense/typesense/issues/3028 is alike).
+        Typesense 0.24.1 sometimes omits a hit that it counts, even of a document that is only updated, while others are
+        inserted and deleted (it still answers 200; github.com/typesense/typesense/issues/3028 is similar).
         """
         parameters: dict[str, str | int] = {
             "q": "*",
@@ -181,12 +181,12 @@ class Watcher:
         return _versions(hit["document"] for hit in result["hits"])
 
     def _export(self) -> dict[str, int] | None:
-        """All versions, if it is time."""
+        """The versions of all documents; None if it is not time yet."""
         now_s = time.monotonic()
         if now_s - self._exported_s < _EXPORT_INTERVAL_S:
             return None
         self._exported_s = now_s
-        # Documents of others, which have no version, may be large.
+        # Documents that are not the load's have no version, and may be large.
         parameters = {"include_fields": "id,version", "filter_by": "version:>0"}
         answer = self._client.get(f"{self._documents}/export", params=parameters, timeout=_TIMEOUT_S)
         return _versions(orjson.loads(line) for line in answer.raise_for_status().content.splitlines() if line)

@@ -1,4 +1,4 @@
-"""Our clients of MongoDB, and what we do to the driver's private parts: this fails when they move."""
+"""Our MongoDB clients, and the private parts of the driver that we use: this fails when they change."""
 
 import asyncio
 from itertools import pairwise
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pymongo.errors import PyMongoError
 
-from tests.integration.conftest import Client, Clock, Collection
+from tests.integration.conftest import Client, Clock, Collection, eventually
 from tests.support.stack import Names
 from tsync_stream.core.errors import DependencyUnavailable, MongoRefused
 from tsync_stream.core.health import Health
@@ -25,12 +25,18 @@ from tsync_stream.source.driver import (
 )
 
 
-async def working(client: Client, collection: str) -> list[dict[str, Any]]:
+async def working(client: Client, collection: str) -> bool:
+    """Whether the server is running an aggregation of the collection."""
     look: list[dict[str, Any]] = [{"$currentOp": {}}, {"$match": {"command.aggregate": collection, "active": True}}]
-    return await client.admin.aggregate(look).to_list(10)
+    return bool(await client.admin.aggregate(look).to_list(10))
 
 
-async def test_a_client_that_is_ended_leaves_neither_a_thread_nor_work_on_the_server(
+async def idle(client: Client, collection: str) -> bool:
+    """Whether it is not."""
+    return not await working(client, collection)
+
+
+async def test_ending_a_client_ends_its_thread_and_its_work_on_the_server(
     stack: EmbeddedStack, mongo_names: Names, tmp_path: Path, client: Client, source: Collection
 ) -> None:
     await source.insert_many([{"_id": key} for key in range(1_000)])
@@ -42,16 +48,14 @@ async def test_a_client_that_is_ended_leaves_neither_a_thread_nor_work_on_the_se
     ]
     call = asyncio.ensure_future(ours[source.database.name][source.name].aggregate(long).to_list(None))
     async with asyncio.timeout(20):
-        while not await working(client, source.name):
-            await asyncio.sleep(0.02)
+        await eventually(lambda: working(client, source.name))
         await asyncio.to_thread(end_client, ours)
         with pytest.raises(PyMongoError):
             await call
-        while await working(client, source.name):
-            await asyncio.sleep(0.02)
+        await eventually(lambda: idle(client, source.name))
 
 
-async def test_connecting_anew_leaves_no_connection_of_before_in_use(
+async def test_reconnecting_retires_every_old_connection(
     stack: EmbeddedStack, mongo_names: Names, tmp_path: Path
 ) -> None:
     async def connections() -> set[int]:
@@ -60,7 +64,7 @@ async def test_connecting_anew_leaves_no_connection_of_before_in_use(
 
     ours = mongo_client(load_settings(tmp_path, {**stack.environment(), **mongo_names.environment()}))
     before = await connections()
-    assert await connections() & before, "the pool keeps them"
+    assert await connections() & before, "the pool reuses connections"
     connect_anew(ours)
     after = await connections()
     assert not after & before
@@ -68,7 +72,7 @@ async def test_connecting_anew_leaves_no_connection_of_before_in_use(
     ours.close()
 
 
-def test_refusals_connect_anew_with_growing_pauses(boot_clock: Clock) -> None:
+def test_refusals_cause_reconnects_with_growing_pauses(boot_clock: Clock) -> None:
     times_s: list[float] = []
     mongo = MongoHealth(Health(), lambda: times_s.append(boot_clock.now_s))
     began_s = boot_clock.now_s
@@ -84,6 +88,6 @@ def test_refusals_connect_anew_with_growing_pauses(boot_clock: Clock) -> None:
     assert times_s[-1] == boot_clock.now_s
 
 
-def test_what_is_no_refusal_keeps_its_connections(boot_clock: Clock) -> None:
+def test_an_outage_does_not_cause_a_reconnect(boot_clock: Clock) -> None:
     mongo = MongoHealth(Health(), lambda: pytest.fail("connected anew"))
     mongo.failed("epoch", DependencyUnavailable("away"), "waiting")

@@ -1,33 +1,34 @@
-"""Requests to Typesense and what their answers mean, with a server on loopback that answers as it is told."""
+"""Requests to Typesense and what the responses mean, with a fake server on loopback."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiohttp import web
 
 from tests.support.fake_typesense import HOST, Asked, FakeTypesense, fake_typesense
+from tests.support.stack import typesense_settings
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
-from tsync_stream.settings.load import TypesenseSettings
+from tsync_stream.routes.fingerprint import prepare_collection
 from tsync_stream.sink.by_id import id_requests
 from tsync_stream.sink.client import TypesenseTarget
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
-# Loopback too, but nobody listens there.
+# Also loopback, but nobody listens there.
 DEAD_HOST = "127.0.0.2"
 Answering = Callable[[Asked], web.Response | None]
 
 
 @asynccontextmanager
 async def target(answer: Answering, *hosts: str) -> AsyncIterator[tuple[TypesenseTarget, FakeTypesense]]:
-    """A target whose server answers as the function says."""
+    """A client of a fake server that answers as the function says."""
     async with fake_typesense(answer) as server:
-        made = TypesenseTarget(
-            TypesenseSettings("key", hosts or (HOST,), server.port, "http", "c", 2.0, 60.0, 3, 0.1, None)
-        )
+        made = TypesenseTarget(typesense_settings(server.port, "key", hosts=hosts or (HOST,), timeout_s=2.0))
         try:
             yield made, server
         finally:
@@ -51,9 +52,9 @@ CALLS: dict[str, Callable[[TypesenseTarget], Awaitable[Any]]] = {
 }
 
 
-# Of a delete's answer only the status is looked at.
+# Of the response to a delete, only the status matters.
 @pytest.mark.parametrize("call", ["collection", "settled", "create", "import", "export"])
-async def test_a_page_of_a_proxy_is_an_outage(call: str) -> None:
+async def test_the_html_page_of_a_proxy_is_an_outage(call: str) -> None:
     page = "<html>Sign in</html>"
     async with target(lambda _: web.Response(text=page, content_type="text/html")) as (made, _):
         with pytest.raises(DependencyUnavailable):
@@ -62,20 +63,20 @@ async def test_a_page_of_a_proxy_is_an_outage(call: str) -> None:
 
 @pytest.mark.parametrize("status", [401, 403])
 @pytest.mark.parametrize("call", sorted(CALLS.keys() - {"settled"}))
-async def test_a_refused_key_is_for_a_person_whatever_was_asked(call: str, status: int) -> None:
+async def test_a_refused_api_key_needs_a_person_whatever_the_call(call: str, status: int) -> None:
     async with target(lambda _: web.json_response({"message": "no"}, status=status)) as (made, _):
         with pytest.raises(ConfigurationError, match="TYPESENSE_API_KEY"):
             await CALLS[call](made)
 
 
-async def test_a_key_that_may_not_read_the_statistics_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_api_key_without_access_to_statistics_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
     async with target(lambda _: web.Response(status=403)) as (made, _):
         assert await made.settled()
         assert await made.settled()
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
-async def test_a_schema_that_is_refused_is_told_in_typesenses_words() -> None:
+async def test_a_refused_schema_is_reported_in_typesenses_words() -> None:
     words = "Field `x` has an invalid data type `int65`, see docs for supported data types."
     async with target(lambda _: web.json_response({"message": words}, status=400)) as (made, _):
         with pytest.raises(ConfigurationError) as caught:
@@ -84,13 +85,13 @@ async def test_a_schema_that_is_refused_is_told_in_typesenses_words() -> None:
 
 
 @pytest.mark.parametrize("call", ["import", "export", "delete by filter", "delete by path"])
-async def test_a_missing_collection_is_for_a_person(call: str) -> None:
+async def test_a_missing_collection_needs_a_person(call: str) -> None:
     async with target(lambda _: web.json_response({}, status=404)) as (made, _):
         with pytest.raises(ConfigurationError, match="TYPESENSE_COLLECTION_NAME"):
             await CALLS[call](made)
 
 
-async def test_a_missing_document_is_deleted_already() -> None:
+async def test_deleting_a_missing_document_succeeds() -> None:
     def answer(asked: Asked) -> web.Response:
         found = asked.method == "GET"
         described = {"name": "c", "created_at": 1, "num_documents": 0, "fields": []}
@@ -107,10 +108,10 @@ async def test_a_request_is_sent_once_though_its_connection_breaks(call: str) ->
         with pytest.raises(DependencyUnavailable) as caught:
             await CALLS[call](made)
         assert caught.value.doubtful
-        assert len(server.asked) == 1, "aiohttp repeated it by itself"
+        assert len(server.asked) == 1, "aiohttp repeated the request"
 
 
-async def test_after_a_node_failed_the_next_one_is_asked() -> None:
+async def test_after_a_node_fails_the_next_one_is_asked() -> None:
     async with target(lambda _: web.json_response({}), DEAD_HOST, HOST) as (made, server):
         with pytest.raises(DependencyUnavailable) as caught:
             await made.settled()
@@ -121,7 +122,7 @@ async def test_after_a_node_failed_the_next_one_is_asked() -> None:
         assert [asked.path for asked in server.asked] == ["/stats.json"] * 2
 
 
-async def test_after_a_node_answered_that_it_cannot_the_next_one_is_asked() -> None:
+async def test_after_a_node_answers_503_the_next_one_is_asked() -> None:
     async with target(lambda _: web.Response(status=503), HOST, DEAD_HOST) as (made, server):
         with pytest.raises(DependencyUnavailable, match="503"):
             await made.settled()
@@ -131,14 +132,14 @@ async def test_after_a_node_answered_that_it_cannot_the_next_one_is_asked() -> N
 
 
 @pytest.mark.parametrize("document_id", ["`" + "x" * 70_000, "x" * 70_000])
-async def test_an_id_that_fits_no_url_is_that_documents_fault(document_id: str) -> None:
+async def test_an_id_too_long_for_a_url_is_a_refused_document(document_id: str) -> None:
     async with target(lambda _: web.json_response({})) as (made, server):
         with pytest.raises(DocumentRejected, match="unusable id"):
             await made.delete("c", [document_id])
         assert server.asked == []
 
 
-async def test_before_each_delete_the_caller_is_asked() -> None:
+async def test_the_caller_is_asked_before_each_delete() -> None:
     ids = [f"{number}-{'x' * 900}" for number in range(40)] + ["..", "`"]
     before: list[int] = []
     async with target(lambda _: web.json_response({"num_deleted": 1})) as (made, server):
@@ -161,3 +162,18 @@ async def test_a_body_arrives_as_it_was_sent_whatever_its_size(size: int) -> Non
     assert server.asked == [
         Asked("POST", "/collections/a%2Fb%3Fc/documents/import?action=upsert&dirty_values=reject", line + b"\n" + line)
     ]
+
+
+@pytest.mark.parametrize("content", [None, b'{"fields": "\xff"}'])
+async def test_a_schema_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    class Nothing:
+        async def collection(self, _: str) -> None:
+            return None
+
+    path = tmp_path / "schema.json"
+    if content is not None:
+        path.write_bytes(content)
+    settings: Any = SimpleNamespace(typesense=SimpleNamespace(collection_name="c", schema_file=path))
+    nothing: Any = Nothing()
+    with pytest.raises(ConfigurationError, match="TYPESENSE_SCHEMA_FILE"):
+        await prepare_collection(nothing, settings)

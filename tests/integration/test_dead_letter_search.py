@@ -1,4 +1,4 @@
-"""Choosing dead letters on a real MongoDB: ids for people, filters, pages, and what became of those replayed."""
+"""Finding dead letters on a real MongoDB: ids for people, filters, pages, and the outcome of replays."""
 
 from datetime import timedelta
 
@@ -58,7 +58,7 @@ async def all_pages(records: DeadLetterRecords, selection: Selection, limit: int
 # ---- ids ----
 
 
-async def test_any_unique_beginning_of_an_id_finds_its_record(letters: DeadLetters, records: DeadLetterRecords) -> None:
+async def test_any_unique_prefix_of_an_id_finds_its_record(letters: DeadLetters, records: DeadLetterRecords) -> None:
     await letters.add([letter(key) for key in ("a", "b")])
     wanted = record_id("listings", "a")
     for digits in (12, 64):
@@ -77,7 +77,7 @@ async def test_an_id_stays_the_same_when_the_key_fails_again(letters: DeadLetter
     assert again.id == first.id
 
 
-async def test_a_beginning_that_many_share_finds_a_few_of_them(
+async def test_a_prefix_shared_by_many_ids_finds_a_few_of_them(
     letters: DeadLetters, records: DeadLetterRecords
 ) -> None:
     await letters.add([letter(number) for number in range(400)])
@@ -90,7 +90,7 @@ async def test_a_beginning_that_many_share_finds_a_few_of_them(
 # ---- filters ----
 
 
-async def test_records_are_chosen_by_status_route_reason_age_and_id(
+async def test_records_are_selected_by_status_route_reason_age_and_id(
     letters: DeadLetters, records: DeadLetterRecords, state: Database
 ) -> None:
     await letters.add([letter("old"), letter("new", "id collision"), letter("gone"), letter("far", route="another")])
@@ -105,7 +105,7 @@ async def test_records_are_chosen_by_status_route_reason_age_and_id(
     assert len(await shown(records, EVERYTHING, "all")) == 4
     assert await shown(records, Selection(route="another")) == ["far"]
     assert await shown(records, Selection(reason="id collision")) == ["new"]
-    assert await shown(records, Selection(reason="collision")) == [], "a reason is meant as a whole"
+    assert await shown(records, Selection(reason="collision")) == [], "a reason must match as a whole"
     assert await shown(records, Selection(seen_before=half_an_hour_ago)) == ["old"]
     assert set(await shown(records, Selection(seen_after=half_an_hour_ago))) == {"new", "far"}
     assert await shown(records, Selection(ids=[record_id("listings", "old")])) == ["old"]
@@ -118,7 +118,7 @@ async def test_records_are_chosen_by_status_route_reason_age_and_id(
     ]
 
 
-async def test_a_list_is_no_longer_than_asked(letters: DeadLetters, records: DeadLetterRecords) -> None:
+async def test_a_list_is_no_longer_than_its_limit(letters: DeadLetters, records: DeadLetterRecords) -> None:
     await letters.add([letter(number) for number in range(30)])
     assert len(await records.newest(EVERYTHING, "open", 7)) == 7
     assert await records.count(EVERYTHING, "open") == 30
@@ -136,9 +136,7 @@ async def test_a_selection_survives_being_stored(state: Database) -> None:
 # ---- pages of a replay ----
 
 
-async def test_pages_give_every_open_record_that_can_be_queued_once(
-    letters: DeadLetters, records: DeadLetterRecords
-) -> None:
+async def test_pages_return_every_queueable_open_record_once(letters: DeadLetters, records: DeadLetterRecords) -> None:
     await letters.add([letter(number) for number in range(57)])
     await letters.add([letter("far", route="another"), letter("x" * 2000), letter("x" * 50_000), letter("")])
     await letters.resolve("listings", [5, 6])
@@ -149,7 +147,7 @@ async def test_pages_give_every_open_record_that_can_be_queued_once(
 
 
 @pytest.mark.parametrize("key", KEYS_OF_EVERY_TYPE, ids=repr)
-async def test_a_key_of_any_type_comes_back_as_it_was(
+async def test_a_key_of_any_type_is_read_back_unchanged(
     letters: DeadLetters, records: DeadLetterRecords, key: Key
 ) -> None:
     await letters.add([letter(key)])
@@ -158,21 +156,21 @@ async def test_a_key_of_any_type_comes_back_as_it_was(
     assert all(same_as_bson(one, key) for one in found)
 
 
-async def test_a_page_says_when_it_was_read(
+async def test_a_page_carries_the_operation_time_of_its_read(
     letters: DeadLetters, records: DeadLetterRecords, client: Client, mongo_names: Names, source: Collection
 ) -> None:
     async with await client.start_session() as session:
-        await source.insert_one({"_id": "mended"}, session=session)
-        mended: Timestamp = session.delegate.operation_time
-    await letters.add([letter("mended")])
+        await source.insert_one({"_id": "fixed"}, session=session)
+        fixed: Timestamp = session.delegate.operation_time
+    await letters.add([letter("fixed")])
     page = await records.page(EVERYTHING, "listings", "", 10)
-    assert page.operation_time > mended > BEGINNING_OF_TIME
+    assert page.operation_time > fixed > BEGINNING_OF_TIME
 
 
-# ---- what became of them ----
+# ---- outcomes ----
 
 
-async def test_the_outcome_tells_resolved_failed_again_and_neither(
+async def test_the_outcome_distinguishes_resolved_failed_again_and_pending(
     letters: DeadLetters, records: DeadLetterRecords
 ) -> None:
     await letters.add([letter(key) for key in ("good", "bad", "slow", "not chosen")])
@@ -185,7 +183,7 @@ async def test_the_outcome_tells_resolved_failed_again_and_neither(
     assert outcome.failed_again == 1
 
 
-async def test_a_mark_opens_and_closes_nothing(
+async def test_marking_records_neither_opens_nor_closes_them(
     letters: DeadLetters, records: DeadLetterRecords, state: Database
 ) -> None:
     await letters.add([letter("a"), letter("a"), letter("b")])
@@ -197,16 +195,16 @@ async def test_a_mark_opens_and_closes_nothing(
     await records.mark("job2", [record_id("listings", "a")])
     assert await records.outcome("job2") == Outcome(pending=1)
     assert await records.outcome("job1") == Outcome(resolved=1)
-    # Failing again leaves the mark: otherwise nobody could tell that it did.
+    # Failing again keeps the mark; otherwise the outcome could not count it.
     await letters.add([letter("a")])
     assert (await records.outcome("job2")).failed_again == 1
 
 
-async def test_records_that_were_resolved_long_ago_go_and_open_ones_stay(letters: DeadLetters, state: Database) -> None:
+async def test_resolved_records_expire_and_open_ones_stay(letters: DeadLetters, state: Database) -> None:
     indexes = await state[DEAD_LETTERS].index_information()
     (expiring,) = [index for index in indexes.values() if "expireAfterSeconds" in index]
     assert (expiring["key"], expiring["expireAfterSeconds"]) == ([("resolved_at", 1)], 30 * 86_400)
     await letters.add([letter("a")])
     record = await state[DEAD_LETTERS].find_one({})
     assert record is not None
-    assert record["resolved_at"] is None, "only a time expires"
+    assert record["resolved_at"] is None, "only a date expires"

@@ -1,6 +1,5 @@
-"""A Typesense collection is known again by what we left with it, on every release; who cannot ask is not sure."""
+"""A Typesense collection is recognized by our marks, on every release; if it cannot be read, nothing is concluded."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -10,10 +9,10 @@ import pytest
 from aiohttp import web
 from bson.timestamp import Timestamp
 
-from tests.integration.conftest import Clock
-from tests.support.fake_typesense import HOST, fake_typesense
+from tests.integration.conftest import Clock, eventually
+from tests.support.fake_typesense import HOST, Asked, fake_typesense, proxy_before
 from tests.support.release_server import ReleaseServer
-from tests.support.stack import Names
+from tests.support.stack import Names, typesense_settings
 from tsync_stream.capture import target_watch
 from tsync_stream.capture.target_watch import CHECK, UNREAD_S, TargetWatch
 from tsync_stream.core.errors import DependencyUnavailable
@@ -36,7 +35,7 @@ OLDER = "Typesense shows an older state than it did"
 
 
 class Positions:
-    """Keeps what is marked."""
+    """Remembers the marked time."""
 
     def __init__(self) -> None:
         self.marked: Timestamp | None = None
@@ -46,7 +45,7 @@ class Positions:
 
 
 class Bench:
-    """A watch over one collection, and the epoch document that it speaks of."""
+    """A watch over one collection, and the epoch document that describes it."""
 
     def __init__(self, settings: TypesenseSettings) -> None:
         self.target = TypesenseTarget(settings)
@@ -82,12 +81,12 @@ Benches = Callable[..., Any]
 
 @pytest.fixture
 def bench(stack: EmbeddedStack, names: Names, monkeypatch: pytest.MonkeyPatch) -> Benches:
-    monkeypatch.setattr(target_watch, "SECOND_LOOK_S", 0.35)  # a follower of the imitated cluster is 0.3 s late
+    monkeypatch.setattr(target_watch, "SECOND_LOOK_S", 0.35)  # a follower of the imitated cluster lags by 0.3 s
 
     @asynccontextmanager
     async def made(hosts: tuple[str, ...], port: int, api_key: str | None = None) -> AsyncIterator[Bench]:
         key = api_key or stack.typesense.api_key
-        made = Bench(TypesenseSettings(key, hosts, port, "http", names.typesense_collection, 10.0, 60.0, 3, 0.1, None))
+        made = Bench(typesense_settings(port, key, hosts=hosts, collection=names.typesense_collection))
         try:
             yield made
         finally:
@@ -97,7 +96,7 @@ def bench(stack: EmbeddedStack, names: Names, monkeypatch: pytest.MonkeyPatch) -
 
 
 class Others:
-    """What other people do to a Typesense; blocking, as they are."""
+    """What other people do to a Typesense, with blocking calls."""
 
     def __init__(self, port: int, api_key: str) -> None:
         self._client = httpx.Client(
@@ -113,10 +112,10 @@ class Others:
         """DELETE something."""
         self._client.delete(path).raise_for_status()
 
-    def make_anew(self, schema: dict[str, Any]) -> None:
-        """Drop a collection, and create it again at once."""
+    def make_anew(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """Drop a collection and create it again at once; returns the new one."""
         self.remove(f"/collections/{schema['name']}")
-        self.put("/collections", schema)
+        return self.put("/collections", schema)
 
     def close(self) -> None:
         self._client.close()
@@ -130,7 +129,7 @@ def others(stack: EmbeddedStack) -> Iterator[Others]:
 
 
 @pytest.mark.parametrize("release", RELEASES)
-async def test_a_collection_is_known_again_until_it_is_made_anew(
+async def test_a_collection_is_recognized_until_it_is_recreated(
     stack: EmbeddedStack, names: Names, bench: Benches, release: str
 ) -> None:
     name = names.typesense_collection
@@ -145,12 +144,12 @@ async def test_a_collection_is_known_again_until_it_is_made_anew(
                 assert await made.difference() == ""
             for node in range(len(server.hosts)):
                 server.replay(node)
-            assert await made.difference() == "", "another creation time alone is no difference"
+            assert await made.difference() == "", "a different creation time alone is not a difference"
             live = await made.target.collection(name)
             assert live is not None
             if server.release.has_metadata:
                 assert live["metadata"] == {"owner": "shop", METADATA: made.state.fingerprint["target_nonce"]}
-            for _ in range(5):  # one of them within the same second, where the machine is not too busy
+            for _ in range(5):  # unless the machine is very busy, one of them falls within the same second
                 stamp = live["created_at"]
                 somebody = Others(server.port, stack.typesense.api_key)
                 somebody.make_anew(default_schema(name) | mine)
@@ -175,16 +174,19 @@ async def test_any_node_of_a_cluster_shows_the_same_collection(
             stamps = set()
             for node in (0, 1, 2, 0):
                 made.target._http._node = node
-                # Just created, a follower may not know it yet.
-                async with asyncio.timeout(10):
-                    while (live := await made.target.collection(names.typesense_collection)) is None:
-                        await asyncio.sleep(0.05)
-                stamps.add(live["created_at"])
+
+                async def known() -> bool:
+                    live = await made.target.collection(names.typesense_collection)
+                    if live is not None:
+                        stamps.add(live["created_at"])
+                    return live is not None
+
+                await eventually(known)  # a follower may not know a collection that was just created
                 assert await made.difference() == ""
             assert len(stamps) == 3
 
 
-async def test_an_older_state_is_seen_by_its_older_marker(
+async def test_an_older_state_is_recognized_by_its_older_marker(
     stack: EmbeddedStack, names: Names, bench: Benches, others: Others
 ) -> None:
     name = names.typesense_collection
@@ -205,24 +207,28 @@ async def test_an_older_state_is_seen_by_its_older_marker(
         assert await made.difference() == "the Typesense collection is gone"
 
 
-async def test_while_a_log_is_replayed_no_difference_counts(
-    stack: EmbeddedStack, names: Names, bench: Benches, monkeypatch: pytest.MonkeyPatch
+async def test_no_difference_counts_while_typesense_replays_its_log(
+    stack: EmbeddedStack, names: Names, bench: Benches
 ) -> None:
-    async with bench((HOST,), stack.typesense.port) as made:
+    replaying = True
+
+    def statistics(asked: Asked) -> web.Response | None:
+        pending = {"pending_write_batches": 7}
+        return web.json_response(pending) if replaying and asked.path == "/stats.json" else None
+
+    async with (
+        proxy_before(stack.typesense.port, stack.typesense.api_key, statistics) as proxy,
+        bench((HOST,), proxy.port) as made,
+    ):
         await made.target.create_collection(default_schema(names.typesense_collection))
         await made.make_ours(100)
         made.stored = made.stored.with_route("c", marked=Timestamp(200, 0))
-
-        async def settled() -> bool:
-            return False
-
-        monkeypatch.setattr(made.target, "settled", settled)
         assert await made.difference() == ""
-        monkeypatch.undo()
+        replaying = False
         assert await made.difference() == OLDER
 
 
-async def test_a_key_for_one_collection_alone_does_as_well_as_it_can(
+async def test_an_api_key_for_one_collection_alone_identifies_it_by_creation_time(
     stack: EmbeddedStack, names: Names, bench: Benches, others: Others, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = names.typesense_collection
@@ -237,14 +243,16 @@ async def test_a_key_for_one_collection_alone_does_as_well_as_it_can(
             assert "may mark the collection neither" in caplog.text
             await made.note(105)
             assert await made.difference() == ""
-            await asyncio.sleep(1.1)  # only the creation time is left to tell
-            others.make_anew(default_schema(name))
+            before = made.state.fingerprint["target_created_at"]
+            # Only the creation time is left to tell them apart, and it is given in seconds.
+            while others.make_anew(default_schema(name))["created_at"] == before:
+                pass
             assert await made.difference() == OTHER
     finally:
         others.remove(f"/keys/{key['id']}")
 
 
-async def test_what_could_not_be_asked_for_a_minute_is_not_healthy(
+async def test_a_collection_that_could_not_be_checked_for_a_minute_is_not_healthy(
     names: Names, bench: Benches, boot_clock: Clock
 ) -> None:
     answers: list[web.Response] = []
@@ -263,7 +271,7 @@ async def test_what_could_not_be_asked_for_a_minute_is_not_healthy(
         with pytest.raises(DependencyUnavailable):
             await made.difference()
         assert "is still the one that was filled" in made.health.problems[CHECK].text
-        # A new term does not begin to count anew; another replica that captures does.
+        # A new term does not restart the minute; another capturing replica does.
         made.watch.forget()
         assert made.health.status == "green"
         with pytest.raises(DependencyUnavailable):
@@ -272,7 +280,7 @@ async def test_what_could_not_be_asked_for_a_minute_is_not_healthy(
 
 
 @pytest.mark.parametrize("body", ["[]", "null", "{}", '{"name": 1, "created_at": "x"}', '{"name": "c"}', "nonsense"])
-async def test_answers_of_something_else_are_no_collection(names: Names, bench: Benches, body: str) -> None:
+async def test_answers_that_are_not_typesenses_are_an_outage(names: Names, bench: Benches, body: str) -> None:
     async with fake_typesense(lambda _: web.Response(text=body)) as server, bench((HOST,), server.port) as made:
         with pytest.raises(DependencyUnavailable):
             await Markers(made.target, "c").look()

@@ -71,7 +71,7 @@ def barrier(counter: int, *, epoch: int = 1, fence: int = FENCE) -> Barrier:
 # The epoch document
 
 
-async def test_before_the_first_start_there_is_nothing(store: PositionStore) -> None:
+async def test_before_the_first_start_there_is_no_pipeline(store: PositionStore) -> None:
     assert await store.load() is None
     assert await store.records() == {}
 
@@ -82,14 +82,14 @@ async def test_what_is_stored_is_loaded(store: PositionStore) -> None:
     assert await store.load() == pipeline
 
 
-async def test_of_many_first_starts_one_is_first(store: PositionStore) -> None:
+async def test_only_one_of_many_first_starts_succeeds(store: PositionStore) -> None:
     attempts = [first() for _ in range(8)]
     outcomes = await asyncio.gather(*(store.create(attempt) for attempt in attempts))
     assert outcomes.count(True) == 1
     assert await store.load() == attempts[outcomes.index(True)]
 
 
-async def test_a_first_start_whose_reply_was_lost_may_be_repeated(store: PositionStore) -> None:
+async def test_a_first_start_whose_reply_was_lost_can_be_repeated(store: PositionStore) -> None:
     pipeline = first()
     assert await store.create(pipeline)
     assert await store.create(pipeline)
@@ -103,7 +103,7 @@ async def test_an_epoch_follows_the_one_it_was_made_from(store: PositionStore, s
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_of_many_that_would_follow_one_does(store: PositionStore, stored: Pipeline, seed: int) -> None:
+async def test_only_one_of_many_rivals_opens_the_next_epoch(store: PositionStore, stored: Pipeline, seed: int) -> None:
     rivals = [replace(after(stored), capture_fence=FENCE + number) for number in range(1, 9)]
     random.Random(seed).shuffle(rivals)
     outcomes = await asyncio.gather(*(store.replace(stored, rival) for rival in rivals))
@@ -128,7 +128,7 @@ async def test_an_epoch_follows_only_the_one_it_knows(
     assert await store.load() == stored
 
 
-async def test_a_replacement_whose_reply_was_lost_may_be_repeated(store: PositionStore, stored: Pipeline) -> None:
+async def test_a_replacement_whose_reply_was_lost_can_be_repeated(store: PositionStore, stored: Pipeline) -> None:
     following = after(stored)
     assert await store.replace(stored, following)
     assert await store.replace(stored, following)
@@ -136,9 +136,7 @@ async def test_a_replacement_whose_reply_was_lost_may_be_repeated(store: Positio
     assert await store.load() == following
 
 
-async def test_a_reconcile_that_was_asked_for_meanwhile_is_not_overwritten(
-    store: PositionStore, stored: Pipeline
-) -> None:
+async def test_a_reconcile_requested_meanwhile_is_not_overwritten(store: PositionStore, stored: Pipeline) -> None:
     need = ReconcileNeed("job.2", "asked for by a person")
     assert await store.request_reconcile(ROUTE, need)
     assert not await store.replace(stored, after(stored))
@@ -160,7 +158,7 @@ async def test_a_permission_given_meanwhile_is_not_overwritten(store: PositionSt
     assert loaded.need(ROUTE) == ReconcileNeed("job.1", "the first start", allow_mass_delete=True)
 
 
-async def test_a_reconcile_is_asked_for_once(store: PositionStore, stored: Pipeline) -> None:
+async def test_only_one_of_several_reconcile_requests_succeeds(store: PositionStore, stored: Pipeline) -> None:
     needs = [ReconcileNeed(f"job.{number}", "asked for") for number in range(4)]
     outcomes = await asyncio.gather(*(store.request_reconcile(ROUTE, need) for need in needs))
     assert outcomes.count(True) == 1
@@ -188,13 +186,13 @@ async def test_each_route_has_a_reconcile_of_its_own(store: PositionStore, store
     assert await store.load() == expected.with_route(ROUTE, reconcile=None)
 
 
-async def test_before_the_first_start_nothing_can_be_asked_for(store: PositionStore) -> None:
+async def test_before_the_first_start_no_reconcile_can_be_requested(store: PositionStore) -> None:
     assert not await store.request_reconcile(ROUTE, ReconcileNeed("job", "asked for"))
     assert not await store.allow_mass_delete(ROUTE)
     assert await store.load() is None
 
 
-async def test_only_the_job_that_was_asked_for_meets_the_need(store: PositionStore) -> None:
+async def test_only_the_requested_job_clears_the_reconcile_need(store: PositionStore) -> None:
     pipeline = first()
     await store.create(pipeline)
     await store.clear_reconcile("another")
@@ -204,7 +202,7 @@ async def test_only_the_job_that_was_asked_for_meets_the_need(store: PositionSto
     assert not await store.allow_mass_delete(ROUTE)
 
 
-async def test_captured_is_noted_for_its_own_term_only(store: PositionStore, stored: Pipeline) -> None:
+async def test_captured_is_saved_for_its_own_term_only(store: PositionStore, stored: Pipeline) -> None:
     await store.save_captured(stored, at(3))
     assert await store.load() == replace(stored, captured=at(3))
     following = after(stored)
@@ -231,7 +229,7 @@ async def test_a_suspicion_is_not_overwritten_by_a_term_that_has_not_seen_it(
     assert await store.replace(suspect, after(suspect))
 
 
-async def test_an_outage_of_mongodb_is_one_of_the_known_kinds(
+async def test_a_failed_read_of_the_pipeline_is_an_outage(
     store: PositionStore, stored: Pipeline, client: Client, mongo_names: Names
 ) -> None:
     await fail(client, mongo_names, "find", times=4, errorCode=50)
@@ -270,7 +268,7 @@ async def test_a_record_never_goes_back(store: PositionStore, older: Barrier) ->
     assert records[0] == records[1]
 
 
-async def test_orders_are_compared_as_numbers_part_by_part(store: PositionStore) -> None:
+async def test_barrier_orders_are_compared_as_numbers_field_by_field(store: PositionStore) -> None:
     ordered = [(1, 9, 99), (1, 10, 5), (1, 10, 10), (2, 3, 1), (2, 3, 2**40), (10, 1, 1)]
     for epoch, fence, counter in ordered:
         order = BarrierOrder(epoch, fence, counter)
@@ -278,7 +276,7 @@ async def test_orders_are_compared_as_numbers_part_by_part(store: PositionStore)
         assert (await store.records())[0].order == order
 
 
-async def test_an_older_barrier_does_not_keep_others_from_being_recorded(store: PositionStore) -> None:
+async def test_an_outdated_barrier_does_not_block_the_others_of_its_batch(store: PositionStore) -> None:
     await store.record_barriers({1: (9, barrier(9))})
     await store.record_barriers({0: (5, barrier(5)), 1: (5, barrier(5)), 2: (5, barrier(5))})
     records = await store.records()
@@ -286,7 +284,7 @@ async def test_an_older_barrier_does_not_keep_others_from_being_recorded(store: 
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_overlaps_the_newest_barrier_stays(store: PositionStore, seed: int) -> None:
+async def test_the_newest_barrier_wins_whatever_overlaps(store: PositionStore, seed: int) -> None:
     await store.record_barriers({0: (0, barrier(0))})
     counters = list(range(1, 25))
     random.Random(seed).shuffle(counters)
@@ -294,9 +292,9 @@ async def test_whatever_overlaps_the_newest_barrier_stays(store: PositionStore, 
     assert await store.records() == {0: BarrierRecord(BarrierOrder(1, FENCE, 24), 24, at(24))}
 
 
-async def test_synced_follows_the_slowest_partition_as_records_come_in(store: PositionStore, stored: Pipeline) -> None:
+async def test_synced_follows_the_slowest_partition(store: PositionStore, stored: Pipeline) -> None:
     steps = [({0: 1, 1: 1}, START), ({2: 1}, at(1)), ({0: 2, 1: 3}, at(1)), ({2: 2}, at(2)), ({0: 3, 2: 3}, at(3))]
     for arrived, expected in steps:
         await store.record_barriers({partition: (n, barrier(n)) for partition, n in arrived.items()})
         assert synced_position(stored, await store.records()) == expected
-    assert synced_position(after(stored), await store.records()) == START, "the next epoch begins anew"
+    assert synced_position(after(stored), await store.records()) == START, "the next epoch starts over"

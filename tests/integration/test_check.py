@@ -1,4 +1,4 @@
-"""`check` against real servers in every state that it tells apart. It must find out without changing anything."""
+"""`check` against real servers in every state that it distinguishes. It must not change anything."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ MONGO, PRIMARY, BACKUP, TYPESENSE = range(4)
 
 @pytest.fixture
 def settings(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Callable[..., Settings]:
-    """Settings that lead to the stack but for what is given."""
+    """Settings that point to the stack, apart from the given ones."""
 
     def make(**changed: str) -> Settings:
         return load_settings(tmp_path, {**stack.environment(), **names.environment(), **changed})
@@ -41,7 +41,7 @@ def source(stack: EmbeddedStack, names: Names) -> None:
 
 @pytest.fixture
 def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis server that a test may spoil."""
+    """A Redis server that a test may reconfigure."""
     with EmbeddedStack(tmp_path / "own", servers=["primary_redis"]) as own:
         yield own.primary_redis
 
@@ -51,7 +51,7 @@ def wrong(row: Row) -> list[str]:
 
 
 def everything(stack: EmbeddedStack) -> object:
-    """What a check could have changed."""
+    """Everything that a check could change."""
     with mongo_client(stack) as mongo:
         found: list[Any] = [sorted(mongo.list_database_names())]
     for server in (stack.primary_redis, stack.backup_redis):
@@ -63,7 +63,7 @@ def everything(stack: EmbeddedStack) -> object:
 
 
 @pytest.mark.usefixtures("source")
-async def test_healthy_servers_are_found_healthy_and_left_as_they_are(
+async def test_healthy_servers_pass_and_are_left_unchanged(
     stack: EmbeddedStack, settings: Callable[..., Settings]
 ) -> None:
     before = everything(stack)
@@ -82,7 +82,7 @@ async def test_a_missing_source_collection_is_found(settings: Callable[..., Sett
 
 
 class LoneMongo(MongoServer):
-    """mongod without a replica set, or with one that nobody has initiated."""
+    """mongod without a replica set, or with one that was never initiated."""
 
     def __init__(self, directory: Path, executable: Path | None, *, replica_set: bool) -> None:
         super().__init__("lone", directory, [])
@@ -111,7 +111,7 @@ def lone_mongo(stack: EmbeddedStack, directory: Path, *, replica_set: bool) -> I
         server.kill()
 
 
-async def test_a_standalone_mongod_is_found_with_or_without_a_replica_set_in_the_uri(
+async def test_a_standalone_mongod_is_reported_with_or_without_a_replica_set_in_the_uri(
     stack: EmbeddedStack, settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     with lone_mongo(stack, tmp_path, replica_set=False) as server:
@@ -122,7 +122,7 @@ async def test_a_standalone_mongod_is_found_with_or_without_a_replica_set_in_the
             assert rows[MONGO].findings[0].lines == ("mongosh --eval 'rs.initiate()'",)
 
 
-async def test_a_replica_set_that_nobody_initiated_is_found(
+async def test_a_replica_set_that_was_never_initiated_is_reported(
     stack: EmbeddedStack, settings: Callable[..., Settings], tmp_path: Path
 ) -> None:
     with lone_mongo(stack, tmp_path, replica_set=True) as server:
@@ -130,7 +130,7 @@ async def test_a_replica_set_that_nobody_initiated_is_found(
     assert wrong(rows[MONGO]) == ["its replica set is not initiated, so it has no change streams"]
 
 
-async def test_another_replica_set_than_the_uri_names_is_found(
+async def test_a_replica_set_other_than_the_uris_is_reported(
     stack: EmbeddedStack, settings: Callable[..., Settings]
 ) -> None:
     rows = await check_dependencies(settings(MONGODB_URI=f"mongodb://127.0.0.1:{stack.mongo.port}/?replicaSet=other"))
@@ -157,14 +157,14 @@ async def test_a_missing_permission_is_found(
 
 
 @pytest.mark.usefixtures("source")
-async def test_servers_that_are_frozen_are_found_in_bounded_time(
+async def test_frozen_servers_are_reported_in_bounded_time(
     stack: EmbeddedStack, settings: Callable[..., Settings]
 ) -> None:
     for server in stack.servers.values():
         server.freeze()
     started_s = time.monotonic()
     rows = await check_dependencies(settings())
-    # They are asked side by side; who gives up first, the client or our own deadline, decides only the words.
+    # They are asked concurrently. Whether the client or our deadline gives up first affects only the wording.
     assert time.monotonic() - started_s < 3 * DEADLINE_S
     assert [row.reachable for row in rows] == [False] * 4
     assert all(wrong(row) for row in rows)
@@ -173,33 +173,33 @@ async def test_servers_that_are_frozen_are_found_in_bounded_time(
 # ---- Redis ----
 
 
-async def test_a_spoilt_redis_is_found_and_its_worker_fixes_what_it_may(
+async def test_a_misconfigured_redis_is_reported_and_its_worker_fixes_what_it_may(
     own_redis: RedisServer, settings: Callable[..., Settings]
 ) -> None:
-    spoilt = settings(PRIMARY_REDIS_PORT=str(own_redis.port), PRIMARY_REDIS_RDB_FILENAME="other.rdb")
+    wrong_settings = settings(PRIMARY_REDIS_PORT=str(own_redis.port), PRIMARY_REDIS_RDB_FILENAME="other.rdb")
     with redis_client(own_redis) as client:
         client.config_set("appendonly", "no")
         client.config_set("save", "")
         client.config_set("maxmemory-policy", "allkeys-lru")
-    row = (await check_dependencies(spoilt))[PRIMARY]
+    row = (await check_dependencies(wrong_settings))[PRIMARY]
     assert len(wrong(row)) == 2
     assert "maxmemory-policy is allkeys-lru" in wrong(row)[0]
     assert "append-only file (AOF) is off" in wrong(row)[1]
 
-    client_of_worker = connect(spoilt.primary_redis)
+    client_of_worker = connect(wrong_settings.primary_redis)
     try:
-        warnings = await apply_server_settings(partial(ask_each, client_of_worker), spoilt.primary_redis)
+        warnings = await apply_server_settings(partial(ask_each, client_of_worker), wrong_settings.primary_redis)
     finally:
         await client_of_worker.connection_pool.disconnect()
     assert len(warnings) == 2
     assert "`maxmemory-policy noeviction`" in warnings[0]
     assert '`dbfilename "other.rdb"`' in warnings[1]
-    row = (await check_dependencies(spoilt))[PRIMARY]
-    assert len(wrong(row)) == 1  # the policy is its owner's to fix
+    row = (await check_dependencies(wrong_settings))[PRIMARY]
+    assert len(wrong(row)) == 1  # the policy is for its owner to fix
     assert [finding.lines for finding in row.findings if finding.level == "note"] == [('dbfilename "other.rdb"',)]
 
 
-async def test_a_redis_that_hides_its_configuration_is_only_noted(
+async def test_a_redis_that_hides_its_configuration_gets_a_note_only(
     own_redis: RedisServer, settings: Callable[..., Settings]
 ) -> None:
     hiding = settings(PRIMARY_REDIS_PORT=str(own_redis.port))
@@ -210,7 +210,7 @@ async def test_a_redis_that_hides_its_configuration_is_only_noted(
     assert "appendonly yes" in row.findings[0].lines
 
 
-async def test_a_refused_password_and_a_missing_database_are_found(
+async def test_a_refused_password_and_a_missing_database_are_reported(
     own_redis: RedisServer, stack: EmbeddedStack, settings: Callable[..., Settings]
 ) -> None:
     port = str(own_redis.port)
@@ -225,7 +225,7 @@ async def test_a_refused_password_and_a_missing_database_are_found(
     assert wrong(rows[PRIMARY]) == []
 
 
-async def test_a_replica_is_no_queue(
+async def test_a_redis_replica_cannot_be_the_queue(
     own_redis: RedisServer, stack: EmbeddedStack, settings: Callable[..., Settings]
 ) -> None:
     with redis_client(own_redis) as client:
@@ -239,7 +239,7 @@ async def test_a_replica_is_no_queue(
 
 @contextmanager
 def key(stack: EmbeddedStack, collection: str, *actions: str) -> Iterator[str]:
-    """An API key for some actions on some collection."""
+    """An API key for these actions on this collection."""
     with typesense_client(stack) as client:
         body = {"description": "test", "actions": actions, "collections": [collection]}
         made = client.post("/keys", json=body).raise_for_status().json()
@@ -249,7 +249,7 @@ def key(stack: EmbeddedStack, collection: str, *actions: str) -> Iterator[str]:
             client.delete(f"/keys/{made['id']}").raise_for_status()
 
 
-async def test_what_an_api_key_may_do_is_found_out(
+async def test_missing_rights_of_an_api_key_are_reported(
     stack: EmbeddedStack, names: Names, settings: Callable[..., Settings]
 ) -> None:
     name = names.typesense_collection
@@ -270,12 +270,14 @@ async def test_what_an_api_key_may_do_is_found_out(
         assert "documents:delete" in rows[TYPESENSE].findings[0].fix
 
 
-async def test_each_node_of_a_cluster_has_its_row(settings: Callable[..., Settings]) -> None:
+async def test_each_node_of_a_cluster_has_its_own_row(settings: Callable[..., Settings]) -> None:
     rows = await check_dependencies(settings(TYPESENSE_HOST="127.0.0.1,localhost"))
     assert [row.address.split(":")[1] for row in rows[TYPESENSE:]] == ["//127.0.0.1", "//localhost"]
 
 
-async def test_another_server_at_the_address_is_found(stack: EmbeddedStack, settings: Callable[..., Settings]) -> None:
+async def test_a_server_of_another_kind_at_the_address_is_reported(
+    stack: EmbeddedStack, settings: Callable[..., Settings]
+) -> None:
     rows = await check_dependencies(
         settings(PRIMARY_REDIS_PORT=str(stack.typesense.port), TYPESENSE_PORT=str(stack.primary_redis.port))
     )

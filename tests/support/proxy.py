@@ -1,6 +1,6 @@
-"""A TCP proxy on loopback between one replica and one server: it delays, cuts, resets, swallows, or says nothing.
+"""A TCP proxy on loopback between one replica and one server, which can delay, cut, reset or swallow what passes.
 
-So one replica can lose one server while all others still have it.
+With it, one replica can lose a server that all others still reach.
 """
 
 import asyncio
@@ -9,25 +9,21 @@ import random
 import re
 import socket
 import struct
-import threading
-from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
-from typing import Any, Self
+
+from tests.support.own_loop import OwnLoopServer
 
 _CHUNK = 1 << 16
 
 
-class Proxy:
+class Proxy(OwnLoopServer):
     """Runs as long as its `with`, on `port`, in front of the loopback port `upstream`."""
 
     def __init__(self, upstream: int, seed: int = 0) -> None:
+        super().__init__("proxy")
         self.port = 0
         self.upstream = upstream
         self.swallowed = 0
         self._generator = random.Random(seed)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._clients: set[asyncio.StreamWriter] = set()
@@ -37,29 +33,16 @@ class Proxy:
         self._answer = b""
         self._swallow: tuple[bytes, bytes, int] = (b"", b"", 0)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._in_loop(self._start())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._in_loop(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
     def cut(self) -> None:
         """Close every connection and accept no more, until `restore`."""
         self._call(self._refuse)
 
     def reset(self) -> None:
-        """Reset every connection, as something between may do with idle ones, and go on accepting."""
+        """Reset every connection, as a firewall may do with idle ones, and keep accepting new ones."""
         self._call(self._reset_clients)
 
     def black_hole(self) -> None:
-        """Keep all connections, accept new ones, and let no byte through, until `restore`."""
+        """Keep connections, accept new ones, and let no byte through, until `restore`."""
         self._call(self._open.clear)
 
     def restore(self) -> None:
@@ -75,22 +58,22 @@ class Proxy:
         self._call(restore)
 
     def delay(self, longest_s: float) -> None:
-        """From now on every request waits for a time of its own, up to `longest_s`."""
+        """Delay every request by a random time of up to `longest_s`, until `restore`."""
         self._call(lambda: setattr(self, "_longest_delay_s", longest_s))
 
     def answer_http(self, code: int, message: str) -> None:
-        """Answer every request like this, as something in front of the server would, until `restore`."""
+        """Answer every HTTP request like this, without the server, until `restore`."""
         body = json.dumps({"message": message}).encode()
         head = f"HTTP/1.1 {code} -\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         self._call(lambda: setattr(self, "_answer", head.encode() + b"Connection: close\r\n\r\n" + body))
 
     def swallow_replies(self, pattern: bytes, times: int, *, but: bytes) -> None:
-        """Forward the next `times` requests that hold `pattern` and not `but`, and close the connection instead."""
+        """Forward the next `times` requests that contain `pattern` and not `but`, but close instead of replying."""
         self._call(lambda: setattr(self, "_swallow", (pattern, but, times)))
 
     def _reset_clients(self) -> None:
         for client in self._clients:
-            # Without lingering, closing sends RST.
+            # With a linger time of zero, closing sends RST.
             client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.transport.abort()
 
@@ -107,7 +90,7 @@ class Proxy:
     async def _end(self) -> None:
         assert self._server is not None
         self._server.close()
-        await asyncio.sleep(0)  # a connection that was just accepted begins, and so can end in order
+        await asyncio.sleep(0)  # lets a connection that was just accepted start, so that it can end in order
         for connection in self._connections:
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -121,7 +104,7 @@ class Proxy:
             if not self._refusing:
                 await self._serve(reader, writer)
         except (OSError, asyncio.CancelledError):
-            pass  # the connection's end is all that the peer needs to know
+            pass  # the peer only needs to see that the connection ends
         finally:
             self._connections.discard(task)
             self._clients.discard(writer)
@@ -137,7 +120,7 @@ class Proxy:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            server_writer.close()  # first: this may be cancelled a second time while it waits below
+            server_writer.close()  # first, since this may be cancelled again while it waits below
             for pump in pumps:
                 pump.cancel()
             await asyncio.gather(*pumps, return_exceptions=True)
@@ -176,19 +159,9 @@ class Proxy:
             writer.write(data)
             await writer.drain()
 
-    def _call(self, function: Callable[[], Any]) -> None:
-        async def called() -> None:
-            function()
-
-        self._in_loop(called())
-
-    def _in_loop(self, coroutine: Any) -> Any:
-        with suppress(asyncio.CancelledError):
-            return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10.0)
-
 
 async def _whole_http_request(data: bytes, reader: asyncio.StreamReader) -> None:
-    """Read the rest of a request: who closes with bytes unread resets the connection, and the answer is lost."""
+    """Read the rest of a request: closing with unread bytes would reset the connection and lose the answer."""
     head, _, body = data.partition(b"\r\n\r\n")
     length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
     missing = (int(length[1]) if length else 0) - len(body)

@@ -1,11 +1,11 @@
-"""The load: about 500 operations a second on a skewed choice of keys, all of them from one seed.
+"""The load: about 500 operations a second on a skewed choice of keys, determined by one seed.
 
 Invariants:
 
-- Every write has a version of its own, from one counter; no version is used twice, also not by another life of the
-  same key. So a version that is lower than one already seen for its key is a step back.
-- It never bursts: time that was lost (MongoDB down, the machine busy) is not made up for.
-- A write whose outcome is unknown can not turn the source's own history around: it only replaces lower versions.
+- Every write has a unique version from one counter, also after its key was deleted and reinserted. So a version lower
+  than one already seen for its key is a step back.
+- It never bursts: lost time (MongoDB down, a busy machine) is not made up for.
+- A write whose outcome is unknown cannot reverse the history of the source: it only replaces lower versions.
 """
 
 import itertools
@@ -21,22 +21,22 @@ from pymongo import MongoClient
 from pymongo.collection import Collection
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from tests.support.comparison import wait_for
 from tests.support.listings import listing
+from tests.support.waiting import wait_for
 from tsync_stream.core.keys import typesense_id
 
 RATE = 500.0
 DELETE_SHARE = 0.08
 TRANSACTION_SHARE = 0.01
 REPLACE_SHARE = 0.1
-# A commit of the journal is made up for; more would be a burst.
+# Waiting for a journal commit is made up for; more would be a burst.
 _CATCH_UP_S = 0.1
 _TIMEOUT_MS = 5_000
 _PAUSE_AFTER_FAILURE_S = 0.1
 
 
 class History:
-    """What MongoDB was told about each Typesense id: in which versions it may have been deleted."""
+    """The versions at which each Typesense id may have been deleted."""
 
     def __init__(self) -> None:
         self._deletes: dict[str, list[int]] = {}
@@ -45,7 +45,7 @@ class History:
 
     @contextmanager
     def everything_goes(self, next_version: Callable[[], int]) -> Iterator[None]:
-        """In the block the collection is dropped or replaced, nobody knows when exactly."""
+        """In the block the collection is dropped or replaced, at an unknown moment."""
         self._is_going = True
         try:
             yield
@@ -54,15 +54,15 @@ class History:
             self._is_going = False
 
     def may_delete(self, document_id: str, version: int) -> None:
-        """Called before the delete is sent: Typesense may show it before we have the reply."""
+        """Called before a delete is sent, since Typesense may show it before the reply arrives."""
         self._deletes.setdefault(document_id, []).append(version)
 
     def did_not_delete(self, document_id: str, version: int) -> None:
-        """It had nothing to delete."""
+        """The delete found nothing."""
         self._deletes[document_id].remove(version)
 
     def first_delete_after(self, document_id: str, version: int) -> int | None:
-        """The version of the first delete that may have come after `version`; `version` itself if one is going on."""
+        """The version of the first delete that may follow `version`; `version` itself while everything goes."""
         if self._is_going:
             return version
         deletes = [*self._deletes.get(document_id, ()), *self._ends]
@@ -70,12 +70,12 @@ class History:
 
 
 def make_key(number: int) -> Any:
-    """Keys of three types, none of which shares a Typesense id with another."""
+    """A key of one of three types; no two keys share a Typesense id."""
     return (number, f"s{number}", ObjectId(f"{number:024x}"))[number % 3]
 
 
 class Load:
-    """Writes from a thread of its own between `start` and `stop`; `pause` and `go_on` at any time."""
+    """Writes from its own thread between `start` and `stop`; may be paused at any time."""
 
     def __init__(
         self, uri: str, database: str, collection: str, seed: int, *, rate: float = RATE, keys: int = 1_500
@@ -85,7 +85,7 @@ class Load:
             serverSelectionTimeoutMS=_TIMEOUT_MS,
             socketTimeoutMS=_TIMEOUT_MS,
             connectTimeoutMS=_TIMEOUT_MS,
-            w=1,  # a write that waits for the journal takes longer than our interval; a lost one is as good as any
+            w=1,  # waiting for the journal takes longer than our interval, and a lost write does no harm
         )
         self._source: Collection[dict[str, Any]] = self._client[database][collection]
         self._generator = random.Random(seed)
@@ -103,13 +103,13 @@ class Load:
         self.unknown = 0
 
     def start(self) -> None:
-        """Begin; returns when the first operation is done."""
+        """Start; returns after the first operation."""
         self._going.set()
         self._thread.start()
         self.wait_for_operations(1)
 
     def stop(self) -> None:
-        """End; raises what the load could not go on after."""
+        """Stop; raises the error that ended the thread, if any."""
         self._stopping.set()
         self._going.set()
         if self._thread.is_alive():
@@ -119,17 +119,17 @@ class Load:
             raise self._error
 
     def close(self) -> None:
-        """Close the connections of a load that may never have run."""
+        """Close the connections, also of a load that never ran."""
         self._client.close()
 
     def pause(self) -> None:
-        """Return when nothing more is written."""
+        """Stop writing; returns when nothing is in flight."""
         self._resting.clear()
         self._going.clear()
-        wait_for(lambda: self._resting.is_set() or not self._thread.is_alive(), 30.0, "the load does not rest")
+        wait_for(lambda: self._resting.is_set() or not self._thread.is_alive(), 30.0, "the load does not pause")
 
     def go_on(self) -> None:
-        """Write again."""
+        """Resume writing."""
         self._going.set()
 
     @contextmanager
@@ -148,20 +148,20 @@ class Load:
         def done() -> bool:
             return self.operations >= goal or not self._thread.is_alive()
 
-        wait_for(done, timeout_s, lambda: f"the load stands still at {self.operations} operations")
+        wait_for(done, timeout_s, lambda: f"the load is stuck at {self.operations} operations")
 
     def hot_keys(self, count: int) -> list[Any]:
-        """The keys that are changed most."""
+        """The keys that change most."""
         return self._keys[:count]
 
     def fill(self) -> None:
-        """Insert all keys that are not there, at once; not while the load runs."""
+        """Insert all missing keys at once; not while the load runs."""
         numbers = [number for number in range(len(self._keys)) if number not in self._alive]
         self._source.insert_many([self._document(number) for number in numbers])
         self._alive.update(numbers)
 
     def next_version(self) -> int:
-        """A version that nobody else uses, whichever thread asks."""
+        """An unused version; may be called from any thread."""
         return next(self._versions)
 
     def _run(self) -> None:
@@ -210,10 +210,10 @@ class Load:
         return {"_id": self._keys[number], "version": {"$lt": version}}
 
     def _insert(self, number: int) -> None:
-        # Alive from now on, whatever the outcome: the writes that follow find it or do nothing.
+        # Alive from now on, whatever the outcome: later writes either find it or do nothing.
         document = self._document(number)
         self._alive.add(number)
-        with suppress(DuplicateKeyError):  # it is there: by an insert or a delete whose outcome was unknown
+        with suppress(DuplicateKeyError):  # it exists, because the outcome of an earlier insert or delete was unknown
             self._source.insert_one(document)
 
     def _update(self, number: int, session: Any = None) -> None:
@@ -222,7 +222,7 @@ class Load:
         update = {"$set": {**changes, "address.city": f"c{version % 97}"}, "$inc": {"number": 1}}
         result = self._source.update_one(self._older(number, version), update, session=session)
         if session is None and not result.matched_count:
-            self._alive.discard(number)  # its insert, of unknown outcome, was none
+            self._alive.discard(number)  # its insert, whose outcome was unknown, failed
 
     def _delete(self, number: int) -> None:
         version = self.next_version()

@@ -1,24 +1,22 @@
-"""Typesense is not what it was: made anew, switched by an alias, restored from an older state; or only restarted."""
+"""A collection that is recreated, switched by an alias or restored from a backup is noticed and filled again."""
 
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from tests.acceptance.conftest import Source
-from tests.support.comparison import actual_documents, wait_for
+from tests.acceptance.conftest import Equal, Source
+from tests.acceptance.state import State
+from tests.support.comparison import actual_documents
 from tests.support.listings import listings
-from tests.support.stack import Names, is_reconciled, typesense_client
+from tests.support.stack import Names, typesense_client
+from tests.support.waiting import holds_for, wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.sink.markers import MARKERS
 from tsync_stream.sink.schema import default_schema
-
-Equal = Callable[..., None]
 
 
 @pytest.fixture
@@ -27,63 +25,53 @@ def typesense(stack: EmbeddedStack) -> Iterator[httpx.Client]:
         yield client
 
 
-def pipeline(names: Names, source: Source) -> dict[str, Any]:
-    """The epoch document."""
-    return dict(source.database.client[names.state_database].pipeline.find_one({"_id": "pipeline"}) or {})
-
-
-def wait_for_reconcile(names: Names, source: Source, worker: Worker, epoch: int = 1) -> None:
-    """Wait until an epoch is reached, and no reconcile is open in it."""
-
-    def done() -> bool:
-        stored = pipeline(names, source)
-        return is_reconciled(stored) and bool(stored["epoch"] >= epoch)
-
-    wait_for(done, 40.0, lambda: f"epoch {epoch} is not reconciled: {worker.health()}\n{worker.log()[-3000:]}")
-
-
-def wait_until_marked(names: Names, source: Source) -> None:
-    """Wait until Typesense was told that all is synced up to now."""
+def wait_until_marked(state: State, source: Source) -> None:
+    """Wait until a marker in Typesense says that everything up to now is synced."""
     now = source.database.client.admin.command("ping")["$clusterTime"]["clusterTime"]
-    wait_for(lambda: pipeline(names, source)["marked"] >= now, 40.0, "nothing is marked")
+    wait_for(lambda: state.marked() >= now, 40.0, "the marker is not updated")
 
 
-def test_a_restart_of_typesense_is_no_reason_for_a_reconcile(
-    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Equal, typesense: httpx.Client
+def test_restarting_typesense_does_not_cause_a_reconcile(
+    stack: EmbeddedStack,
+    names: Names,
+    state: State,
+    source: Source,
+    worker: Worker,
+    equal: Equal,
+    typesense: httpx.Client,
 ) -> None:
     source.insert_many(listings(50))
     worker.start()
-    wait_for_reconcile(names, source, worker)
+    state.wait_until_reconciled()
     before = typesense.get(f"/collections/{names.typesense_collection}").json()["created_at"]
     stack.typesense.kill()
     source.update_many({}, {"$inc": {"rooms": 1}})
     stack.typesense.start()
     equal(timeout_s=60)
     after = typesense.get(f"/collections/{names.typesense_collection}").json()["created_at"]
-    assert after > before, "it is stamped anew when the log is replayed"
-    looked_s = time.monotonic()
-    wait_for(lambda: time.monotonic() - looked_s > 12, 30.0, "")  # two looks at the fingerprint
-    assert pipeline(names, source)["epoch"] == 1
+    assert after > before, "replaying the log gives the collection a new creation time"
+    # The fingerprint is compared every 5 s.
+    holds_for(lambda: state.epoch() == 1, 12.0, lambda: f"it is taken for another collection: {worker.log()[-3000:]}")
     assert worker.health()["status"] == "green"
 
 
-def test_a_collection_made_anew_is_filled_again(
-    names: Names, source: Source, worker: Worker, equal: Equal, typesense: httpx.Client
+def test_a_recreated_collection_is_filled_again(
+    names: Names, state: State, source: Source, worker: Worker, equal: Equal, typesense: httpx.Client
 ) -> None:
     name = names.typesense_collection
     source.insert_many(listings(50))
     worker.start()
-    wait_for_reconcile(names, source, worker)
+    state.wait_until_reconciled()
     equal()
     typesense.delete(f"/collections/{name}").raise_for_status()
     typesense.post("/collections", json=default_schema(name)).raise_for_status()
-    wait_for_reconcile(names, source, worker, epoch=2)
+    state.wait_until_reconciled(epoch=2)
     equal()
     assert "the Typesense collection is not the one we filled" in worker.log()
 
 
 def test_an_alias_is_switched_between_two_collections_of_the_same_second(
-    stack: EmbeddedStack, names: Names, source: Source, worker: Worker, equal: Equal, typesense: httpx.Client
+    names: Names, state: State, source: Source, worker: Worker, equal: Equal, typesense: httpx.Client
 ) -> None:
     one, other = f"{names.typesense_collection}_1", f"{names.typesense_collection}_2"
     while True:
@@ -96,24 +84,25 @@ def test_an_alias_is_switched_between_two_collections_of_the_same_second(
     typesense.put(alias, json={"collection_name": one}).raise_for_status()
     source.insert_many(listings(50))
     worker.start()
-    wait_for_reconcile(names, source, worker)
+    state.wait_until_reconciled()
     equal()
     typesense.put(alias, json={"collection_name": other}).raise_for_status()
-    wait_for_reconcile(names, source, worker, epoch=2)
+    state.wait_until_reconciled(epoch=2)
     equal()
-    # And back, to one that was filled once and missed what came since.
+    # And back to the first one, which has missed every change since.
     source.delete_many({"number": {"$lt": 10}})
     source.update_many({}, {"$inc": {"rooms": 1}})
     equal()
     typesense.put(alias, json={"collection_name": one}).raise_for_status()
-    wait_for_reconcile(names, source, worker, epoch=3)
+    state.wait_until_reconciled(epoch=3)
     equal()
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["the worker runs", "the worker was stopped"])
-def test_typesense_is_restored_from_an_older_state_of_its_own(
+def test_typesense_is_restored_from_an_older_backup(
     stack: EmbeddedStack,
     names: Names,
+    state: State,
     source: Source,
     worker: Worker,
     equal: Equal,
@@ -123,7 +112,7 @@ def test_typesense_is_restored_from_an_older_state_of_its_own(
 ) -> None:
     source.insert_many(listings(400))
     worker.start()
-    wait_for_reconcile(names, source, worker)
+    state.wait_until_reconciled()
     equal()
     stack.typesense.stop()
     shutil.copytree(stack.typesense.directory, tmp_path / "older")
@@ -132,7 +121,7 @@ def test_typesense_is_restored_from_an_older_state_of_its_own(
     source.delete_many({"number": {"$lt": 50}})
     source.update_many({"number": {"$gte": 150}}, {"$inc": {"rooms": 100}})
     equal(timeout_s=60)
-    wait_until_marked(names, source)
+    wait_until_marked(state, source)
     if not running:
         assert worker.stop() == 0
     stack.typesense.kill()
@@ -140,10 +129,10 @@ def test_typesense_is_restored_from_an_older_state_of_its_own(
     shutil.copytree(tmp_path / "older", stack.typesense.directory)
     stack.typesense.start()
     if not running:
-        older = "it is not the older state, or the log is not replayed yet"
+        older = "Typesense does not show the older state"
         wait_for(lambda: len(actual_documents(stack, names)) == 400, 30.0, older)
         worker.start()
-    wait_for_reconcile(names, source, worker, epoch=2)
+    state.wait_until_reconciled(epoch=2)
     equal(timeout_s=60)
     assert "Typesense shows an older state than it did" in worker.log()
     wait_for(lambda: worker.health()["status"] == "green", 20.0, lambda: str(worker.health()))

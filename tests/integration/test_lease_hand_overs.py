@@ -1,0 +1,187 @@
+"""How a lease changes hands on a real MongoDB: given back, left behind by the dead, or taken away."""
+
+import asyncio
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.integration.conftest import Clock, Database, eventually
+from tests.support.keepers import ALL, TTL_S, Make, believed, fences, step
+from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
+from tsync_stream.cluster.identity import Identity, is_dead, own_identity
+from tsync_stream.core.wake import Wake
+from tsync_stream.state.database import LEASES
+
+# Given back, and left behind
+
+
+async def test_a_clean_stop_hands_over_at_once(make: Make, boot_clock: Clock, state: Database) -> None:
+    a = await make("a")
+    await step(a)
+    b = await make("b")
+    await a.stop()
+    assert believed(a) == set()
+    await step(b)
+    assert believed(b) == ALL
+    assert fences(b) == dict.fromkeys(ALL, 2)
+    assert not any(held.after_expiry for held in b.held.values()), "a clean stop leaves nothing in doubt"
+    assert await state[LEASES].find_one({"_id": f"replica:{a.replica}"}) is None
+
+
+async def test_a_dead_process_on_this_machine_is_replaced_at_once(make: Make, boot_clock: Clock) -> None:
+    program = (
+        "import json; from tsync_stream.cluster.identity import own_identity; "
+        "print(json.dumps(own_identity().to_bson()))"
+    )
+    printed = subprocess.run(  # noqa: ASYNC221 - nothing else runs meanwhile
+        [sys.executable, "-c", program], capture_output=True, check=True, text=True
+    ).stdout
+    dead = Identity(**json.loads(printed))
+    assert is_dead(dead)
+    a = await make("a", identity=dead)
+    await step(a)
+    b = await make("b")
+    await step(b)
+    assert believed(b) == ALL
+    assert all(held.after_expiry for held in b.held.values())
+
+
+async def test_a_live_process_of_this_machine_keeps_its_leases(make: Make, boot_clock: Clock) -> None:
+    alive = own_identity()
+    assert not is_dead(alive)
+    a = await make("a", identity=alive)
+    await step(a)
+    b = await make("b")
+    await step(b)
+    assert believed(b) == set()
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_a_lease_is_given_back_only_when_nothing_uses_it(
+    make: Make, boot_clock: Clock, state: Database, clean: bool
+) -> None:
+    in_flight, asked = asyncio.Event(), []
+
+    async def wait(lease: str) -> bool:
+        asked.append(lease)
+        await in_flight.wait()
+        return clean
+
+    a = await make("a", before_giving_back=wait)
+    await step(a)
+    b = await make("b")
+    await a._renew()
+    giving = asyncio.create_task(a._look())
+    await eventually(lambda: bool(asked))
+    assert asked[0] not in believed(a), "no new work may start under it"
+    assert a.still_ours(asked[0], 1), "started work may finish"
+    assert not a.still_ours(asked[0], 2)
+    await step(b)
+    assert believed(b) == set()
+    stored = await state[LEASES].find_one({"_id": asked[0]})
+    assert stored is not None
+    assert stored["holder"] == a.replica
+    in_flight.set()
+    await giving
+    assert not any(a.still_ours(name, 1) for name in asked)
+    await step(b)
+    assert believed(b) == set(asked)
+    assert len(asked) == 4
+    assert all(held.after_expiry is not clean for held in b.held.values())
+
+
+async def test_a_stop_records_doubt_for_each_lease(make: Make, boot_clock: Clock) -> None:
+    doubtful = {CAPTURE, partition_lease(3)}
+
+    async def in_doubt(lease: str) -> bool:
+        return lease not in doubtful
+
+    a = await make("a", before_giving_back=in_doubt)
+    await step(a)
+    await a.stop()
+    b = await make("b")
+    await step(b)
+    assert {name for name, held in b.held.items() if held.after_expiry} == doubtful
+    await b.stop()
+    c = await make("c")
+    await step(c)
+    assert believed(c) == ALL
+    assert not any(held.after_expiry for held in c.held.values()), "the next clean stop ends the doubt"
+
+
+# Fences, and leases that MongoDB shows in other hands
+
+
+async def test_a_holder_can_raise_its_own_fence(make: Make, boot_clock: Clock) -> None:
+    a = await make("a")
+    await step(a)
+    raised = await a.raise_fence(CAPTURE)
+    assert raised is not None
+    assert (raised.fence, a.holding(CAPTURE)) == (2, raised)
+    assert await a.confirm(CAPTURE, 2)
+    assert not await a.confirm(CAPTURE, 1)
+    await step(a)
+    assert a.holding(CAPTURE) == raised
+    await a.stop()
+    b = await make("b")
+    await step(b)
+    assert b.held[CAPTURE].fence == 3
+
+
+async def test_only_the_holder_can_raise_a_fence(make: Make, boot_clock: Clock) -> None:
+    a = await make("a")
+    await step(a)
+    b = await make("b")
+    assert await b.raise_fence(CAPTURE) is None
+    boot_clock.forward(TTL_S)
+    assert await a.raise_fence(CAPTURE) is None, "not while it does not trust the lease"
+    assert not await b.confirm(CAPTURE, 1)
+    assert await a.confirm(CAPTURE, 1)
+
+
+async def test_a_lease_that_somebody_else_took_is_no_longer_trusted(
+    make: Make, boot_clock: Clock, state: Database
+) -> None:
+    wake = Wake()
+    a = await make("a", wake=wake)
+    await step(a)
+    await state[LEASES].update_one({"_id": CAPTURE}, {"$set": {"holder": "b.1"}, "$inc": {"fence": 1}})
+    await state[LEASES].insert_one(
+        {"_id": "replica:b.1", "heartbeat": 0, "expired": False, "identity": Identity("b", "", 1, "").to_bson()}
+    )
+    told = asyncio.create_task(wake.wait(5.0))
+    await asyncio.sleep(0)
+    await a._look()
+    assert CAPTURE not in a.held
+    async with asyncio.timeout(1):
+        await told
+    assert await a.raise_fence(CAPTURE) is None
+
+
+async def test_a_lease_taken_under_an_expired_identity_is_not_trusted(
+    make: Make, boot_clock: Clock, state: Database
+) -> None:
+    a = await make("a")
+    before = a.replica
+    await state[LEASES].update_one({"_id": f"replica:{before}"}, {"$set": {"expired": True}})
+    await a._renew()
+    await a._take(before, LeaseView(CAPTURE, None, 0))
+    assert a.replica != before
+    assert believed(a) == set()
+    b = await make("b")
+    await step(b)
+    assert b.held[CAPTURE].after_expiry
+
+
+async def test_an_expired_replica_takes_nothing_until_it_has_a_new_identity(
+    make: Make, boot_clock: Clock, state: Database
+) -> None:
+    a = await make("a")
+    await state[LEASES].update_one({"_id": f"replica:{a.replica}"}, {"$set": {"expired": True}})
+    await a._look()
+    assert a.held == {}
+    await step(a)
+    await step(a)
+    assert believed(a) == ALL
