@@ -283,7 +283,7 @@ class Replica:
             pace=self._pace,
             batch_size=settings.buffer.batch_size,
             buffer_size=settings.buffer.max_buffer_size,
-            wait_s=min(1.0, settings.buffer.flush_interval_s),
+            wait_s=min(1.0, settings.buffer.longest_linger_s),
             deadline_s=settings.typesense.connection_timeout_s,
             longest_request_s=settings.longest_request_s,
             backoff_s=settings.typesense.retry_backoff_s,
@@ -299,7 +299,7 @@ class Replica:
             ChangeStreams(settings, route, health, metrics),
             channels.send_changes,
             settings.buffer.max_buffer_size,
-            settings.buffer.flush_interval_s,
+            settings.buffer.longest_linger_s,
             self._pace,
             backlog,
         )

@@ -53,6 +53,10 @@ class TypesenseSettings:
         return tuple(f"{self.protocol}://{name}:{self.port}" for name in names)
 
 
+# Capture, before it reads the change stream again, and a lane, before it reads the queue again.
+STAGES_THAT_LINGER = 2
+
+
 @dataclass(frozen=True, slots=True)
 class BufferSettings:
     """How changes are batched between two stages: counts of changes, and seconds."""
@@ -60,6 +64,11 @@ class BufferSettings:
     max_buffer_size: int
     batch_size: int
     flush_interval_s: float
+
+    @property
+    def longest_linger_s(self) -> float:
+        """How long each of the two stages that linger may do so: together they stay within FLUSH_INTERVAL."""
+        return self.flush_interval_s / STAGES_THAT_LINGER
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,8 @@ BUFFER = (
         "5",
         "buffer.flush_interval_s",
         forms.duration("1ms", "1h"),
-        "longest time that a change waits for its batch to fill; it never waits while the next stage is idle",
+        "longest time that a change lingers, in all stages together, so that others share its batch; a single change "
+        "never lingers, and several do for about 0.1 s at most, so more than 0.2 s changes nothing",
     ),
 )
 

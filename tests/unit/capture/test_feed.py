@@ -15,7 +15,7 @@ from tsync_stream.capture.backlog import Backlog
 from tsync_stream.capture.feed import ChangeStreams, Feed, describe_opening
 from tsync_stream.capture.handover import TermEnd
 from tsync_stream.capture.term import CapturedChanges, CaptureTerm
-from tsync_stream.core.linger import SyncPace
+from tsync_stream.core.linger import PAUSE_PER_CHANGE_S, SyncPace, linger_s
 from tsync_stream.core.model import EpochRef, Head, Position, Route, Token
 from tsync_stream.queue.tier import Tier
 from tsync_stream.source.change_stream import ChangeBatch, ChangeStream
@@ -24,6 +24,7 @@ from tsync_stream.state.pipeline import Pipeline
 START = Position({"_data": "00"}, Timestamp(1, 0))
 ROUTE = Route("listings", "shop", "listings", "listings")
 READ_SIZE = 10
+SHORT_READ_S = 0.001
 
 
 def batch(number: int, changes: int) -> ChangeBatch:
@@ -40,7 +41,6 @@ class World:
         self.opens = asyncio.Event()
         self.opens.set()
         self.sent: list[CapturedChanges] = []
-        self.lingered_s: list[float] = []
         self.backlog = SimpleNamespace(full=False)
         pipeline = Pipeline(EpochRef("d", 1, "n", "primary"), 1, 1, START, START)
         self.term = CaptureTerm(pipeline, cast("Tier", None), ROUTE, [Head(0, 0, START.token)], START)
@@ -53,7 +53,7 @@ class World:
         yield None if stopping() else cast("ChangeStream", self)
 
     async def next_batch(self, size: int, wait_s: float) -> ChangeBatch:
-        assert size == READ_SIZE
+        assert (size, wait_s) == (READ_SIZE, SHORT_READ_S), "no setting shortens a read"
         self.reads += 1
         await asyncio.sleep(0)
         return self.batches.pop(0) if self.batches else batch(99, 0)
@@ -72,7 +72,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def short_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed_module, "LONGEST_READ_S", 0.001)
+    monkeypatch.setattr(feed_module, "LONGEST_READ_S", SHORT_READ_S)
 
 
 async def test_every_batch_is_sent_with_the_token_it_starts_from() -> None:
@@ -83,6 +83,24 @@ async def test_every_batch_is_sent_with_the_token_it_starts_from() -> None:
     found = [(changes.from_token["_data"], changes.batch.token["_data"]) for changes in world.sent[:3]]
     assert found == [("00", "01"), ("01", "02"), ("02", "03")]
     assert world.term.in_flight == 0
+
+
+@pytest.mark.parametrize(("longest_linger_s", "lingered_s"), [(5.0, 3 * PAUSE_PER_CHANGE_S), (0.001, 0.001)])
+async def test_a_feed_lingers_no_longer_than_the_settings_allow(
+    monkeypatch: pytest.MonkeyPatch, longest_linger_s: float, lingered_s: float
+) -> None:
+    lingered: list[float] = []
+
+    def recorded(*arguments: Any) -> float:
+        lingered.append(linger_s(*arguments))
+        return lingered[-1]
+
+    monkeypatch.setattr(feed_module, "linger_s", recorded)
+    world = World(batch(1, 3), batch(2, 1), longest_linger_s=longest_linger_s)
+    task = world.run()
+    await eventually(lambda: len(lingered) >= 2)
+    await world.stop(task)
+    assert lingered[:2] == [lingered_s, 0.0], "a single change never lingers"
 
 
 async def test_an_empty_batch_is_sent_only_when_a_barrier_is_due() -> None:

@@ -10,6 +10,7 @@ from tsync_stream.core.linger import (
     SyncPace,
     linger_s,
 )
+from tsync_stream.settings.load import BufferSettings
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,24 @@ def test_slow_batches_make_reads_linger_longer(batch_s: float, pause_s: float) -
     assert linger_s(2, 1000, 5.0, batch_s) == 2 * PAUSE_PER_CHANGE_S
     for found in (0, 1, 1000):
         assert linger_s(found, 1000, 5.0, batch_s) == 0.0, "neither one change alone nor a full read lingers"
+
+
+def longest_lingers_s(flush_interval_s: float) -> tuple[float, float]:
+    """The longest pauses that FLUSH_INTERVAL allows: of capture, and of a lane."""
+    longest_s = BufferSettings(1000, 100, flush_interval_s).longest_linger_s
+    return linger_s(900, 1000, longest_s, 60.0), linger_s(900, 1000, longest_s)
+
+
+@pytest.mark.parametrize("flush_interval_s", [0.001, 0.01, 0.05, 0.2, 5.0, 3600.0])
+def test_both_stages_together_linger_no_longer_than_the_flush_interval(flush_interval_s: float) -> None:
+    assert sum(longest_lingers_s(flush_interval_s)) <= flush_interval_s
+
+
+def test_a_flush_interval_of_more_than_a_fifth_of_a_second_changes_nothing() -> None:
+    longest = longest_lingers_s(3600.0)
+    assert longest == (LONGEST_PAUSE_WHEN_SLOW_S, LONGEST_PAUSE_S)
+    assert longest_lingers_s(0.2) == longest
+    assert longest_lingers_s(0.1) < longest
 
 
 def test_the_pace_is_that_of_the_last_batches() -> None:

@@ -397,14 +397,14 @@ async def test_a_replay_waits_while_the_queue_is_full() -> None:
 
 
 @pytest.mark.parametrize(
-    ("refused", "level", "told"),
+    ("refused", "level", "outcome"),
     [
         ({}, logging.INFO, "40 documents queued, none refused: Typesense shows what MongoDB holds"),
         ({"id collision": 3}, logging.WARNING, "40 documents queued, 3 refused (id collision: 3)"),
     ],
 )
 async def test_a_finished_reconcile_counts_the_refused_documents(
-    caplog: pytest.LogCaptureFixture, refused: dict[str, int], level: int, told: str
+    caplog: pytest.LogCaptureFixture, refused: dict[str, int], level: int, outcome: str
 ) -> None:
     caplog.set_level(logging.INFO)
     cursors = {"r1": {"phase": DONE, "queued": 40, "documents": 40}}
@@ -419,7 +419,7 @@ async def test_a_finished_reconcile_counts_the_refused_documents(
     assert world.pipeline.need(ROUTE.name) is None
     (record,) = [record for record in caplog.records if "reconcile: done" in record.getMessage()]
     assert record.levelno == level
-    assert told in record.getMessage()
+    assert outcome in record.getMessage()
 
 
 @pytest.mark.parametrize(

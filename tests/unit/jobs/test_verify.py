@@ -453,7 +453,7 @@ def test_only_a_few_examples_are_kept() -> None:
     assert Tally(**tally.to_bson()) == tally
 
 
-# What people are told
+# What people read
 
 FOUR = [{"reason": "id collision", "count": 4}]
 FOUND = {**dict.fromkeys(Tally.__dataclass_fields__, 0), "compared": 30, "examples": []}
