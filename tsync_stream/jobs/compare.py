@@ -17,11 +17,9 @@ from tsync_stream.core.key_candidates import keys_sharing_id
 from tsync_stream.core.keys import typesense_id
 from tsync_stream.core.model import Key
 from tsync_stream.jobs.scan import Sides
+from tsync_stream.routes.projector import Projector
 from tsync_stream.sink.live_schema import LiveSchema
-from tsync_stream.sink.mapping import map_document
-from tsync_stream.sink.mapping_plan import Plan
 from tsync_stream.sink.schema import values_at
-from tsync_stream.source.undecodable import require_decoded
 
 Kind = Literal["missing", "different", "extra"]
 
@@ -195,7 +193,7 @@ class Comparison:
 
     async def _expected(self, groups: Mapping[str, Sequence[Key]], not_before: Timestamp) -> dict[str, bytes]:
         expected: dict[str, bytes] = {}
-        plan = await self.schema.plan()
+        projector = Projector(await self.schema.plan())
         reading = self.sides.source.read(self.sides.route, list(groups.values()), not_before)
         async with aclosing(reading) as replies:
             async for documents in replies:
@@ -203,14 +201,13 @@ class Comparison:
                     document_id = typesense_id(document["_id"])
                     # The first key in BSON order owns the id; where there is a collation, others' keys are found too.
                     if document_id in groups and document_id not in expected:
-                        expected[document_id] = self._digest_of_source(document, plan)
+                        expected[document_id] = self._digest_of_source(document, projector)
                 del documents  # frees one reply before the next one is read
         return expected
 
-    def _digest_of_source(self, document: Mapping[str, Any], plan: Plan) -> bytes:
+    def _digest_of_source(self, document: Mapping[str, Any], projector: Projector) -> bytes:
         try:
-            require_decoded(document)
-            return self._digest(map_document(document, plan))
+            return self._digest(projector.shown(document))
         except (DocumentRejected, orjson.JSONEncodeError):
             return REFUSED
 

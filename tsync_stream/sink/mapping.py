@@ -23,8 +23,10 @@ RENAMED_ID_FIELD = "id_"
 """Where a source field `id` goes: in Typesense `id` is the document's key."""
 
 
-def map_document(document: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
+def map_document(document: Mapping[str, Any], plan: Plan, document_id: str | None = None) -> dict[str, Any]:
     """Return the Typesense document for a BSON document decoded with `BSON_OPTIONS`.
+
+    A caller that knows the Typesense id of its key passes it as `document_id`, which saves working it out again.
 
     Raises DocumentRejected. Whatever the schema: "unusable id", "unusable field name" (others would fail in Typesense
     for it), "too many field names", "not a number in JSON", "number too large", "not a place on Earth",
@@ -34,7 +36,7 @@ def map_document(document: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     name, key = next(fields, (None, None))
     if name != "_id" or "id" in document:  # MongoDB stores the `_id` first, and few call another field `id`
         key, fields = _key_and_fields(document)
-    mapped: dict[str, Any] = {"id": typesense_id(key)}
+    mapped: dict[str, Any] = {"id": typesense_id(key) if document_id is None else document_id}
     try:
         map_fields(fields, mapped, plan.root)
     except RefusedError as refused:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.model import DeadLetter, Key, Route
 from tsync_stream.sink.answers import Rejection
+from tsync_stream.sink.body import most_bytes
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.dividing import Refusal
 from tsync_stream.sink.names import refusal_of_the_collection
@@ -33,6 +34,7 @@ class Write:
         self._target = target
         self._slow = slow
         self._max_bytes = max_bytes
+        self._room_bytes = self._most_bytes()
         self._max_lines = max_lines
         self._check_lease = check_lease
         self._keys: list[Key] = []
@@ -46,18 +48,24 @@ class Write:
         """This key becomes a dead letter."""
         self.letters.append(DeadLetter(self._route.name, key, reason, error))
 
-    def is_full_for(self, size: int) -> bool:
-        """Whether the request has to be sent before a line of so many bytes is added."""
-        most_bytes = min(self._max_bytes, self._target.accepted_import_bytes)
-        too_long = self._bytes + size > most_bytes or len(self._lines) >= self._max_lines
-        return bool(self._lines) and (too_long or size >= ALONE_BYTES)
-
-    def add(self, key: Key, line: bytes, size: int) -> bool:
-        """Add one document, which takes so many bytes in the request; says whether that has to be sent at once."""
+    def add(self, key: Key, line: bytes) -> bool:
+        """Add one document to the request at hand; False if it does not fit in there."""
+        size = most_bytes(line)
+        if self._bytes + size > self._room_bytes or size >= ALONE_BYTES or len(self._lines) >= self._max_lines:
+            return False
         self._keys.append(key)
         self._lines.append(line)
         self._bytes += size
-        return size >= ALONE_BYTES
+        return True
+
+    async def add_to_next(self, key: Key, line: bytes) -> None:
+        """Send the request at hand, and begin another with this document; a large one is sent alone at once."""
+        await self.flush()
+        self._keys.append(key)
+        self._lines.append(line)
+        self._bytes = most_bytes(line)
+        if self._bytes >= ALONE_BYTES:
+            await self.flush()
 
     async def flush(self) -> None:
         """Send what is there."""
@@ -71,6 +79,7 @@ class Write:
             self.reject(self._keys[rejection.line], rejection.reason, rejection.error)
         self.written += len(self._keys) - len(rejections)
         self._keys = []
+        self._room_bytes = self._most_bytes()
 
     async def _import(self, deadline_s: float | None = None, *, first_harmless: bool = False) -> list[Rejection]:
         def check_lease() -> None:
@@ -107,6 +116,10 @@ class Write:
     def _take_lines(self) -> list[bytes]:
         lines, self._lines, self._bytes = self._lines, [], 0
         return lines
+
+    def _most_bytes(self) -> int:
+        """Of a request: the target learns what a proxy takes."""
+        return min(self._max_bytes, self._target.accepted_import_bytes)
 
     async def delete(self, ids: Sequence[str]) -> list[Refusal]:
         """Delete what the source no longer has; returns what cannot be."""
