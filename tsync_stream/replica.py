@@ -287,6 +287,7 @@ class Replica:
             deadline_s=settings.typesense.connection_timeout_s,
             longest_request_s=settings.longest_request_s,
             backoff_s=settings.typesense.retry_backoff_s,
+            attempts=settings.typesense.max_retries,
         )
 
     def _capture_leader(self, channels: Channels) -> CaptureLeader:

@@ -24,6 +24,7 @@ from tsync_stream.sync.lane import Lane
 from tsync_stream.sync.lane_tools import LaneTools
 
 DEADLINE_S = 5.0
+ATTEMPTS = 3
 EPOCH = EpochRef("deployment", 4, "nonce", "memory")
 ROUTE = Route("listings", "shop", "listings", "window")
 FINGERPRINT = {"source": "shop.listings", "target": "window", "division": DIVISION_VERSION}
@@ -210,6 +211,7 @@ class Bench:
             deadline_s=deadline_s,
             longest_request_s=deadline_s,
             backoff_s=0.0001,
+            attempts=ATTEMPTS,
         )
         self.lane = Lane("lane 0", tools, [0, 1], cast("Any", None))
 

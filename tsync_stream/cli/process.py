@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import click
-import stamina.instrumentation
 from click.core import ParameterSource
 from faust.worker import Worker as FaustWorker
 
@@ -40,10 +39,9 @@ class Worker(FaustWorker):
         super().__init__(app, *services, loglevel=loglevel, **options)
 
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
-        """Keep the log short under a lasting fault; leave out httpx's line a request and stamina's a retry."""
+        """Keep the log short under a lasting fault; leave out httpx's line a request."""
         super().on_setup_root_logger(logger, level)
         logging.getLogger("httpx").setLevel(logging.WARNING)
-        stamina.instrumentation.set_on_retry_hooks([])
         for handler in logger.handlers:
             keep_quiet(handler)
 

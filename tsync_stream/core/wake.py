@@ -35,7 +35,7 @@ class Backoff:
     """Exponential pauses with jitter after consecutive failures, from `first_s` to a few seconds; `reset` on success.
 
     A server that is still working on requests that timed out gets longer pauses, from `busy_s` to a minute, because
-    several replicas may keep it busy.
+    several replicas may keep it busy. They grow by themselves.
     """
 
     def __init__(self, first_s: float, wake: Wake, busy_s: float = 0.0) -> None:
@@ -43,14 +43,25 @@ class Backoff:
         self._wake = wake
         self._busy_s = busy_s
         self._failures = 0
+        self._busy_failures = 0
+
+    def __repr__(self) -> str:
+        return f"Backoff({self._failures} failures, {self._busy_failures} of a busy server)"
 
     def reset(self) -> None:
         """Start again from the first pause."""
-        self._failures = 0
+        self._failures = self._busy_failures = 0
 
     async def pause(self, *, busy: bool = False) -> None:
         """Wait after a failure; a ring of `wake` ends the pause early."""
-        first_s, most_s = (self._busy_s, MAX_PAUSE_FOR_BUSY_S) if busy else (self._first_s, MAX_PAUSE_S)
-        longest_s = min(most_s, first_s * 2.0 ** min(self._failures, 16))
-        self._failures += 1
+        if busy:
+            longest_s = _longest_s(self._busy_s, self._busy_failures, MAX_PAUSE_FOR_BUSY_S)
+            self._busy_failures += 1
+        else:
+            longest_s = _longest_s(self._first_s, self._failures, MAX_PAUSE_S)
+            self._failures += 1
         await self._wake.wait(random.uniform(0.5, 1.0) * longest_s)  # noqa: S311 - jitter, not a secret
+
+
+def _longest_s(first_s: float, failures: int, most_s: float) -> float:
+    return min(most_s, first_s * 2.0 ** min(failures, 16))

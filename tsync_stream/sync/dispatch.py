@@ -1,4 +1,7 @@
-"""A lane's batch, put before the sync agent until it is synced, however long that takes.
+"""Sends a lane's batch to the sync agent until it is synced, however long that takes: the one retry loop of sync.
+
+The first TYPESENSE_MAX_RETRIES attempts follow soon after each other. From then on health is red, and a server that
+timed out is given longer pauses.
 
 Invariants: a batch is given up only when it has to be (a lease is gone or wanted back, a stop), and then it stays
 unacked; whatever may have been sent by then is stored as rechecks, or remembered as a doubt. An agent that gives no
@@ -7,6 +10,7 @@ sign of life loses its batch, and the right to send anything more of it.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
 
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.core import clock
@@ -48,7 +52,7 @@ class Syncing:
 
         Raises `DependencyUnavailable` when the batch has to be given up.
         """
-        doubtful, done, size = False, 0, len(entries)
+        doubtful, done, size, failures = False, 0, len(entries), 0
         while done < len(entries):
             piece = entries[done : done + size]
             try:
@@ -59,10 +63,18 @@ class Syncing:
                     self._doubts.add(fences)
                     # Too much for the deadlines, perhaps: less at once comes further before the next one passes.
                     size = max(1, len(piece) // 2)
-                self._show_failure(error.cause)
+                failures += 1
                 self._tools.metrics.batches_retried.inc()
-                await self._give_up_or_pause(entries, fences, doubtful=doubtful, cause=error.cause)
+                person = isinstance(error.cause, ConfigurationError)
+                waiting = person or failures >= self._tools.attempts
+                if waiting:
+                    self._show_failure(error.cause, needs_person=person)
+                if not self._may_go_on(fences):
+                    await self._give_up(entries, doubtful=doubtful)
+                timed_out = isinstance(error.cause, DependencyUnavailable) and error.cause.timed_out
+                await self._backoff.pause(busy=waiting and timed_out)
             else:
+                failures = 0
                 self._backoff.reset()
                 self._tools.health.green(self._check)
                 doubtful = doubtful or result.doubtful
@@ -77,12 +89,7 @@ class Syncing:
         """What the last batch failed with is for its next owner to tell; no success of ours would end it."""
         self._tools.health.green(self._check)
 
-    async def _give_up_or_pause(
-        self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int], *, doubtful: bool, cause: TsyncError
-    ) -> None:
-        if self._may_go_on(fences):
-            await self._backoff.pause(busy=isinstance(cause, DependencyUnavailable) and cause.timed_out)
-            return
+    async def _give_up(self, entries: Sequence[tuple[int, Entry]], *, doubtful: bool) -> NoReturn:
         if doubtful:
             await self._tools.rechecks.add(entries)
         raise DependencyUnavailable("a batch is left in the queue for its next owner")
@@ -117,7 +124,6 @@ class Syncing:
     def _still_owned(self, partition: int, fence: int) -> bool:
         return self._tools.leases.still_ours(partition_lease(partition), fence)
 
-    def _show_failure(self, cause: TsyncError) -> None:
-        person = isinstance(cause, ConfigurationError)
-        next_step = "nothing is taken until it is mended" if person else "waiting for it, the queue grows meanwhile"
-        self._tools.health.red(self._check, f"{cause}; {next_step}", needs_person=person)
+    def _show_failure(self, cause: TsyncError, *, needs_person: bool) -> None:
+        next_step = "nothing is written until it is fixed" if needs_person else "retrying; the queue grows meanwhile"
+        self._tools.health.red(self._check, f"{cause}; {next_step}", needs_person=needs_person)

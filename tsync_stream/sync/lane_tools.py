@@ -20,7 +20,8 @@ from tsync_stream.sync.batch import SyncBatch
 class LaneTools:
     """Connections, coordination, and settings in their units.
 
-    `taken_over` is called when a partition has become ours, before anything of it is read.
+    `attempts`: so many are made at a batch before health is red. `taken_over` is called when a partition has become
+    ours, before anything of it is read.
     """
 
     route: Route
@@ -42,3 +43,4 @@ class LaneTools:
     deadline_s: float
     longest_request_s: float
     backoff_s: float
+    attempts: int

@@ -34,6 +34,16 @@ async def test_pauses_grow_to_their_bound_and_begin_anew(busy: bool, first_s: fl
     assert waits.seconds[-1] <= first_s
 
 
+async def test_the_pauses_for_a_busy_server_grow_by_themselves() -> None:
+    waits = Waits()
+    backoff = Backoff(0.1, cast("Wake", waits), busy_s=5.0)
+    for _ in range(5):
+        await backoff.pause()
+    await backoff.pause(busy=True)
+    assert waits.seconds[-1] <= 5.0
+    assert repr(backoff) == "Backoff(5 failures, 1 of a busy server)"
+
+
 @pytest.mark.parametrize(
     ("error", "timed_out"),
     [

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from bson.timestamp import Timestamp
 
+from tests.support import lanes
 from tests.support.schemas import live_schema
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.core.model import BEGINNING_OF_TIME, SHOWS_OLDER, DeadLetter, Entry, Operation, Reason, Route
@@ -86,36 +87,52 @@ def no_garbage_collection() -> Iterator[None]:
     gc.enable()
 
 
+def sync_of(directory: Path, target: Target, letters: Letters | None = None) -> Sync:
+    """A sync agent's logic over this target."""
+    settings = load_settings(directory, {})
+    return Sync(ROUTE, cast("Any", target), cast("Any", letters or Letters()), Metrics(), settings, live_schema())
+
+
 async def run(
     directory: Path, target: Target, keys: Sequence[Any] = ("a",), letters: Letters | None = None
 ) -> SyncResult:
-    """One batch, with pauses of a millisecond; of its keys `a` has a document."""
-    settings = load_settings(directory, {"TYPESENSE_RETRY_BACKOFF": "1ms", "TYPESENSE_MAX_RETRIES": "3"})
-    sync = Sync(ROUTE, cast("Any", target), cast("Any", letters or Letters()), Metrics(), settings, live_schema())
+    """One attempt at a batch; of its keys `a` has a document."""
     entries = [Entry("listings", key, Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE) for key in keys]
     result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
-    return await sync.run(SyncBatch(cast("Any", Reader()), entries, BEGINNING_OF_TIME, lambda: 1000.0, result))
+    batch = SyncBatch(cast("Any", Reader()), entries, BEGINNING_OF_TIME, lambda: 1000.0, result)
+    return await sync_of(directory, target, letters).run(batch)
 
 
-async def test_a_repetition_holds_only_what_it_has_read_itself(tmp_path: Path) -> None:
+async def test_a_retry_holds_only_what_it_has_read_itself(tmp_path: Path) -> None:
     target = Target([TimeoutError(), TimeoutError()])
-    assert (await run(tmp_path, target)).written == 1
+    sync = sync_of(tmp_path, target)
+    bench = lanes.Bench()
+    bench.leases.give(0, 7)
+
+    async def agent(batch: SyncBatch) -> None:
+        batch.reader = cast("Any", Reader())
+        batch.result.set_result(await sync.run(batch))
+
+    bench.sync = agent
+    bench.tier.put(0, "a")
+    assert ("ack", 0, [1]) in await bench.steps()
     assert target.held == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
-    ("failure", "attempts"),
-    [(TimeoutError(), 3), (DependencyUnavailable("Typesense: 503"), 3), (ConfigurationError("refused"), 1)],
+    "failure",
+    [TimeoutError(), DependencyUnavailable("Typesense: 503"), ConfigurationError("refused")],
     ids=["a time-out", "an outage", "a wrong setting"],
 )
-async def test_a_failed_batch_holds_nothing_however_long_its_failure_is_kept(
-    tmp_path: Path, failure: Exception, attempts: int
+async def test_a_failed_attempt_holds_nothing_however_long_its_failure_is_kept(
+    tmp_path: Path, failure: Exception
 ) -> None:
-    target = Target([failure] * 3)
+    target = Target([failure])
     with pytest.raises(SyncFailed) as caught:
         await run(tmp_path, target)
     assert isinstance(caught.value.cause, TsyncError)
-    assert len(target.held) == attempts
+    assert caught.value.doubtful == isinstance(failure, TimeoutError)
+    assert len(target.held) == 1
     assert attempts_in_memory() == 0
 
 

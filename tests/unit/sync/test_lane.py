@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.lanes import DEADLINE_S, EPOCH, FINGERPRINT, START, Bench, entry, synced
+from tests.support.lanes import ATTEMPTS, DEADLINE_S, EPOCH, FINGERPRINT, START, Bench, entry, synced
 from tests.support.waiting import eventually
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.core import clock
-from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierLost, TierRefused
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierLost, TierRefused, TsyncError
 from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, RecordBatch
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.queue.tier import Claimed, Read
@@ -192,6 +192,35 @@ async def test_a_batch_that_fails_is_tried_until_it_is_synced(bench: Bench) -> N
     assert await bench.steps() == [("sync", ["a"])] * 3 + [("ack", 0, [1])]
 
 
+@pytest.mark.parametrize(
+    ("cause", "attempts"),
+    [
+        (DependencyUnavailable("Typesense: no answer in time", doubtful=True, timed_out=True), ATTEMPTS),
+        (DependencyUnavailable("Typesense: 503"), ATTEMPTS),
+        (ConfigurationError("TYPESENSE_API_KEY: refused"), 1),
+    ],
+    ids=["a time-out", "an outage", "a wrong setting"],
+)
+async def test_health_is_red_once_the_attempts_at_a_batch_are_used_up_and_green_once_it_is_synced(
+    cause: TsyncError, attempts: int
+) -> None:
+    bench = owning(deadline_s=0.001)
+    seen: list[str] = []
+
+    async def fails(batch: SyncBatch) -> None:
+        seen.append(bench.health.status)
+        if len(seen) <= attempts:
+            batch.result.set_exception(SyncFailed(cause, doubtful=False))
+        else:
+            await synced(batch)
+
+    bench.sync = fails
+    bench.tier.put(0, "a")
+    assert ("ack", 0, [1]) in await bench.steps()
+    assert seen == ["green"] * attempts + ["red"]
+    assert bench.health.status == "green"
+
+
 @pytest.mark.parametrize("when", ["the last attempt", "an earlier attempt", "an earlier batch"])
 async def test_a_doubtful_write_is_noted_before_the_ack(bench: Bench, when: str) -> None:
     async def doubtful(batch: SyncBatch) -> None:
@@ -317,9 +346,12 @@ async def test_a_lease_is_not_given_back_clean_while_a_write_is_in_doubt(bench: 
 async def test_a_lane_with_nothing_to_do_has_no_trouble_to_tell(bench: Bench, taken: Sequence[int]) -> None:
     """Whose batch it is now tells it; nothing would ever end ours."""
 
+    attempts = iter(range(1, ATTEMPTS + 1))
+
     async def fails_while_leases_go(batch: SyncBatch) -> None:
-        for partition in taken:
-            bench.leases.take(partition)
+        if next(attempts) == ATTEMPTS:
+            for partition in taken:
+                bench.leases.take(partition)
         batch.result.set_exception(SyncFailed(DependencyUnavailable("away"), doubtful=False))
 
     bench.sync = fails_while_leases_go

@@ -86,8 +86,7 @@ class Bench:
     """A sync agent's logic over documents that a test chooses."""
 
     def __init__(self, directory: Path) -> None:
-        environment = {"TYPESENSE_RETRY_BACKOFF": "1ms", "TYPESENSE_MAX_RETRIES": "2"}
-        self.settings: Settings = load_settings(directory, environment)
+        self.settings: Settings = load_settings(directory, {})
         self.target, self.letters = Target(), Letters()
         self.documents: list[dict[str, Any]] = []
         self.lease_left: Callable[[], float] = lambda: 1000.0
@@ -105,7 +104,7 @@ class Bench:
             for document in self.documents
         ]
         doubtful = False
-        for _ in range(10):
+        for _ in range(20):
             result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
             batch = SyncBatch(cast("Any", self), entries, BEGINNING_OF_TIME, self.lease_left, result)
             try:
