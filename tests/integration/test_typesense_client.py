@@ -13,8 +13,8 @@ from tests.support.fake_typesense import HOST, Asked, FakeTypesense, fake_typese
 from tests.support.stack import typesense_settings
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
 from tsync_stream.routes.fingerprint import prepare_collection
-from tsync_stream.sink.by_id import id_requests
 from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.wire import id_requests
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -86,7 +86,7 @@ async def test_a_refused_schema_is_reported_in_typesenses_words() -> None:
 
 @pytest.mark.parametrize("call", ["import", "export", "delete by filter", "delete by path"])
 async def test_a_missing_collection_needs_a_person(call: str) -> None:
-    async with target(lambda _: web.json_response({}, status=404)) as (made, _):
+    async with target(lambda _: web.json_response({"message": "Not Found"}, status=404)) as (made, _):
         with pytest.raises(ConfigurationError, match="TYPESENSE_COLLECTION_NAME"):
             await CALLS[call](made)
 

@@ -23,23 +23,22 @@ from typesense.types.collection import CollectionCreateSchema
 
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
 from tsync_stream.settings.load import TypesenseSettings
-from tsync_stream.sink.answers import (
-    KEY_REFUSED,
-    TOO_LARGE,
-    Rejection,
-    RequestRefused,
-    check_status,
-    described,
-    read_import_answer,
-)
-from tsync_stream.sink.body import encoded
-from tsync_stream.sink.by_id import IdRequest, id_requests
 from tsync_stream.sink.connection import api_clients, http_client
 from tsync_stream.sink.dividing import Refusal, deletions_refused, rejected_alone
-from tsync_stream.sink.errors import from_typesense
+from tsync_stream.sink.errors import (
+    KEY_REFUSED,
+    TOO_LARGE,
+    CollectionMissing,
+    RequestRefused,
+    check_status,
+    from_typesense,
+    not_typesenses_own,
+    words_in,
+)
 from tsync_stream.sink.exports import ExportBrokenOff, breaks_off, exported_ids, split_lines
 from tsync_stream.sink.gate import Turns
-from tsync_stream.sink.http import Answer, TypesenseHttp
+from tsync_stream.sink.http import Answer, TypesenseHttp, encoded
+from tsync_stream.sink.wire import IdRequest, Rejection, described, id_requests, read_import_answer
 
 log = logging.getLogger(__name__)
 
@@ -90,20 +89,26 @@ class TypesenseTarget:
         """Return if a server answers that takes our key and has the collection."""
         async with self._guarded():
             answer = await self._http.send("GET", f"/collections/{quote(collection, safe='')}")
-            check_status(answer.status, "a look at the collection")
+            check_status(answer.status, "a look at the collection", body=answer.body)
 
     async def collection(self, name: str) -> Mapping[str, Any] | None:
-        """The live schema, `created_at` and `num_documents`; None if there is no such collection."""
-        async with self._asked() as client:
-            try:
+        """The live schema, `created_at` and `num_documents`; None if Typesense says that there is none."""
+        try:
+            async with self._asked("a look at the collection") as client:
                 return described(await client.collections[name].retrieve())
-            except typesense.exceptions.ObjectNotFound:
-                return None
+        except CollectionMissing:
+            return None
 
     async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
-        """One request that is asked seldom, on a path that is quoted already; every status is an answer."""
+        """One request that is asked seldom, on a path that is quoted already. Every status of Typesense's is an answer.
+
+        Raises `DependencyUnavailable` for a 404 of something else.
+        """
         async with self._guarded():
-            return await self._http.send(method, path, None if body is None else orjson.dumps(body))
+            answer = await self._http.send(method, path, None if body is None else orjson.dumps(body))
+            if answer.status == HTTPStatus.NOT_FOUND and not words_in(answer.body):
+                raise not_typesenses_own("a request")
+            return answer
 
     async def settled(self) -> bool:
         """True when every write that was accepted can be seen: not while a log is replayed (`/health` says ok then).
@@ -125,15 +130,18 @@ class TypesenseTarget:
 
     async def create_collection(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         """Create the collection, or return it if somebody else just did."""
-        async with self._asked() as client:
-            try:
-                return described(await client.collections.create(cast("CollectionCreateSchema", schema)))
-            except typesense.exceptions.RequestMalformed as error:
-                # Its words are about the schema: no document has come near it.
-                words = str(error.strerror or error)[:_LONGEST_WORDS]  # an OSError, of the status and the words
-                raise ConfigurationError(f"TYPESENSE_SCHEMA_FILE: Typesense refuses the schema: {words}") from error
-            except typesense.exceptions.ObjectAlreadyExists:
-                return described(await client.collections[schema["name"]].retrieve())
+        try:
+            async with self._asked("a new collection") as client:
+                try:
+                    return described(await client.collections.create(cast("CollectionCreateSchema", schema)))
+                except typesense.exceptions.ObjectAlreadyExists:
+                    return described(await client.collections[schema["name"]].retrieve())
+        except RequestRefused as refused:
+            if refused.status != HTTPStatus.BAD_REQUEST or not refused.words:
+                raise
+            # Its words are about the schema: no document has come near it.
+            words = refused.words[:_LONGEST_WORDS]
+            raise ConfigurationError(f"TYPESENSE_SCHEMA_FILE: Typesense refuses the schema: {words}") from refused
 
     async def import_lines(
         self,
@@ -196,8 +204,12 @@ class TypesenseTarget:
         return await deletions_refused(id_requests(ids), send, lambda: send(HARMLESS_DELETE))
 
     async def _is_missing(self, collection: str, request: IdRequest, answer: Answer) -> bool:
-        """By its path, 404 is the answer for a missing document, and for a missing collection."""
-        missing = answer.status == HTTPStatus.NOT_FOUND and bool(request.document_id)
+        """Whether the document of a request by path is missing: 404 may also be about the collection."""
+        return bool(request.document_id) and await self._is_about_document(collection, answer)
+
+    async def _is_about_document(self, collection: str, answer: Answer) -> bool:
+        """Whether a 404 is Typesense's own and not about the collection, which exists."""
+        missing = answer.status == HTTPStatus.NOT_FOUND and bool(words_in(answer.body))
         return missing and await self.collection(collection) is not None
 
     async def export_ids(self, collection: str, batch_size: int) -> AsyncGenerator[list[str], None]:
@@ -260,26 +272,28 @@ class TypesenseTarget:
 
     async def _checked_pieces(self, collection: str, answers: AsyncIterator[Answer]) -> AsyncGenerator[bytes, None]:
         async for answer in answers:
-            # Some releases answer it too where the first document was deleted since.
-            if answer.status == HTTPStatus.NOT_FOUND and await self.collection(collection) is not None:
+            # Some releases also answer 404 if the first document has been deleted since.
+            if await self._is_about_document(collection, answer):
                 raise ExportBrokenOff
             check_status(answer.status, "an export", body=answer.body)
             yield answer.body
 
     @asynccontextmanager
-    async def _asked(self) -> AsyncIterator[AsyncClient]:
+    async def _asked(self, request: str) -> AsyncIterator[AsyncClient]:
         """A client of the node that all other requests go to, for one question: nodes differ in what they say."""
         node = self._http.node
-        async with self._guarded(), asyncio.timeout(self._deadline_s):
+        async with self._guarded(request), asyncio.timeout(self._deadline_s):
             try:
                 yield self._clients[node]
             except _NODE_FAILURES:
                 self._http.failed(node)
                 raise
+            except AttributeError as error:  # the package takes whatever is JSON for an object
+                raise DependencyUnavailable(f"Typesense: {request} is answered by something else") from error
 
     @asynccontextmanager
-    async def _guarded(self) -> AsyncIterator[None]:
-        """Around one request: behind the circuit breaker, and with errors of ours."""
+    async def _guarded(self, request: str = "a request") -> AsyncIterator[None]:
+        """Around one request: behind the circuit breaker, and with errors of ours. `request` names it in messages."""
         if self._breaker.opened:
             raise DependencyUnavailable(self._trouble)  # in the same words: what is wrong has not changed
         with self._breaker:
@@ -289,7 +303,7 @@ class TypesenseTarget:
                 self._trouble = str(error)
                 raise
             except _FAILURES as error:
-                ours = from_typesense(error)
+                ours = from_typesense(error, request)
                 self._trouble = str(ours)
                 raise ours from error
 

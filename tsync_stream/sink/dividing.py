@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tsync_stream.sink.answers import TOO_LARGE, TOO_LONG, Rejection, RequestRefused
-from tsync_stream.sink.by_id import IdRequest
+from tsync_stream.sink.errors import TOO_LARGE, TOO_LONG, RequestRefused
+from tsync_stream.sink.wire import IdRequest, Rejection
 
 Request = TypeVar("Request")
 Harmless = Callable[[], Awaitable[object]]

@@ -6,7 +6,7 @@ aiohttp takes a fifth of the processor time that the client of the `typesense` p
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from io import BytesIO
@@ -17,13 +17,23 @@ from yarl import URL
 
 from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.connection import http_session
+from tsync_stream.sink.wire import import_body
 
 # aiohttp writes bytes in one go; what can be read from, it writes piece by piece as the server takes it.
 MAX_BODY_AT_ONCE_BYTES = 1 << 18
 CHUNK_BYTES = 1 << 16
+# Escaping more than this would hold up the event loop, where the leases live.
+ENCODE_INLINE_BYTES = 1 << 18
 # From 28 on, Typesense keeps a body that says of itself that it is binary in base64, a third longer, and followers of
 # older releases cannot read that. Binary is what aiohttp says of bytes.
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
+
+
+async def encoded(lines: Sequence[bytes]) -> bytes:
+    """`import_body`, off the event loop where it takes long."""
+    if sum(map(len, lines)) <= ENCODE_INLINE_BYTES or all(map(bytes.isascii, lines)):
+        return import_body(lines)
+    return await asyncio.to_thread(import_body, lines)
 
 
 class Answer(NamedTuple):

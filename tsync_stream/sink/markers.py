@@ -21,8 +21,8 @@ from urllib.parse import quote
 import orjson
 
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.sink.answers import KEY_REFUSED, check_status
 from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.errors import KEY_REFUSED, check_status
 from tsync_stream.sink.http import Answer
 from tsync_stream.sink.schema import fields_to_check
 

@@ -7,7 +7,7 @@ says nothing about the document that it answers for.
 import re
 from collections.abc import Sequence
 
-from tsync_stream.sink.answers import Rejection
+from tsync_stream.sink.wire import Rejection
 
 # Typesense keeps a field's full name (`a.b.c`) in a structure that takes 65,535 bytes, and refuses the whole import
 # for a longer one; it also repeats the name in every answer about the field.

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.model import DeadLetter, Key, Route
-from tsync_stream.sink.answers import Rejection
-from tsync_stream.sink.body import most_bytes
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.dividing import Refusal
 from tsync_stream.sink.names import refusal_of_the_collection
+from tsync_stream.sink.wire import Rejection, most_bytes
 from tsync_stream.sync.slow import ALONE_BYTES, SLOW_FROM_BYTES, TAKES_TOO_LONG, SlowDocuments
 
 # Raises unless the lease outlives a request with this deadline, or with the usual one.

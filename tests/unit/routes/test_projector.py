@@ -15,7 +15,12 @@ from tsync_stream.routes.projector import Projector
 from tsync_stream.source.undecodable import decoded_one_by_one
 
 DOCUMENTS = [
-    {"_id": ObjectId(), "title": "Flat", "price": Decimal128("1250.50"), "rooms": [{"name": "kitchen", "floor": None}]},
+    {
+        "_id": ObjectId("65a1b2c3d4e5f60718293a4b"),
+        "title": "Flat",
+        "price": Decimal128("1250.50"),
+        "rooms": [{"name": "kitchen", "floor": None}],
+    },
     {"_id": 12, "id": "x"},
     {"price": 1.5, "_id": "key behind a field"},
 ]

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream.sink import body as module
-from tsync_stream.sink.body import (
-    ENCODE_INLINE_BYTES,
+from tsync_stream.sink import http, wire
+from tsync_stream.sink.http import ENCODE_INLINE_BYTES, encoded
+from tsync_stream.sink.wire import (
     MAX_REPLACED,
     MAX_WHOLE_BYTES,
-    encoded,
     import_body,
     most_bytes,
 )
@@ -26,7 +25,7 @@ WINDOW_BYTES = 196_605
 @pytest.fixture(scope="module", autouse=True)
 def every_body_is_long() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "MAX_WHOLE_BYTES", 0)
+        patch.setattr(wire, "MAX_WHOLE_BYTES", 0)
         yield
 
 
@@ -68,7 +67,7 @@ def test_it_does_not_matter_how_many_characters_are_escaped(different: int) -> N
 
 
 def test_a_body_that_is_taken_whole_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_WHOLE_BYTES", MAX_WHOLE_BYTES)
+    monkeypatch.setattr(wire, "MAX_WHOLE_BYTES", MAX_WHOLE_BYTES)
     assert MAX_WHOLE_BYTES < WINDOW_BYTES
     short = orjson.dumps({"id": "1", "text": "漢" * ((MAX_WHOLE_BYTES - 30) // 3)})
     assert import_body([short]) == short
@@ -79,13 +78,13 @@ def test_a_body_that_is_taken_whole_stays_as_it_is(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("text", ["漢", "x"])
 async def test_a_long_body_is_escaped_off_the_event_loop(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[int] = []
-    original = module.import_body
+    original = import_body
 
     def noted(lines: list[bytes]) -> bytes:
         threads.append(threading.get_ident())
         return original(lines)
 
-    monkeypatch.setattr(module, "import_body", noted)
+    monkeypatch.setattr(http, "import_body", noted)
     line = orjson.dumps({"id": "1", "text": text * ENCODE_INLINE_BYTES})
     assert orjson.loads(await encoded([line])) == orjson.loads(line)
     short = orjson.dumps({"text": text})

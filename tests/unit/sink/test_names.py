@@ -2,13 +2,13 @@
 
 import pytest
 
-from tsync_stream.sink.answers import Rejection
 from tsync_stream.sink.names import (
     MIN_LINES_OF_A_COLLECTION,
     problem_anywhere,
     problem_at_the_top,
     refusal_of_the_collection,
 )
+from tsync_stream.sink.wire import Rejection
 
 MANY = MIN_LINES_OF_A_COLLECTION
 

@@ -21,9 +21,10 @@ from tsync_stream.check.mongo import MongoFacts, judge_mongo
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError
 from tsync_stream.core.model import Route
 from tsync_stream.settings.load import default_settings
-from tsync_stream.sink.answers import check_status, described, read_import_answer
+from tsync_stream.sink.errors import check_status
 from tsync_stream.sink.exports import exported_id
 from tsync_stream.sink.mapping_plan import MappingOptions, Plan
+from tsync_stream.sink.wire import described, read_import_answer
 from tsync_stream.source.change_stream import ChangeBatch, read_reply
 from tsync_stream.source.collection import kind_of, problem_of_source
 from tsync_stream.source.hello import Hello, hello_of, time_of, version_of

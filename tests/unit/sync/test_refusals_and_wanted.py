@@ -14,9 +14,8 @@ from tests.support.keys import KEYS_OF_EVERY_TYPE
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.keys import canonical_key, typesense_id
 from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, Key, Operation, Reason
-from tsync_stream.sink.answers import Rejection
-from tsync_stream.sink.answers import read_import_answer as read_bytes
-from tsync_stream.sink.by_id import MAX_FILTER_BYTES, fits_filter, id_requests
+from tsync_stream.sink.wire import MAX_FILTER_BYTES, Rejection, fits_filter, id_requests
+from tsync_stream.sink.wire import read_import_answer as read_bytes
 from tsync_stream.sync.wanted import wanted
 
 HEX = "65a000000000000000000001"
