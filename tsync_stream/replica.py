@@ -33,7 +33,7 @@ from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.tasks import end_tasks
-from tsync_stream.core.wake import Wake
+from tsync_stream.core.wake import Backoff, Wake
 from tsync_stream.jobs.kinds import JobKinds
 from tsync_stream.jobs.ledger import JobLedger
 from tsync_stream.jobs.need import NeededReconcile
@@ -66,9 +66,14 @@ from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks
 from tsync_stream.sync.agent import Sync
 from tsync_stream.sync.batch import SyncBatch
-from tsync_stream.sync.lane import Lane
-from tsync_stream.sync.lane_tools import LaneTools
+from tsync_stream.sync.current_queue import CurrentQueue, ReadLimits
+from tsync_stream.sync.dispatch import AgentCall, Dispatch
+from tsync_stream.sync.in_doubt import InDoubt
+from tsync_stream.sync.lane import Lane, LaneSteps
+from tsync_stream.sync.losses import LossReports
+from tsync_stream.sync.owned import OwnedPartitions
 from tsync_stream.sync.reader import Reader
+from tsync_stream.sync.recheck_turns import RecheckTurns
 
 log = logging.getLogger(__name__)
 
@@ -143,9 +148,8 @@ class Replica:
             self._mongo_health,
         )
         self.sync = Sync(self.route, self.target, self.dead_letters, metrics, settings, self.schema)
-        tools = self._lane_tools(channels, metrics)
-        lanes = [self._lane(tools, lane) for lane in range(settings.sync_lanes)]
-        self._reader = Reader(tools, lanes)
+        lanes = [self._lane(number, channels.send_batch) for number in range(settings.sync_lanes)]
+        self._reader = Reader(lanes, self.positions, health)
         self._stalls = StallDetector(self.leases, self._epochs, lanes, health)
         self._leader = self._capture_leader(channels)
         self._tasks: list[asyncio.Task[None]] = []
@@ -258,37 +262,29 @@ class Replica:
     async def _before_giving_back(self, lease: str) -> bool:
         return await self._reader.released(lease)
 
-    def _lane(self, tools: LaneTools, lane: int) -> Lane:
-        settings = self._settings
-        partitions = range(lane, settings.partitions, settings.sync_lanes)
-        return Lane(
-            f"lane {lane}", tools, partitions, DocumentReader(self.client, settings.lease_ttl_s, self._dense_turn)
-        )
+    def _partitions_of_lane(self, number: int) -> range:
+        return range(number, self._settings.partitions, self._settings.sync_lanes)
 
-    def _lane_tools(self, channels: Channels, metrics: Metrics) -> LaneTools:
-        settings = self._settings
-        return LaneTools(
-            route=self.route,
-            partitions=settings.partitions,
-            leases=self.leases,
-            epochs=self._epochs,
-            positions=self.positions,
-            tiers=self.tiers,
-            rechecks=self.rechecks,
-            send=channels.send_batch,
-            health=self.health,
-            metrics=metrics,
-            taken_over=self.dead_letters.look_again,
-            wake=self._wake,
-            pace=self._pace,
-            batch_size=settings.buffer.batch_size,
-            buffer_size=settings.buffer.max_buffer_size,
-            wait_s=min(1.0, settings.buffer.longest_linger_s),
-            deadline_s=settings.typesense.connection_timeout_s,
-            longest_request_s=settings.longest_request_s,
-            backoff_s=settings.typesense.retry_backoff_s,
-            attempts=settings.typesense.max_retries,
+    def _lane(self, number: int, send: Callable[[SyncBatch], Awaitable[object]]) -> Lane:
+        settings, health, metrics, wake = self._settings, self.health, self._metrics, self._wake
+        name, typesense, buffer = f"lane {number}", settings.typesense, settings.buffer
+        in_doubt = InDoubt(settings.longest_request_s)
+        reader = DocumentReader(self.client, settings.lease_ttl_s, self._dense_turn)
+        call = AgentCall(send, reader, self.leases, settings.longest_request_s)
+        busy_backoff = Backoff(typesense.retry_backoff_s, wake, busy_s=typesense.connection_timeout_s)
+        limits = ReadLimits(buffer.batch_size, buffer.max_buffer_size, min(1.0, buffer.longest_linger_s))
+        partitions = self._partitions_of_lane(number)
+        steps = LaneSteps(
+            OwnedPartitions(partitions, self.leases, in_doubt, self.dead_letters.look_again),
+            CurrentQueue(self._epochs, self.tiers, self.route, settings.partitions, limits),
+            Dispatch(name, call, in_doubt, busy_backoff, typesense.max_retries, health, metrics),
+            self.rechecks,
+            RecheckTurns(typesense.connection_timeout_s),
+            metrics,
+            self._pace,
         )
+        losses = LossReports(self.route.name, self._epochs, self.positions, health)
+        return Lane(name, steps, losses, health, wake, Backoff(typesense.retry_backoff_s, wake))
 
     def _capture_leader(self, channels: Channels) -> CaptureLeader:
         settings, route, health, metrics = self._settings, self.route, self.health, self._metrics

@@ -12,7 +12,7 @@ from tsync_stream.cluster.held import Held
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Position, Reason, RecordBatch, Route
-from tsync_stream.core.wake import Wake
+from tsync_stream.core.wake import Backoff, Wake
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Claimed, Found, Read
 from tsync_stream.routes.fingerprint import DIVISION_VERSION
@@ -20,8 +20,13 @@ from tsync_stream.state.pipeline import Pipeline
 from tsync_stream.state.rechecks import Recheck
 from tsync_stream.state.route_state import ReconcileNeed, RouteState
 from tsync_stream.sync.batch import SyncBatch, SyncResult
-from tsync_stream.sync.lane import Lane
-from tsync_stream.sync.lane_tools import LaneTools
+from tsync_stream.sync.current_queue import CurrentQueue, ReadLimits
+from tsync_stream.sync.dispatch import AgentCall, Dispatch
+from tsync_stream.sync.in_doubt import InDoubt
+from tsync_stream.sync.lane import Lane, LaneSteps
+from tsync_stream.sync.losses import LossReports
+from tsync_stream.sync.owned import OwnedPartitions
+from tsync_stream.sync.recheck_turns import RecheckTurns
 
 DEADLINE_S = 5.0
 ATTEMPTS = 3
@@ -177,6 +182,13 @@ async def synced(batch: SyncBatch) -> None:
     batch.result.set_result(SyncResult())
 
 
+class NoReader:
+    """Has no documents, and holds nothing."""
+
+    async def close(self) -> None:
+        """There are no connections."""
+
+
 class Bench:
     """A lane for partitions 0 and 1 and all that it uses. `sync` is what the agent does with a batch."""
 
@@ -191,35 +203,27 @@ class Bench:
         self.sync: Callable[[SyncBatch], Awaitable[None]] = synced
         self.takeovers = 0
         self._agents: list[asyncio.Task[None]] = []
-        tools = LaneTools(
-            route=ROUTE,
-            partitions=2,
-            leases=cast("Any", self.leases),
-            epochs=cast("Any", self.positions),
-            positions=cast("Any", self.positions),
-            tiers={"memory": cast("Any", self.tier)},
-            rechecks=cast("Any", self.rechecks),
-            send=self._send,
-            health=self.health,
-            metrics=Metrics(),
-            taken_over=self._take_over,
-            wake=Wake(),
-            pace=self.pace,
-            batch_size=batch_size,
-            buffer_size=1000,
-            wait_s=0.001,
-            deadline_s=deadline_s,
-            longest_request_s=deadline_s,
-            backoff_s=0.0001,
-            attempts=ATTEMPTS,
+        epochs, leases = cast("Any", self.positions), cast("Any", self.leases)
+        wake, metrics = Wake(), Metrics()
+        in_doubt = InDoubt(deadline_s)
+        call = AgentCall(self._send, cast("Any", NoReader()), leases, deadline_s)
+        self.lane_steps = LaneSteps(
+            OwnedPartitions([0, 1], leases, in_doubt, self._take_over),
+            CurrentQueue(epochs, {"memory": cast("Any", self.tier)}, ROUTE, 2, ReadLimits(batch_size, 1000, 0.001)),
+            Dispatch("lane 0", call, in_doubt, Backoff(0.0001, wake, deadline_s), ATTEMPTS, self.health, metrics),
+            cast("Any", self.rechecks),
+            RecheckTurns(deadline_s),
+            metrics,
+            self.pace,
         )
-        self.lane = Lane("lane 0", tools, [0, 1], cast("Any", None))
+        losses = LossReports(ROUTE.name, epochs, cast("Any", self.positions), self.health)
+        self.lane = Lane("lane 0", self.lane_steps, losses, self.health, wake, Backoff(0.0001, wake))
 
     async def steps(self, count: int = 10) -> list[tuple[Any, ...]]:
         """Let the lane work; returns what happened."""
         self.events.clear()
         for _ in range(count):
-            await self.lane._step()
+            await self.lane_steps.step()
         return list(self.events)
 
     def _take_over(self) -> None:

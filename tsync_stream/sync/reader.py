@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.health import Health
 from tsync_stream.core.model import Barrier
 from tsync_stream.core.tasks import all_to_end
+from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.sync.lane import Lane
-from tsync_stream.sync.lane_tools import LaneTools
 
 BARRIER_RECORD_INTERVAL_S = 0.5
 
@@ -19,9 +20,10 @@ BARRIER_RECORD_INTERVAL_S = 0.5
 class Reader:
     """`run` works until `stop` was called, and then finishes the batches in hand. Partition p is lane p mod n's."""
 
-    def __init__(self, tools: LaneTools, lanes: Sequence[Lane]) -> None:
-        self._tools = tools
+    def __init__(self, lanes: Sequence[Lane], positions: PositionStore, health: Health) -> None:
         self._lanes = lanes
+        self._positions = positions
+        self._health = health
         self._finished = asyncio.Event()
 
     async def run(self) -> None:
@@ -60,9 +62,9 @@ class Reader:
             lane.barriers.clear()
         if passed:
             try:
-                await self._tools.positions.record_barriers(passed)
+                await self._positions.record_barriers(passed)
             except TsyncError as error:
                 # The next barrier says all that this one does.
-                self._tools.health.red("positions", f"{error}; the synced position stands still meanwhile")
+                self._health.red("positions", f"{error}; the synced position stands still meanwhile")
             else:
-                self._tools.health.green("positions")
+                self._health.green("positions")

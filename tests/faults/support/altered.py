@@ -21,13 +21,12 @@ from tsync_stream.core.model import DeadLetter
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.replica import Replica
 from tsync_stream.sink.client import TypesenseTarget
-from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state import pipeline
 from tsync_stream.state.rechecks import Rechecks
 from tsync_stream.sync import agent
 from tsync_stream.sync import wanted as merging
 from tsync_stream.sync.batch import SyncFailed, SyncResult
-from tsync_stream.sync.lane import Lane
+from tsync_stream.sync.lane import LaneSteps
 
 # Tools look for this file in the working directory, and remove it when they act.
 TRIGGER = "trigger"
@@ -178,23 +177,21 @@ def no_rechecks() -> None:
 def four_consumers() -> None:
     """Every lane reads every partition: four consumers per stream, each with a batch in hand."""
 
-    def lane(self: Replica, tools: Any, number: int) -> Lane:
-        settings = self._settings
-        reader = DocumentReader(self.client, settings.lease_ttl_s)
-        return Lane(f"lane {number}", tools, range(settings.partitions), reader)
+    def partitions(self: Replica, number: int) -> range:
+        return range(self._settings.partitions)
 
-    async def claim(self: Lane, tier: Any, epoch: Any, partition: int) -> None:
-        self._owned[partition].claiming = False
+    async def claim(self: LaneSteps, tier: Any, epoch: Any, partition: int) -> None:
+        self.owned._owned[partition].claiming = False
 
-    async def read(self: Lane, tier: Any, epoch: Any) -> None:
-        tools = self._tools
-        read = await tier.read(epoch, sorted(self._owned), tools.leases.replica, tools.batch_size, tools.wait_s)
+    async def read(self: LaneSteps, tier: Any, epoch: Any) -> None:
+        limits = self._queue.limits
+        read = await tier.read(epoch, sorted(self.owned), self._leases.replica, limits.batch_size, limits.wait_s)
         if read.record_batches:
             await self._process(tier, epoch, read.record_batches, claimed=False)
 
-    Replica._lane = lane  # type: ignore[method-assign,assignment]
-    Lane._claim = claim  # type: ignore[method-assign]
-    Lane._read = read  # type: ignore[method-assign]
+    Replica._partitions_of_lane = partitions  # type: ignore[method-assign]
+    LaneSteps._claim = claim  # type: ignore[method-assign]
+    LaneSteps._read = read  # type: ignore[method-assign]
 
 
 def forget_some() -> None:
@@ -233,12 +230,12 @@ def ack_on_failure() -> None:
 def no_claims() -> None:
     """Entries that a predecessor left pending are never synced: the new owner reads only new ones."""
 
-    async def claim(self: Lane, tier: Any, epoch: Any, partition: int) -> None:
-        claimed = await tier.claim(epoch, partition, self._tools.leases.replica, 1)
-        self._owned[partition].next_offset = claimed.delivered_offset + 1
-        self._owned[partition].claiming = False
+    async def claim(self: LaneSteps, tier: Any, epoch: Any, partition: int) -> None:
+        claimed = await tier.claim(epoch, partition, self._leases.replica, 1)
+        self.owned._owned[partition].next_offset = claimed.delivered_offset + 1
+        self.owned._owned[partition].claiming = False
 
-    Lane._claim = claim  # type: ignore[method-assign]
+    LaneSteps._claim = claim  # type: ignore[method-assign]
 
 
 def jump_over_lost_batches() -> None:

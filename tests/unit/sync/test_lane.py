@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -19,7 +18,7 @@ from tsync_stream.core.tasks import end_tasks
 from tsync_stream.queue.tier import Claimed, Read
 from tsync_stream.sync import dispatch
 from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
-from tsync_stream.sync.lane import check_contiguous
+from tsync_stream.sync.owned import check_contiguous
 
 BARRIER = Barrier(BarrierOrder(4, 1, 1), START)
 
@@ -334,7 +333,7 @@ async def test_a_lease_is_not_given_back_clean_while_a_write_is_in_doubt(bench: 
         raise DependencyUnavailable("MongoDB is away")
 
     bench.sync = times_out
-    bench.lane._tools.rechecks.add = unavailable  # type: ignore[method-assign, assignment]
+    bench.rechecks.add = unavailable  # type: ignore[method-assign, assignment]
     bench.tier.put(0, "a")
     with pytest.raises(DependencyUnavailable):
         await bench.steps()
@@ -425,7 +424,7 @@ async def test_a_gap_is_noticed_by_whoever_begins_anew(bench: Bench, read_before
     bench.tier.put(0, "b", "c", "d")
     bench.tier.delivered[0] = 1 + read_before
     bench.tier.lose(0, 2, 3, 4)
-    bench.lane._owned.clear()
+    bench.lane_steps.owned.forget()
     bench.tier.put(0, "e")
     with pytest.raises(TierLost, match="entry 2 is gone"):
         await bench.steps()
@@ -478,12 +477,8 @@ async def test_a_tier_that_refuses_to_be_read_is_reported_as_one_that_is_lost(
         bench.lane.stop()
         raise TierRefused("PRIMARY_REDIS_PASSWORD: its user may not run `xreadgroup`")
 
-    async def close() -> None:
-        """There are no connections."""
-
     await bench.steps()
     monkeypatch.setattr(bench.tier, "read", refuse)
-    monkeypatch.setattr(bench.lane, "_reader", SimpleNamespace(close=close))
     await bench.lane.run()
     assert [epoch for epoch, _ in bench.positions.suspects] == [EPOCH]
     (problem,) = bench.health.problems.values()

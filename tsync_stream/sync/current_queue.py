@@ -1,0 +1,77 @@
+"""Which queue a lane reads now, and how much of it at once."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tsync_stream.cluster.epoch_watch import EpochWatch
+from tsync_stream.core.linger import linger_s
+from tsync_stream.core.model import EpochRef, Route
+from tsync_stream.queue.tier import Read, Tier
+from tsync_stream.routes.fingerprint import was_made_for
+
+# Entries of all of a lane's partitions. More at once would not be cheaper, and the first of them would wait longer.
+AT_ONCE_WHEN_BEHIND = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """How much one read brings: of a partition, of all of a lane's partitions, and how long it waits for the first."""
+
+    batch_size: int
+    buffer_size: int
+    wait_s: float
+
+
+class CurrentQueue:
+    """The queue of the current epoch, if it holds entries of our route, divided among as many `partitions`."""
+
+    def __init__(
+        self, epochs: EpochWatch, tiers: Mapping[str, Tier], route: Route, partitions: int, limits: ReadLimits
+    ) -> None:
+        self.route = route
+        self.limits = limits
+        self._epochs = epochs
+        self._tiers = tiers
+        self._partitions = partitions
+        self._behind = False  # True: the last read was full
+
+    def __repr__(self) -> str:
+        return f"CurrentQueue({self.epoch}{', behind' if self._behind else ''})"
+
+    @property
+    def epoch(self) -> EpochRef | None:
+        """The current epoch, or None if there is none yet or its entries are not ours to sync."""
+        pipeline = self._epochs.current
+        state = None if pipeline is None else pipeline.routes.get(self.route.name)
+        if pipeline is None or state is None:
+            return None
+        ours = was_made_for(state.fingerprint, pipeline.partitions, self.route, self._partitions)
+        return pipeline.epoch if ours else None
+
+    def is_over(self, epoch: EpochRef) -> bool:
+        """Whether a newer epoch is current."""
+        current = self._epochs.current
+        return current is not None and current.epoch != epoch
+
+    def tier(self, epoch: EpochRef) -> Tier:
+        """The tier that is the queue in this epoch."""
+        return self._tiers[epoch.tier]
+
+    def limit(self, partitions: int) -> int:
+        """How many entries to read of each of so many partitions."""
+        limits = self.limits
+        wanted = max(limits.batch_size, AT_ONCE_WHEN_BEHIND // partitions) if self._behind else limits.batch_size
+        return max(1, min(wanted, limits.buffer_size // partitions))
+
+    def pause_after(self, read: Read) -> float:
+        """How long to linger after a read, in seconds, so that changes gather.
+
+        Many at once are cheaper for MongoDB and Typesense, and changes of one document become one write.
+        """
+        self._behind = read.full
+        count = sum(
+            len(record_batch.items)
+            for record_batches in read.record_batches.values()
+            for record_batch in record_batches
+        )
+        return 0.0 if read.full else linger_s(count, self.limits.buffer_size, self.limits.wait_s)
