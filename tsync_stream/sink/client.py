@@ -36,7 +36,7 @@ from tsync_stream.sink.errors import (
     words_in,
 )
 from tsync_stream.sink.exports import ExportBrokenOff, breaks_off, exported_ids, split_lines
-from tsync_stream.sink.gate import Turns
+from tsync_stream.sink.gate import WriteGate
 from tsync_stream.sink.http import Answer, TypesenseHttp, encoded
 from tsync_stream.sink.wire import IdRequest, Rejection, described, id_requests, read_import_answer
 
@@ -70,7 +70,7 @@ class TypesenseTarget:
             expected_exception=DependencyUnavailable,
         )
         self._trouble = ""
-        self.turns = Turns(2 * settings.connection_timeout_s)
+        self.write_gate = WriteGate(2 * settings.connection_timeout_s)
         # What a proxy before Typesense takes in one import, as far as its refusals told.
         self.accepted_import_bytes = sys.maxsize
         self._stats_refused = False

@@ -1,10 +1,10 @@
-"""Turns at Typesense: how many writes this process has under way at once.
+"""The write gate: how many writes of this process are under way at Typesense at once.
 
 A write that times out is carried out all the same. Repeated at once, beside others, it makes all of them slower, until
-each times out for ever though the server works all the time. So after a time-out one write is under way at a time,
-until some in a row were in time.
+each times out although the server works all the time. So after a time-out writes pass the gate one at a time, until
+some in a row were in time.
 
-Invariant: a wait for a turn ends. Whoever gets one checks its lease after that, not before.
+Invariant: a wait at the gate ends. A writer checks its lease after it has passed, not before.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from tsync_stream.core.errors import DependencyUnavailable
 SUCCESSES_UNTIL_ALL_AT_ONCE = 10
 
 
-class Turns:
-    """`one` is a turn: at once while the server is in time; `patience_s` bounds the wait for one while it is not."""
+class WriteGate:
+    """Lets writes pass at once while the server is in time; `patience_s` bounds the wait while it is not."""
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = patience_s
@@ -25,11 +25,13 @@ class Turns:
         self._successes_wanted = 0
 
     def __repr__(self) -> str:
-        return f"Turns({'one at a time' if self._successes_wanted else 'all at once'})"
+        if not self._successes_wanted:
+            return "WriteGate(all at once)"
+        return f"WriteGate(one at a time, until {self._successes_wanted} more are in time)"
 
     @asynccontextmanager
-    async def one(self) -> AsyncIterator[None]:
-        """Around one write. Raises `DependencyUnavailable` if it is not our turn in time; then nothing was sent."""
+    async def passing(self) -> AsyncIterator[None]:
+        """Around one write. Raises `DependencyUnavailable` if it cannot pass in time; then nothing was sent."""
         if not self._successes_wanted:
             async with self._watched():
                 yield
@@ -38,7 +40,8 @@ class Turns:
             async with asyncio.timeout(self._patience_s):
                 await self._alone.acquire()
         except TimeoutError:
-            raise DependencyUnavailable("Typesense: writes take turns, since it was too slow; none came yet") from None
+            text = f"Typesense: too slow, so writes go one at a time; this one has waited for {self._patience_s:g} s"
+            raise DependencyUnavailable(text) from None
         try:
             async with self._watched():
                 yield

@@ -84,7 +84,7 @@ class Write:
         def check_lease() -> None:
             self._check_lease(deadline_s)
 
-        async with self._target.turns.one():
+        async with self._target.write_gate.passing():
             if first_harmless:
                 await self._target.harmless_import(self._route.target)
             check_lease()
@@ -124,7 +124,7 @@ class Write:
         """Delete what the source no longer has; returns what cannot be."""
         if not ids:
             return []
-        async with self._target.turns.one():
+        async with self._target.write_gate.passing():
             return await self._target.delete(self._route.target, ids, before_each=lambda: self._check_lease(None))
 
 

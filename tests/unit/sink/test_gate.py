@@ -1,4 +1,4 @@
-"""A Typesense that carries out what timed out is not kept busy for ever by the repetitions."""
+"""Typesense carries out what timed out; retries must not keep it busy without end."""
 
 import asyncio
 from contextlib import suppress
@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.sink.gate import SUCCESSES_UNTIL_ALL_AT_ONCE, Turns
+from tsync_stream.sink.gate import SUCCESSES_UNTIL_ALL_AT_ONCE, WriteGate
 
 WORK_S = 0.04
 DEADLINE_S = 0.1
@@ -14,7 +14,7 @@ WRITERS = 6
 
 
 class BusyServer:
-    """Does one request after the other, each to its end, whether or not anybody waits for it still."""
+    """Carries out requests in sequence, each to its end, whether or not its client still waits."""
 
     def __init__(self) -> None:
         self._doing = asyncio.Lock()
@@ -36,12 +36,12 @@ class BusyServer:
             await asyncio.sleep(WORK_S)
 
 
-async def writes(server: BusyServer, turns: Turns, goal: int) -> int:
+async def writes(server: BusyServer, gate: WriteGate, goal: int) -> int:
     """Write until so many succeeded; returns how many failed."""
     failed = 0
     while goal:
         try:
-            async with turns.one():
+            async with gate.passing():
                 await server.write()
         except DependencyUnavailable:
             failed += 1
@@ -50,44 +50,43 @@ async def writes(server: BusyServer, turns: Turns, goal: int) -> int:
     return failed
 
 
-async def test_after_a_time_out_writes_take_turns_until_they_are_in_time_again() -> None:
-    server, turns = BusyServer(), Turns(60.0)
-    assert repr(turns) == "Turns(all at once)"
+async def test_after_a_time_out_writes_go_one_at_a_time_until_they_are_in_time_again() -> None:
+    server, gate = BusyServer(), WriteGate(60.0)
+    assert repr(gate) == "WriteGate(all at once)"
     async with asyncio.timeout(20):
-        failed = sum(await asyncio.gather(*(writes(server, turns, 10) for _ in range(WRITERS))))
-    # All at once each of them would wait for five others: longer than its deadline, for ever.
+        failed = sum(await asyncio.gather(*(writes(server, gate, 10) for _ in range(WRITERS))))
+    # All at once, each of them would always wait for five others: longer than its deadline.
     assert 0 < failed < 10 * WRITERS
 
 
 async def test_all_go_at_once_again_when_some_in_a_row_were_in_time() -> None:
-    turns = Turns(60.0)
+    gate = WriteGate(60.0)
     with pytest.raises(DependencyUnavailable):
-        async with turns.one():
+        async with gate.passing():
             raise DependencyUnavailable("Typesense: TimeoutError", doubtful=True, timed_out=True)
-    assert repr(turns) == "Turns(one at a time)"
-    for _ in range(SUCCESSES_UNTIL_ALL_AT_ONCE):
-        assert repr(turns) == "Turns(one at a time)"
-        async with turns.one():
+    for left in range(SUCCESSES_UNTIL_ALL_AT_ONCE, 0, -1):
+        assert repr(gate) == f"WriteGate(one at a time, until {left} more are in time)"
+        async with gate.passing():
             pass
-    assert repr(turns) == "Turns(all at once)"
+    assert repr(gate) == "WriteGate(all at once)"
 
 
-async def test_a_wait_for_a_turn_ends() -> None:
-    turns = Turns(0.05)
+async def test_a_wait_at_the_gate_ends() -> None:
+    gate = WriteGate(0.05)
     with suppress(DependencyUnavailable):
-        async with turns.one():
+        async with gate.passing():
             raise DependencyUnavailable("Typesense: TimeoutError", doubtful=True, timed_out=True)
-    async with turns.one():
-        with pytest.raises(DependencyUnavailable, match="take turns") as caught:
-            async with turns.one():
+    async with gate.passing():
+        with pytest.raises(DependencyUnavailable, match="one at a time") as caught:
+            async with gate.passing():
                 pytest.fail("two at a time")
     assert not caught.value.doubtful, "nothing was sent"
 
 
 @pytest.mark.parametrize("error", [DependencyUnavailable("refused"), DependencyUnavailable("503", doubtful=True)])
-async def test_what_did_not_time_out_changes_nothing(error: DependencyUnavailable) -> None:
-    turns = Turns(60.0)
+async def test_a_failure_other_than_a_time_out_changes_nothing(error: DependencyUnavailable) -> None:
+    gate = WriteGate(60.0)
     with pytest.raises(DependencyUnavailable):
-        async with turns.one():
+        async with gate.passing():
             raise error
-    assert repr(turns) == "Turns(all at once)"
+    assert repr(gate) == "WriteGate(all at once)"

@@ -18,7 +18,7 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.settings.load import load_settings
 from tsync_stream.sink.dividing import Refusal
 from tsync_stream.sink.errors import from_typesense
-from tsync_stream.sink.gate import Turns
+from tsync_stream.sink.gate import WriteGate
 from tsync_stream.sync.agent import Sync
 from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.sync.writer import Write
@@ -42,7 +42,7 @@ class Target:
     """Fails as often as told, by what a request may fail with; then it takes everything."""
 
     def __init__(self, failures: Iterable[Exception]) -> None:
-        self.turns = Turns(1.0)
+        self.write_gate = WriteGate(1.0)
         self.accepted_import_bytes = 1 << 30
         self.held: list[int] = []
         self._failures = iter(failures)

@@ -14,7 +14,7 @@ from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, Operation, Reason, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.settings.load import Settings, load_settings
-from tsync_stream.sink.gate import Turns
+from tsync_stream.sink.gate import WriteGate
 from tsync_stream.sync.agent import Sync
 from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.sync.slow import (
@@ -38,7 +38,7 @@ class Target:
     accepted_import_bytes = 1 << 30
 
     def __init__(self) -> None:
-        self.turns = Turns(1.0)
+        self.write_gate = WriteGate(1.0)
         self.down = False
         self.sent: list[tuple[list[bytes], float | None]] = []
         self.harmless = 0
