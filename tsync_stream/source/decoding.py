@@ -1,14 +1,14 @@
 """Decoding the replies that documents come in, within a bound of memory.
 
 A document of 13 MB with 650,000 subdocuments takes ten times its bytes as Python objects. Invariants: no more than
-`PORTION_BYTES` of objects are made at once, by estimate, unless it is one document alone; of what takes more than
-`DENSE_BYTES` there is one portion at a time in the process. What takes long is done off the event loop.
+`PORTION_BYTES` of objects are made at once, by estimate, unless a single document takes more; of portions that take
+more than `DENSE_BYTES`, there is one at a time in the process. What takes long is decoded off the event loop.
 """
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import bson
 
@@ -19,52 +19,62 @@ from tsync_stream.source.undecodable import NOT_DECODED, decoded_one_by_one, doc
 DECODE_INLINE_BYTES = 1_000_000
 PORTION_BYTES = 64_000_000
 DENSE_BYTES = 96_000_000
-# What Python makes of BSON: of a byte of a text little more, of short values up to six times their bytes; a dictionary
-# has 260 bytes, a binary 150. Such values begin with these bytes; others that are equal only make the estimate higher.
+# What Python makes of BSON: of a byte of text little more, of short values up to six times their bytes; a dictionary
+# takes 260 bytes, a binary 150. Such values begin with these bytes; other bytes that are equal only raise the estimate.
 _BYTES_PER_BYTE = 6
 _BYTES_BEYOND = ((b"\x03", 260), (b"\x05", 150))
+# No value of these takes less than 7 bytes (its type, an empty name, an empty document). So a reply of ordinary size
+# needs no estimate, which would take almost as long as decoding it.
+MOST_BYTES_PER_BYTE = 45
 
 
 class DenseDocuments(list[dict[str, Any]]):
     """A portion that takes much memory, and long for whatever is done with it: not on the event loop."""
 
 
+class Portion(NamedTuple):
+    """Documents that may be decoded at once. `dense`: only one such portion may be in memory."""
+
+    raw: bytes
+    dense: bool
+
+
 def decoded_bytes(raw: bytes) -> int:
-    """About how much memory these documents take when they are decoded, at the most (pure)."""
+    """About how much memory these documents take at the most once they are decoded (pure)."""
     return _BYTES_PER_BYTE * len(raw) + sum(size * raw.count(kind) for kind, size in _BYTES_BEYOND)
 
 
-def portions(raw: bytes) -> Iterator[bytes]:
+def portions(raw: bytes) -> Iterator[Portion]:
     """A reply in parts that may be decoded at once: nearly always as a whole (pure). Raises one of `NOT_DECODED`."""
-    if len(raw) <= DECODE_INLINE_BYTES or decoded_bytes(raw) <= PORTION_BYTES:
-        yield raw
+    most = len(raw) * MOST_BYTES_PER_BYTE
+    if len(raw) <= DECODE_INLINE_BYTES or most <= PORTION_BYTES or decoded_bytes(raw) <= PORTION_BYTES:
+        yield Portion(raw, dense=False)
         return
     start = end = taken = 0
     for document in documents_in(raw):
         size = decoded_bytes(document)
         if end > start and taken + size > PORTION_BYTES:
-            yield raw[start:end]
+            yield _portion(raw[start:end], taken)
             start, taken = end, 0
         end, taken = end + len(document), taken + size
-    yield raw[start:end]
+    yield _portion(raw[start:end], taken)
 
 
-def turn_for(portion: bytes, dense_turn: asyncio.Lock) -> AbstractAsyncContextManager[None]:
+def _portion(raw: bytes, size: int) -> Portion:
+    return Portion(raw, dense=len(raw) > DECODE_INLINE_BYTES and size > DENSE_BYTES)
+
+
+def turn_for(portion: Portion, dense_turn: asyncio.Lock) -> AbstractAsyncContextManager[None]:
     """To be held while a portion is decoded and until it is gone."""
-    return dense_turn if is_dense(portion) else nullcontext()
+    return dense_turn if portion.dense else nullcontext()
 
 
-def is_dense(portion: bytes) -> bool:
-    """Whether only one such portion may be in memory (pure)."""
-    return len(portion) > DECODE_INLINE_BYTES and decoded_bytes(portion) > DENSE_BYTES
-
-
-async def decode(portion: bytes) -> list[dict[str, Any]]:
-    """The documents, of which those that cannot be decoded say so. Raises one of `NOT_DECODED` for what is no BSON."""
-    if len(portion) <= DECODE_INLINE_BYTES:
-        return decoded(portion)
-    documents = await asyncio.to_thread(decoded, portion)
-    return DenseDocuments(documents) if is_dense(portion) else documents
+async def decode(portion: Portion) -> list[dict[str, Any]]:
+    """Decode the documents; those that cannot be decoded say so. Raises one of `NOT_DECODED` for what is no BSON."""
+    if len(portion.raw) <= DECODE_INLINE_BYTES:
+        return decoded(portion.raw)
+    documents = await asyncio.to_thread(decoded, portion.raw)
+    return DenseDocuments(documents) if portion.dense else documents
 
 
 def decoded(raw: bytes) -> list[dict[str, Any]]:

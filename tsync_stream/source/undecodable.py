@@ -18,8 +18,6 @@ from tsync_stream.core.model import UnreadableKey
 
 # What the driver raises at bytes that it does not understand.
 NOT_DECODED = (BSONError, ValueError, OverflowError, RecursionError)
-# Stands in a document beside its key in place of all else. No field has this name, for it is no text.
-_PROBLEM = object()
 
 _FIXED_BYTES = {0x01: 8, 0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16}
 _FIXED_BYTES |= {0x7F: 0, 0xFF: 0}
@@ -38,15 +36,23 @@ class Element:
     end: int
 
 
+class Undecoded(dict[str, Any]):
+    """A document that cannot be decoded: at most its key is known, and what kind of error the driver raised."""
+
+    def __init__(self, known: Mapping[str, Any], problem: str) -> None:
+        super().__init__(known)
+        self.problem = problem
+
+
 def decoded_one_by_one(replies: bytes) -> list[dict[str, Any]]:
     """The documents of a reply, one after the other; of one that cannot be decoded, its key and that it is so."""
     return [_decoded(document) for document in documents_in(replies)]
 
 
-def require_decoded(document: Mapping[Any, Any]) -> None:
-    """Raises `DocumentRejected` for a document that could not be decoded."""
-    if _PROBLEM in document:
-        raise DocumentRejected("unreadable document", f"its BSON cannot be decoded ({document[_PROBLEM]})")
+def require_decoded(document: Mapping[str, Any]) -> None:
+    """Raise `DocumentRejected` for a document that could not be decoded."""
+    if isinstance(document, Undecoded):
+        raise DocumentRejected("unreadable document", f"its BSON cannot be decoded ({document.problem})")
 
 
 def decoded_by_field(document: bytes) -> dict[str, Any]:
@@ -96,13 +102,13 @@ def field_of(document: bytes, name: bytes) -> bytes | None:
     return next((document[found.value : found.end] for found in elements(document) if found.name == name), None)
 
 
-def _decoded(document: bytes) -> dict[Any, Any]:
+def _decoded(document: bytes) -> dict[str, Any]:
     try:
         return bson.decode(document, BSON_OPTIONS)
     except NOT_DECODED as error:
         key = next((item for item in elements(document) if item.name == b"_id"), None)
         only_key = b"" if key is None else document[key.start : key.end]
-        return {**decoded_by_field(_document_of(only_key)), _PROBLEM: type(error).__name__}
+        return Undecoded(decoded_by_field(_document_of(only_key)), type(error).__name__)
 
 
 def _document_of(fields: bytes) -> bytes:

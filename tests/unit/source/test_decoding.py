@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tsync_stream.source import decoding
-from tsync_stream.source.decoding import DenseDocuments, decode, decoded_bytes, is_dense, portions
+from tsync_stream.source.decoding import MOST_BYTES_PER_BYTE, DenseDocuments, decode, decoded_bytes, portions
 
 SHAPES: dict[str, Any] = {
     "subdocuments": [{"a": 1}] * 20_000,
     "empty subdocuments": [{}] * 20_000,
     "deep subdocuments": [{"a": {"b": {"c": {}}}}] * 10_000,
+    "the shortest subdocuments": [{"": {"": {"": {"": {}}}}}] * 10,
     "numbers": [1.5] * 50_000,
     "large numbers": [2**40] * 50_000,
     "texts": ["ab"] * 50_000,
@@ -39,11 +40,12 @@ def size_of(value: Any) -> int:
 def test_no_shape_takes_more_than_is_estimated(shape: str) -> None:
     raw = bson.encode({"_id": 1, "field": SHAPES[shape]})
     assert size_of(bson.decode(raw)) <= decoded_bytes(raw)
+    assert size_of(bson.decode(raw)) <= MOST_BYTES_PER_BYTE * len(raw)
 
 
 def test_a_large_text_is_not_dense_and_many_subdocuments_are() -> None:
-    assert not is_dense(bson.encode({"text": "x" * 15_000_000}))
-    assert is_dense(bson.encode({"list": [{"a": 1}] * 650_000}))
+    assert [portion.dense for portion in portions(bson.encode({"text": "x" * 15_000_000}))] == [False]
+    assert [portion.dense for portion in portions(bson.encode({"list": [{"a": 1}] * 650_000}))] == [True]
 
 
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 3_000))
@@ -53,11 +55,14 @@ def test_portions_are_all_documents_in_order_and_each_is_small_or_one(counts: li
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding, "DECODE_INLINE_BYTES", 0)
         patch.setattr(decoding, "PORTION_BYTES", most)
-        found = [bson.decode_all(portion) for portion in portions(raw)]
+        patch.setattr(decoding, "MOST_BYTES_PER_BYTE", most + 1)
+        found = [bson.decode_all(portion.raw) for portion in portions(raw)]
         assert [document for portion in found for document in portion] == documents
         assert all(len(portion) == 1 or decoded_bytes(b"".join(map(bson.encode, portion))) <= most for portion in found)
 
 
 async def test_what_is_dense_says_so() -> None:
-    assert isinstance(await decode(bson.encode({"list": [{"a": 1}] * 650_000})), DenseDocuments)
-    assert not isinstance(await decode(bson.encode({"text": "x" * 2_000_000})), DenseDocuments)
+    (dense,) = portions(bson.encode({"list": [{"a": 1}] * 650_000}))
+    (text,) = portions(bson.encode({"text": "x" * 2_000_000}))
+    assert isinstance(await decode(dense), DenseDocuments)
+    assert not isinstance(await decode(text), DenseDocuments)
