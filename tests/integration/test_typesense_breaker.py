@@ -11,8 +11,9 @@ import pytest
 from tests.support.waiting import eventually
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.settings.load import load_settings
-from tsync_stream.sink import client
-from tsync_stream.sink.client import BREAKER_FAILURES, TypesenseTarget
+from tsync_stream.sink import breaker
+from tsync_stream.sink.breaker import BREAKER_FAILURES
+from tsync_stream.sink.client import TypesenseTarget
 
 
 class SilentServer:
@@ -52,7 +53,7 @@ async def silent() -> AsyncIterator[SilentServer]:
 async def test_after_consecutive_failures_requests_pause(
     silent: SilentServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "BREAKER_PAUSE_S", 0.3)
+    monkeypatch.setattr(breaker, "BREAKER_PAUSE_S", 0.3)
     settings = load_settings(tmp_path, {}).typesense
     port = await silent.start()
     # Long enough for a request to arrive on a busy machine.
@@ -64,6 +65,7 @@ async def test_after_consecutive_failures_requests_pause(
     with pytest.raises(DependencyUnavailable, match="no answer in time"):
         await target.look("listings")
     assert silent.requests == BREAKER_FAILURES, "a request was sent nevertheless"
+    assert "Breaker(open for " in repr(target)
 
     silent.answers = True
 

@@ -95,7 +95,7 @@ async def test_deleting_a_missing_document_succeeds() -> None:
     def answer(asked: Asked) -> web.Response:
         found = asked.method == "GET"
         described = {"name": "c", "created_at": 1, "num_documents": 0, "fields": []}
-        return web.json_response(described if found else {}, status=200 if found else 404)
+        return web.json_response(described if found else {"message": "Not Found"}, status=200 if found else 404)
 
     async with target(answer) as (made, server):
         await made.delete("c", ["`"])

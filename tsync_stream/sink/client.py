@@ -1,7 +1,7 @@
 """Typesense as the target: import, delete, export, and the collection itself.
 
-Invariants: a deadline is for the whole request; nothing is retried here (a retry must read the documents again);
-after some failures in a row nothing is asked for a moment.
+Invariants: a deadline covers the whole request; nothing is retried here, since a retry must read the documents again;
+every request passes the circuit breaker (`sink/breaker.py`).
 """
 
 import asyncio
@@ -13,16 +13,15 @@ from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote
 
-import aiohttp
 import httpx
 import orjson
 import typesense.exceptions
-from circuitbreaker import CircuitBreaker
 from typesense.async_.client import AsyncClient
 from typesense.types.collection import CollectionCreateSchema
 
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
 from tsync_stream.settings.load import TypesenseSettings
+from tsync_stream.sink.breaker import FAILURES, Breaker
 from tsync_stream.sink.connection import api_clients, http_client
 from tsync_stream.sink.dividing import Refusal, deletions_refused, rejected_alone
 from tsync_stream.sink.errors import (
@@ -42,14 +41,12 @@ from tsync_stream.sink.wire import IdRequest, Rejection, described, id_requests,
 
 log = logging.getLogger(__name__)
 
-BREAKER_FAILURES = 5
-BREAKER_PAUSE_S = 2
-# Longer than any that our own ids make, quoted; servers refuse request lines of some tens of thousands.
+# Longer than any path with one of our own ids, quoted; servers refuse request lines of some tens of thousands.
 MAX_PATH_CHARACTERS = 60_000
-# No document: Typesense refuses the line, and writes nothing. And an id that no document has.
+# Not a document: Typesense refuses the line and writes nothing. And an id that no document has.
 HARMLESS_LINE = b"[]"
 (HARMLESS_DELETE,) = id_requests(["tsync-stream asks 5b0c7f0e-6d0e-4c57-9e0f-3c4a8f0d2b71"])
-# A proxy that takes no more than this takes no import.
+# A proxy that accepts no more than this is of no use for imports.
 MIN_IMPORT_BYTES = 1 << 16
 _LONGEST_WORDS = 300
 
@@ -61,24 +58,20 @@ class TypesenseTarget:
     """
 
     def __init__(self, settings: TypesenseSettings) -> None:
-        self.deadline_s = self._deadline_s = settings.connection_timeout_s
-        # After some failures in a row nothing is asked for a moment: whatever a server in trouble times out on, it may
-        # still carry out later.
-        self._breaker = CircuitBreaker(
-            failure_threshold=BREAKER_FAILURES,
-            recovery_timeout=BREAKER_PAUSE_S,
-            expected_exception=DependencyUnavailable,
-        )
-        self._trouble = ""
+        self.deadline_s = settings.connection_timeout_s
+        self._breaker = Breaker()
         self.write_gate = WriteGate(2 * settings.connection_timeout_s)
-        # What a proxy before Typesense takes in one import, as far as its refusals told.
+        # What a proxy before Typesense accepts in one import, as its refusals have shown.
         self.accepted_import_bytes = sys.maxsize
         self._stats_refused = False
         self._broke_off_ids = False
         self._http = TypesenseHttp(settings)
-        # For what is asked seldom: it knows how collections are described.
+        # For administration, which is rare: the package knows how collections are described.
         self._client_http = http_client(settings, settings.connection_timeout_s)
         self._clients = api_clients(settings, self._client_http)
+
+    def __repr__(self) -> str:
+        return f"TypesenseTarget(node {self._http.node}, {self._breaker}, {self.write_gate})"
 
     async def close(self) -> None:
         """Close the connections."""
@@ -86,13 +79,13 @@ class TypesenseTarget:
         await self._client_http.aclose()
 
     async def look(self, collection: str) -> None:
-        """Return if a server answers that takes our key and has the collection."""
-        async with self._guarded():
+        """Return if a server answers that accepts our key and has the collection."""
+        async with self._breaker.guarding():
             answer = await self._http.send("GET", f"/collections/{quote(collection, safe='')}")
             check_status(answer.status, "a look at the collection", body=answer.body)
 
     async def collection(self, name: str) -> Mapping[str, Any] | None:
-        """The live schema, `created_at` and `num_documents`; None if Typesense says that there is none."""
+        """The live schema, `created_at` and `num_documents`; None if Typesense says that there is no collection."""
         try:
             async with self._asked("a look at the collection") as client:
                 return described(await client.collections[name].retrieve())
@@ -100,27 +93,27 @@ class TypesenseTarget:
             return None
 
     async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
-        """One request that is asked seldom, on a path that is quoted already. Every status of Typesense's is an answer.
+        """One rare request, on a path that is quoted already. Every status of Typesense's is an answer.
 
         Raises `DependencyUnavailable` for a 404 of something else.
         """
-        async with self._guarded():
+        async with self._breaker.guarding():
             answer = await self._http.send(method, path, None if body is None else orjson.dumps(body))
             if answer.status == HTTPStatus.NOT_FOUND and not words_in(answer.body):
                 raise not_typesenses_own("a request")
             return answer
 
     async def settled(self) -> bool:
-        """True when every write that was accepted can be seen: not while a log is replayed (`/health` says ok then).
+        """Whether every accepted write can be seen: not while Typesense replays its log, although `/health` says ok.
 
-        True too, with a warning, where the API key is not allowed to know: else such a key could never reconcile.
+        Also true, with a warning, if the API key may not know: otherwise such a key could never reconcile.
         """
-        async with self._guarded():
+        async with self._breaker.guarding():
             answer = await self._http.send("GET", "/stats.json")
             if answer.status in KEY_REFUSED:
                 if not self._stats_refused:
                     self._stats_refused = True
-                    log.warning("TYPESENSE_API_KEY: it may not read /stats.json; a log that is replayed goes unseen")
+                    log.warning("TYPESENSE_API_KEY: it may not read /stats.json, so a replay of the log goes unnoticed")
                 return True
             check_status(answer.status, "/stats.json", body=answer.body)
             stats = orjson.loads(answer.body)
@@ -129,7 +122,7 @@ class TypesenseTarget:
             return not stats.get("pending_write_batches", 0)
 
     async def create_collection(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Create the collection, or return it if somebody else just did."""
+        """Create the collection, or return it if another replica has just created it."""
         try:
             async with self._asked("a new collection") as client:
                 try:
@@ -139,7 +132,7 @@ class TypesenseTarget:
         except RequestRefused as refused:
             if refused.status != HTTPStatus.BAD_REQUEST or not refused.words:
                 raise
-            # Its words are about the schema: no document has come near it.
+            # Its words are about the schema: no document is involved.
             words = refused.words[:_LONGEST_WORDS]
             raise ConfigurationError(f"TYPESENSE_SCHEMA_FILE: Typesense refuses the schema: {words}") from refused
 
@@ -152,9 +145,9 @@ class TypesenseTarget:
     ) -> list[Rejection]:
         """Upsert documents, one JSON line each; returns the lines that were refused.
 
-        The deadline is the usual one, or another. Where the request is refused, by a proxy for its size, say, there
-        are others, and `before_another` is called before each. Raises `DependencyUnavailable` (doubtful) too if a line
-        failed for the server's reasons.
+        `deadline_s` replaces the usual deadline. If the request is refused, say by a proxy for its size, smaller ones
+        follow, and `before_another` is called before each. Also raises `DependencyUnavailable` (doubtful) if a line
+        failed for reasons of the server.
         """
         count, body = len(lines), await encoded(lines)
         del lines  # not in memory twice while the server takes its time
@@ -162,9 +155,9 @@ class TypesenseTarget:
             return await self._import(collection, body, count, deadline_s)
         except RequestRefused as refused:
             if refused.status in TOO_LARGE and count > 1:
-                # The largest that can be right. A restart tries again what the settings say.
+                # The largest size that may pass. After a restart, the size of the settings is tried again.
                 self.accepted_import_bytes = max(MIN_IMPORT_BYTES, min(self.accepted_import_bytes, len(body) // 2))
-                log.warning("%s; they are kept smaller from now on. Set it below the proxy's limit", refused)
+                log.warning("%s; requests are smaller from now on. Set it below the proxy's limit", refused)
 
         async def send(body: bytes, count: int) -> list[Rejection]:
             before_another()
@@ -173,14 +166,14 @@ class TypesenseTarget:
         return await rejected_alone(body.split(b"\n"), send, lambda: send(HARMLESS_LINE, 1))
 
     async def harmless_import(self, collection: str) -> None:
-        """Return if imports are answered in time. It writes nothing."""
+        """Return if an import that writes nothing is answered in time."""
         await self._import(collection, HARMLESS_LINE, 1)
 
     async def _import(
         self, collection: str, body: bytes, count: int, deadline_s: float | None = None
     ) -> list[Rejection]:
         path = f"{_documents(collection)}/import?action=upsert&dirty_values=reject"
-        async with self._guarded():
+        async with self._breaker.guarding():
             answer = await self._http.send("POST", path, body, deadline_s)
             check_status(answer.status, "an import", doubtful=True, body=answer.body)
         return read_import_answer(answer.body, count)
@@ -188,7 +181,7 @@ class TypesenseTarget:
     async def delete(
         self, collection: str, ids: Sequence[str], before_each: Callable[[], None] = lambda: None
     ) -> list[Refusal]:
-        """Delete documents by id; ids that are not there are no error. Returns those whose deletion is refused.
+        """Delete documents by id; missing ids are no error. Returns those whose deletion is refused.
 
         `before_each` is called before each request. Raises `DocumentRejected` for an id that no URL can hold.
         """
@@ -196,7 +189,7 @@ class TypesenseTarget:
         async def send(request: IdRequest) -> None:
             path = _path(collection, request.delete_path)
             before_each()
-            async with self._guarded():
+            async with self._breaker.guarding():
                 answer = await self._http.send("DELETE", path)
                 if not await self._is_missing(collection, request, answer):
                     check_status(answer.status, "a delete", doubtful=True, body=answer.body)
@@ -215,8 +208,8 @@ class TypesenseTarget:
     async def export_ids(self, collection: str, batch_size: int) -> AsyncGenerator[list[str], None]:
         """Every id in the collection, `batch_size` at a time, in no order. Streamed: the client holds one batch.
 
-        Deletions meanwhile end an export of ids on some releases; there, whole documents come over the line.
-        Raises `ExportBrokenOff` where that shows too late: the next export is another.
+        On some releases, deletions meanwhile end an export of ids; there, whole documents are exported instead.
+        Raises `ExportBrokenOff` if that shows too late; the next export then uses whole documents.
         """
         ids_alone = "" if await self._breaks_off_ids() else "?include_fields=id"
         lines = self._exported(collection, f"{_documents(collection)}/export{ids_alone}")
@@ -237,12 +230,12 @@ class TypesenseTarget:
     async def _breaks_off_ids(self) -> bool:
         if self._broke_off_ids:
             return True
-        async with self._guarded():
+        async with self._breaker.guarding():
             answer = await self._http.send("GET", "/debug")
         return answer.status == HTTPStatus.OK and breaks_off(answer.body)
 
     async def documents(self, collection: str, ids: Sequence[str]) -> AsyncGenerator[bytes, None]:
-        """Those of these documents that exist, in no order, as JSON. Streamed: the client holds one at a time.
+        """The documents with these ids that exist, in no order, as JSON. Streamed: the client holds one at a time.
 
         Raises `DocumentRejected` for an id that no URL can hold.
         """
@@ -253,7 +246,7 @@ class TypesenseTarget:
                     async for line in lines:
                         yield line
                 continue
-            async with self._guarded():
+            async with self._breaker.guarding():
                 answer = await self._http.send("GET", path)
                 missing = await self._is_missing(collection, request, answer)
                 if not missing:
@@ -262,12 +255,12 @@ class TypesenseTarget:
                 yield answer.body
 
     async def _exported(self, collection: str, path: str) -> AsyncGenerator[bytes, None]:
-        # Closed also when our caller breaks off: else the connection stays taken.
+        # Closed also if our caller stops early: otherwise the connection stays in use.
         async with aclosing(self._http.stream(path)) as answers:
             try:
                 async for line in split_lines(self._checked_pieces(collection, answers)):
                     yield line
-            except _FAILURES as error:
+            except FAILURES as error:
                 raise from_typesense(error) from error
 
     async def _checked_pieces(self, collection: str, answers: AsyncIterator[Answer]) -> AsyncGenerator[bytes, None]:
@@ -280,9 +273,9 @@ class TypesenseTarget:
 
     @asynccontextmanager
     async def _asked(self, request: str) -> AsyncIterator[AsyncClient]:
-        """A client of the node that all other requests go to, for one question: nodes differ in what they say."""
+        """A client of the node that all other requests go to, for one request: nodes may answer differently."""
         node = self._http.node
-        async with self._guarded(request), asyncio.timeout(self._deadline_s):
+        async with self._breaker.guarding(request), asyncio.timeout(self.deadline_s):
             try:
                 yield self._clients[node]
             except _NODE_FAILURES:
@@ -291,24 +284,8 @@ class TypesenseTarget:
             except AttributeError as error:  # the package takes whatever is JSON for an object
                 raise DependencyUnavailable(f"Typesense: {request} is answered by something else") from error
 
-    @asynccontextmanager
-    async def _guarded(self, request: str = "a request") -> AsyncIterator[None]:
-        """Around one request: behind the circuit breaker, and with errors of ours. `request` names it in messages."""
-        if self._breaker.opened:
-            raise DependencyUnavailable(self._trouble)  # in the same words: what is wrong has not changed
-        with self._breaker:
-            try:
-                yield
-            except DependencyUnavailable as error:
-                self._trouble = str(error)
-                raise
-            except _FAILURES as error:
-                ours = from_typesense(error, request)
-                self._trouble = str(ours)
-                raise ours from error
 
-
-# After these another node may do better; a deadline is a cancellation here.
+# After these errors another node may do better; a deadline is a cancellation here.
 _NODE_FAILURES = (
     asyncio.CancelledError,
     OSError,
@@ -317,15 +294,6 @@ _NODE_FAILURES = (
     typesense.exceptions.ServiceUnavailable,
     typesense.exceptions.HTTPStatus0Error,
 )
-# What the libraries raise when a request fails; ValueError: an answer that is no JSON, by something in between.
-_FAILURES = (
-    OSError,  # a TimeoutError is one
-    aiohttp.ClientError,
-    httpx.HTTPError,
-    httpx.InvalidURL,
-    typesense.exceptions.TypesenseClientError,
-    ValueError,
-)
 
 
 def _documents(collection: str) -> str:
@@ -333,7 +301,7 @@ def _documents(collection: str) -> str:
 
 
 def _path(collection: str, path: str) -> str:
-    """Raises `DocumentRejected` where an id makes it too long for a server."""
+    """Raises `DocumentRejected` if an id makes the path too long for a server."""
     path = _documents(collection) + path
     if len(path) > MAX_PATH_CHARACTERS:
         raise DocumentRejected("unusable id", "it does not fit into a URL")

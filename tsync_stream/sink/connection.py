@@ -1,8 +1,8 @@
-"""Every HTTP client of ours that talks to Typesense is made here.
+"""The HTTP clients that talk to Typesense: all of them are made here.
 
-Invariants: no proxy is taken from the environment unless TYPESENSE_TRUST_PROXY_ENV says so, and then by all of them:
-a proxy sees the API key, and where some requests take it and others do not, one may answer while the other cannot.
-Which authorities are trusted is another matter: SSL_CERT_FILE and SSL_CERT_DIR count always.
+Invariants: either no client uses a proxy from the environment, or with TYPESENSE_TRUST_PROXY_ENV all of them do. A
+proxy sees the API key; and if only some requests went through it, some could fail while others succeed. SSL_CERT_FILE
+and SSL_CERT_DIR, which say whose certificates are trusted, always count.
 """
 
 import ssl
@@ -20,7 +20,7 @@ KEY_HEADER = "X-TYPESENSE-API-KEY"
 
 
 def http_client(settings: TypesenseSettings, deadline_s: float, base_url: str = "") -> httpx.AsyncClient:
-    """For what is asked seldom."""
+    """A client for rare requests."""
     return httpx.AsyncClient(
         base_url=base_url,
         headers={KEY_HEADER: settings.api_key},
@@ -34,7 +34,7 @@ def http_client(settings: TypesenseSettings, deadline_s: float, base_url: str = 
 def http_session(
     settings: TypesenseSettings, middlewares: Sequence[aiohttp.ClientMiddlewareType]
 ) -> aiohttp.ClientSession:
-    """For the calls that are made all the time, each with a deadline of its own."""
+    """A session for the data path, where each call has its own deadline."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=MAX_CONNECTIONS,
@@ -49,7 +49,7 @@ def http_session(
 
 
 def api_clients(settings: TypesenseSettings, http: httpx.AsyncClient) -> list[AsyncClient]:
-    """A client of the `typesense` package for each node: given all of them, it would go to another at every call."""
+    """One client of the `typesense` package per node: given all nodes, it would use another one for every call."""
     return [
         AsyncClient(
             {
@@ -67,7 +67,7 @@ def api_clients(settings: TypesenseSettings, http: httpx.AsyncClient) -> list[As
 
 
 def _authorities() -> ssl.SSLContext:
-    """Those of SSL_CERT_FILE or SSL_CERT_DIR, otherwise those that certifi lists, for all clients alike."""
+    """The trusted authorities: those of SSL_CERT_FILE or SSL_CERT_DIR, otherwise those that certifi lists."""
     try:
         return httpx.create_ssl_context()
     except OSError as error:  # ssl.SSLError is one

@@ -1,6 +1,6 @@
-"""Objects and arrays, and the tables of converters: one for each kind of field in the live schema.
+"""Objects and arrays, and the tables of converters: one table for each kind of field in the live schema.
 
-Invariant: a BSON shape has one JSON form for all documents of a collection, the one that the field's type asks for.
+Invariant: within a collection, a BSON shape always has the same JSON form: the one that the field's type requires.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from tsync_stream.sink.values import LEFT_OUT, Converter, Converters, DateUnit, 
 
 
 class Node(Protocol):
-    """Where a value stands: its converters, and the nodes of the names inside it."""
+    """The position of a value: its converters, and the nodes of the names inside it."""
 
     @property
     def convert(self) -> Converters:
@@ -32,7 +32,7 @@ class Node(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The converters by the kind of a field. `objects`: of a field that holds objects, be they places or not."""
+    """The converters by the kind of field. `objects`: for a field of objects, even those that look like places."""
 
     plain: Converters
     objects: Converters
@@ -43,9 +43,9 @@ class Tables:
     places: Converters
 
     def of_type(self, name: str, *, indexed: bool) -> Converters | None:
-        """Those for a type of Typesense; None if it asks for nothing special."""
+        """The converters for a type of Typesense; None if it requires nothing special."""
         match name.removesuffix("[]"):
-            case "int32" if indexed:  # what cannot be searched cannot be found as another number
+            case "int32" if indexed:  # a number that cannot be searched cannot be found wrongly
                 return self.integers_of_32_bits
             case "int32" | "int64":
                 return self.integers
@@ -79,7 +79,7 @@ def map_fields(fields: Iterable[tuple[str, Any]], mapped: dict[str, Any], node: 
 
 
 def _object(value: Mapping[str, Any], node: Node) -> Any:
-    """An object of a field that nothing is known about: a Point is a place there."""
+    """An object in a field without a known type: a Point is a place there."""
     if value.get("type") == "Point":
         found = place_of_point(value)
         if found is not None:
@@ -88,7 +88,7 @@ def _object(value: Mapping[str, Any], node: Node) -> Any:
 
 
 def _object_as_it_is(value: Mapping[str, Any], node: Node) -> dict[str, Any]:
-    """An object of a field of objects."""
+    """An object in a field of objects."""
     if value.get("type") == "GeometryCollection":
         return _shape(value, node)
     mapped: dict[str, Any] = {}
@@ -97,7 +97,7 @@ def _object_as_it_is(value: Mapping[str, Any], node: Node) -> dict[str, Any]:
 
 
 def _shape(value: Mapping[str, Any], node: Node) -> dict[str, Any]:
-    """A geometry inside a GeometryCollection, or one itself: a Point in it is a part of the shape, and no place."""
+    """A GeometryCollection or a geometry inside one: a Point in it is part of the shape, not a place."""
     mapped: dict[str, Any] = {}
     geometries = value.get("geometries")
     if not isinstance(geometries, list) or not all(isinstance(each, Mapping) for each in geometries):
@@ -131,7 +131,7 @@ def _array(value: Iterable[Any], node: Node) -> list[Any]:
 
 
 def _converter_of_base(value: Any, node: Node) -> Converter:
-    """The converter for another kind of mapping or sequence than the decoder's own."""
+    """The converter for a mapping or sequence of a type that the decoder does not make."""
     if isinstance(value, Mapping):
         return node.convert[dict]
     if isinstance(value, tuple):
@@ -145,10 +145,10 @@ def _reference(value: DBRef, node: Node) -> Any:
 
 @lru_cache
 def tables(unit: DateUnit) -> Tables:
-    """All tables for a unit of dates."""
+    """All tables, for this unit of dates."""
     nested: Converters = {list: _array, dict: _object, DBRef: _reference}
     plain: Converters = {**values.PLAIN[unit], **nested}
-    # What is left out in other fields, as null is, is left out in these too.
+    # What other fields leave out, such as null, these leave out too.
     kinds = [kind for kind, convert in plain.items() if convert is not plain[type(None)]]
     return Tables(
         plain=plain,

@@ -1,10 +1,10 @@
-"""Requests that are refused for what they hold: divided, until each refusal is one document's own.
+"""Requests that are refused because of their content are divided, until each refusal is about a single document.
 
-A proxy has a limit for the size of a request, a firewall finds an attack in a text, and Typesense answers "Bad
-request." to a whole import when one document in it makes its handler fail. Invariants: what is refused alone is that
-document's fault only if a request that can offend nobody passes in the same moment, else it is for a person. Of n
-documents there are at most 2n requests and n + 1 harmless ones. A refusal is a definite answer: nothing of a refused
-request is carried out later, so that its other documents may be sent again as they are.
+A proxy limits the size of a request, a firewall takes a text for an attack, and Typesense answers "Bad request." to a
+whole import if one document in it makes its handler fail. Invariants: a document that is refused alone is at fault only
+if a harmless request passes at the same moment; otherwise a person must act. For n documents there are at most 2n
+requests and n + 1 harmless ones. A refusal is a definite answer: nothing of a refused request is carried out later, so
+its other documents may be sent again as they are.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -23,7 +23,7 @@ REFUSED_BY_PROXY = "refused by a proxy"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An id whose deletion is refused, with a short class of reasons and the words of whoever refused it."""
+    """An id whose deletion is refused, with a short reason and the server's or proxy's words."""
 
     document_id: str
     reason: str
@@ -33,7 +33,7 @@ class Refusal:
 async def rejected_alone(
     lines: Sequence[bytes], send: Callable[[bytes, int], Awaitable[list[Rejection]]], harmless: Harmless
 ) -> list[Rejection]:
-    """Send the lines of an import that was refused as a whole; returns those that are refused, alone or by their line.
+    """Send the lines of an import that was refused as a whole; returns the lines that are refused by themselves.
 
     `send` is given a body and how many lines it has.
     """
@@ -66,7 +66,7 @@ async def _alone(
     smaller: Callable[[Request], Sequence[Request]],
     harmless: Harmless,
 ) -> list[tuple[Request, RequestRefused]]:
-    """Send requests, and in place of a refused one its parts; returns those that are refused and have no parts.
+    """Send the requests, and in place of a refused one its parts; returns the refused ones that have no parts.
 
     Raises what `harmless` raises, and what `send` raises but for refusals.
     """
@@ -96,7 +96,7 @@ def _halves(numbers: range) -> list[range]:
 
 
 def _reason_and_error(refused: RequestRefused, size: int) -> tuple[str, str]:
-    """What the dead letter of a document says whose request, of so many bytes, is refused alone (pure)."""
+    """The reason and words of the dead letter for a document that is refused alone, in so many bytes (pure)."""
     if refused.status in TOO_LARGE or refused.status in TOO_LONG:
         return TOO_LARGE_FOR_PROXY, (
             f"alone it makes a request of {size} bytes, and a proxy before Typesense refuses that ({refused.status}): "

@@ -1,11 +1,11 @@
-"""Reading an export (pure): its lines, and the ids in them, whatever the release of Typesense makes of deletions.
+"""Reading an export (pure): its lines and the ids in them, on every release of Typesense.
 
-Documents are deleted while an export of ids goes on. Up to Typesense 26 it shows them all the same; from 27 to 29 it
-ends there with a line "Not found.", or answers 404 at its start; from 30 on it has a line of plain text in their place.
-An export of whole documents looks nothing up, and is whole on every release.
+Releases differ if documents are deleted during an export of ids. Up to Typesense 26 the export still shows them; from
+27 to 29 it ends there with a line "Not found.", or answers 404 at its start; from 30 on it has a line of plain text in
+their place. An export of whole documents looks nothing up, and is complete on every release.
 
-Invariants: an export that ended early is never taken for a whole one. Memory does not depend on how many documents
-there are, nor on what is in one of them.
+Invariants: an export that ended early is never taken for a complete one. Memory depends neither on the number of
+documents nor on the content of one.
 """
 
 import re
@@ -20,10 +20,10 @@ _ERROR_BEGINS = b"Error while getting seq_id of `"
 _ERROR_ENDS = b"`: Not found."
 _MAJOR_VERSION = re.compile(r"v?(\d+)\.")
 _FIRST_THAT_BREAKS_OFF, _FIRST_THAT_DOES_NOT = 27, 30
-# Of a longer line only the id is taken: as objects of Python's a dense document takes thirty times its bytes.
+# Of a longer line only the id is read: as Python objects, a dense document takes thirty times its bytes.
 MAX_PARSED_BYTES = 1 << 18
 _STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"')
-# A quote within a string has a backslash before it: this is never part of one.
+# A quote inside a string has a backslash before it, so this never matches inside one.
 _ID = re.compile(rb'[{,]"id":("(?:[^"\\]|\\.)*")')
 
 
@@ -35,7 +35,7 @@ class ExportBrokenOff(DependencyUnavailable):
 
 
 def breaks_off(debug_answer: bytes) -> bool:
-    """Whether the release that `/debug` speaks of ends exports of ids at deletions; False if it does not say."""
+    """Whether the release named in the answer of `/debug` ends exports of ids at deletions; False if none is named."""
     try:
         version = orjson.loads(debug_answer)["version"]
     except (ValueError, LookupError, TypeError):
@@ -45,7 +45,7 @@ def breaks_off(debug_answer: bytes) -> bool:
 
 
 async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Lines between line feeds alone: JSON texts may hold whatever else counts as the end of a line (U+2028)."""
+    """Split at line feeds only: JSON texts may hold other characters that end a line, such as U+2028."""
     rest = bytearray()
     async for chunk in chunks:
         first, *others = chunk.split(b"\n")
@@ -59,7 +59,7 @@ async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, Non
 
 
 async def exported_ids(lines: AsyncIterator[bytes]) -> AsyncGenerator[str, None]:
-    """The ids in an export. Raises `ExportBrokenOff`, or `DependencyUnavailable` for what is no export."""
+    """The ids in an export. Raises `ExportBrokenOff`, or `DependencyUnavailable` for anything but an export."""
     in_error = False
     async for line in lines:
         if in_error or line.startswith(_ERROR_BEGINS):

@@ -1,8 +1,8 @@
-"""HTTP requests to the nodes of Typesense, for the calls that are made all the time.
+"""HTTP requests to the nodes of Typesense, for the data path.
 
-Invariants: a request is sent once, for what it writes may be carried out though the connection broke, and a repetition
-needs fresh documents; after a failure the next request goes to the next node; a deadline is for the whole request.
-aiohttp takes a fifth of the processor time that the client of the `typesense` package takes for the same request.
+Invariants: a request is sent once, since its write may be carried out even if the connection breaks, and a retry needs
+fresh documents; after a failure the next request goes to the next node; a deadline covers the whole request. aiohttp
+takes a fifth of the CPU time that the client of the `typesense` package takes for the same request.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.connection import http_session
 from tsync_stream.sink.wire import import_body
 
-# aiohttp writes bytes in one go; what can be read from, it writes piece by piece as the server takes it.
+# aiohttp writes bytes in one go, but writes a file-like object piece by piece, as the server takes it.
 MAX_BODY_AT_ONCE_BYTES = 1 << 18
 CHUNK_BYTES = 1 << 16
 # Escaping more than this would hold up the event loop, where the leases live.
 ENCODE_INLINE_BYTES = 1 << 18
-# From 28 on, Typesense keeps a body that says of itself that it is binary in base64, a third longer, and followers of
-# older releases cannot read that. Binary is what aiohttp says of bytes.
+# From 28 on, Typesense stores a body that is declared as binary in base64, which is a third longer and unreadable for
+# followers of older releases. aiohttp declares bytes as binary.
 _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
 
 async def encoded(lines: Sequence[bytes]) -> bytes:
-    """`import_body`, off the event loop where it takes long."""
+    """`import_body`, off the event loop if it takes long."""
     if sum(map(len, lines)) <= ENCODE_INLINE_BYTES or all(map(bytes.isascii, lines)):
         return import_body(lines)
     return await asyncio.to_thread(import_body, lines)
@@ -58,11 +58,11 @@ class TypesenseHttp:
 
     @property
     def node(self) -> int:
-        """The node that is asked now. Whoever has a client of his own asks the same one."""
+        """The index of the node that is used now; other clients use the same one."""
         return self._node % len(self._node_urls)
 
     def failed(self, node: int) -> None:
-        """A node did not answer as it should: from now on the next one is asked, unless one was chosen since."""
+        """Use the next node from now on, because this one failed; nothing happens if another was chosen meanwhile."""
         if self.node == node:
             self._node += 1
 
@@ -71,7 +71,7 @@ class TypesenseHttp:
         await self._session.close()
 
     async def send(self, method: str, path: str, body: bytes | None = None, deadline_s: float | None = None) -> Answer:
-        """One request, whole, within the deadline: the usual one, or another. `path` is quoted, with its query."""
+        """Send one request and read the whole answer, within the deadline (None: the usual). `path` is quoted."""
         data = BytesIO(body) if body is not None and len(body) > MAX_BODY_AT_ONCE_BYTES else body
         timeout = None if deadline_s is None else _timeout(self._deadline_s, deadline_s)
         deadline_s = self._deadline_s if deadline_s is None else deadline_s
@@ -79,7 +79,7 @@ class TypesenseHttp:
             return Answer(response.status, await response.read())
 
     async def stream(self, path: str) -> AsyncGenerator[Answer, None]:
-        """A GET whose answer may be long: its status with each piece. The deadline is for each piece."""
+        """Send a GET whose answer may be long; yields its status with each piece. The deadline is per piece."""
         async with self._request("GET", path) as response:
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 yield Answer(response.status, chunk)
@@ -99,7 +99,7 @@ class TypesenseHttp:
             ) as response:
                 yield response
         except (aiohttp.ClientError, OSError, asyncio.CancelledError):
-            # Cancelled is also what a deadline makes of a request. Two requests that fail together are one step.
+            # A deadline cancels the request, too. If two requests fail together, the node changes only once.
             self._node = chosen + 1
             raise
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -111,7 +111,7 @@ class ConnectionBroken(aiohttp.ClientError):
 
 
 async def _only_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """aiohttp repeats a GET or a DELETE by itself where the connection broke; under another name it does not."""
+    """Rename the errors after which aiohttp would itself repeat a GET or a DELETE."""
     try:
         return await send(request)
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
@@ -121,5 +121,5 @@ async def _only_once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandler
 
 
 def _timeout(connect_s: float, read_s: float) -> aiohttp.ClientTimeout:
-    """For each step of a request; the whole of it has its deadline beside that, but for what is streamed."""
+    """The limits for the steps of a request. The whole has a deadline besides, unless it is streamed."""
     return aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=read_s)

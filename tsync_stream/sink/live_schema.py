@@ -1,9 +1,9 @@
-"""The schema in force: what sync and verify map documents by.
+"""The schema in force, by which sync and verify map documents.
 
 Invariants:
-- A plan is given out only if the schema was read after the present epoch began. Every collection that is created, found
-  changed or made anew brings a new epoch, so nothing of an epoch is written by the schema of the collection before.
-- It is never older than `MAX_AGE_S`: what cannot be read counts as unknown, not as unchanged.
+- A plan is returned only if the schema was read after the current epoch began. Every collection that is created, found
+  changed or recreated brings a new epoch, so within an epoch nothing is written by an earlier collection's schema.
+- A plan is never older than `MAX_AGE_S`: a schema that cannot be read counts as unknown, not as unchanged.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.mapping_plan import MappingOptions, Plan
 
-# Fields appear as documents bring them, and a person may change some. A plan is read again every `LOOK_INTERVAL_S` by
-# who watches it; if that fails, who needs it reads for himself.
+# Documents bring new fields, and a person may change some. `observe/field_watch.py` reads the schema again at this
+# interval; if that fails, a caller that needs a plan reads it.
 LOOK_INTERVAL_S = 2.0
 MAX_AGE_S = 10.0
 
@@ -29,7 +29,7 @@ class _Known:
 
 
 class LiveSchema:
-    """One collection's. `epoch()` is the epoch that this replica works in, as far as it knows."""
+    """The schema of one collection. `epoch()` returns the epoch that this replica works in, as far as it knows."""
 
     def __init__(
         self, target: TypesenseTarget, collection: str, options: MappingOptions, epoch: Callable[[], object]
@@ -41,8 +41,13 @@ class LiveSchema:
         self._known: _Known | None = None
         self._reading = asyncio.Lock()
 
+    def __repr__(self) -> str:
+        known = self._in_force()
+        state = "unknown" if known is None else f"read {clock.now_s() - known.read_s:.1f} s ago"
+        return f"LiveSchema({self._collection}: {state})"
+
     async def plan(self) -> Plan:
-        """The plan to map by now. Raises `DependencyUnavailable` while there is no collection, and the target's."""
+        """The current plan. Raises `DependencyUnavailable` while there is no collection, and the target's errors."""
         known = self._in_force()
         if known is None:
             async with self._reading:
@@ -50,15 +55,15 @@ class LiveSchema:
         return known.plan
 
     async def look(self) -> Plan:
-        """Read the schema now; raises as `plan` does."""
+        """Read the schema now and return its plan; raises the errors of `plan`."""
         async with self._reading:
             return (await self._read()).plan
 
     def require(self, plan: Plan) -> None:
-        """Raise `DependencyUnavailable` if what was mapped by this plan may be wrong by now."""
+        """Raise `DependencyUnavailable` if documents mapped by this plan may be wrong by now."""
         known = self._in_force()
         if known is None or not (known.plan is plan or known.plan.only_adds_to(plan)):
-            raise DependencyUnavailable("the schema of the Typesense collection has changed; the batch is mapped anew")
+            raise DependencyUnavailable("the schema of the Typesense collection has changed; the batch is mapped again")
 
     def _in_force(self) -> _Known | None:
         known = self._known
@@ -72,9 +77,9 @@ class LiveSchema:
         live = await self._target.collection(self._collection)
         if live is None:
             self._known = None
-            raise DependencyUnavailable(f"Typesense has no collection {self._collection}; waiting until it is made")
+            raise DependencyUnavailable(f"Typesense has no collection {self._collection}; waiting until it is created")
         plan = Plan(self._options, live)
         if before is not None and before.plan.is_like(plan) and not before.plan.new_names:
-            plan = before.plan  # with all that it knows about names
+            plan = before.plan  # which also knows the names that documents brought
         self._known = _Known(plan, epoch, asked_s)
         return self._known

@@ -5,12 +5,12 @@ from collections.abc import Collection
 
 from tsync_stream.sink.values import path_text
 
-# From here on every document costs Typesense more: with thousands of fields it is many times slower.
+# From here on, every field makes every document slower: with thousands of fields, Typesense is many times slower.
 MANY_FIELDS = 1_000
 
 
 def about_many_fields(collection: str, fields: Collection[str]) -> str:
-    """What to say of a collection with these fields, and what a person can do."""
+    """The message for a collection with these fields, with what a person can do."""
     count = len(fields)
     text = f"the Typesense collection {collection} has {count:,} fields, and each makes it slower"
     parents = Counter(name.partition(".")[0] for name in fields if "." in name)

@@ -1,10 +1,10 @@
-"""From a BSON document to the Typesense document that shows it. docs/mapping.md has the table in plain words.
+"""From a BSON document to the Typesense document that shows it. docs/mapping.md describes it for users.
 
 Invariants:
-- The same document under the same live schema gives the same result, so a comparison of both sides can map again.
-- What it gives is stored by Typesense exactly as it is sent (seen with 0.24.1): hence no null anywhere.
-- A document that could harm others of its batch, or the collection, is refused here and never sent, and so is one that
-  Typesense would take without a word and find wrongly. What it refuses by itself comes back as that document's error.
+- The same document under the same live schema gives the same result, so verification can map it again and compare.
+- Typesense stores the result exactly as it is sent (seen with 0.24.1); therefore it has no null anywhere.
+- A document that could harm others of its batch, or the collection, is refused here and never sent; so is one that
+  Typesense would accept silently and find wrongly. What Typesense refuses comes back as that document's error.
 - Errors name the field and the type, never a value.
 """
 
@@ -53,7 +53,7 @@ def map_document(document: Mapping[str, Any], plan: Plan, document_id: str | Non
 
 
 def _key_and_fields(document: Mapping[str, Any]) -> tuple[Any, Iterator[tuple[str, Any]]]:
-    """The `_id` and the other fields, of which `id` gets another name and the last place."""
+    """The `_id`, and the other fields with `id` renamed and moved to the end."""
     fields = dict(document)
     try:
         key = fields.pop("_id")
@@ -82,7 +82,7 @@ def encode_line(mapped: Mapping[str, Any]) -> bytes:
 
 
 def _invalid_text(value: Any) -> list[str] | None:
-    """Return the path to the first text that is not UTF-8: looked for only once encoding has failed."""
+    """Return the path to the first text that is not UTF-8. Called only after encoding has failed."""
     if isinstance(value, str):
         return None if _is_utf8(value) else []
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()

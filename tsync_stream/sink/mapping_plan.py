@@ -1,13 +1,13 @@
-"""The plan of a mapping: for every field's name the converters that its type in the live schema asks for.
+"""The plan of a mapping: for the name of every field, the converters that its type in the live schema requires.
 
-Compiled once from the live schema: a tree of nodes, one for each name. It grows by the names that documents bring, and
-a name is looked into only when it is new. So a field costs one look-up, whatever the schema demands of it.
+A plan is compiled once from the live schema: a tree of nodes, one per name. It grows by the names that documents bring,
+and a name is examined only when it is new. So a field costs one lookup, whatever the schema says about it.
 
 Invariants:
-- A name that Typesense would take for something else, or that would harm the collection, is refused when it is new.
-- Below one field at the top there are never more than `MAX_NAMES_BELOW` names, of the live schema and those that
-  documents brought since: Typesense (seen with 0.24.1) crashes beyond 16,384 of them, and at every restart after that.
-- What a refused document brought is forgotten again, by `forget_new_names`.
+- A name that Typesense would misunderstand, or that would harm the collection, is refused when it is new.
+- A top-level field never has more than `MAX_NAMES_BELOW` names inside, of the live schema and those that documents
+  brought since: Typesense (seen with 0.24.1) crashes beyond 16,384 names, and again at every restart.
+- The names that a refused document brought are forgotten by `forget_new_names`.
 """
 
 import re
@@ -24,14 +24,14 @@ from tsync_stream.sink.values import Converters, DateUnit, RefusedError, path_te
 
 MAX_NAMES_BELOW = 4_000
 MAX_NEW_NAMES = 20_000
-"""So many names that the live schema does not have are remembered. Typesense is very slow long before."""
+"""How many names beyond the live schema are remembered. Typesense is very slow long before that."""
 
 _CATCH_ALL = ".*"
 
 
 @dataclass(frozen=True, slots=True)
 class MappingOptions:
-    """What can be chosen about the mapping. A change needs a reconcile: it is part of the fingerprint."""
+    """The choices about the mapping. They are part of the fingerprint: a change needs a reconcile."""
 
     date_unit: DateUnit = "s"
     """The unit of every date: whole seconds (rounded down) or milliseconds since 1970, UTC."""
@@ -39,7 +39,7 @@ class MappingOptions:
 
 @dataclass(frozen=True, slots=True)
 class FieldType:
-    """What a schema says of a field: its type, and whether it can be searched."""
+    """What a schema says about a field: its type, and whether it can be searched."""
 
     name: str = ""
     indexed: bool = True
@@ -47,13 +47,13 @@ class FieldType:
 
 @dataclass(slots=True)
 class _Names:
-    """How many names there are below one field at the top."""
+    """How many names a top-level field has inside."""
 
     count: int = 0
 
 
 class Node:
-    """A field's name and what its values become; `children` are the names inside, by their own name."""
+    """A field and how its values are converted; `children` are the fields inside it, by their own names."""
 
     __slots__ = ("_plan", "children", "convert", "indexed", "kind", "names", "path")
 
@@ -70,24 +70,24 @@ class Node:
 
     @property
     def first(self) -> str:
-        """The field at the top that it is below, as Typesense sees it: dots in a name are levels too."""
+        """The top-level field that it belongs to, as Typesense sees it: dots in a name are levels too."""
         return self.path.partition(".")[0]
 
     @property
     def is_counted(self) -> bool:
-        """Whether it is one of the names that a field at the top has inside."""
+        """Whether it counts among the names inside a top-level field."""
         return self.indexed and "." in self.path
 
     def new_child(self, name: str) -> "Node":
-        """The node of a name that is not among the children yet.
+        """Add and return the node of a name that is not among the children yet.
 
-        Raises `RefusedError` for a name that cannot be used, `DocumentRejected` for one too many.
+        Raises `RefusedError` for a name that cannot be used, `DocumentRejected` if there are too many.
         """
         return self._plan.grow(self, name)
 
 
 class Plan:
-    """How the documents of one collection are mapped. `live` is Typesense's answer to `GET /collections/{name}`."""
+    """The mapping of one collection's documents. `live` is Typesense's answer to `GET /collections/{name}`."""
 
     def __init__(self, options: MappingOptions, live: Mapping[str, Any] = MappingProxyType({"fields": []})) -> None:
         fields = dict(_fields(live))
@@ -105,19 +105,19 @@ class Plan:
         self.root = Node(self, "", "", self._tables.plain, _Names(), indexed=True)
 
     def is_like(self, other: "Plan") -> bool:
-        """Whether the other one was made of the same fields."""
+        """Whether the other plan was made from the same fields."""
         return self.types == other.types and self.patterns == other.patterns
 
     def only_adds_to(self, other: "Plan") -> bool:
-        """Whether a document that was mapped by the other one is right by this one too: no field has changed."""
+        """Whether documents mapped by the other plan are right by this one too: no field has changed."""
         return self.patterns == other.patterns and self.types.items() >= other.types.items()
 
     def keep_new_names(self) -> None:
-        """The document at hand is mapped."""
+        """Keep the names of the document at hand: it is mapped."""
         self._new.clear()
 
     def forget_new_names(self) -> None:
-        """The document at hand is refused: what it brought never reaches Typesense."""
+        """Forget the new names of the document at hand: it is refused and never reaches Typesense."""
         while self._new:
             parent, name, is_first = self._new.pop()
             child = parent.children.pop(name)
@@ -157,7 +157,7 @@ class Plan:
                 )
             child.names.count += 1
         elif full:
-            return  # it does no harm, and is looked into again the next time
+            return  # it does no harm, and is examined again the next time
         is_first = child.first not in self._names
         if is_first:
             self._names[child.first] = child.names
@@ -169,7 +169,7 @@ class Plan:
         asked = self._tables.of_type(kind.name, indexed=kind.indexed) if kind is not None else None
         if asked is not None:
             return asked
-        # With fields of its own, an object stays one, also where it looks like a place.
+        # An object with fields in the schema stays an object, even if it looks like a place.
         return self._tables.objects if path in self._parents else self._tables.plain
 
     def _type_of(self, path: str) -> FieldType | None:
@@ -177,7 +177,7 @@ class Plan:
         if kind is not None:
             return kind
         found = {kind for pattern, kind in self._compiled if pattern.fullmatch(path)}
-        # Which of several patterns Typesense takes is its secret: only what all of them ask is asked.
+        # Which of several matching patterns Typesense uses is undocumented: then no type is enforced.
         if len(found) > 1:
             return FieldType()
         return found.pop() if found else self.patterns.get(_CATCH_ALL)
@@ -194,7 +194,7 @@ def _fields(live: Mapping[str, Any]) -> Iterator[tuple[str, FieldType]]:
 def _compiled(patterns: Mapping[str, FieldType]) -> Iterator[tuple[re.Pattern[str], FieldType]]:
     for name, kind in patterns.items():
         if name != _CATCH_ALL:
-            # C++ reads some in another way than Python: no check is better than a wrong one.
+            # C++ reads some patterns differently from Python: no check is better than a wrong one.
             with suppress(re.error):
                 yield re.compile(name), kind
 

@@ -1,13 +1,14 @@
-"""How we know a Typesense collection again: by what we left with it, which lives and dies with the data.
+"""How we recognise a Typesense collection: by marks that we leave with it, which live and die with the data.
 
-Its creation time is no identity: Typesense stamps it anew when it replays its log at a start, each node of a cluster
-stamps its own, and two collections of one second share it. So there are two marks, both replicated as documents are:
+The creation time does not identify a collection: Typesense sets a new one when it replays its log at startup, each node
+of a cluster sets its own, and two collections of the same second share it. So there are two marks, which are replicated
+like documents:
 
-- a *nonce* on the collection itself, gone when the collection is made anew: in its `metadata` where the release has
-  that (26 and newer), otherwise as a synonym of two words that nobody searches for;
-- a small document in a collection of ours with how far all was synced: in an older state of Typesense it is older.
+- a *nonce* on the collection itself, gone when the collection is recreated: in its `metadata` if the release has that
+  (26 and newer), otherwise as a synonym of two words that nobody searches for;
+- a small document in a collection of ours, with the synced position: in an older state of Typesense it is older.
 
-What the API key may not do is left out, with a warning; `created_at` is then all there is.
+A mark that the API key may not set or read is left out, with a warning; `created_at` is then the only sign.
 Invariant: looking changes nothing.
 """
 
@@ -32,16 +33,16 @@ MARKERS = "tsync_stream_markers"
 METADATA = "tsync_stream"
 SYNONYM = "tsync-stream-marker"
 _SCHEMA = {"name": MARKERS, "fields": [{"name": "synced", "type": "int64"}]}
-# What a release says to a mark that it does not know: 400 to metadata, 404 to a path that is no more.
+# How a release answers a mark that it does not know: 400 to metadata, 404 to a path that was removed.
 _UNKNOWN = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A collection as it was found. `name` is its own, where we were given an alias.
+    """A collection as it was found. `name` is its own name, even if we asked for an alias.
 
-    `nonce` is "" and `synced` None where there is no such mark; `marks_refused`: the API key may not see the second.
-    `checks`: the fields whose values must be checked, since Typesense would find them wrongly without a word.
+    `nonce` is "" and `synced` None if there is no such mark; `marks_refused`: the API key may not read the second one.
+    `checks`: the fields whose values must be checked, since Typesense would accept wrong ones and find them wrongly.
     """
 
     name: str
@@ -61,14 +62,15 @@ class Markers:
         self._warned = False
 
     async def look(self) -> Seen | None:
-        """The collection as it is now; None if there is none."""
+        """Look at the collection; None if there is none."""
         live = await self._target.collection(self._collection)
         if live is None:
             return None
         try:
             name, created_at, checks = str(live["name"]), int(live["created_at"]), fields_to_check(live)
         except (LookupError, TypeError, ValueError) as error:
-            raise DependencyUnavailable("Typesense: a collection is described by something else") from error
+            text = "Typesense: its answer about the collection has no name or creation time"
+            raise DependencyUnavailable(text) from error
         nonce = _metadata(live).get(METADATA) or await self._synonym(name)
         answer = await self._target.ask("GET", _marker(name))
         refused = answer.status in KEY_REFUSED
@@ -79,7 +81,7 @@ class Markers:
         return Seen(name, created_at, nonce, _whole(synced), checks, refused)
 
     async def place(self, seen: Seen, nonce: str) -> str:
-        """Put a nonce on the collection; returns it, or "" where that cannot be done."""
+        """Put a nonce on the collection; returns it, or "" if that is not allowed."""
         live = await self._target.collection(seen.name) or {}
         metadata = {"metadata": {**_metadata(live), METADATA: nonce}}
         synonym = {"synonyms": [_word(nonce), f"{_word(nonce)}marker"]}
@@ -93,12 +95,12 @@ class Markers:
                 check_status(answer.status, "a mark", body=answer.body)
                 return nonce
         self._warn(
-            "TYPESENSE_API_KEY: it may mark the collection neither by `metadata` nor by a synonym", "is made anew"
+            "TYPESENSE_API_KEY: it may mark the collection neither by `metadata` nor by a synonym", "was recreated"
         )
         return ""
 
     async def note(self, name: str, synced: int) -> bool:
-        """Say in Typesense how far all is synced; False where the API key may not."""
+        """Note the synced position in Typesense; False if the API key may not."""
         document = {"id": name, "synced": synced}
         path = f"{_path(MARKERS)}/documents?action=upsert"
         answer = await self._target.ask("POST", path, document)
@@ -108,7 +110,8 @@ class Markers:
                 check_status(created.status, "a collection of markers", body=created.body)
             answer = created if created.status in KEY_REFUSED else await self._target.ask("POST", path, document)
         if answer.status in KEY_REFUSED:
-            self._warn(f"TYPESENSE_API_KEY: it may not use the collection {MARKERS}", "is an older state of itself")
+            what = f"TYPESENSE_API_KEY: it may not use the collection {MARKERS}"
+            self._warn(what, "was restored from an older state")
             return False
         check_status(answer.status, "a marker", body=answer.body)
         return True
@@ -116,7 +119,7 @@ class Markers:
     def _warn(self, what: str, unseen: str) -> None:
         if not self._warned:
             self._warned = True
-            log.warning("%s: a collection that %s may go unseen", what, unseen)
+            log.warning("%s, so a collection that %s may go unnoticed", what, unseen)
 
     async def _synonym(self, name: str) -> str:
         answer = await self._target.ask("GET", f"{_path(name)}/synonyms/{SYNONYM}")

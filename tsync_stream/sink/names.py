@@ -1,7 +1,7 @@
-"""Which field names Typesense takes for something else, and whose fault a refused import is (pure).
+"""Which field names Typesense misunderstands, and whether a refused import is the documents' fault (pure).
 
-Invariant: a name that is unusable here never reaches Typesense from us, so whatever Typesense says about such a field
-says nothing about the document that it answers for.
+Invariant: a name that is unusable here is never sent to Typesense, so if Typesense refuses a document because of such a
+field, the document is not at fault.
 """
 
 import re
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from tsync_stream.sink.wire import Rejection
 
-# Typesense keeps a field's full name (`a.b.c`) in a structure that takes 65,535 bytes, and refuses the whole import
+# Typesense keeps a field's full name (`a.b.c`) in a structure of at most 65,535 bytes, and refuses the whole import
 # for a longer one; it also repeats the name in every answer about the field.
 MAX_NAME_BYTES = 2_000
 BY_TYPESENSE = "rejected by Typesense"
-# So many documents that are all refused, in words that are not about a field, share no mistake of theirs.
+# If at least this many documents are all refused, in words that are not about a field, none of them is at fault.
 MIN_LINES_OF_A_COLLECTION = 10
 
 _RESERVED = frozenset({".flat", ".ref"})
@@ -22,13 +22,13 @@ _LONGEST_WORDS = 300
 
 
 def problem_at_the_top(name: str) -> str | None:
-    """Why a name cannot be used for a field of the document itself; None if it can be.
+    """Why a name cannot be used for a field of the document itself; None if it can.
 
-    Typesense splits it at its dots and cuts off the blanks around each part: it then takes the field for another one,
-    and refuses every document that has the other one, or every new field of the collection.
+    Typesense splits the name at its dots and strips the blanks around each part: it then takes the field for another
+    one, and refuses every document with that other field, or every new field of the collection.
     """
     if name in _RESERVED:
-        return "is kept by Typesense for itself"
+        return "is reserved by Typesense"
     for part in name.split("."):
         if not part:
             return "is empty, or has an empty part between its dots"
@@ -38,24 +38,24 @@ def problem_at_the_top(name: str) -> str | None:
 
 
 def problem_anywhere(name: str) -> str | None:
-    """Why a name cannot be used inside an object either; None if it can be."""
+    """Why a name cannot be used even inside an object; None if it can."""
     if ".*" in name or name[:1] == "*":
         return "looks like a pattern to Typesense"
     return None
 
 
 def refusal_of_the_collection(rejections: Sequence[Rejection], lines: int) -> str | None:
-    """Typesense's words, if they are about the collection and not about the documents that they were said of.
+    """Typesense's words, if they are about the collection rather than the refused documents; otherwise None.
 
-    Then no document is at fault, and none that comes later would be taken. What is about a field that documents can
-    have is taken for their own fault, however many they are: else one mistake in a large update would stop all others.
+    Then no document is at fault, and no later one would be accepted. A refusal about a field that documents can have
+    counts as their own fault, however many they are: otherwise one mistake in a large update would stop all others.
     """
     for rejection in rejections:
         if (name := _named(rejection)) is not None and is_never_sent(name):
             return rejection.error[:_LONGEST_WORDS]
     words = {(rejection.reason, rejection.error) for rejection in rejections}
     all_alike = len(words) == 1 and len(rejections) == lines >= MIN_LINES_OF_A_COLLECTION
-    if all_alike and rejections[0].reason.startswith(BY_TYPESENSE):  # not by a proxy, which is asked about by itself
+    if all_alike and rejections[0].reason.startswith(BY_TYPESENSE):  # a proxy's refusals are handled elsewhere
         name = _named(rejections[0])
         if name is None or problem_at_the_top(name) is not None:
             return rejections[0].error[:_LONGEST_WORDS]
@@ -68,6 +68,6 @@ def _named(rejection: Rejection) -> str | None:
 
 
 def is_never_sent(name: str) -> bool:
-    """Whether a flattened name can be none of our documents': inside objects, names may be as they like."""
+    """Whether no document of ours can have this flattened name. Inside objects, any name is allowed."""
     first = name.partition(".")[0]
     return problem_at_the_top(first) is not None or name.startswith("id.")

@@ -1,9 +1,10 @@
-"""Places: what MongoDB takes for one, as Typesense's [latitude, longitude] (pure).
+"""Places: MongoDB's forms of a place as Typesense's [latitude, longitude] (pure).
 
 Invariants:
-- MongoDB writes the longitude first, in GeoJSON and in pairs; Typesense reads the latitude first. Whatever could be
-  read either way is refused: swapped, a place would be found elsewhere without a word.
-- Always floats: whole numbers first would make an undeclared field one of integers, and refuse all others.
+- MongoDB writes the longitude first, in GeoJSON and in pairs; Typesense reads the latitude first. A value that could be
+  read either way is refused: swapped, the place would silently be found elsewhere.
+- Coordinates are always floats: a first document with whole numbers would make an undeclared field one of integers,
+  and all others would be refused.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ _POSITION_LENGTHS = frozenset({2, 3})
 
 
 def place_of_point(point: Mapping[str, Any]) -> Any:
-    """The place of what says that it is a GeoJSON Point, or None if it has no position. Further members are dropped.
+    """The place of a GeoJSON Point, or None if it has no position. Other members are dropped.
 
     No coordinates at all mean no place (RFC 7946, section 3.1): `LEFT_OUT`.
     """
@@ -35,7 +36,7 @@ def place_of_point(point: Mapping[str, Any]) -> Any:
 
 
 def place(value: Any) -> Any:
-    """One place for a `geopoint` field, or `LEFT_OUT`. Raises `RefusedError` for what is none."""
+    """One place for a `geopoint` field, or `LEFT_OUT`. Raises `RefusedError` for any other value."""
     if isinstance(value, Mapping):
         return _place_of_object(value)
     if isinstance(value, list | tuple):
@@ -48,7 +49,7 @@ def place(value: Any) -> Any:
 
 
 def places(value: Any) -> list[Any]:
-    """All places of a value for a `geopoint[]` field; one alone is an array of one."""
+    """All places of a value for a `geopoint[]` field; a single place becomes an array of one."""
     return [found for found in _each(value) if found is not LEFT_OUT]
 
 

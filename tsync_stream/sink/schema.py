@@ -1,8 +1,6 @@
-"""The schema of the Typesense collection: the default one, and one from a file.
+"""The schema of the Typesense collection: the default one, or one from a file (pure).
 
-Invariants:
-- Pure: the caller reads the file and talks to Typesense.
-- A file's schema is passed on as it is, so that it can use what newer releases of Typesense know.
+Invariant: a file's schema is passed on unchanged, so it can use the features of newer releases of Typesense.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +16,7 @@ _FILE = "the Typesense schema file"
 
 
 def default_schema(collection: str) -> dict[str, Any]:
-    """Return the schema for a collection that finds out every field's type by its first value."""
+    """Return the schema for a collection that detects every field's type from its first value."""
     return {
         "name": collection,
         "enable_nested_fields": True,
@@ -29,8 +27,8 @@ def default_schema(collection: str) -> dict[str, Any]:
 def load_schema(text: str, collection_name: str) -> dict[str, Any]:
     """Return the schema of a schema file, under the collection name of the settings.
 
-    Its form is the body of Typesense's `POST /collections`. Nested fields are on unless the file says otherwise.
-    Raises ConfigurationError with every problem found: no JSON, no object, no fields, no name or type that is known.
+    The file has the form of the body of `POST /collections`. Nested fields are on unless it says otherwise.
+    Raises ConfigurationError with every problem found: not JSON, not an object, no fields, an unknown name or type.
     """
     try:
         schema = orjson.loads(text)
@@ -45,10 +43,10 @@ def load_schema(text: str, collection_name: str) -> dict[str, Any]:
 
 
 def fields_to_check(live: Mapping[str, Any]) -> list[str]:
-    """The fields of a live schema that Typesense would find wrongly what it takes without a word, and their types.
+    """The fields, with their types, in which Typesense silently accepts values that it then finds wrongly.
 
-    Where somebody gives such a type to a field, documents that are there already may be found wrongly. Fields that a
-    pattern brings with its own type are left out: they come with new documents, which are checked.
+    If somebody gives a field such a type, existing documents may be found wrongly. Fields that come from a pattern of
+    the same type are left out: they come with new documents, which are checked.
     """
     kinds = {str(field["name"]): str(field["type"]) for field in live["fields"]}
     checked = {name: kind for name, kind in kinds.items() if kind.removesuffix("[]") in _FOUND_WRONGLY}

@@ -1,7 +1,7 @@
-"""Single BSON values as JSON values: what a number, a date, a text becomes for each kind of Typesense field.
+"""Single BSON values as JSON values: what a number, a date or a text becomes for each kind of Typesense field.
 
 Invariants:
-- A converter takes the value and the node of the plan that it stands at; it gives a JSON value or `LEFT_OUT`.
+- A converter takes a value and its node in the plan, and returns a JSON value or `LEFT_OUT`.
 - Errors name the field and the type, never a value.
 """
 
@@ -34,7 +34,7 @@ Converters = Mapping[type, Converter]
 LEFT_OUT: Any = object()
 NUMBERS = frozenset({int, Int64, float, Decimal128})
 
-# With the decoder's own tzinfo: subtracting dates of one tzinfo object asks it nothing, and is 14 times faster.
+# With the decoder's own tzinfo: subtracting dates that share a tzinfo object does not call it, and is 14 times faster.
 _EPOCH = datetime(1970, 1, 1, tzinfo=utc)
 _INT32_MIN, _INT32_MAX = -(2**31), 2**31 - 1
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
@@ -45,7 +45,7 @@ _POWERS_OF_TEN = tuple(10.0**power for power in range(23))  # 10.0**22 is the la
 
 
 class RefusedError(Exception):
-    """A value that cannot be written; each level that it passes through adds its name to the path."""
+    """A value that cannot be written. Each level that the error passes through adds its name to the path."""
 
     def __init__(self, reason: str, problem: str, *path: str) -> None:
         self.reason = reason
@@ -53,12 +53,12 @@ class RefusedError(Exception):
         self.path = list(path)
 
     def rejection(self) -> DocumentRejected:
-        """What becomes of the document."""
+        """The rejection of the whole document."""
         return DocumentRejected(self.reason, f"field `{path_text('.'.join(reversed(self.path)))}` {self.problem}")
 
 
 def path_text(path: str) -> str:
-    """A field's name for people: it may be anything, a megabyte of invalid UTF-8 too; this is short and printable."""
+    """A field's name as short, printable text: the name may be anything, even a megabyte of invalid UTF-8."""
     text = path.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _LONGEST_PATH else text[:_LONGEST_PATH] + "…"
 
@@ -83,10 +83,10 @@ def _decimal(value: Decimal128, _: Any) -> float:
 
 
 def nearest_float(value: Decimal128) -> float:
-    """The double next to a Decimal128; NaN for what is none, infinity beyond a double's range."""
-    # Most are a few digits and a small exponent: then both sides of one division are exact doubles, and its one
-    # rounding is the right one. `to_decimal` takes thirty times as long. The format is that of IEEE 754-2008's
-    # binary integer decimals: sign, 14 bits of exponent (bias 6176), 113 bits of coefficient.
+    """The double nearest to a Decimal128; NaN if it is not a number, infinity beyond a double's range."""
+    # Most have a few digits and a small exponent: then both operands of one division are exact doubles, and its single
+    # rounding is correct. `to_decimal` takes thirty times as long. The format is that of IEEE 754-2008's binary integer
+    # decimals: sign, 14 bits of exponent (bias 6176), 113 bits of coefficient.
     coefficient, high = _TWO_UINT64.unpack(value.bid)
     exponent = (high >> 49 & 0x3FFF) - 6176
     if high & 0x1FFFFFFFFFFFF == 0 and coefficient <= _LARGEST_EXACT and -22 <= exponent <= 0:
@@ -162,7 +162,7 @@ def _no_integer(node: Any, why: str) -> DocumentRejected:
 
 
 def _whole_float(value: float, node: Any) -> int:
-    """JavaScript writes `Date.now()` as a double, and `$inc: 1.0` makes one: what is whole is meant as an integer."""
+    """A whole double counts as an integer: JavaScript writes `Date.now()` as a double, and `$inc: 1.0` makes one."""
     if -_LARGEST_EXACT <= value <= _LARGEST_EXACT:  # false for NaN
         whole = int(value)
         if whole == value:
@@ -182,7 +182,7 @@ def _whole_decimal(value: Decimal128, node: Any) -> int:
 
 
 def _within_32_bits(convert: Converter) -> Converter:
-    """Typesense takes a larger number without a word, and finds it by its lowest 32 bits."""
+    """Typesense silently accepts a larger number, and finds it by its lowest 32 bits."""
 
     def within_32_bits(value: Any, node: Any) -> int:
         number: int = convert(value, node)
@@ -210,7 +210,7 @@ def _integers_of_32_bits(unit: DateUnit) -> dict[type, Converter]:
 
 
 def _text(value: Any, _: Any) -> str:
-    """As an `_id` of the same value would be written."""
+    """The text that an `_id` with this value would have."""
     return typesense_id(value)
 
 

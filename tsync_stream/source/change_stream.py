@@ -1,4 +1,4 @@
-"""The change stream of one collection, read in whole `getMore` batches and cut down to the keys by the server.
+"""The change stream of one collection, read in whole `getMore` batches and reduced to keys by the server.
 
 Invariants: a batch's token covers exactly the changes up to its end; an idle stream still yields its new
 token (the post-batch resume token), so that a quiet collection's position does not age out of the oplog.
@@ -26,40 +26,40 @@ from tsync_stream.source.driver import MongoDatabase, MongoSession
 from tsync_stream.source.errors import from_mongo
 from tsync_stream.source.undecodable import NOT_DECODED, decoded_by_field, elements, field_of
 
-# Whatever the document's size, an event is a few hundred bytes, unless its `_id` is large. Flat, for every object in an
-# event is one more to be made for each change.
+# Whatever the document's size, an event is a few hundred bytes, unless its `_id` is large. The event is flat, because
+# every object in it is one more to create for each change.
 _KEYS_ONLY = {"$project": {"operation": "$operationType", "time": "$clusterTime", "key": "$documentKey._id"}}
 
-# Replies come as bytes: one key that cannot be decoded must not cost the whole reply.
+# Replies are read as bytes: one key that cannot be decoded must not cost the whole reply.
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
-# The server ends the stream after these: what follows (a renamed collection's documents, say) sends no events.
+# The server ends the stream after these; later changes (of the renamed collection, say) send no events.
 ENDING_OPERATIONS = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 
-# What MongoDB 4.4 to 8 answer to a token that was cut, or that another product made (resume_token.cpp, key_string.cpp):
-# FailedToParse, Overflow, no `_data`, an empty or another one, the reader's own codes for what it misses in it, and
-# those for tokens of the second version.
+# How MongoDB 4.4 to 8 answer a token that was truncated, or made by another product (resume_token.cpp,
+# key_string.cpp): FailedToParse, Overflow, a `_data` that is missing, empty or wrong, codes of the reader for what is
+# missing in it, and those for tokens of the second version.
 _TOKEN_CODES = frozenset(
     {9, 15, *range(40646, 40650), *range(50790, 50880), *range(51055, 51058), *range(6189500, 6189505), 7182501}
 )
 _MAX_TIME_EXPIRED = 50
-# BSONObjectTooLarge. The key stands in an event a second time, in its resume token, in hexadecimal.
+# BSONObjectTooLarge. An event holds the key a second time, in its resume token, in hexadecimal.
 _TOO_LARGE = 10334
 
 _NOT_MONGODB = "MONGODB_URI: this server is not supported, MongoDB 4.4 or newer is needed: its change stream has no "
-# How long opening may take where no scan is to be expected, and how long a goodbye may.
+# How long opening may take if no long scan is expected, and how long closing may take.
 OPENING_S = 30.0
-_GOODBYE_S = 1.0
+_CLOSING_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
-    """Change events, in order, and the token that they end at.
+    """Change events, in order, and the token at which they end.
 
-    Of an event there are `operation` (the server's `operationType`), `time` (its `clusterTime`), `key` (the document's
-    `_id`, where it is about one), and its own token as `_id`.
+    An event has `operation` (the server's `operationType`), `time` (its `clusterTime`), `key` (the document's `_id`, if
+    it is about a document), and its own token as `_id`.
 
-    `cluster_time` is the last change's, or, where there is none, the server's operation time.
+    `cluster_time` is that of the last change or, if there is none, the server's operation time.
     """
 
     changes: Sequence[Mapping[str, Any]]
@@ -68,7 +68,7 @@ class ChangeBatch:
 
 
 class ChangeStream:
-    """One open server-side cursor. Make it with `open`, use it in one task, `close` it."""
+    """One open server-side cursor. Create it with `open`, use it in one task, `close` it."""
 
     def __init__(self, database: MongoDatabase, collection: str, session: MongoSession) -> None:
         self._database = database
@@ -88,11 +88,11 @@ class ChangeStream:
     ) -> "ChangeStream":
         """Open the stream after a token, or from now. Raises the errors of `errors.from_mongo`.
 
-        The server scans the oplog from the token on, which may take long: `PositionLost` if it takes longer than
-        `longest_opening_s`, since the next attempt would not take less.
+        The server scans the oplog from the token on, which may take long. Raises `PositionLost` if it takes longer than
+        `longest_opening_s`, since the next attempt would not be faster.
         """
         try:
-            # A getMore of one's own must run in the session of its aggregate, or the server refuses it.
+            # A getMore command must run in the session of its aggregate, or the server refuses it.
             session = await database.client.start_session(causal_consistency=False)
         except PyMongoError as error:
             raise from_mongo(error) from error
@@ -102,11 +102,11 @@ class ChangeStream:
         except (PyMongoError, BSONError, TsyncError) as error:
             await stream.close()
             code = error.code if after is not None and isinstance(error, OperationFailure) else None
-            # The command is always the same but for the token: what the server cannot parse in it is the token.
+            # Only the token differs between commands: if the server cannot parse one, it is because of the token.
             if code in _TOKEN_CODES:
                 raise PositionLost(f"MongoDB code {code}: it cannot read the resume token") from error
             if code == _MAX_TIME_EXPIRED:
-                raise PositionLost(f"MongoDB did not come to the position within {longest_opening_s:g} s") from error
+                raise PositionLost(f"MongoDB did not reach the position within {longest_opening_s:g} s") from error
             raise _translated(error) from error
         return stream
 
@@ -117,16 +117,16 @@ class ChangeStream:
             "pipeline": [{"$changeStream": change_stream}, _KEYS_ONLY],
             "cursor": {"batchSize": batch_size},
             "readConcern": {"level": "majority"},
-            # It is for this command alone. Without it, a limit that the server is configured with would end the scan.
+            # For this command alone. Without it, a limit configured on the server would end the scan.
             "maxTimeMS": int(longest_s * 1000),
         }
         self._cursor_id, self._first_batch = read_reply(await self._run(command), "firstBatch")
 
     async def next_batch(self, batch_size: int, wait_s: float) -> ChangeBatch:
-        """The next changes, at most `batch_size`; none after `wait_s` without any, but the newest token.
+        """The next changes, at most `batch_size`; after `wait_s` without changes, only the newest token.
 
-        Raises `PositionLost` where the stream ends (drop, rename, invalidate) or cannot go on, and the other
-        errors of `errors.from_mongo`. After an error the stream is of no more use.
+        Raises `PositionLost` if the stream ends (drop, rename, invalidate) or cannot continue, and the other errors of
+        `errors.from_mongo`. After an error the stream cannot be used any more.
         """
         if self._first_batch is not None:
             batch, self._first_batch = self._first_batch, None
@@ -146,10 +146,10 @@ class ChangeStream:
         return batch
 
     async def close(self) -> None:
-        """Give the cursor back to the server, if it answers soon."""
+        """Close the cursor on the server, if it answers soon."""
         if self._cursor_id:
             with suppress(PyMongoError, TimeoutError):
-                async with asyncio.timeout(_GOODBYE_S):
+                async with asyncio.timeout(_CLOSING_S):
                     await self._run({"killCursors": self._collection, "cursors": [Int64(self._cursor_id)]})
         await self._session.end_session()
 
@@ -165,14 +165,14 @@ class ChangeStream:
 
 
 def read_reply(reply: Mapping[str, Any], name: str) -> tuple[int, ChangeBatch]:
-    """The cursor's id, 0 at its end, and the batch of this name (pure).
+    """The cursor's id, 0 at its end, and the batch with this name (pure).
 
-    Raises `ConfigurationError` for a reply that lacks what a change stream needs: other products send such.
+    Raises `ConfigurationError` for a reply that lacks what a change stream needs: other products send such replies.
     """
     try:
         cursor = reply["cursor"]
         token, changes = cursor["postBatchResumeToken"], cursor[name]
-        # The operation time may be ahead of what the batch has come to: its token is at its last change.
+        # The operation time may be ahead of the batch, whose token is that of its last change.
         time = changes[-1]["time"] if changes else reply["operationTime"]
         cursor_id = int(cursor["id"])
     except (LookupError, TypeError, ValueError) as error:
@@ -191,7 +191,7 @@ def _translated(error: Exception) -> TsyncError:
 
 
 def _decoded_by_event(reply: bytes) -> dict[str, Any]:
-    """A reply with an event whose key the driver cannot decode: each event by itself, and of that one each field."""
+    """A reply with a key that the driver cannot decode: every event, and every field in it, is decoded by itself."""
     result = decoded_by_field(reply)
     cursor = field_of(reply, b"cursor") or b""
     result["cursor"] = decoded_by_field(cursor)

@@ -1,6 +1,6 @@
-"""The source collection itself: what kind of thing it is, and which one.
+"""The source collection: its kind, and its identity.
 
-Invariant: nothing is made or written for a source that cannot be one; `check` and the worker say so in the same words.
+Invariant: nothing is created or written for a source that cannot be used; `check` and the worker use the same words.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ COLLECTION = "collection"
 
 
 async def described(client: MongoClient, database: str, name: str) -> Mapping[str, Any] | None:
-    """What MongoDB says of a collection or a view; None if there is none. Raises the errors of `errors.from_mongo`."""
+    """MongoDB's description of a collection or view; None if there is none. Raises the errors of `from_mongo`."""
     try:
         async for information in await client[database].list_collections(filter={"name": name}):
             found: Mapping[str, Any] = information
@@ -28,7 +28,7 @@ async def described(client: MongoClient, database: str, name: str) -> Mapping[st
 
 
 async def source_uuid(client: MongoClient, database: str, name: str) -> bytes:
-    """The UUID of the source: a recreated collection has another. Raises `ConfigurationError` if it can be none."""
+    """The UUID of the source: a recreated one has another. Raises `ConfigurationError` if it cannot be a source."""
     information = await described(client, database, name)
     problem = problem_of_source(f"{database}.{name}", kind_of(information))
     if problem is not None:
@@ -37,16 +37,16 @@ async def source_uuid(client: MongoClient, database: str, name: str) -> bytes:
     try:
         return bytes(information["info"]["uuid"])
     except (LookupError, TypeError, ValueError) as error:
-        raise ConfigurationError("MONGODB_URI: this server tells no UUID of a collection, as MongoDB does") from error
+        raise ConfigurationError("MONGODB_URI: unlike MongoDB, this server gives collections no UUID") from error
 
 
 def kind_of(information: Mapping[str, Any] | None) -> str | None:
-    """The kind of what is described (pure); None if there is none. Before MongoDB 3.4 there were only collections."""
+    """The kind of what is described, or None (pure). Before MongoDB 3.4 there were only collections."""
     return None if information is None else str(information.get("type", COLLECTION))
 
 
 def problem_of_source(name: str, kind: str | None) -> tuple[str, str] | None:
-    """Why a source of this kind can be none, and what to do about it; None if it can be one (pure)."""
+    """Why this kind cannot be a source, and what to do about it; None if it can (pure)."""
     if kind is None:
         return f"there is no collection {name}", "create it, or set MONGODB_DATABASE and MONGODB_COLLECTION"
     if kind != COLLECTION:

@@ -1,9 +1,9 @@
 """Reads of the truth: the current documents of a batch's keys, and scans of every key.
 
-Invariants: reads are majority reads from the primary, whatever the URI says, and never older than the cluster
-time they are asked for (`afterClusterTime`, by a causally consistent session). A read is streamed: at most one
-server reply (16 MB) is in memory at a time, and once documents are known to be large, only some MB of them. No query is
-longer than a command may be, however long the keys are.
+Invariants: reads are majority reads from the primary, whatever the URI says, and never older than the requested cluster
+time (`afterClusterTime`, by a causally consistent session). A read is streamed: at most one server reply (16 MB) is in
+memory at a time, and once documents are known to be large, only a few MB. No query exceeds the size of a command,
+however long the keys are.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from tsync_stream.source.driver import MongoClient, MongoCollection, MongoSessio
 from tsync_stream.source.errors import from_mongo
 from tsync_stream.source.undecodable import NOT_DECODED
 
-# The keys of one `$in`. A command may have 16 MB, a key has about a kilobyte at the most (MAX_KEY_BYTES): a fourth of
-# that keeps the server's own copies small, too.
+# The keys of one `$in`. A command may have 16 MB, and a key about a kilobyte at most (MAX_KEY_BYTES): a quarter of the
+# maximum keeps the server's own copies small, too.
 MAX_QUERY_KEYS = 4_000
-# About so much of documents is asked for at once, going by the size of those that were read last.
+# About this much is requested at once, judging by the size of the documents that were read last.
 READ_BYTES = 4_000_000
 
 
@@ -42,7 +42,7 @@ class DocumentReader:
         self._client = client
         self._dense_turn = dense_turn or asyncio.Lock()
         self._deadline_s = deadline_s
-        # Of a query, on the server: without it, a limit that the server is configured with would end ours.
+        # The limit of a query on the server. Without it, a limit configured on the server would end ours.
         self._max_time_ms = max(1, int(deadline_s * 1000))
         self._session: MongoSession | None = None
         self._sources: dict[Route, MongoCollection] = {}
@@ -50,9 +50,9 @@ class DocumentReader:
 
     @property
     def operation_time(self) -> Timestamp:
-        """MongoDB's time at the newest read, or `BEGINNING_OF_TIME` before any: nothing newer was read.
+        """MongoDB's time at the newest read, or `BEGINNING_OF_TIME` before the first: nothing newer was read.
 
-        What is read after this time (`not_before`) is not older than what was.
+        A read with this time as `not_before` returns nothing older than earlier reads.
         """
         newest: Timestamp | None = None if self._session is None else self._session.delegate.operation_time
         return BEGINNING_OF_TIME if newest is None else newest
@@ -60,7 +60,7 @@ class DocumentReader:
     async def read(
         self, route: Route, key_groups: Sequence[Sequence[Key]], not_before: Timestamp
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
-        """The documents that exist, some at a time. Raises the errors of `errors.from_mongo`.
+        """The documents that exist, in portions. Raises the errors of `errors.from_mongo`.
 
         The documents of one group of keys (all that share a Typesense id) come in BSON order; groups in none.
         """
@@ -71,8 +71,8 @@ class DocumentReader:
             some = key_groups[done : done + max(1, READ_BYTES // self._document_bytes)]
             done += len(some)
             for keys in query_chunks(some):
-                # The `_id` index is in this order, so nothing is sorted. A reply with as many documents as were asked
-                # for would leave the cursor open, and cost another request to learn that there are no more.
+                # The `_id` index has this order, so nothing is sorted. A reply with exactly `batch_size` documents
+                # would leave the cursor open, and take another request to learn that there are no more.
                 cursor = collection.find_raw_batches(
                     {"_id": {"$in": keys}},
                     sort=[("_id", 1)],
@@ -87,11 +87,11 @@ class DocumentReader:
                         yield documents
                         del documents  # not one reply in memory while the next one comes
                 if nothing:
-                    # Behind large documents that were deleted since: else all others would be read key by key.
+                    # After large documents that were deleted since: otherwise all others would be read one by one.
                     self._document_bytes = max(1, self._document_bytes // 2)
 
     async def _documents_of(self, cursor: AsyncIterator[bytes]) -> AsyncGenerator[list[dict[str, Any]], None]:
-        """The documents of every reply, in portions; one that takes much memory has its turn until it is gone."""
+        """The documents of every reply, in portions; a dense one holds the process's turn until it is gone."""
         while (raw := await self._next_reply(cursor)) is not None:
             count = 0
             try:
@@ -109,7 +109,7 @@ class DocumentReader:
 
     async def _next_reply(self, cursor: AsyncIterator[bytes]) -> bytes | None:
         try:
-            # Around each reply, never around a yield: the time our caller takes is not the read's.
+            # Around each reply, never around a yield: our caller's time does not count.
             async with asyncio.timeout(self._deadline_s):
                 return await anext(cursor, None)
         except TimeoutError as error:
@@ -118,11 +118,11 @@ class DocumentReader:
             raise from_mongo(error) from error
 
     async def existing_ids(self, route: Route, keys: Sequence[Key], not_before: Timestamp) -> set[str]:
-        """The Typesense ids of those of `keys` that are in the source; the `_id` index answers alone."""
+        """The Typesense ids of the keys that are in the source; only the `_id` index is read."""
         return {typesense_id(key) for key in await self.existing_keys(route, keys, not_before)}
 
     async def existing_keys(self, route: Route, keys: Sequence[Key], not_before: Timestamp) -> list[Key]:
-        """Those of `keys` that are in the source, as they are there; where it has a collation, maybe others too."""
+        """The keys that are in the source, as stored there; with a collation, possibly others too."""
         session = await self._session_after(not_before)
         collection = self._source(route)
         found: list[Key] = []
@@ -139,7 +139,7 @@ class DocumentReader:
     async def scan_keys(
         self, route: Route, after: Mapping[str, Any] | None, not_before: Timestamp, count: int
     ) -> list[Key]:
-        """The next `count` keys in `_id` index order behind `after["_id"]` (or from the beginning).
+        """The next `count` keys in `_id` index order after `after["_id"]` (or from the beginning).
 
         `min` with a hint crosses BSON types, where `$gt` would stop silently at the end of one.
         """
@@ -173,7 +173,7 @@ class DocumentReader:
             self._session = None
 
     def _source(self, route: Route) -> MongoCollection:
-        if route not in self._sources:  # making one takes as long as a small query's encoding
+        if route not in self._sources:  # creating one takes as long as encoding a small query
             self._sources[route] = source_collection(self._client, route)
         return self._sources[route]
 
@@ -189,7 +189,7 @@ class DocumentReader:
 
 
 def source_collection(client: MongoClient, route: Route) -> MongoCollection:
-    """The route's source, with the reads that our promises need."""
+    """The route's source, with the read concern and preference that our promises need."""
     return client[route.database].get_collection(
         route.collection,
         codec_options=BSON_OPTIONS,
@@ -199,7 +199,7 @@ def source_collection(client: MongoClient, route: Route) -> MongoCollection:
 
 
 async def count_documents(client: MongoClient, database: str, collection: str) -> int:
-    """About how many documents the source has: from its metadata, so it costs nothing, and may be off after a crash."""
+    """About how many documents the source has. It comes from metadata: free, but possibly off after a crash."""
     try:
         count: int = await client[database][collection].estimated_document_count()
     except (PyMongoError, BSONError) as error:
@@ -208,7 +208,7 @@ async def count_documents(client: MongoClient, database: str, collection: str) -
 
 
 def query_chunks(key_groups: Iterable[Sequence[Key]]) -> Iterator[list[Key]]:
-    """The keys for one `$in` each, in the order they come in; no group is torn apart (pure)."""
+    """The keys in lists for one `$in` each, in the given order; no group is split (pure)."""
     chunk: list[Key] = []
     for group in key_groups:
         if chunk and len(chunk) + len(group) > MAX_QUERY_KEYS:

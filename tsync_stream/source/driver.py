@@ -1,8 +1,8 @@
 """Clients of MongoDB, and how long their calls may take. The one module that names the driver, Motor.
 
-Invariants: whoever needs a client, or the type of a driver's object, takes it from here, so that another driver means
-changes in this file alone. A call ends when its server is dead or frozen. A change stream's call may rightly take long,
-so it has no time-out of its own: the driver's heartbeat, on another connection, ends it when the server is silent.
+Invariants: clients and the types of the driver's objects come from here, so another driver would change only this file.
+A call ends if its server is dead or frozen. A call of the change stream may rightly take long, so it has no time-out of
+its own: the driver's heartbeat, on another connection, ends it if the server is silent.
 """
 
 import logging
@@ -23,7 +23,7 @@ from tsync_stream.settings.load import Settings
 
 log = logging.getLogger(__name__)
 
-# What the driver calls its asynchronous objects.
+# The driver's names for its asynchronous objects.
 MongoClient: TypeAlias = AsyncIOMotorClient[Any]
 MongoDatabase: TypeAlias = AsyncIOMotorDatabase[Any]
 MongoCollection: TypeAlias = AsyncIOMotorCollection[Any]
@@ -31,12 +31,12 @@ MongoSession: TypeAlias = AsyncIOMotorClientSession
 
 _APP_NAME = "tsync-stream"
 TIMEOUT_MS = 5_000
-# To resume a change stream the server reads the oplog from the old position on, at some 150,000 entries a second,
-# whatever they are about. Who has more behind him than it reads in this time is better off with a reconcile.
+# To resume a change stream, the server reads the oplog from the old position on, at about 150,000 entries a second,
+# whatever they are about. If there is more to read than fits into this time, a reconcile is faster.
 LONGEST_OPENING_S = 3_600.0
-# Two silent heartbeats, and a frozen server is noticed.
+# A frozen server is noticed after two silent heartbeats.
 _HEARTBEAT_MS = 5_000
-# How soon it is connected anew after a refusal: each time later, and from the beginning after a quiet while.
+# Pauses between reconnections after refusals: they grow, and start again after a quiet period.
 FIRST_PAUSE_S = 2.0
 MAX_PAUSE_S = 30.0
 QUIET_S = 300.0
@@ -59,7 +59,7 @@ def command_client(uri: str, connect_ms: int, answer_ms: int, **options: Any) ->
 
 
 def mongo_client(settings: Settings) -> MongoClient:
-    """A client whose calls end: a dead server is noticed after its timeouts, not after half a minute."""
+    """A client whose calls end: a dead server is noticed after these timeouts, not after half a minute."""
     return command_client(settings.mongo.uri, TIMEOUT_MS, 2 * TIMEOUT_MS)
 
 
@@ -70,22 +70,22 @@ def stream_client(settings: Settings) -> MongoClient:
         serverSelectionTimeoutMS=TIMEOUT_MS,
         connectTimeoutMS=TIMEOUT_MS,
         heartbeatFrequencyMS=_HEARTBEAT_MS,
-        # The last resort, should the server's own limit (`maxTimeMS`) and the heartbeat both fail.
+        # The last resort, if the server's own limit (`maxTimeMS`) and the heartbeat both fail.
         socketTimeoutMS=int(LONGEST_OPENING_S * 1_000) + 12 * TIMEOUT_MS,
     )
 
 
 def connect_anew(client: MongoClient) -> None:
-    """From now on every call takes a connection that is made, and logged in, after this one."""
+    """From now on, every call uses a connection that is opened, and logged in, after this one."""
     for pool in _pools(client):
         pool.reset_without_pause()
 
 
 class MongoHealth:
-    """What health says of calls to MongoDB, and the cure for one kind of failure: `anew` is to connect anew.
+    """Reports calls to MongoDB to health, and cures one kind of failure: `anew` reconnects.
 
-    A user that was dropped and made again is another one to MongoDB, whatever its name and password: connections that
-    were logged in before may do nothing any more, and neither the server nor the driver closes them.
+    To MongoDB, a user that was dropped and created again is another one, whatever its name and password: connections
+    that were logged in before are refused everything, and neither the server nor the driver closes them.
     """
 
     def __init__(self, health: Health, anew: Callable[[], None]) -> None:
@@ -95,16 +95,16 @@ class MongoHealth:
         self._last_s = float("-inf")
 
     def worked(self, check: str) -> None:
-        """A call of this kind did what it should."""
+        """Note that a call of this kind succeeded."""
         self.health.green(check)
 
     def failed(self, check: str, error: TsyncError, meanwhile: str) -> None:
-        """A call of this kind failed; `meanwhile` says what that means until it works again."""
+        """Note that a call of this kind failed; `meanwhile` says what that means until one succeeds."""
         self.health.red(check, f"{error}; {meanwhile}", needs_person=isinstance(error, ConfigurationError))
         self.note(error)
 
     def note(self, error: TsyncError) -> None:
-        """Connect anew if MongoDB refuses us, and it is time to try that again."""
+        """Reconnect if MongoDB refuses us and the pause is over."""
         if not isinstance(error, MongoRefused):
             return
         now_s = clock.now_s()
@@ -115,14 +115,14 @@ class MongoHealth:
         else:
             self._pause_s = min(MAX_PAUSE_S, 2 * self._pause_s)
         self._last_s = now_s
-        log.info("mongodb: connecting anew after a refusal: the user may be another one by now")
+        log.info("mongodb: reconnecting after a refusal, since the user may have been dropped and created again")
         self._anew()
 
 
 def end_client(client: MongoClient) -> None:
-    """Close the client, and break off what is under way on it: the server then ends it, too. It may block a moment.
+    """Close the client and interrupt its calls, which the server then ends too. This may block for a moment.
 
-    The driver's own `close` waits for nobody, but leaves a call that waits for its answer, and its thread, to go on.
+    The driver's own `close` returns at once, but leaves calls that wait for an answer, and their threads, running.
     """
     for pool in _pools(client):
         pool.reset(interrupt_connections=True)
@@ -130,5 +130,5 @@ def end_client(client: MongoClient) -> None:
 
 
 def _pools(client: MongoClient) -> list[Any]:
-    """The driver's connection pools. They are private: `tests/integration/test_mongo_driver.py` tells if they move."""
+    """The driver's connection pools. They are private: `tests/integration/test_mongo_driver.py` fails if they move."""
     return [server.pool for server in client.delegate._topology._servers.values()]  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""What MongoDB's errors mean, as errors of ours.
+"""The errors of MongoDB and its driver, translated into ours.
 
 Invariant: messages carry names, codes and settings, never a document's content or a password.
 """
@@ -28,19 +28,19 @@ MONGO_CONFIGURATION = {
     40573: "this MongoDB is not a replica set, and without one there are no change streams",
 }
 MONGO_REFUSAL_CODES = frozenset({13, 18})
-# What products answer that speak MongoDB's protocol, and are not MongoDB: CommandNotFound, CommandNotSupported,
-# NotImplemented, "feature not supported", an unknown stage of a pipeline. Waiting does not change that.
+# Answers of products that speak MongoDB's protocol but are not MongoDB: CommandNotFound, CommandNotSupported,
+# NotImplemented, "feature not supported", an unknown pipeline stage. Waiting does not change that.
 MONGO_UNSUPPORTED_CODES = frozenset({59, 115, 238, 303, 40324})
-# Whatever Atlas refuses itself, before its MongoDB: credentials, an address, a quota, a feature of shared clusters.
+# What Atlas itself refuses, before MongoDB sees it: credentials, an address, a quota, a feature of shared clusters.
 ATLAS_CODE = 8000
-# What may mean that no server was reached; a server's own refusals have a code.
+# Errors that may mean that no server was reached; a server's own refusals have a code.
 _MONGO_CONNECTION = (pymongo.errors.ConnectionFailure, OSError)
 
 
 def from_mongo(error: Exception) -> TsyncError:
-    """What a MongoDB error means. Unknown codes are waited out: that loses nothing and health shows them.
+    """What a MongoDB error means. Unknown codes are waited out: that loses nothing, and health shows them.
 
-    Never doubtful: nothing that is written to MongoDB can land in Typesense later, and what reads may be repeated.
+    Never doubtful: nothing that is written to MongoDB can reach Typesense later, and reads may be repeated.
     """
     if isinstance(error, TsyncError):
         return error
@@ -54,8 +54,8 @@ def from_mongo(error: Exception) -> TsyncError:
         return refused(f"MONGODB_URI: {MONGO_CONFIGURATION[code]} (code {code})")
     if code in MONGO_UNSUPPORTED_CODES:
         return ConfigurationError(
-            f"MONGODB_URI: this server is not supported, MongoDB 4.4 or newer is needed: it cannot do what was asked "
-            f"of it (code {code})"
+            f"MONGODB_URI: this server is not supported, MongoDB 4.4 or newer is needed: it does not "
+            f"support what is needed (code {code})"
         )
     if code == ATLAS_CODE:
         return MongoRefused(f"MONGODB_URI: Atlas refuses it (code {code}): see its user, its access list and its tier")
@@ -75,7 +75,7 @@ def _mongo_setting(cause: str) -> str:
 
 @asynccontextmanager
 async def translated() -> AsyncIterator[None]:
-    """Raise MongoDB's errors as ours; a command that is too long for it (DocumentTooLarge) is a BSONError."""
+    """Raise MongoDB's errors as ours. A command that is too long (DocumentTooLarge) is a BSONError."""
     try:
         yield
     except (pymongo.errors.PyMongoError, BSONError) as error:
@@ -83,7 +83,7 @@ async def translated() -> AsyncIterator[None]:
 
 
 def code_of(error: BaseException | None) -> int | None:
-    """The server's error code, also of an error that we translated; None if no server answered with one."""
+    """The server's error code, also of a translated error; None if no server answered with one."""
     link = error
     while link is not None:
         if isinstance(link, pymongo.errors.OperationFailure):
@@ -93,12 +93,12 @@ def code_of(error: BaseException | None) -> int | None:
 
 
 def describe_mongo_error(error: BaseException) -> str:
-    """A driver's error, or ours that was made of one, in a few words that hold no secret (pure)."""
+    """A driver's error, or a translated one, in a few words without secrets (pure)."""
     code = code_of(error)
     return f"error {code}" if code is not None else words_of(error)
 
 
 def words_of(error: BaseException | None) -> str:
-    """Why a connection failed: the driver gives the reason as text only (pure)."""
+    """Why a connection failed; the driver gives the reason only as text (pure)."""
     source = error.__cause__ if isinstance(error, TsyncError) else error
     return UNKNOWN if source is None else cause_in_text(source)

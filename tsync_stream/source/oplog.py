@@ -1,4 +1,4 @@
-"""How long MongoDB's oplog will still hold what is not synced: a change stream cannot be resumed from before it.
+"""How long MongoDB's oplog will hold unsynced changes: a change stream cannot resume from before its first entry.
 
 https://www.mongodb.com/docs/manual/core/replica-set-oplog/
 """
@@ -17,7 +17,7 @@ _DEADLINE_MS = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Oplog:
-    """Its first and its last entry, and how many bytes it holds and may hold."""
+    """The times of its first and last entries, and how many bytes it holds and may hold."""
 
     oldest: Timestamp
     newest: Timestamp
@@ -26,25 +26,25 @@ class Oplog:
 
     @property
     def capacity_s(self) -> float:
-        """For how long it holds a change, if the rate of changes stays what it was."""
+        """For how long it holds a change, if the rate of changes stays the same."""
         fill = min(1.0, self.size_bytes / self.max_bytes)
         return float((self.newest.time - self.oldest.time) / max(fill, 1e-9))
 
     def left_s(self, synced: Timestamp) -> float:
-        """How long from now until changes after `synced` fall out of it, at that rate. Below 0: some have."""
+        """How long until changes after `synced` fall out of it, at that rate. Below 0: some already have."""
         if synced < self.oldest:
             return -1.0
         return self.capacity_s - (self.newest.time - synced.time)
 
 
 async def read_oplog(client: MongoClient) -> Oplog | None:
-    """The oplog now; None where we may not look (no right to read `local`), or where there is none (mongos).
+    """The oplog now; None if we may not read `local`, or if there is none (mongos).
 
     Raises the errors of `errors.from_mongo`.
     """
     local = client["local"]
     try:
-        # A capped collection is stored in the order of its time: each of the two reads one entry.
+        # A capped collection is stored in insertion order, so each of these reads one entry.
         ends = [
             await local["oplog.rs"].find_one({}, {"ts": 1}, sort=[("$natural", way)], max_time_ms=_DEADLINE_MS)
             for way in (1, -1)
@@ -58,7 +58,7 @@ async def read_oplog(client: MongoClient) -> Oplog | None:
 
 
 def oplog_of(oldest: Any, newest: Any, size: Any) -> Oplog | None:
-    """What the replies say (pure); None where they do not: what cannot be measured is absent."""
+    """The oplog that the replies describe, or None (pure): what cannot be measured is absent."""
     try:
         found = Oplog(oldest["ts"], newest["ts"], int(size["size"]), int(size["maxSize"]))
     except (LookupError, TypeError, ValueError, OverflowError):

@@ -1,7 +1,7 @@
-"""BSON that MongoDB stores and no driver decodes, such as a binary whose inner length is wrong (pure).
+"""BSON that MongoDB stores but no driver decodes, such as a binary whose inner length is wrong (pure).
 
-Invariant: what cannot be decoded costs its own document, or its own key, and nothing that came in the same reply. It is
-found by the lengths that BSON has before everything, which MongoDB checks when it stores a document.
+Invariant: what cannot be decoded costs its own document or key, and nothing else in the same reply. It is isolated by
+the lengths in front of all BSON values, which MongoDB checks when it stores a document.
 """
 
 import struct
@@ -16,7 +16,7 @@ from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.core.model import UnreadableKey
 
-# What the driver raises at bytes that it does not understand.
+# What the driver raises for bytes that it does not understand.
 NOT_DECODED = (BSONError, ValueError, OverflowError, RecursionError)
 
 _FIXED_BYTES = {0x01: 8, 0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16}
@@ -28,7 +28,7 @@ _BINARY, _REGEX, _DB_POINTER = 0x05, 0x0B, 0x0C
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One field in the bytes of a document: where it begins (with its type), and where its value does and ends."""
+    """One field in the bytes of a document: where it starts (with its type), and where its value starts and ends."""
 
     name: bytes
     start: int
@@ -45,7 +45,7 @@ class Undecoded(dict[str, Any]):
 
 
 def decoded_one_by_one(replies: bytes) -> list[dict[str, Any]]:
-    """The documents of a reply, one after the other; of one that cannot be decoded, its key and that it is so."""
+    """The documents of a reply, each decoded by itself; one that cannot be decoded is `Undecoded`."""
     return [_decoded(document) for document in documents_in(replies)]
 
 
@@ -56,9 +56,9 @@ def require_decoded(document: Mapping[str, Any]) -> None:
 
 
 def decoded_by_field(document: bytes) -> dict[str, Any]:
-    """A document of which each field is decoded alone; one that cannot be is an `UnreadableKey`.
+    """A document whose fields are decoded one by one; a field that cannot be decoded is an `UnreadableKey`.
 
-    Raises `BSONError` where its lengths are wrong.
+    Raises `BSONError` if its lengths are wrong.
     """
     result: dict[str, Any] = {}
     for element in elements(document):
@@ -74,7 +74,7 @@ def decoded_by_field(document: bytes) -> dict[str, Any]:
 
 
 def documents_in(replies: bytes) -> Iterator[bytes]:
-    """The bytes of documents that stand one behind the other. Raises `BSONError` where a length is wrong."""
+    """The bytes of each of several concatenated documents. Raises `BSONError` if a length is wrong."""
     start = 0
     while start < len(replies):
         end = start + _int32(replies, start)
@@ -85,7 +85,7 @@ def documents_in(replies: bytes) -> Iterator[bytes]:
 
 
 def elements(document: bytes) -> Iterator[Element]:
-    """The fields of a document, in order. Raises `BSONError` where a length is wrong or a type unknown."""
+    """The fields of a document, in order. Raises `BSONError` if a length is wrong or a type unknown."""
     start, last = 4, len(document) - 1
     while start < last:
         name_end = document.find(b"\0", start + 1)
@@ -98,7 +98,7 @@ def elements(document: bytes) -> Iterator[Element]:
 
 
 def field_of(document: bytes, name: bytes) -> bytes | None:
-    """The bytes of a document's value that is a document or an array; None if there is no such field."""
+    """The bytes of a field that holds a document or an array; None if there is no such field."""
     return next((document[found.value : found.end] for found in elements(document) if found.name == name), None)
 
 

@@ -1,4 +1,4 @@
-"""What travels between the queue and the sync agent: a batch of entries one way, its result the other."""
+"""What passes between a lane and the sync agent: a batch of entries one way, its result the other."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,7 +13,10 @@ from tsync_stream.source.documents import DocumentReader
 
 @dataclass(slots=True)
 class SyncBatch:
-    """Entries of one lane's partitions, on their way to Typesense; `result` is always set, whatever happens."""
+    """Entries of one lane's partitions. `result` is always set, whatever happens.
+
+    `lease_left_s` returns for how many more seconds the batch's leases are ours; each call is also a sign of life.
+    """
 
     reader: DocumentReader
     entries: Sequence[Entry]
@@ -24,7 +27,7 @@ class SyncBatch:
 
 @dataclass(slots=True)
 class SyncResult:
-    """What a batch came to. `doubtful`: an attempt before the last one may still reach Typesense later."""
+    """How many documents were written, deleted and refused. `doubtful`: a write may still reach Typesense later."""
 
     written: int = 0
     deleted: int = 0
@@ -33,7 +36,7 @@ class SyncResult:
 
 
 class SyncFailed(TsyncError):
-    """A batch was not synced: `cause` says why; `doubtful` whether an attempt may still reach Typesense."""
+    """An attempt at a batch failed. `cause` says why; `doubtful`: a write of it may still reach Typesense later."""
 
     def __init__(self, cause: TsyncError, *, doubtful: bool) -> None:
         self.cause = cause

@@ -1,4 +1,4 @@
-"""The reader: this replica's lanes over the queue, and the records of the barriers that they passed.
+"""The reader: runs this replica's lanes, and records the barriers that they pass.
 
 Invariant: a barrier is recorded only after everything before it in its partition was acked.
 """
@@ -18,7 +18,7 @@ BARRIER_RECORD_INTERVAL_S = 0.5
 
 
 class Reader:
-    """`run` works until `stop` was called, and then finishes the batches in hand. Partition p is lane p mod n's."""
+    """`run` works until `stop` is called, then finishes the batches in hand. Lane p mod n reads partition p."""
 
     def __init__(self, lanes: Sequence[Lane], positions: PositionStore, health: Health) -> None:
         self._lanes = lanes
@@ -27,7 +27,7 @@ class Reader:
         self._finished = asyncio.Event()
 
     async def run(self) -> None:
-        """Read, have synced, ack, record."""
+        """Run the lanes, and record barriers meanwhile."""
         await all_to_end([self._record_barriers(), self._run_lanes()])
 
     def stop(self) -> None:
@@ -36,7 +36,7 @@ class Reader:
             lane.stop()
 
     async def released(self, lease: str) -> bool:
-        """Wait until nothing of the lease's partition is in flight; says whether none of its writes is in doubt."""
+        """Wait until nothing of the lease's partition is in flight; returns whether none of its writes is in doubt."""
         if lease == CAPTURE:
             return True
         partition = int(lease.rpartition(":")[2])
@@ -64,7 +64,7 @@ class Reader:
             try:
                 await self._positions.record_barriers(passed)
             except TsyncError as error:
-                # The next barrier says all that this one does.
+                # The next barrier covers all that this one does.
                 self._health.red("positions", f"{error}; the synced position stands still meanwhile")
             else:
                 self._health.green("positions")

@@ -1,8 +1,7 @@
-"""What Typesense goes on showing under the ids of refused documents, and which of that has to go.
+"""What Typesense still shows under the ids of refused documents, and which of that must be deleted.
 
-Invariants: what is shown under an id is the document that owns the id, or with ON_REJECT=keep an older version of it;
-never one that was deleted, and never another document that had the same id. An id that another document owns is left
-alone.
+Invariants: under an id, Typesense shows the document that owns the id, or with ON_REJECT=keep an older version of it;
+never a deleted document, and never another one that had the same id. An id that another document owns is left alone.
 """
 
 from collections.abc import Sequence
@@ -28,8 +27,8 @@ async def outdated_ids(
     refused = {typesense_id(letter.key): letter for letter in owners}
     if on_reject == "delete" or not refused:
         return list(refused)
-    # What was shown is gone, if an entry says that it was deleted; and it was never this document's, if its last letter
-    # says that none of it is shown. Otherwise it is an older version.
+    # If an entry says that the document was deleted, what is shown is not this one; nor is it if the document's last
+    # letter says that nothing of it is shown. Otherwise an older version is shown.
     deleted = {
         typesense_id(entry.key) for entry in entries if entry.operation == Operation.DELETE and can_be_queued(entry.key)
     }
@@ -57,7 +56,7 @@ def with_what_is_shown(letters: Sequence[DeadLetter], outdated: Sequence[str]) -
 def with_refused_deletions(
     letters: Sequence[DeadLetter], not_deleted: Sequence[Refusal], entries: Sequence[Entry]
 ) -> list[DeadLetter]:
-    """The letters, with one for each document that should be gone and is still shown (pure)."""
+    """The letters, with one for each document that should be gone but is still shown (pure)."""
     route, refused = entries[0].route, {refusal.document_id: refusal for refusal in not_deleted}
     still_shown: dict[str, DeadLetter] = {}
     for key in (*(letter.key for letter in letters), *(entry.key for entry in entries)):

@@ -1,4 +1,4 @@
-"""What a batch asks for (pure): every key that has to be looked up, merged over its entries."""
+"""What a batch asks for (pure): every key that must be looked up, merged over its entries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,7 +25,7 @@ def wanted(entries: Sequence[Entry], not_before: Timestamp) -> Wanted:
     result = Wanted(not_before=not_before)
     last_time: Timestamp | None = None
     for entry in entries:
-        if entry.cluster_time is not last_time:  # many share one, and comparing two takes longer than all else here
+        if entry.cluster_time is not last_time:  # many share one, and comparing two is the slowest step here
             last_time = entry.cluster_time
             result.not_before = max(result.not_before, last_time)
         try:

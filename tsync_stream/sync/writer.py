@@ -1,4 +1,4 @@
-"""The requests of one attempt at a batch: imports that are flushed by bytes, deletes, and what came back of them.
+"""The requests of one attempt at a batch: imports, flushed by bytes and lines, and deletes; and their outcome.
 
 Invariant: a request is sent only while the lease outlives it.
 """
@@ -13,12 +13,12 @@ from tsync_stream.sink.names import refusal_of_the_collection
 from tsync_stream.sink.wire import Rejection, most_bytes
 from tsync_stream.sync.slow import ALONE_BYTES, SLOW_FROM_BYTES, TAKES_TOO_LONG, SlowDocuments
 
-# Raises unless the lease outlives a request with this deadline, or with the usual one.
+# Raises unless the lease outlives a request with this deadline (None: the usual one).
 CheckLease = Callable[[float | None], None]
 
 
 class Write:
-    """The import requests of one attempt: flushed by bytes, and what came back line by line."""
+    """The requests of one attempt. `letters` and `written` are their outcome; `doubtful`: one may still arrive."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Write:
         self.doubtful = False
 
     def reject(self, key: Key, reason: str, error: str) -> None:
-        """This key becomes a dead letter."""
+        """Note a dead letter for this key."""
         self.letters.append(DeadLetter(self._route.name, key, reason, error))
 
     def add(self, key: Key, line: bytes) -> bool:
@@ -67,7 +67,7 @@ class Write:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send what is there."""
+        """Send the request at hand, if it has any documents."""
         if not self._lines:
             return
         alone = len(self._lines) == 1 and self._bytes >= SLOW_FROM_BYTES
@@ -88,20 +88,20 @@ class Write:
             if first_harmless:
                 await self._target.harmless_import(self._route.target)
             check_lease()
-            # They are the target's now: what it has sent, it need not keep.
+            # The lines are the target's now, which need not keep what it has sent.
             return await self._target.import_lines(
                 self._route.target, self._take_lines(), before_another=check_lease, deadline_s=deadline_s
             )
 
     async def _import_alone(self, key: Key, line: bytes) -> list[Rejection]:
-        """Send one large document, of which it is known what it is that times out."""
+        """Send one large document: if the request times out, the document is the cause."""
         size, digest, deadline_s = len(line), self._slow.digest(key, line), self._slow.deadline_s(key)
         if self._slow.is_given_up(key, line):
             self._take_lines()
             return [Rejection(0, TAKES_TOO_LONG, self._slow.error(size))]
         del line
         try:
-            # If another request is not in time either, it is an outage, and no document's fault.
+            # If a harmless request is not in time either, it is an outage, and no document's fault.
             rejections = await self._import(deadline_s, first_harmless=bool(digest))
         except DependencyUnavailable as error:
             was_sent = not self._lines
@@ -117,11 +117,11 @@ class Write:
         return lines
 
     def _most_bytes(self) -> int:
-        """Of a request: the target learns what a proxy takes."""
+        """The limit of one request. The target learns what a proxy accepts."""
         return min(self._max_bytes, self._target.accepted_import_bytes)
 
     async def delete(self, ids: Sequence[str]) -> list[Refusal]:
-        """Delete what the source no longer has; returns what cannot be."""
+        """Delete documents that the source no longer has; returns those that could not be deleted."""
         if not ids:
             return []
         async with self._target.write_gate.passing():
@@ -129,10 +129,10 @@ class Write:
 
 
 def refused_by_the_collection(collection: str, words: str) -> str:
-    """What to say when no document is at fault: the batch waits, and a person has to act."""
+    """The message when no document is at fault: the batch waits, and a person must act (pure)."""
     return (
-        f"TYPESENSE_COLLECTION_NAME: the collection {collection} refuses documents for no fault of theirs: {words} "
-        "They wait in the queue. Drop the field that is named there "
-        f'(`PATCH /collections/{collection}` with {{"fields": [{{"name": …, "drop": true}}]}}); if it cannot be '
-        "dropped, drop the collection: it is made anew, and every document is synced"
+        f"TYPESENSE_COLLECTION_NAME: the collection {collection} refuses documents through no fault of theirs: {words} "
+        "They wait in the queue. Drop the field named there "
+        f'(`PATCH /collections/{collection}` with {{"fields": [{{"name": …, "drop": true}}]}}). If it cannot be '
+        "dropped, drop the collection: it is created again, and every document is synced"
     )

@@ -20,7 +20,8 @@ from tsync_stream.core import causes
 from tsync_stream.core.errors import ConfigurationError, TsyncError
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.settings.load import load_settings
-from tsync_stream.sink.client import BREAKER_FAILURES, TypesenseTarget
+from tsync_stream.sink.breaker import BREAKER_FAILURES
+from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.driver import open_client
 from tsync_stream.source.errors import from_mongo
 

@@ -218,7 +218,7 @@ def test_what_is_remembered_of_slow_documents_is_bounded() -> None:
     slow = SlowDocuments(DEADLINE_S, LONGEST_S)
     for number in range(MAX_REMEMBERED + 10):
         slow.timed_out(number, b"")
-    assert len(slow._slow) == MAX_REMEMBERED
+    assert repr(slow) == f"SlowDocuments({MAX_REMEMBERED} remembered, 0 given up)"
     assert slow.deadline_s(0) == DEADLINE_S
     assert slow.deadline_s(MAX_REMEMBERED) == LONGEST_S
 
