@@ -1,4 +1,4 @@
-"""Clients of Typesense: no proxy of the environment's unless a setting says so, one trust, one node for all calls."""
+"""Clients of Typesense share their use of proxies, the authorities they trust, and the node they call."""
 
 import re
 from collections.abc import Callable
@@ -46,7 +46,7 @@ async def ask_everything(chosen: TypesenseSettings) -> None:
 
 
 @pytest.mark.parametrize("trusted", [False, True])
-async def test_a_proxy_of_the_environment_gets_nothing_or_everything(
+async def test_a_proxy_from_the_environment_is_used_for_all_requests_or_for_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
 ) -> None:
     for name in ("no_proxy", "NO_PROXY"):
@@ -71,7 +71,7 @@ def test_every_client_is_made_in_one_place() -> None:
 
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-async def test_the_authorities_of_the_environment_count_for_all(
+async def test_authorities_from_the_environment_are_used_by_all_clients(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     first = certifi.contents().partition("-----END CERTIFICATE-----")

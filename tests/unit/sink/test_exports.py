@@ -1,4 +1,4 @@
-"""Exports, whatever the release makes of deletions: every id, or an error, and never the half for the whole."""
+"""Exports on every release: all ids or an error, and never a part that is taken for the whole."""
 
 import tracemalloc
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def ids_in(export: bytes) -> list[str]:
 @pytest.mark.parametrize(
     "gone", ["b", "line\nfeed", "two\n\nlines", "\n", "a `b`", 'x\n{"id":"', "Error while getting seq_id of `"]
 )
-async def test_a_line_of_text_stands_for_a_document_that_is_gone(gone: str) -> None:
+async def test_a_line_of_plain_text_stands_for_a_deleted_document(gone: str) -> None:
     text = f"Error while getting seq_id of `{gone}`: Not found."
     for export in (f'{{"id":"a"}}\n{text}\n{{"id":"c"}}', f"{text}\n{text}", f'{{"id":"a"}}\n{text}', text):
         found = await ids_in(export.encode())
@@ -53,7 +53,7 @@ async def test_a_line_of_text_stands_for_a_document_that_is_gone(gone: str) -> N
         '{"message"',
     ],
 )
-async def test_what_is_no_export_is_an_outage_and_never_an_end(text: str) -> None:
+async def test_anything_but_an_export_is_an_outage_and_never_its_end(text: str) -> None:
     for export in (text, f'{{"id":"a"}}\n{text}'):
         with pytest.raises(DependencyUnavailable) as raised:
             await ids_in(export.encode())
@@ -94,7 +94,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 
 @settings(deadline=None)
 @given(st.dictionaries(NAMES, VALUES, max_size=5), st.text('"\\,{}[]:id\n☃', max_size=8))
-def test_the_id_of_a_long_line_is_the_one_at_the_top(fields: dict[str, Any], document_id: str) -> None:
+def test_the_id_of_a_long_line_is_the_top_level_one(fields: dict[str, Any], document_id: str) -> None:
     document = {"filler": "x" * MAX_PARSED_BYTES, **fields, "id": document_id}
     assert exported_id(orjson.dumps(document)) == document_id
     assert exported_id(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)) == document_id

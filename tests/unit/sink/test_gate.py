@@ -59,7 +59,7 @@ async def test_after_a_time_out_writes_go_one_at_a_time_until_they_are_in_time_a
     assert 0 < failed < 10 * WRITERS
 
 
-async def test_all_go_at_once_again_when_some_in_a_row_were_in_time() -> None:
+async def test_all_writes_pass_at_once_again_after_some_in_a_row_were_in_time() -> None:
     gate = WriteGate(60.0)
     with pytest.raises(DependencyUnavailable):
         async with gate.passing():

@@ -1,4 +1,4 @@
-"""The body of a long import is ASCII, that of a short one is UTF-8; both say what the lines say."""
+"""The body of a long import is ASCII, that of a short one UTF-8; both have the content of the lines."""
 
 import threading
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def test_a_body_is_ascii_and_says_the_same(mapped: list[dict[str, Any]]) -> None
     ["\x7f", "\x80", "\xff", "\u0100", "\x80\xff", "\xff\u0100", "".join(map(chr, range(0x80, 0x100)))],
     ids=ascii,
 )
-def test_it_does_not_matter_where_latin_1_ends(text: str) -> None:
+def test_a_body_around_the_end_of_latin_1_says_the_same(text: str) -> None:
     document = {"text": text + "\\xe9 \\u00e9" + text}
     body = import_body([orjson.dumps(document)] * 3)
     assert body.isascii()
@@ -57,7 +57,7 @@ def test_it_does_not_matter_where_latin_1_ends(text: str) -> None:
 
 
 @pytest.mark.parametrize("different", [1, MAX_REPLACED, MAX_REPLACED + 1, 500])
-def test_it_does_not_matter_how_many_characters_are_escaped(different: int) -> None:
+def test_a_body_with_any_number_of_escapes_says_the_same(different: int) -> None:
     document = {"id": "1", "text": "".join(chr(0x0400 + number) + " \\u0430 " for number in range(different)), "n": 0.1}
     plain = orjson.dumps({"id": "2"})
     first, second = import_body([orjson.dumps(document), plain]).split(b"\n")
@@ -66,7 +66,7 @@ def test_it_does_not_matter_how_many_characters_are_escaped(different: int) -> N
     assert second == plain
 
 
-def test_a_body_that_is_taken_whole_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_body_stays_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "MAX_WHOLE_BYTES", MAX_WHOLE_BYTES)
     assert MAX_WHOLE_BYTES < WINDOW_BYTES
     short = orjson.dumps({"id": "1", "text": "漢" * ((MAX_WHOLE_BYTES - 30) // 3)})

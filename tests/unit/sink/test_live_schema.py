@@ -1,4 +1,4 @@
-"""The schema in force is never the one of a collection before, nor one that could not be read."""
+"""The schema in force is never that of an earlier collection, nor one that could not be read for long."""
 
 import asyncio
 from types import SimpleNamespace
@@ -53,7 +53,7 @@ async def test_nothing_is_mapped_before_the_schema_was_read(world: World) -> Non
     assert world.reads == 3
 
 
-async def test_it_is_read_once_for_all_who_need_it(world: World) -> None:
+async def test_concurrent_callers_share_one_read_of_the_schema(world: World) -> None:
     plans = await asyncio.gather(*(world.schema.plan() for _ in range(8)))
     assert len({id(plan) for plan in plans}) == 1
     await world.schema.plan()
@@ -79,7 +79,7 @@ async def test_a_new_epoch_may_mean_another_collection(world: World) -> None:
         world.schema.require(old)
 
 
-async def test_what_was_asked_before_the_epoch_began_says_nothing_about_it(world: World) -> None:
+async def test_a_read_that_began_before_the_epoch_does_not_count(world: World) -> None:
     world.before_answer.clear()
     asking = asyncio.create_task(world.schema.plan())
     while not world.reads:
@@ -102,7 +102,7 @@ async def test_a_schema_that_cannot_be_read_for_long_counts_as_unknown(world: Wo
     assert await world.schema.plan() is plan, "it has not changed, and what it knows of names is kept"
 
 
-async def test_a_field_that_was_added_harms_nothing_that_was_mapped_before(world: World) -> None:
+async def test_an_added_field_leaves_mapped_documents_valid(world: World) -> None:
     old = await world.schema.plan()
     world.answer = live(("n", "int32"), ("m", "int64"), CATCH_ALL)
     new = await world.schema.look()
@@ -110,7 +110,7 @@ async def test_a_field_that_was_added_harms_nothing_that_was_mapped_before(world
     world.schema.require(old)
 
 
-async def test_a_field_whose_type_was_changed_does(world: World) -> None:
+async def test_a_changed_field_type_invalidates_mapped_documents(world: World) -> None:
     old = await world.schema.plan()
     world.answer = live(("n", "int64"), CATCH_ALL)
     await world.schema.look()

@@ -1,4 +1,4 @@
-"""The mapping, type by type; that it never crashes; and that what it refuses never shows in the reason."""
+"""The mapping of each type; it never crashes, and never quotes a refused value."""
 
 import json
 from collections.abc import Mapping
@@ -183,9 +183,7 @@ REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("document", "reason", "detail"), REFUSED, ids=lambda value: str(value)[:40])
-def test_what_cannot_be_written_is_refused_by_its_path_and_never_by_its_value(
-    document: Mapping[str, Any], reason: str, detail: str
-) -> None:
+def test_a_refusal_names_the_path_and_never_the_value(document: Mapping[str, Any], reason: str, detail: str) -> None:
     with pytest.raises(DocumentRejected) as caught:
         map_document(document, SECONDS)
     assert caught.value.reason == reason
@@ -271,7 +269,7 @@ def test_any_document_is_mapped_or_refused(document: dict[str, Any], plan: Plan)
 
 
 @given(documents.filter(lambda document: "udcff" not in repr(document)))
-def test_a_document_is_mapped_alike_after_its_way_through_bson(document: dict[str, Any]) -> None:
+def test_a_document_is_mapped_alike_after_a_round_trip_through_bson(document: dict[str, Any]) -> None:
     encoded = bson.encode(document, codec_options=BSON_OPTIONS)
     try:
         mapped = map_document(document, SECONDS)

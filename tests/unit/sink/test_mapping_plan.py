@@ -1,4 +1,4 @@
-"""What a field's type in the live schema makes of a value; that names are bounded; and that a plan knows its schema."""
+"""A field's type in the live schema decides the form of its values; names are bounded; a plan knows its schema."""
 
 import json
 from datetime import UTC, datetime
@@ -108,7 +108,7 @@ FORMS: list[tuple[str, Any, Any]] = [
 
 
 @pytest.mark.parametrize(("kind", "value", "expected"), FORMS, ids=repr)
-def test_a_value_has_the_form_that_its_field_asks_for(kind: str, value: Any, expected: Any) -> None:
+def test_a_value_has_the_form_that_its_field_requires(kind: str, value: Any, expected: Any) -> None:
     wanted = {} if expected is LEFT_OUT else {"f": expected}
     for name, put in (
         ("f", lambda inner: inner),
@@ -121,7 +121,7 @@ def test_a_value_has_the_form_that_its_field_asks_for(kind: str, value: Any, exp
         assert line == encode_line({"id": "1", **put(wanted)}), name
 
 
-def test_a_name_with_dots_is_the_same_field_as_objects_in_each_other() -> None:
+def test_a_name_with_dots_is_the_same_field_as_nested_objects() -> None:
     schema = plan(("a.b", "int64"), ("p.coordinates", "geopoint"))
     assert map_document({"_id": 1, "a.b": 4.0, "p.coordinates": [LNG, LAT]}, schema) == {
         "id": "1",
@@ -171,7 +171,7 @@ REFUSED: list[tuple[str, Any, str, str]] = [
 
 
 @pytest.mark.parametrize(("kind", "value", "reason", "detail"), REFUSED, ids=repr)
-def test_what_would_be_stored_wrongly_or_never_is_refused_by_its_field(
+def test_a_value_that_would_be_stored_wrongly_is_refused_by_its_field(
     kind: str, value: Any, reason: str, detail: str
 ) -> None:
     schema = plan(("f", kind), CATCH_ALL)
@@ -185,7 +185,7 @@ def test_what_would_be_stored_wrongly_or_never_is_refused_by_its_field(
     assert "secret" not in str(caught.value)
 
 
-def test_what_cannot_be_searched_is_not_checked_for_its_range() -> None:
+def test_the_range_of_an_unindexed_field_is_not_checked() -> None:
     schema = plan({"name": "n", "type": "int32", "index": False})
     assert map_document({"_id": 1, "n": 2.0**40}, schema) == {"id": "1", "n": 2**40}
 
@@ -226,7 +226,9 @@ PATTERNS: list[tuple[list[tuple[str, str]], dict[str, Any], Any]] = [
 
 
 @pytest.mark.parametrize(("fields", "document", "expected"), PATTERNS, ids=repr)
-def test_patterns_ask_too(fields: list[tuple[str, str]], document: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_the_types_of_patterns_count_too(
+    fields: list[tuple[str, str]], document: dict[str, Any], expected: dict[str, Any]
+) -> None:
     line = encode_line(map_document({"_id": 1, **document}, plan(*fields)))
     assert json.loads(line) == {"id": "1", **expected}
     assert line == encode_line({"id": "1", **expected})
@@ -242,7 +244,7 @@ def test_a_pattern_checks_the_range_in_objects_too() -> None:
 MANY = {f"key {number}": number for number in range(MAX_NAMES_BELOW)}
 
 
-def test_one_object_has_as_many_names_as_typesense_survives_and_no_more() -> None:
+def test_an_object_has_at_most_as_many_names_as_typesense_survives() -> None:
     map_document({"_id": 1, "o": MANY}, plan(CATCH_ALL))
     with pytest.raises(DocumentRejected) as caught:
         map_document({"_id": 1, "o": {**MANY, "one more": 1}}, plan(CATCH_ALL))
@@ -258,7 +260,7 @@ def test_one_object_has_as_many_names_as_typesense_survives_and_no_more() -> Non
     ],
     ids=["objects in objects", "an array of objects"],
 )
-def test_names_are_counted_wherever_they_are_below_one_field(value: Any) -> None:
+def test_names_are_counted_at_any_depth_below_a_field(value: Any) -> None:
     with pytest.raises(DocumentRejected, match="too many field names"):
         map_document({"_id": 1, "o": value}, plan(CATCH_ALL))
 
@@ -304,14 +306,14 @@ def test_names_that_a_refused_document_brought_are_forgotten() -> None:
     ],
     ids=["no catch-all", "left out of the index", "no nested fields"],
 )
-def test_names_that_are_no_fields_are_not_bounded_nor_all_remembered(schema: Plan) -> None:
+def test_names_that_are_no_fields_are_neither_bounded_nor_all_remembered(schema: Plan) -> None:
     for number in range(3):
         names = {f"{number} {key}": 1 for key in range(MAX_NEW_NAMES // 2)}
         assert len(map_document({"_id": number, "o": names}, schema)["o"]) == len(names)
     assert schema.new_names <= MAX_NEW_NAMES
 
 
-def test_names_at_the_top_do_not_crash_typesense_and_are_not_all_remembered() -> None:
+def test_top_level_names_are_not_bounded_and_not_all_remembered() -> None:
     schema = plan(CATCH_ALL)
     names = {f"key {number}": 1 for number in range(MAX_NEW_NAMES + 10)}
     assert len(map_document({"_id": 1, **names}, schema)) == len(names) + 1

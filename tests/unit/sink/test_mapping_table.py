@@ -27,7 +27,7 @@ def test_the_table_is_found() -> None:
 
 
 @pytest.mark.parametrize(("kind", "source", "target"), ROWS)
-def test_each_row_is_so(kind: str, source: str, target: str) -> None:
+def test_each_row_holds(kind: str, source: str, target: str) -> None:
     value = json_util.loads(source, json_options=_EXTENDED)
     schema = plan(*([("f", kind)] if kind != "auto" else []), CATCH_ALL)
     document = {"_id": 1, "f": value}

@@ -1,4 +1,4 @@
-"""Which names Typesense reads as others, and when a refusal is the collection's fault and not the documents'."""
+"""Which names Typesense misunderstands, and when a refusal is the collection's fault rather than the documents'."""
 
 import pytest
 
@@ -20,7 +20,7 @@ MANY = MIN_LINES_OF_A_COLLECTION
         *("..", "*", "*a", "a.*", "a.*b"),
     ],
 )
-def test_a_name_that_is_read_as_another_is_unusable_at_the_top(name: str) -> None:
+def test_a_misunderstood_name_is_unusable_at_the_top(name: str) -> None:
     assert problem_at_the_top(name)
 
 
@@ -50,12 +50,12 @@ def refusals(count: int, *words: str) -> list[Rejection]:
         "Field `id ` has an incorrect type.",
     ],
 )
-def test_what_is_said_about_a_field_that_we_never_send_is_about_the_collection(words: str) -> None:
+def test_words_about_a_field_that_is_never_sent_are_about_the_collection(words: str) -> None:
     assert refusal_of_the_collection(refusals(1, words), 1) == words
     assert refusal_of_the_collection(refusals(3, "Field `n` must be a float.", words), 1000) == words
 
 
-def test_a_whole_batch_refused_in_the_same_words_that_are_about_no_field_is_the_collections_fault() -> None:
+def test_a_batch_refused_in_the_same_words_about_no_field_is_the_collections_fault() -> None:
     words = "Collection is read only."
     assert refusal_of_the_collection(refusals(MANY, words), MANY) == words
     assert refusal_of_the_collection(refusals(MANY, "Field `title.` has an incorrect type."), MANY) is not None
@@ -78,7 +78,7 @@ def test_a_whole_batch_refused_in_the_same_words_that_are_about_no_field_is_the_
         (refusals(MANY, "Field `o.flat` must be an int64."), MANY),
     ],
 )
-def test_anything_else_is_a_matter_of_the_documents(rejections: list[Rejection], lines: int) -> None:
+def test_other_refusals_are_the_documents_fault(rejections: list[Rejection], lines: int) -> None:
     assert refusal_of_the_collection(rejections, lines) is None
 
 

@@ -8,7 +8,7 @@ from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.sink.schema import default_schema, load_schema
 
 
-def test_the_default_schema_finds_out_every_type() -> None:
+def test_the_default_schema_detects_every_type() -> None:
     assert default_schema("listings") == {
         "name": "listings",
         "enable_nested_fields": True,
@@ -47,12 +47,12 @@ def test_a_schema_file_is_passed_on_under_the_name_of_the_settings() -> None:
         ('{"fields": [{"name": "x", "type": "uuid"}]}', "types are auto, bool, "),
     ],
 )
-def test_a_wrong_schema_file_is_told_with_the_place(text: str, problem: str) -> None:
+def test_a_wrong_schema_file_is_reported_with_the_place(text: str, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         load_schema(text, "listings")
 
 
-def test_all_problems_of_a_schema_file_are_told_at_once() -> None:
+def test_all_problems_of_a_schema_file_are_reported_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_schema('{"fields": [{}, 1]}', "listings")
     assert len(caught.value.problems) == 3

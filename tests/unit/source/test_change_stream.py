@@ -59,12 +59,12 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("reply", BROKEN)
-async def test_a_server_that_leaves_out_what_we_need_is_not_supported(reply: Mapping[str, Any]) -> None:
+async def test_a_server_whose_reply_lacks_what_we_need_is_not_supported(reply: Mapping[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="MONGODB_URI: this server is not supported"):
         await ChangeStream.open(cast("Any", Database(reply)), "listings", None, 10)
 
 
-async def test_a_batch_without_what_we_need_is_not_supported_either() -> None:
+async def test_a_batch_that_lacks_what_we_need_is_not_supported_either() -> None:
     database = Database(REPLY)
     stream = await ChangeStream.open(cast("Any", database), "listings", None, 10)
     assert (await stream.next_batch(10, 0.1)).token == {"_data": "82"}
@@ -73,7 +73,7 @@ async def test_a_batch_without_what_we_need_is_not_supported_either() -> None:
         await stream.next_batch(10, 0.1)
 
 
-async def test_the_limit_of_the_scan_is_ours_and_not_the_servers() -> None:
+async def test_the_scan_is_limited_by_us_and_not_by_the_server() -> None:
     database = Database(REPLY)
     await ChangeStream.open(cast("Any", database), "listings", None, 10, 77.0)
     assert database.commands[0]["maxTimeMS"] == 77_000

@@ -1,4 +1,4 @@
-"""How much memory a reply takes is known before it is decoded; it is decoded in portions."""
+"""The memory that a reply takes is estimated before it is decoded, and large replies are decoded in portions."""
 
 import sys
 from typing import Any
@@ -37,7 +37,7 @@ def size_of(value: Any) -> int:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_no_shape_takes_more_than_is_estimated(shape: str) -> None:
+def test_no_shape_takes_more_memory_than_estimated(shape: str) -> None:
     raw = bson.encode({"_id": 1, "field": SHAPES[shape]})
     assert size_of(bson.decode(raw)) <= decoded_bytes(raw)
     assert size_of(bson.decode(raw)) <= MOST_BYTES_PER_BYTE * len(raw)
@@ -49,7 +49,7 @@ def test_a_large_text_is_not_dense_and_many_subdocuments_are() -> None:
 
 
 @given(st.lists(st.integers(0, 40), max_size=12), st.integers(1, 3_000))
-def test_portions_are_all_documents_in_order_and_each_is_small_or_one(counts: list[int], most: int) -> None:
+def test_portions_hold_all_documents_in_order_and_are_small_or_single(counts: list[int], most: int) -> None:
     documents = [{"_id": number, "list": [{}] * count} for number, count in enumerate(counts)]
     raw = b"".join(map(bson.encode, documents))
     with pytest.MonkeyPatch.context() as patch:
@@ -61,7 +61,7 @@ def test_portions_are_all_documents_in_order_and_each_is_small_or_one(counts: li
         assert all(len(portion) == 1 or decoded_bytes(b"".join(map(bson.encode, portion))) <= most for portion in found)
 
 
-async def test_what_is_dense_says_so() -> None:
+async def test_dense_documents_are_marked() -> None:
     (dense,) = portions(bson.encode({"list": [{"a": 1}] * 650_000}))
     (text,) = portions(bson.encode({"text": "x" * 2_000_000}))
     assert isinstance(await decode(dense), DenseDocuments)

@@ -1,4 +1,4 @@
-"""How long the oplog lasts, and how that is told."""
+"""How long the oplog lasts, and how that is reported."""
 
 import pytest
 from bson.timestamp import Timestamp
@@ -32,7 +32,7 @@ def test_an_oplog_may_hold_more_than_its_limit_for_a_while() -> None:
     assert Oplog(Timestamp(1_000, 1), Timestamp(1_100, 1), 200, 100).capacity_s == 100.0
 
 
-def test_a_new_oplog_lasts_no_time_that_anybody_knows_of() -> None:
+def test_how_long_a_new_oplog_lasts_is_unknown() -> None:
     assert Oplog(Timestamp(1_000, 1), Timestamp(1_000, 2), 0, 100).capacity_s == 0.0
 
 
@@ -47,5 +47,5 @@ def test_a_new_oplog_lasts_no_time_that_anybody_knows_of() -> None:
         (1_000_000.0, "12 days"),
     ],
 )
-def test_what_is_left_is_told_in_steps(left_s: float | None, words: str) -> None:
+def test_what_is_left_is_reported_in_steps(left_s: float | None, words: str) -> None:
     assert words in describe_left(left_s)

@@ -1,4 +1,4 @@
-"""BSON that the driver cannot decode costs its own document, or its own key, and nothing beside it."""
+"""BSON that the driver cannot decode costs only its own document or key."""
 
 import struct
 from contextlib import suppress
@@ -41,7 +41,7 @@ def test_fields_of_every_type_are_found_by_their_lengths(key: Any) -> None:
 
 
 @pytest.mark.parametrize("key", KEYS_OF_EVERY_TYPE, ids=ascii)
-def test_of_a_document_that_cannot_be_decoded_the_key_is_known_and_the_others_are_whole(key: Any) -> None:
+def test_the_key_of_an_undecodable_document_is_known_and_the_others_are_whole(key: Any) -> None:
     whole = bson.encode({"_id": 1, "text": "whole"})
     bad = document_of(bson.encode({"_id": key}, codec_options=BSON_OPTIONS)[4:-1], element("x", WRONG_BINARY))
     first, second, third = decoded_one_by_one(whole + bad + whole)
@@ -52,7 +52,7 @@ def test_of_a_document_that_cannot_be_decoded_the_key_is_known_and_the_others_ar
         require_decoded(second)
 
 
-def test_a_key_that_cannot_be_decoded_is_no_key_that_can_be_used() -> None:
+def test_an_undecodable_key_cannot_be_used() -> None:
     (document,) = decoded_one_by_one(document_of(element("_id", WRONG_BINARY), element("y", b"\x10\x01\0\0\0")))
     key = document["_id"]
     assert key == UnreadableKey(WRONG_BINARY)
@@ -65,7 +65,7 @@ def test_a_key_that_cannot_be_decoded_is_no_key_that_can_be_used() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_no_bson_raise_one_kind_of_error(raw: bytes) -> None:
+def test_bytes_that_are_not_bson_raise_one_kind_of_error(raw: bytes) -> None:
     for parse in (lambda: list(documents_in(raw)), lambda: list(elements(raw)), lambda: decoded_one_by_one(raw)):
         with suppress(*NOT_DECODED):
             parse()

@@ -1,4 +1,4 @@
-"""Between two attempts at a batch, nothing of the first is in memory: with large documents that would be all of it."""
+"""One attempt at a batch: between two attempts no documents stay in memory, and a refused deletion is recorded."""
 
 import asyncio
 import gc
@@ -39,7 +39,7 @@ def attempts_in_memory() -> int:
 
 
 class Target:
-    """Fails as often as told, by what a request may fail with; then it takes everything."""
+    """Fails with each of `failures`; then it accepts everything."""
 
     def __init__(self, failures: Iterable[Exception]) -> None:
         self.write_gate = WriteGate(1.0)
@@ -59,12 +59,12 @@ class Target:
         return []
 
     async def delete(self, *_: object, **__: object) -> list[object]:
-        """Nothing is gone here."""
+        """Accept every deletion."""
         return []
 
 
 class Letters:
-    """Those that were written, and the keys whose letters were closed."""
+    """Records the dead letters that were written, and the keys whose letters were closed."""
 
     def __init__(self) -> None:
         self.written: list[DeadLetter] = []
@@ -80,7 +80,7 @@ class Letters:
 
 @pytest.fixture(autouse=True)
 def no_garbage_collection() -> Iterator[None]:
-    """What only a collection frees may stay for long."""
+    """What only a garbage collection frees may stay for long."""
     gc.collect()
     gc.disable()
     yield
@@ -103,7 +103,7 @@ async def run(
     return await sync_of(directory, target, letters).run(batch)
 
 
-async def test_a_retry_holds_only_what_it_has_read_itself(tmp_path: Path) -> None:
+async def test_a_retry_holds_only_the_documents_it_has_read(tmp_path: Path) -> None:
     target = Target([TimeoutError(), TimeoutError()])
     sync = sync_of(tmp_path, target)
     bench = lanes.Bench()
@@ -124,9 +124,7 @@ async def test_a_retry_holds_only_what_it_has_read_itself(tmp_path: Path) -> Non
     [TimeoutError(), DependencyUnavailable("Typesense: 503"), ConfigurationError("refused")],
     ids=["a time-out", "an outage", "a wrong setting"],
 )
-async def test_a_failed_attempt_holds_nothing_however_long_its_failure_is_kept(
-    tmp_path: Path, failure: Exception
-) -> None:
+async def test_a_kept_failure_of_an_attempt_holds_no_documents(tmp_path: Path, failure: Exception) -> None:
     target = Target([failure])
     with pytest.raises(SyncFailed) as caught:
         await run(tmp_path, target)
@@ -136,7 +134,7 @@ async def test_a_failed_attempt_holds_nothing_however_long_its_failure_is_kept(
     assert attempts_in_memory() == 0
 
 
-async def test_a_deletion_that_is_refused_is_a_dead_letter_of_the_key_that_was_deleted(tmp_path: Path) -> None:
+async def test_a_refused_deletion_is_a_dead_letter_of_the_deleted_key(tmp_path: Path) -> None:
     class Refusing(Target):
         async def delete(self, *arguments: object, **__: object) -> list[object]:
             assert arguments[1] == ["12", "b"]

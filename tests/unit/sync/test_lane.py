@@ -1,4 +1,4 @@
-"""A lane: pending before new, synced before acked, gaps never passed over, doubts never forgotten."""
+"""A lane: pending before new, synced before acked, no gap is skipped, no in-doubt write forgotten."""
 
 import asyncio
 from collections.abc import Sequence
@@ -89,14 +89,14 @@ async def test_a_barrier_within_a_record_batch_has_an_offset_of_its_own(bench: B
     assert bench.lane.barriers == {0: (4, BARRIER)}
 
 
-async def test_what_a_predecessor_left_comes_before_what_is_new(bench: Bench) -> None:
+async def test_pending_entries_of_a_predecessor_come_before_new_ones(bench: Bench) -> None:
     bench.tier.put(0, "a", "b", "c")
     bench.tier.delivered[0] = 2
     assert await bench.steps() == [("sync", ["a", "b"]), ("ack", 0, [1, 2]), ("sync", ["c"]), ("ack", 0, [3])]
 
 
-async def test_a_new_owner_forgets_what_was_known_before_anything_is_synced(bench: Bench) -> None:
-    """The last owner's dead letters, for one, are news to it."""
+async def test_a_new_owner_forgets_known_dead_letters_before_it_syncs(bench: Bench) -> None:
+    """It does not know the last owner's dead letters, for example."""
     bench.tier.put(0, "a")
     known: list[int] = []
 
@@ -115,7 +115,7 @@ async def test_a_new_owner_forgets_what_was_known_before_anything_is_synced(benc
     assert (known, bench.takeovers) == ([1, 2], 2)
 
 
-async def test_a_long_predecessors_queue_is_claimed_piece_by_piece() -> None:
+async def test_many_pending_entries_are_claimed_in_batches() -> None:
     bench = Bench(batch_size=2)
     bench.leases.give(0, 7)
     bench.tier.put(0, "a", "b", "c", "d", "e")
@@ -124,7 +124,7 @@ async def test_a_long_predecessors_queue_is_claimed_piece_by_piece() -> None:
     assert [keys for kind, *rest in events if kind == "sync" for keys in rest] == [["a", "b"], ["c", "d"], ["e"]]
 
 
-async def test_a_lane_that_is_behind_takes_more_at_once_until_it_is_not() -> None:
+async def test_a_lane_that_is_behind_reads_larger_batches_until_it_has_caught_up() -> None:
     bench = Bench(batch_size=2)
     bench.leases.give(0, 7)
     bench.tier.put(0, *map(str, range(9)))
@@ -142,7 +142,7 @@ async def test_without_a_lease_nothing_is_read() -> None:
     assert bench.tier.delivered == {}
 
 
-async def test_only_the_partitions_that_are_ours_are_read() -> None:
+async def test_only_owned_partitions_are_read() -> None:
     bench = Bench()
     bench.leases.give(1, 7)
     bench.tier.put(0, "a")
@@ -150,7 +150,7 @@ async def test_only_the_partitions_that_are_ours_are_read() -> None:
     assert await bench.steps() == [("sync", ["x"]), ("ack", 1, [1])]
 
 
-async def test_the_pace_is_that_of_batches_with_entries(bench: Bench) -> None:
+async def test_only_batches_with_entries_count_for_the_pace(bench: Bench) -> None:
     bench.tier.put(0, BARRIER)
     await bench.steps()
     assert bench.pace.batch_s == 0.0, "a barrier alone asks nothing of MongoDB and Typesense"
@@ -159,7 +159,7 @@ async def test_the_pace_is_that_of_batches_with_entries(bench: Bench) -> None:
     assert bench.pace.batch_s > 0.0
 
 
-async def test_a_barrier_is_passed_when_all_before_it_is_acked(bench: Bench) -> None:
+async def test_a_barrier_is_passed_once_everything_before_it_is_acked(bench: Bench) -> None:
     async def fails_once(batch: SyncBatch) -> None:
         assert bench.lane.barriers == {}
         bench.sync = synced
@@ -176,7 +176,7 @@ async def test_a_barrier_is_passed_when_all_before_it_is_acked(bench: Bench) -> 
 # Failures
 
 
-async def test_a_batch_that_fails_is_tried_until_it_is_synced(bench: Bench) -> None:
+async def test_a_failing_batch_is_retried_until_it_is_synced(bench: Bench) -> None:
     failures = iter([DependencyUnavailable("away"), ConfigurationError("TYPESENSE_API_KEY: refused")])
 
     async def fails_twice(batch: SyncBatch) -> None:
@@ -200,7 +200,7 @@ async def test_a_batch_that_fails_is_tried_until_it_is_synced(bench: Bench) -> N
     ],
     ids=["a time-out", "an outage", "a wrong setting"],
 )
-async def test_health_is_red_once_the_attempts_at_a_batch_are_used_up_and_green_once_it_is_synced(
+async def test_health_is_red_after_the_attempts_at_a_batch_and_green_once_it_is_synced(
     cause: TsyncError, attempts: int
 ) -> None:
     bench = owning(deadline_s=0.001)
@@ -221,7 +221,7 @@ async def test_health_is_red_once_the_attempts_at_a_batch_are_used_up_and_green_
 
 
 @pytest.mark.parametrize("when", ["the last attempt", "an earlier attempt", "an earlier batch"])
-async def test_a_doubtful_write_is_noted_before_the_ack(bench: Bench, when: str) -> None:
+async def test_an_in_doubt_write_is_stored_before_the_ack(bench: Bench, when: str) -> None:
     async def doubtful(batch: SyncBatch) -> None:
         bench.sync = synced
         if when == "an earlier batch":
@@ -235,7 +235,7 @@ async def test_a_doubtful_write_is_noted_before_the_ack(bench: Bench, when: str)
     assert events[-2:] == [("doubt", ["a", "b"]), ("ack", 0, [1, 2])]
 
 
-async def test_a_lease_that_goes_while_its_batch_is_written_makes_it_doubtful(bench: Bench) -> None:
+async def test_a_lease_lost_during_a_write_puts_the_batch_in_doubt(bench: Bench) -> None:
     async def overtaken(batch: SyncBatch) -> None:
         bench.leases.take(0)
         bench.tier.owners[0] = 8
@@ -250,7 +250,7 @@ async def test_a_lease_that_goes_while_its_batch_is_written_makes_it_doubtful(be
     assert bench.lane.barriers == {}, "the new owner will pass it"
 
 
-async def test_every_entry_of_a_record_batch_whose_ack_is_refused_is_doubtful(bench: Bench) -> None:
+async def test_a_refused_ack_puts_every_entry_of_the_record_batch_in_doubt(bench: Bench) -> None:
     async def overtaken(batch: SyncBatch) -> None:
         bench.tier.owners[0] = 8
         await synced(batch)
@@ -262,7 +262,7 @@ async def test_every_entry_of_a_record_batch_whose_ack_is_refused_is_doubtful(be
     assert bench.lane.barriers == {}
 
 
-async def test_a_write_that_outlived_its_lease_is_doubtful_though_nobody_followed_yet(bench: Bench) -> None:
+async def test_a_write_that_outlives_its_lease_is_in_doubt_even_without_a_new_owner(bench: Bench) -> None:
     async def expires(batch: SyncBatch) -> None:
         bench.leases.take(0)
         await synced(batch)
@@ -274,7 +274,7 @@ async def test_a_write_that_outlived_its_lease_is_doubtful_though_nobody_followe
 
 
 @pytest.mark.parametrize("doubtful", [True, False])
-async def test_a_batch_is_given_up_when_its_lease_goes(bench: Bench, doubtful: bool) -> None:
+async def test_a_batch_is_given_up_when_its_lease_is_lost(bench: Bench, doubtful: bool) -> None:
     async def fails(batch: SyncBatch) -> None:
         bench.leases.take(0)
         batch.result.set_exception(SyncFailed(DependencyUnavailable("away"), doubtful=doubtful))
@@ -295,7 +295,7 @@ async def test_a_partition_with_a_newer_owner_is_left_alone(bench: Bench) -> Non
     assert bench.events == []
 
 
-async def test_an_owner_that_nobody_knows_of_means_that_the_tier_is_not_ours(bench: Bench) -> None:
+async def test_an_owner_unknown_to_the_state_database_means_that_the_tier_is_lost(bench: Bench) -> None:
     bench.tier.owners[0] = 9
     bench.tier.put(0, "a")
     with pytest.raises(TierLost, match="newer than the state database's"):
@@ -303,7 +303,7 @@ async def test_an_owner_that_nobody_knows_of_means_that_the_tier_is_not_ours(ben
     assert bench.events == []
 
 
-async def test_a_lease_is_released_when_its_batch_has_landed(bench: Bench) -> None:
+async def test_a_lease_is_released_once_its_batch_is_finished(bench: Bench) -> None:
     going_on = asyncio.Event()
 
     async def slow(batch: SyncBatch) -> None:
@@ -342,8 +342,8 @@ async def test_a_lease_is_not_given_back_clean_while_a_write_is_in_doubt(bench: 
 
 
 @pytest.mark.parametrize("taken", [[0], [0, 1]], ids=["nothing waits in what is left", "nothing is left"])
-async def test_a_lane_with_nothing_to_do_has_no_trouble_to_tell(bench: Bench, taken: Sequence[int]) -> None:
-    """Whose batch it is now tells it; nothing would ever end ours."""
+async def test_an_idle_lane_reports_no_failure(bench: Bench, taken: Sequence[int]) -> None:
+    """The batch's new owner reports the failure; nothing would ever clear ours."""
 
     attempts = iter(range(1, ATTEMPTS + 1))
 
@@ -362,10 +362,10 @@ async def test_a_lane_with_nothing_to_do_has_no_trouble_to_tell(bench: Bench, ta
     assert bench.health.report()["status"] == "green"
 
 
-async def test_a_lane_whose_leases_only_ran_out_goes_on_telling_its_trouble(
+async def test_a_lane_whose_leases_only_expired_keeps_reporting_its_failure(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While MongoDB is away, that we hold nothing is no sign that somebody else does the work."""
+    """While MongoDB is away, holding no lease does not mean that another replica does the work."""
 
     async def refuse(*_: object) -> Read:
         bench.leases.take(0)
@@ -388,7 +388,7 @@ async def test_a_lane_whose_leases_only_ran_out_goes_on_telling_its_trouble(
 # Gaps
 
 
-async def test_a_read_whose_reply_was_lost_is_claimed_and_nothing_is_skipped(bench: Bench) -> None:
+async def test_entries_of_a_lost_reply_are_claimed_and_none_is_skipped(bench: Bench) -> None:
     bench.tier.put(0, "a")
     await bench.steps()
     bench.tier.put(0, "b", "c")
@@ -407,7 +407,7 @@ async def test_a_gap_that_stays_means_that_the_tier_is_lost(bench: Bench) -> Non
     assert bench.events == [], "nothing behind the gap is synced or acked"
 
 
-async def test_new_entries_that_are_all_gone_are_missed_with_the_next(bench: Bench) -> None:
+async def test_lost_new_entries_are_noticed_with_the_next_entry(bench: Bench) -> None:
     bench.tier.put(0, "a", "b", "c")
     await bench.steps()
     bench.tier.put(0, "d", "e")
@@ -417,8 +417,8 @@ async def test_new_entries_that_are_all_gone_are_missed_with_the_next(bench: Ben
 
 
 @pytest.mark.parametrize("read_before", [0, 1, 3], ids=["nothing was read", "one was read", "all were read"])
-async def test_a_gap_is_noticed_by_whoever_begins_anew(bench: Bench, read_before: int) -> None:
-    """Whatever was known is gone with a fault or a crash, and the tier has nothing left to say about the entries."""
+async def test_a_gap_is_noticed_after_a_fault_or_restart(bench: Bench, read_before: int) -> None:
+    """The lane's knowledge is lost with a fault or a crash, and the tier no longer knows of the entries."""
     bench.tier.put(0, "a")
     await bench.steps()
     bench.tier.put(0, "b", "c", "d")
@@ -431,7 +431,7 @@ async def test_a_gap_is_noticed_by_whoever_begins_anew(bench: Bench, read_before
     assert bench.events == []
 
 
-async def test_a_claim_that_finds_only_what_is_gone_is_not_repeated_for_ever(
+async def test_a_claim_that_finds_only_lost_entries_is_not_repeated_endlessly(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def nothing_but_more(*_: object) -> Claimed:
@@ -443,10 +443,10 @@ async def test_a_claim_that_finds_only_what_is_gone_is_not_repeated_for_ever(
         await bench.steps()
 
 
-async def test_who_claims_what_a_new_owner_has_acked_finds_no_tier_lost(
+async def test_entries_acked_by_a_new_owner_do_not_look_like_a_lost_tier(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It froze while it waited for the answer."""
+    """The lane froze while it waited for the answer."""
     claim = bench.tier.claim
     bench.tier.put(0, "a", "b")
     bench.tier.delivered[0] = 2
@@ -468,10 +468,8 @@ async def test_a_lost_tier_is_reported_for_its_epoch(bench: Bench) -> None:
     assert bench.health.report()["status"] == "red"
 
 
-async def test_a_tier_that_refuses_to_be_read_is_reported_as_one_that_is_lost(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who appends may be allowed all that, and notice nothing."""
+async def test_a_tier_that_refuses_reads_is_reported_as_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The capturing replica may be allowed to append, and notice nothing."""
 
     async def refuse(*_: object) -> Read:
         bench.lane.stop()
@@ -485,7 +483,7 @@ async def test_a_tier_that_refuses_to_be_read_is_reported_as_one_that_is_lost(
     assert problem.needs_person
 
 
-async def test_a_loss_in_an_epoch_that_is_over_is_old_news(bench: Bench) -> None:
+async def test_a_loss_in_an_old_epoch_is_not_reported(bench: Bench) -> None:
     await bench.steps()
     assert bench.positions.current is not None
     newer = replace(EPOCH, epoch=EPOCH.epoch + 1, nonce="newer")
@@ -494,7 +492,7 @@ async def test_a_loss_in_an_epoch_that_is_over_is_old_news(bench: Bench) -> None
     assert bench.positions.suspects == []
 
 
-async def test_what_is_left_of_an_old_epoch_is_not_acked(bench: Bench) -> None:
+async def test_a_batch_of_an_old_epoch_is_not_acked(bench: Bench) -> None:
     async def moves_on(batch: SyncBatch) -> None:
         assert bench.positions.current is not None
         bench.positions.current = replace(bench.positions.current, epoch=replace(EPOCH, epoch=5, nonce="newer"))
@@ -507,7 +505,7 @@ async def test_what_is_left_of_an_old_epoch_is_not_acked(bench: Bench) -> None:
     assert await bench.steps() == [("sync", ["a"])]
 
 
-# Doubts after a take-over
+# In-doubt writes after a takeover
 
 
 @pytest.fixture
@@ -533,7 +531,7 @@ def at_100_s(monkeypatch: pytest.MonkeyPatch) -> None:
         "not so long ago",
     ],
 )
-async def test_after_an_expired_lease_all_is_doubtful_that_its_holder_may_still_write(
+async def test_after_an_expired_lease_what_its_holder_may_still_write_is_in_doubt(
     found_fence: int, taken_s: float, doubtful: list[str]
 ) -> None:
     bench = Bench()
@@ -555,8 +553,8 @@ def next_epoch(bench: Bench) -> None:
 
 
 @pytest.mark.usefixtures("at_100_s")
-async def test_what_a_dead_owner_had_in_hand_in_an_epoch_that_we_do_not_know_yet_is_doubtful() -> None:
-    """Our view of the epoch is up to 1.5 s old: in the old one there is nothing pending, which says nothing."""
+async def test_a_dead_owners_batch_in_an_epoch_unknown_to_us_is_in_doubt() -> None:
+    """Our view of the epoch is up to 1.5 s old: that nothing is pending in the old one proves nothing."""
     bench = Bench()
     bench.leases.give(0, 7, after_expiry=True, taken_s=100.0)
     bench.tier.owners[0] = 6
@@ -569,7 +567,7 @@ async def test_what_a_dead_owner_had_in_hand_in_an_epoch_that_we_do_not_know_yet
 
 
 @pytest.mark.usefixtures("at_100_s")
-async def test_what_a_dead_owner_had_in_hand_long_ago_is_not_doubtful_in_a_new_epoch() -> None:
+async def test_an_old_batch_of_a_dead_owner_is_not_in_doubt_in_a_new_epoch() -> None:
     bench = Bench()
     bench.leases.give(0, 7, after_expiry=True, taken_s=100.0 - 2 * DEADLINE_S - 1)
     bench.tier.owners[0] = 6
@@ -579,7 +577,7 @@ async def test_what_a_dead_owner_had_in_hand_long_ago_is_not_doubtful_in_a_new_e
     assert not [event for event in await bench.steps() if event[0] == "doubt"]
 
 
-async def test_a_lease_that_went_while_the_machine_was_paused_makes_the_batch_doubtful_in_an_old_epoch_too(
+async def test_a_lease_lost_while_the_machine_was_suspended_puts_a_batch_of_an_old_epoch_in_doubt(
     bench: Bench,
 ) -> None:
     """Its clock stood still, so that it believes in its lease; whether it may have written over newer data, MongoDB
@@ -599,7 +597,7 @@ async def test_a_lease_that_went_while_the_machine_was_paused_makes_the_batch_do
 # Rechecks
 
 
-async def test_an_idle_lane_works_its_rechecks_off_one_batch_after_the_other(bench: Bench) -> None:
+async def test_an_idle_lane_works_off_all_its_rechecks(bench: Bench) -> None:
     waiting = [f"key {number}" for number in range(50)]
     bench.let_wait(waiting)
     events = await bench.steps(12)
@@ -608,7 +606,7 @@ async def test_an_idle_lane_works_its_rechecks_off_one_batch_after_the_other(ben
     assert bench.tier.waits_s.count(0.0) >= 4, "it waits for entries while rechecks wait"
 
 
-async def test_under_load_rechecks_take_every_fifth_batch_at_most(bench: Bench) -> None:
+async def test_under_load_at_most_every_fifth_batch_is_of_rechecks(bench: Bench) -> None:
     bench.let_wait([f"recheck {number}" for number in range(30)])
     bench.tier.put(0, *[f"new {number}" for number in range(200)])
     events = await bench.steps(14)
@@ -618,14 +616,14 @@ async def test_under_load_rechecks_take_every_fifth_batch_at_most(bench: Bench) 
 
 
 @pytest.mark.usefixtures("at_100_s")
-async def test_after_a_clean_stop_nothing_is_doubtful(bench: Bench) -> None:
+async def test_after_a_clean_stop_nothing_is_in_doubt(bench: Bench) -> None:
     bench.tier.put(0, "claimed")
     bench.tier.delivered[0] = 1
     bench.tier.put(0, "new")
     assert not [event for event in await bench.steps() if event[0] == "doubt"]
 
 
-async def test_a_new_epoch_is_begun_from_its_own_beginning(bench: Bench) -> None:
+async def test_a_new_epoch_is_read_from_its_beginning(bench: Bench) -> None:
     bench.tier.put(0, "a", "b", "c")
     await bench.steps()
     assert bench.positions.current is not None
@@ -668,7 +666,7 @@ async def test_a_batch_stays_whole_while_nothing_answers(bench: Bench) -> None:
 # An agent that is lost
 
 
-async def test_an_agent_without_a_sign_of_life_loses_its_batch_and_sends_nothing_more(
+async def test_a_silent_agent_loses_its_batch_and_may_send_nothing_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dispatch, "SILENCE_S", 0.05)
@@ -686,7 +684,7 @@ async def test_an_agent_without_a_sign_of_life_loses_its_batch_and_sends_nothing
     assert lost[0].result.cancelled()
 
 
-async def test_an_agent_that_gives_signs_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_lane_waits_for_an_agent_that_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "SILENCE_S", 0.05)
     bench = owning(deadline_s=0.001)
 

@@ -1,4 +1,4 @@
-"""Before and after the requests of a batch: what is to be read, how deletes are asked for, what answers mean."""
+"""Around the requests of a batch: which keys are read, how deletes are requested, what answers mean."""
 
 from urllib.parse import quote, unquote
 
@@ -37,7 +37,7 @@ def test_a_thousand_updates_of_one_document_are_one() -> None:
     assert plan.keys_by_id == {"hot": ["hot"]}
 
 
-def test_an_operation_makes_no_difference_as_only_the_source_knows() -> None:
+def test_the_operation_does_not_matter_only_the_source_does() -> None:
     both = [entry("a", operation=Operation.DELETE), entry("a", operation=Operation.INSERT)]
     for operations in (both, both[::-1], both[:1]):
         assert wanted(operations, BEGINNING_OF_TIME).keys_by_id == {"a": ["a"]}
@@ -48,12 +48,12 @@ def test_documents_are_read_after_the_newest_entry() -> None:
     assert wanted(entries, BEGINNING_OF_TIME).not_before == Timestamp(9, 1)
 
 
-def test_documents_are_read_after_the_lease_was_written_too() -> None:
+def test_documents_are_read_after_the_lease_write() -> None:
     assert wanted([entry("a", 5)], Timestamp(6, 0)).not_before == Timestamp(6, 0)
     assert wanted([], Timestamp(6, 0)).not_before == Timestamp(6, 0)
 
 
-def test_an_entry_that_cannot_be_synced_still_moves_the_read_on() -> None:
+def test_an_entry_that_cannot_be_synced_still_advances_the_read_time() -> None:
     assert wanted([entry("", 9), entry("a", 5)], BEGINNING_OF_TIME).not_before == Timestamp(9, 1)
 
 
@@ -69,7 +69,7 @@ def test_keys_that_share_an_id_are_one_document() -> None:
 
 
 @pytest.mark.parametrize("key", [1, True, "1", "true", 1.5, None, "null"], ids=repr)
-def test_keys_that_only_python_takes_for_one_are_looked_up_as_themselves(key: Key) -> None:
+def test_keys_that_are_equal_only_in_python_are_looked_up_separately(key: Key) -> None:
     plan = wanted([entry(other) for other in (1, True, "1", "true", 1.5, None, "null")], BEGINNING_OF_TIME)
     candidates = {canonical_key(candidate) for candidate in plan.keys_by_id[typesense_id(key)]}
     assert canonical_key(key) in candidates
@@ -84,7 +84,7 @@ def test_a_key_of_any_type_is_looked_up_as_itself(key: Key) -> None:
         assert canonical_key(key) in {canonical_key(candidate) for candidate in candidates}
 
 
-def test_a_key_that_cannot_be_an_id_is_a_dead_letter_and_the_others_go_on() -> None:
+def test_a_key_that_cannot_be_an_id_is_a_dead_letter_and_others_are_synced() -> None:
     plan = wanted([entry("a"), entry(""), entry("x" * 2000), entry("b")], BEGINNING_OF_TIME)
     assert list(plan.keys_by_id) == ["a", "b"]
     assert [(letter.route, letter.key, letter.reason) for letter in plan.rejected] == [
@@ -115,13 +115,13 @@ def test_every_id_is_in_one_filter_in_order(ids: list[str]) -> None:
 
 
 @given(some_ids)
-def test_no_filter_is_longer_than_a_request_line_may_be(ids: list[str]) -> None:
+def test_no_filter_exceeds_a_request_line(ids: list[str]) -> None:
     for filter_by in id_filters(ids):
         assert len(quote(filter_by)) <= MAX_FILTER_BYTES + len("id%3A%5B%5D")
     assert MAX_FILTER_BYTES <= 4_096, "half of what a proxy takes by default"
 
 
-def test_filters_are_as_few_as_their_length_allows() -> None:
+def test_filters_are_as_long_as_allowed() -> None:
     ids = [f"{number:024x}" for number in range(1000)]
     filters = id_filters(ids)
     lengths = [len(quote(filter_by)) for filter_by in filters]
@@ -129,7 +129,7 @@ def test_filters_are_as_few_as_their_length_allows() -> None:
     assert len(filters) < 10
 
 
-def test_the_longest_id_has_a_filter_of_its_own_if_need_be() -> None:
+def test_the_longest_id_gets_its_own_filter_if_necessary() -> None:
     longest = "☃" * 341
     filters = id_filters([longest] * 6)
     assert all(ids_in(filter_by) for filter_by in filters)
@@ -167,7 +167,7 @@ def test_a_refused_line_is_named_by_its_place_with_the_words_of_typesense() -> N
     ]
 
 
-def test_an_answer_that_is_all_refusals_is_still_an_answer() -> None:
+def test_an_import_may_refuse_every_line() -> None:
     assert [item.line for item in read_import_answer("\n".join([failure(400)] * 3), 3)] == [0, 1, 2]
 
 
@@ -176,7 +176,7 @@ def test_a_line_without_a_code_is_the_documents_own_fault() -> None:
 
 
 @pytest.mark.parametrize("code", [408, 422, 429, 500, 502, 503])
-def test_a_line_that_fails_for_the_servers_reasons_makes_the_whole_batch_wait(code: int) -> None:
+def test_a_line_that_fails_because_of_the_server_makes_the_batch_wait(code: int) -> None:
     answer = "\n".join([SUCCESS, failure(400), failure(code), SUCCESS])
     with pytest.raises(DependencyUnavailable, match=str(code)) as caught:
         read_import_answer(answer, 4)
@@ -184,7 +184,7 @@ def test_a_line_that_fails_for_the_servers_reasons_makes_the_whole_batch_wait(co
 
 
 @pytest.mark.parametrize("last", [SUCCESS, failure(400)])
-def test_an_empty_line_at_the_end_is_no_line(last: str) -> None:
+def test_an_empty_last_line_is_ignored(last: str) -> None:
     rejections = read_import_answer(f"{SUCCESS}\n{last}\n", 2)
     assert [item.line for item in rejections] == ([] if last == SUCCESS else [1])
 
@@ -196,31 +196,31 @@ def unembedded(code: int) -> str:
 
 
 @pytest.mark.parametrize("answer", [unembedded(401), unembedded(400), failure(401), failure(403), failure(404)])
-def test_a_provider_of_embeddings_that_refuses_is_for_a_person(answer: str) -> None:
+def test_a_refusing_embedding_provider_needs_a_person(answer: str) -> None:
     with pytest.raises(ConfigurationError, match="provider of embeddings") as caught:
         read_import_answer("\n".join([answer] * 3), 3)
     assert "document" not in str(caught.value)
 
 
-def test_a_text_that_cannot_be_embedded_where_others_can_is_its_documents_fault() -> None:
+def test_a_text_that_cannot_be_embedded_while_others_can_is_the_documents_fault() -> None:
     assert [item.line for item in read_import_answer(f"{SUCCESS}\n{unembedded(400)}", 2)] == [1]
 
 
 @pytest.mark.parametrize("code", [401, 403, 404])
-def test_a_key_that_the_provider_refuses_is_no_documents_fault_though_others_pass(code: int) -> None:
-    """Those others have no text to embed."""
+def test_a_key_that_the_provider_refuses_is_no_documents_fault(code: int) -> None:
+    """The other documents have no text to embed."""
     with pytest.raises(ConfigurationError, match=str(code)):
         read_import_answer(f"{SUCCESS}\n{unembedded(code)}", 2)
 
 
 @pytest.mark.parametrize("lines", [0, 1, 2, 4, 5])
-def test_an_answer_of_another_length_is_no_answer(lines: int) -> None:
+def test_an_answer_with_a_wrong_number_of_lines_is_an_outage(lines: int) -> None:
     with pytest.raises(DependencyUnavailable) as caught:
         read_import_answer("\n".join([SUCCESS] * lines), 3)
     assert caught.value.doubtful
 
 
-def test_the_words_of_a_server_fault_are_not_repeated() -> None:
+def test_the_words_of_a_server_error_are_not_repeated() -> None:
     with pytest.raises(DependencyUnavailable) as caught:
         read_import_answer(failure(503, "the text of a document"), 1)
     assert "document" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""A document that Typesense does not write in time, though it is alone in its request, does not stop its lane."""
+"""A document that Typesense does not write in time, even alone in its request, does not stop its lane."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -33,7 +33,7 @@ HEAVY = "heavy"
 
 
 class Target:
-    """Writes nothing that holds the word HEAVY in time; `down`: nothing at all."""
+    """Times out for documents that contain HEAVY; with `down`, for everything."""
 
     accepted_import_bytes = 1 << 30
 
@@ -67,7 +67,7 @@ class Target:
 
 
 class Letters:
-    """Those that were written."""
+    """Records the dead letters that were written."""
 
     def __init__(self) -> None:
         self.written: list[DeadLetter] = []
@@ -98,7 +98,7 @@ class Bench:
         yield self.documents
 
     async def run(self) -> SyncResult:
-        """One batch, as the lane has it synced: again and again until it is."""
+        """Sync one batch as a lane does: retry until it is synced."""
         entries = [
             Entry("listings", document["_id"], Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE)
             for document in self.documents
@@ -130,7 +130,7 @@ def light(*ids: str) -> Iterable[dict[str, Any]]:
     return ({"_id": document_id, "text": "x"} for document_id in ids)
 
 
-async def test_it_becomes_a_dead_letter_after_some_longer_deadlines_and_the_others_are_written(bench: Bench) -> None:
+async def test_a_slow_document_becomes_a_dead_letter_and_the_others_are_written(bench: Bench) -> None:
     bench.documents = [*light("a"), heavy(), *light("z")]
     result = await bench.run()
     assert [(letter.key, letter.reason) for letter in bench.letters.written] == [("big", TAKES_TOO_LONG)]
@@ -141,7 +141,7 @@ async def test_it_becomes_a_dead_letter_after_some_longer_deadlines_and_the_othe
     assert bench.target.harmless == LONG_ATTEMPTS
 
 
-async def test_it_is_written_within_the_longer_deadline_and_forgotten(bench: Bench) -> None:
+async def test_a_document_written_within_the_longer_deadline_is_forgotten(bench: Bench) -> None:
     bench.documents = [heavy()]
     bench.target.answer = lambda too_much: (  # type: ignore[method-assign]
         Target.answer(bench.target, too_much and bench.target.deadlines_of_heavy != [DEADLINE_S, LONGEST_S])
@@ -171,7 +171,7 @@ async def test_no_small_document_is_ever_given_up(bench: Bench) -> None:
     assert bench.letters.written == []
 
 
-async def test_a_longer_deadline_waits_for_a_lease_that_outlives_it(bench: Bench) -> None:
+async def test_a_longer_deadline_needs_a_lease_that_outlives_it(bench: Bench) -> None:
     bench.documents, bench.lease_left = [heavy()], lambda: (DEADLINE_S + LONGEST_S) / 2
     with pytest.raises(AssertionError, match="stands still"):
         await bench.run()
@@ -179,8 +179,8 @@ async def test_a_longer_deadline_waits_for_a_lease_that_outlives_it(bench: Bench
     assert bench.letters.written == []
 
 
-async def test_what_was_given_up_is_not_sent_again_unless_it_has_changed(bench: Bench) -> None:
-    """Its rechecks come soon, and would stop the lane each time."""
+async def test_a_document_given_up_is_not_sent_again_unless_it_has_changed(bench: Bench) -> None:
+    """Its rechecks follow soon, and would stop the lane each time."""
     bench.documents = [heavy()]
     await bench.run()
     sent = len(bench.target.sent)
@@ -192,7 +192,7 @@ async def test_what_was_given_up_is_not_sent_again_unless_it_has_changed(bench: 
     assert len(bench.target.sent) == sent + 1
 
 
-async def test_what_was_given_up_is_tried_again_after_its_last_recheck(
+async def test_a_document_given_up_is_sent_again_after_its_last_recheck(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = clock.now_s()
@@ -214,7 +214,7 @@ async def test_a_large_document_is_alone_in_its_request_from_the_start(bench: Be
     assert [len(lines) for lines, _ in bench.target.sent] == [2, 1, 2]
 
 
-def test_what_is_remembered_of_slow_documents_is_bounded() -> None:
+def test_the_memory_of_slow_documents_is_bounded() -> None:
     slow = SlowDocuments(DEADLINE_S, LONGEST_S)
     for number in range(MAX_REMEMBERED + 10):
         slow.timed_out(number, b"")
@@ -227,7 +227,7 @@ def test_what_is_remembered_of_slow_documents_is_bounded() -> None:
     ("lease_ttl", "usual", "longest_s"),
     [("15s", "5s", 7.5), ("1s", "300ms", 0.5), ("60s", "5s", 20.0), ("1h", "10m", 1800.0), ("30s", "5s", 15.0)],
 )
-def test_the_longest_request_is_outlived_by_a_lease_between_two_renewals(
+def test_a_lease_outlives_the_longest_request_between_two_renewals(
     tmp_path: Path, lease_ttl: str, usual: str, longest_s: float
 ) -> None:
     settings = load_settings(tmp_path, {"LEASE_TTL": lease_ttl, "TYPESENSE_CONNECTION_TIMEOUT": usual})
