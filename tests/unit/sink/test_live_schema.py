@@ -67,15 +67,15 @@ async def test_a_missing_collection_is_waited_for(world: World) -> None:
 
 
 async def test_a_new_epoch_may_mean_another_collection(world: World) -> None:
-    """It is dropped, and made anew with another schema: nothing is mapped, nor sent, by the old one."""
+    """It is dropped, and recreated with another schema: nothing is mapped, nor sent, by the old one."""
     old = await world.schema.plan()
     world.answer, world.epoch = live(("n", "string"), CATCH_ALL), 2
-    with pytest.raises(DependencyUnavailable, match="mapped anew"):
+    with pytest.raises(DependencyUnavailable, match="mapped again"):
         world.schema.require(old)
     new = await world.schema.plan()
     assert new.types["n"].name == "string"
     world.schema.require(new)
-    with pytest.raises(DependencyUnavailable, match="mapped anew"):
+    with pytest.raises(DependencyUnavailable, match="mapped again"):
         world.schema.require(old)
 
 
@@ -114,5 +114,5 @@ async def test_a_changed_field_type_invalidates_mapped_documents(world: World) -
     old = await world.schema.plan()
     world.answer = live(("n", "int64"), CATCH_ALL)
     await world.schema.look()
-    with pytest.raises(DependencyUnavailable, match="mapped anew"):
+    with pytest.raises(DependencyUnavailable, match="mapped again"):
         world.schema.require(old)

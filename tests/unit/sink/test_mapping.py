@@ -165,7 +165,7 @@ REFUSED: list[tuple[Mapping[str, Any], str, str]] = [
     ({"_id": 1, "..": {"a": "secret"}}, "unusable field name", "`..`"),
     ({"_id": 1, "title ": {"a": "secret"}}, "unusable field name", "`title ` has a blank"),
     ({"_id": 1, "title.": "secret"}, "unusable field name", "`title.` is empty, or has an empty part"),
-    ({"_id": 1, ".flat": "secret"}, "unusable field name", "`.flat` is kept by Typesense"),
+    ({"_id": 1, ".flat": "secret"}, "unusable field name", "`.flat` is reserved by Typesense"),
     ({"_id": 1, "x" * 2001: "secret"}, "unusable field name", "has a name of more than 2000 bytes"),
     ({"_id": 1, "x" * 1500: {"a": {"y" * 500: "secret"}}}, "unusable field name", "has a name of more than 2000 bytes"),
     ({"_id": 1, "a.*": "secret"}, "unusable field name", "`a.*`"),
