@@ -156,7 +156,7 @@ def test_commands_find_a_running_embedded_stack_or_say_how_to_start_it(
     elsewhere(worker, **nowhere, MONGODB_URI="mongodb://127.0.0.1:1", TSYNC_EMBEDDED="true")
     result = elsewhere(worker, TSYNC_EMBEDDED_DIR=str(tmp_path / "none")).run_command("check")
     assert result.returncode == 1
-    assert "no embedded stack runs" in result.stderr
+    assert "no embedded stack is running" in result.stderr
     assert "faust -A tsync_stream worker" in result.stderr
     assert not (tmp_path / "none").exists()
 
@@ -256,7 +256,7 @@ def test_a_reconcile_that_would_delete_much_asks_a_person_first(
     asks = "MASS_DELETE_SHARE"
     wait_for(lambda: asks in str(problem_lines(look(running))), 15.0, "status does not show what the sweep asks for")
     again = running.run_command("reconcile")
-    assert "open already (asked for by a person)" in again.stdout
+    assert "already open (asked for by a person)" in again.stdout
     assert len(actual_documents(stack, names)) == 40
 
     result = running.run_command("reconcile", "--allow-mass-delete", "--wait", timeout_s=60.0)
