@@ -23,6 +23,7 @@ from tsync_stream.capture.persist import persist_agent
 from tsync_stream.cli.commands import add_commands
 from tsync_stream.cli.process import Worker, end_at_once, exit_for
 from tsync_stream.cli.shared import OurApp
+from tsync_stream.composition import Channels
 from tsync_stream.core import malloc
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.health import Health
@@ -30,7 +31,7 @@ from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.terminal import write_anywhere
 from tsync_stream.embedded.environment import embedded_stack
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.replica import Channels, Replica
+from tsync_stream.replica import Replica
 from tsync_stream.settings.load import Settings, default_settings, load_settings
 from tsync_stream.sync.agent import sync_agent
 from tsync_stream.web.address import page_url, refuse_taken_address

@@ -7,10 +7,11 @@ from typing import Any
 
 from tsync_stream.capture.agent import capture_agent
 from tsync_stream.capture.persist import persist_agent
+from tsync_stream.composition import Channels
 from tsync_stream.core.health import Health
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.replica import Channels, Replica
+from tsync_stream.replica import Replica
 from tsync_stream.settings.load import Settings
 from tsync_stream.sync.agent import sync_agent
 

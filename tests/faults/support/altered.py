@@ -17,9 +17,9 @@ import orjson
 from tests.support.forked import be_faust
 from tsync_stream.capture import epochs, persist
 from tsync_stream.capture.term import BatchLost, CaptureTerm, ChangeProgress
+from tsync_stream.composition import Parts
 from tsync_stream.core.model import DeadLetter
 from tsync_stream.queue.redis_tier import RedisStreams
-from tsync_stream.replica import Replica
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.state import pipeline
 from tsync_stream.state.rechecks import Rechecks
@@ -177,7 +177,7 @@ def no_rechecks() -> None:
 def four_consumers() -> None:
     """Every lane reads every partition: four consumers per stream, each with a batch in hand."""
 
-    def partitions(self: Replica, number: int) -> range:
+    def partitions(self: Parts, number: int) -> range:
         return range(self._settings.partitions)
 
     async def claim(self: LaneSteps, tier: Any, epoch: Any, partition: int) -> None:
@@ -189,7 +189,7 @@ def four_consumers() -> None:
         if read.record_batches:
             await self._process(tier, epoch, read.record_batches, claimed=False)
 
-    Replica._partitions_of_lane = partitions  # type: ignore[method-assign]
+    Parts._partitions_of_lane = partitions  # type: ignore[method-assign]
     LaneSteps._claim = claim  # type: ignore[method-assign]
     LaneSteps._read = read  # type: ignore[method-assign]
 

@@ -35,6 +35,6 @@ def test_a_metric_is_counted_in_the_file_that_the_table_names(metric: str, path:
 
 
 def test_dead_letters_are_counted_where_they_are_stored() -> None:
-    """`replica.py` hands the counter to them, since state/ lies below observe/."""
+    """`composition.py` hands the counter to them, since state/ lies below observe/."""
     assert dict(METRICS)["dead_letters"] == "state/dead_letters.py"
-    assert "DeadLetters(database, metrics.count_refused)" in (PACKAGE / "replica.py").read_text(encoding="utf-8")
+    assert "DeadLetters(database, metrics.count_refused)" in (PACKAGE / "composition.py").read_text(encoding="utf-8")

@@ -1,0 +1,258 @@
+"""The composition root: what one replica is made of. Each part is given what it uses, and nothing else.
+
+To be read from top to bottom: MongoDB and what we keep there, Typesense, the queue, who does what, then the two stages
+that stand on all of it. Nothing is connected or started here; `replica.py` does that.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from tsync_stream.capture.backlog import Backlog
+from tsync_stream.capture.begin import Beginning
+from tsync_stream.capture.epochs import Epochs
+from tsync_stream.capture.feed import ChangeStreams, Feed
+from tsync_stream.capture.leader import CaptureLeader, TermRunner, TermWork
+from tsync_stream.capture.monitor import Monitor
+from tsync_stream.capture.source_facts import SourceFacts
+from tsync_stream.capture.target_watch import TargetWatch
+from tsync_stream.capture.term import CapturedChanges, CaptureTerm, EntryBatch
+from tsync_stream.capture.tier_watch import TierWatch
+from tsync_stream.capture.tiers import Tiers
+from tsync_stream.cluster.assignment import CAPTURE
+from tsync_stream.cluster.epoch_watch import EpochWatch
+from tsync_stream.cluster.identity import own_identity
+from tsync_stream.cluster.leases import LeaseKeeper
+from tsync_stream.cluster.membership import Membership
+from tsync_stream.cluster.reachability import MONGODB, TYPESENSE, Look, OneAtATime, Reach
+from tsync_stream.core import clock
+from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.health import Health
+from tsync_stream.core.linger import SyncPace
+from tsync_stream.core.wake import Backoff, Wake
+from tsync_stream.jobs.kinds import JobKinds
+from tsync_stream.jobs.ledger import JobLedger
+from tsync_stream.jobs.need import NeededReconcile
+from tsync_stream.jobs.runner import FiledJobs, TermJobs
+from tsync_stream.jobs.scan import Sides
+from tsync_stream.jobs.term import JobTerm
+from tsync_stream.observe.dead_letter_watch import DeadLetterWatch
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.observe.rates import Rates
+from tsync_stream.observe.stalls import StallDetector, own_problems
+from tsync_stream.queue.mongo_tier import MongoFallback
+from tsync_stream.queue.redis_tier import RedisStreams
+from tsync_stream.queue.tier import Tier
+from tsync_stream.routes.declared import route_of
+from tsync_stream.routes.fingerprint import prepare_collection
+from tsync_stream.settings.common import common_settings
+from tsync_stream.settings.load import Settings
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.live_schema import LiveSchema
+from tsync_stream.sink.mapping_plan import MappingOptions
+from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
+from tsync_stream.source.driver import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
+from tsync_stream.source.errors import translated
+from tsync_stream.state.database import state_database
+from tsync_stream.state.dead_letter_search import DeadLetterRecords
+from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.state.jobs import JobStore
+from tsync_stream.state.pipeline import PositionStore
+from tsync_stream.state.rechecks import Rechecks
+from tsync_stream.sync.agent import Sync
+from tsync_stream.sync.batch import SyncBatch
+from tsync_stream.sync.current_queue import CurrentQueue, ReadLimits
+from tsync_stream.sync.dispatch import AgentCall, Dispatch
+from tsync_stream.sync.in_doubt import InDoubt
+from tsync_stream.sync.lane import Lane, LaneSteps
+from tsync_stream.sync.losses import LossReports
+from tsync_stream.sync.owned import OwnedPartitions
+from tsync_stream.sync.reader import Reader
+from tsync_stream.sync.recheck_turns import RecheckTurns
+
+
+@dataclass(slots=True)
+class Channels:
+    """How the parts give work to the agents."""
+
+    send_changes: Callable[[CapturedChanges], Awaitable[object]]
+    send_entries: Callable[[EntryBatch], Awaitable[object]]
+    send_batch: Callable[[SyncBatch], Awaitable[object]]
+
+
+class Parts:
+    """The parts of one replica. Made inside the event loop."""
+
+    def __init__(self, settings: Settings, channels: Channels, health: Health, metrics: Metrics) -> None:
+        self._settings = settings
+        self._channels = channels
+        self._health = health
+        self._metrics = metrics
+        self.route = route_of(settings)
+        self._wake = Wake()
+        self._pace = SyncPace()
+
+        # MongoDB: the source, and what we keep there
+        self.client = mongo_client(settings)
+        self._dense_turn = asyncio.Lock()
+        self._mongo_health = MongoHealth(health, partial(connect_anew, self.client))
+        self._count_documents = partial(count_documents, self.client, self.route.database, self.route.collection)
+        database = state_database(self.client, settings.state_database)
+        self.positions = PositionStore(database)
+        self.jobs = JobStore(database)
+        self.rechecks = Rechecks(database, settings.longest_request_s, self.route.name, settings.partitions)
+        self.dead_letters = DeadLetters(database, metrics.count_refused)
+        self._dead_letter_records = DeadLetterRecords(database)
+
+        # The queue
+        manage = settings.redis_manage_persistence
+        redis = [
+            RedisStreams(tier, manage_persistence=manage) for tier in (settings.primary_redis, settings.backup_redis)
+        ]
+        tiers: list[Tier] = [*redis, MongoFallback(database)]
+        self.tiers = {tier.name: tier for tier in tiers}
+        self.epochs = EpochWatch(self.positions, self._wake, self._mongo_health)
+
+        # Typesense
+        self.target = TypesenseTarget(settings.typesense)
+        options = MappingOptions(date_unit=settings.date_unit)
+        self.schema = LiveSchema(self.target, self.route.target, options, self.epochs.epoch)
+
+        # Who does what
+        looks: dict[str, Look] = {
+            MONGODB: OneAtATime("MongoDB", self._look_at_source),
+            TYPESENSE: partial(self.target.look, self.route.target),
+            **{tier.name: tier.look for tier in redis},
+        }
+        self.reach = Reach(looks, settings.lease_ttl_s, self._wake, health, self._present_tier)
+        self._rates = Rates(clock.now_s())
+        self.leases = LeaseKeeper(
+            database,
+            own_identity(),
+            settings.partitions,
+            settings.lease_ttl_s,
+            self._released,
+            self._wake,
+            Membership(database, common_settings(settings), settings.lease_ttl_s, health),
+            self._statistics,
+            self.reach.report,
+            self._mongo_health,
+        )
+
+        # Sync, then capture with its jobs
+        self.sync = Sync(self.route, self.target, self.dead_letters, metrics, settings, self.schema)
+        lanes = [self._lane(number) for number in range(settings.sync_lanes)]
+        self.reader = Reader(lanes, self.positions, health)
+        self.leader = self._capture_leader()
+
+        # What health and metrics watch
+        self.stalls = StallDetector(self.leases, self.epochs, lanes, health)
+        self.dead_letter_watch = DeadLetterWatch(
+            self.route.name,
+            self._dead_letter_records,
+            self._count_documents,
+            health,
+            metrics,
+            settings.dead_letter_alert_share,
+        )
+
+    async def _look_at_source(self) -> None:
+        """Read the source, as sync does. The leases and the epoch watch notice if our own state is out of reach."""
+        source = source_collection(self.client, self.route)
+        try:
+            async with translated():
+                await source.find_one({}, {"_id": 1}, max_time_ms=TIMEOUT_MS)
+        except TsyncError as error:
+            self._mongo_health.note(error)
+            raise
+
+    def _present_tier(self) -> str | None:
+        pipeline = self.epochs.current
+        return None if pipeline is None else pipeline.epoch.tier
+
+    async def _released(self, lease: str) -> bool:
+        """The reader needs the leases and the leases the reader: this one is made later."""
+        return await self.reader.released(lease)
+
+    def _statistics(self) -> dict[str, Any]:
+        captured, synced = self._metrics.total("changes_captured"), self._metrics.total("entries_acked")
+        return {
+            **self._rates.measure(clock.now_s(), captured, synced),
+            "problems": own_problems(self._health.report()["problems"]),
+        }
+
+    def _partitions_of_lane(self, number: int) -> range:
+        return range(number, self._settings.partitions, self._settings.sync_lanes)
+
+    def _lane(self, number: int) -> Lane:
+        settings, health, metrics, wake = self._settings, self._health, self._metrics, self._wake
+        name, typesense, buffer = f"lane {number}", settings.typesense, settings.buffer
+        in_doubt = InDoubt(settings.longest_request_s)
+        reader = DocumentReader(self.client, settings.lease_ttl_s, self._dense_turn)
+        call = AgentCall(self._channels.send_batch, reader, self.leases, settings.longest_request_s)
+        busy_backoff = Backoff(typesense.retry_backoff_s, wake, busy_s=typesense.connection_timeout_s)
+        limits = ReadLimits(buffer.batch_size, buffer.max_buffer_size, min(1.0, buffer.longest_linger_s))
+        partitions = self._partitions_of_lane(number)
+        steps = LaneSteps(
+            OwnedPartitions(partitions, self.leases, in_doubt, self.dead_letters.look_again),
+            CurrentQueue(self.epochs, self.tiers, self.route, settings.partitions, limits),
+            Dispatch(name, call, in_doubt, busy_backoff, typesense.max_retries, health, metrics),
+            self.rechecks,
+            RecheckTurns(typesense.connection_timeout_s),
+            metrics,
+            self._pace,
+        )
+        losses = LossReports(self.route.name, self.epochs, self.positions, health)
+        return Lane(name, steps, losses, health, wake, Backoff(typesense.retry_backoff_s, wake))
+
+    def _capture_leader(self) -> CaptureLeader:
+        settings, route, health, metrics = self._settings, self.route, self._health, self._metrics
+        tiers = Tiers(self.tiers, settings.fail_back_after_s, self.epochs.age_s)
+        prepare = partial(prepare_collection, self.target, settings)
+        target = TargetWatch(self.target, route.target, self.positions, health, prepare)
+        backlog = Backlog(self.client, self.tiers, settings.max_backlog, health, metrics)
+        feed = Feed(
+            ChangeStreams(settings, route, health, metrics),
+            self._channels.send_changes,
+            settings.buffer.max_buffer_size,
+            settings.buffer.longest_linger_s,
+            self._pace,
+            backlog,
+        )
+        monitor = Monitor(self.leases, self.epochs, self.positions, target, backlog)
+        kinds = self._job_kinds()
+
+        def beside_feed(term: CaptureTerm) -> list[TermWork]:
+            jobs = self._jobs_of(term, kinds)
+            tier_watch = TierWatch(term, tiers, self.positions, health)
+            return [monitor.run(term, jobs), tier_watch.go_back(), tier_watch.clean_up(), *jobs.work()]
+
+        epochs = Epochs(route, self.positions, tiers, partial(self.leases.confirm, CAPTURE), metrics)
+        source = SourceFacts(self.client, route, settings)
+        beginning = Beginning(settings.partitions, source, target, tiers, self.positions, epochs)
+        terms = TermRunner(feed, beside_feed, tiers, self.epochs, metrics)
+        return CaptureLeader(self.leases, beginning, terms, target, health, self._wake)
+
+    def _job_kinds(self) -> JobKinds:
+        settings = self._settings
+
+        def open_sides() -> Sides:
+            source = DocumentReader(self.client, settings.lease_ttl_s, self._dense_turn)
+            return Sides(self.route, source, self.target, settings.buffer.max_buffer_size)
+
+        return JobKinds(
+            open_sides,
+            self._count_documents,
+            self.schema,
+            self.dead_letters,
+            self._dead_letter_records,
+            settings.mass_delete_share,
+        )
+
+    def _jobs_of(self, term: CaptureTerm, kinds: JobKinds) -> TermJobs:
+        job_term = JobTerm(term, self._channels.send_entries, self._settings.buffer.batch_size, self._health)
+        ledger = JobLedger(self.jobs, self._dead_letter_records, self.route.name)
+        needed = NeededReconcile(job_term, kinds, ledger, self.positions, self._health)
+        return TermJobs(job_term, FiledJobs(job_term, kinds, ledger), needed)
