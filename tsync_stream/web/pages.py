@@ -1,4 +1,7 @@
-"""The pages of a worker: `/health` for people and load balancers, `/metrics` for Prometheus."""
+"""The pages of a worker: `/health` for people and load balancers, `/metrics` for Prometheus.
+
+Invariant: a page answers from what this process knows; it asks no server, so that it answers during every outage.
+"""
 
 from collections.abc import Callable
 
