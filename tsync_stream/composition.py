@@ -52,7 +52,7 @@ from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.sink.mapping_plan import MappingOptions
-from tsync_stream.source.documents import DocumentReader, count_documents, source_collection
+from tsync_stream.source.documents import REPLY_DEADLINE_S, DocumentReader, count_documents, source_collection
 from tsync_stream.source.driver import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import state_database
@@ -91,6 +91,7 @@ class Parts:
         self._health = health
         self._metrics = metrics
         self.route = route_of(settings)
+        metrics.show_route(self.route.name)
         self._wake = Wake()
         self._pace = SyncPace()
 
@@ -190,7 +191,7 @@ class Parts:
         settings, health, metrics, wake = self._settings, self._health, self._metrics, self._wake
         name, typesense, buffer = f"lane {number}", settings.typesense, settings.buffer
         in_doubt = InDoubt(settings.longest_request_s)
-        reader = DocumentReader(self.client, settings.lease_ttl_s, self._dense_turn)
+        reader = DocumentReader(self.client, REPLY_DEADLINE_S, self._dense_turn)
         call = AgentCall(self._channels.send_batch, reader, self.leases, settings.longest_request_s)
         busy_backoff = Backoff(typesense.retry_backoff_s, wake, busy_s=typesense.connection_timeout_s)
         limits = ReadLimits(buffer.batch_size, buffer.max_buffer_size, min(1.0, buffer.longest_linger_s))
@@ -239,7 +240,7 @@ class Parts:
         settings = self._settings
 
         def open_sides() -> Sides:
-            source = DocumentReader(self.client, settings.lease_ttl_s, self._dense_turn)
+            source = DocumentReader(self.client, REPLY_DEADLINE_S, self._dense_turn)
             return Sides(self.route, source, self.target, settings.buffer.max_buffer_size)
 
         return JobKinds(

@@ -124,7 +124,7 @@ def test_a_deliberate_change_of_settings_takes_effect(
     with Worker(stack, names, tmp_path, **TIMES, **changed) as changed_worker:
         # Until then it says what it waits for, and does nothing.
         wait_for(lambda: state.pipeline()["epoch"] == 2, 30.0, lambda: changed_worker.log()[-2000:])
-        assert "the pipeline goes on with other settings than before" in changed_worker.log()
+        assert "the pipeline continues with other settings than before" in changed_worker.log()
         needs_one = not is_reconciled(state.pipeline()) or "reconcile: began" in changed_worker.log()
         assert needs_one == reconciled
 

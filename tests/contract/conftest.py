@@ -12,7 +12,7 @@ from bson.timestamp import Timestamp
 from tests.contract.servers import MongoTierServer, RedisTierServer, TierServer
 from tests.support.memory_tier import MemoryTierServer
 from tests.support.stack import Names
-from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Reason, RecordBatch, Token
+from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, RecordBatch, Token
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.queue.tier import Append, Claimed, Tier
 
@@ -111,7 +111,7 @@ def writer(tier: Tier, epoch: EpochRef) -> "Writer":
 
 def entry(key: Key) -> Entry:
     """A change of the document with this key."""
-    return Entry("listings", key, Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE)
+    return Entry("listings", key, Operation.UPDATE, Timestamp(7, 1))
 
 
 class Writer:

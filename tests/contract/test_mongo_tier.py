@@ -51,13 +51,15 @@ async def half_appended(server: MongoTierServer, writer: Writer) -> Writer:
 # An append that is interrupted
 
 
-async def test_a_reader_reads_only_what_has_its_documents(tier: Tier, epoch: EpochRef, half_appended: Writer) -> None:
+async def test_a_reader_reads_only_entries_that_have_documents(
+    tier: Tier, epoch: EpochRef, half_appended: Writer
+) -> None:
     assert {partition: keys(items) for partition, items in (await read(tier, epoch)).items()} == {0: ["a", "b"]}
     assert await read(tier, epoch) == {}
     assert claimed_keys(await tier.claim(epoch, 0, "me", 10)) == ["a", "b"]
 
 
-async def test_who_repeats_an_interrupted_append_finishes_it(
+async def test_repeating_an_interrupted_append_finishes_it(
     server: MongoTierServer, tier: Tier, epoch: EpochRef, half_appended: Writer
 ) -> None:
     for _ in range(2):
@@ -69,7 +71,7 @@ async def test_who_repeats_an_interrupted_append_finishes_it(
         assert queue.count_documents({"pending": {"$exists": True}}) == 0
 
 
-async def test_who_takes_over_finishes_an_interrupted_append(
+async def test_a_writer_that_takes_over_finishes_an_interrupted_append(
     tier: Tier, other: Tier, epoch: EpochRef, half_appended: Writer
 ) -> None:
     heads = await other.take_over(epoch, PARTITIONS, FENCE + 1)
@@ -123,7 +125,7 @@ def after_the_next_look(monkeypatch: pytest.MonkeyPatch, happens: Awaitable[obje
     monkeypatch.setattr(Partitions, "states", look_and_wait)
 
 
-async def test_a_reader_does_not_take_an_append_of_this_moment_for_damage(
+async def test_a_reader_does_not_mistake_a_concurrent_append_for_damage(
     monkeypatch: pytest.MonkeyPatch, tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     await writer.append({0: ["a"]})
@@ -132,7 +134,7 @@ async def test_a_reader_does_not_take_an_append_of_this_moment_for_damage(
     assert claimed_keys(await other.claim(epoch, 0, "me", 10)) == ["a"]
 
 
-async def test_a_writer_does_not_take_an_ack_of_this_moment_for_damage(
+async def test_a_writer_does_not_mistake_a_concurrent_ack_for_damage(
     monkeypatch: pytest.MonkeyPatch, tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     await writer.append({0: ["a"]})
@@ -148,7 +150,7 @@ async def test_a_writer_does_not_take_an_ack_of_this_moment_for_damage(
     assert keys((await read(other, epoch))[0]) == ["b"]
 
 
-async def test_a_reader_does_not_take_what_another_has_acked_this_moment_for_damage(
+async def test_a_reader_does_not_mistake_a_concurrent_ack_of_another_for_damage(
     monkeypatch: pytest.MonkeyPatch, tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     await writer.append({0: ["a", "b"]})
@@ -159,7 +161,7 @@ async def test_a_reader_does_not_take_what_another_has_acked_this_moment_for_dam
         await tier.probe()  # which the majority confirms: by now the entries are gone for all
 
     after_the_next_look(monkeypatch, read_and_ack())
-    with pytest.raises(DependencyUnavailable, match="somebody else reads"):
+    with pytest.raises(DependencyUnavailable, match="another replica reads"):
         await read(other, epoch)
     assert await read(other, epoch) == {}
 
@@ -210,7 +212,7 @@ async def test_a_read_that_failed_is_claimed_or_read_again(
     assert claimed_keys(await tier.claim(epoch, 0, "me", 10)) == ["a", "b"]
 
 
-async def test_an_ack_that_removed_nothing_yet_has_acked(
+async def test_an_ack_counts_before_it_has_removed_anything(
     server: MongoTierServer, tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     await writer.append({0: ["a", "b", "c"]})
@@ -228,7 +230,7 @@ async def test_an_ack_that_removed_nothing_yet_has_acked(
     assert statuses(server, epoch, 0) == [], "what was left goes with the next ack"
 
 
-async def test_what_a_slow_writer_puts_back_after_it_is_acked_is_nobodys(
+async def test_what_a_slow_writer_inserts_again_after_its_ack_is_not_read(
     server: MongoTierServer, tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     await writer.append({0: ["a", "b"]})
@@ -246,7 +248,7 @@ async def test_what_a_slow_writer_puts_back_after_it_is_acked_is_nobodys(
     assert statuses(server, epoch, 0) == []
 
 
-async def test_entries_that_vanished_beyond_a_whole_read_are_noticed(
+async def test_vanished_entries_are_noticed_even_if_a_whole_read_is_missing(
     server: MongoTierServer, tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     await writer.append({0: list(range(10))})
@@ -268,7 +270,7 @@ async def test_a_probe_asks_the_majority_and_leaves_nothing_behind(server: Mongo
     assert server.size() == 0
 
 
-async def test_clean_up_goes_in_steps_to_its_end(
+async def test_clean_up_proceeds_in_steps_until_it_is_done(
     server: MongoTierServer, tier: Tier, epoch: EpochRef, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await writer.append({0: list(range(20)), 2: ["q"]})
@@ -278,7 +280,7 @@ async def test_clean_up_goes_in_steps_to_its_end(
     assert server.size() == 0
 
 
-async def test_the_queue_needs_no_index_but_the_one_of_its_ids(
+async def test_the_queue_needs_no_index_but_the_one_on_ids(
     server: MongoTierServer, epoch: EpochRef, writer: Writer
 ) -> None:
     await writer.append({0: list(range(100)), 1: list(range(100))})

@@ -77,7 +77,7 @@ def test_an_idle_connection_that_was_reset_is_replaced(run: Run, proxy: Proxy) -
     run(work)
 
 
-def test_a_connection_that_is_reset_under_a_command_is_an_error_of_redis(
+def test_a_connection_that_is_reset_during_a_command_raises_a_redis_error(
     run: Run, proxy: Proxy, server: RedisTierServer
 ) -> None:
     async def work(client: Redis) -> None:
@@ -91,7 +91,7 @@ def test_a_connection_that_is_reset_under_a_command_is_an_error_of_redis(
     run(work)
 
 
-def test_a_transport_that_has_closed_meanwhile_is_an_error_of_redis(run: Run) -> None:
+def test_a_transport_that_has_closed_meanwhile_raises_a_redis_error(run: Run) -> None:
     """Between the look at a connection and its use there is a moment: here it is made by force."""
 
     async def work(client: Redis) -> None:
@@ -111,7 +111,7 @@ def test_a_transport_that_has_closed_meanwhile_is_an_error_of_redis(run: Run) ->
     run(work)
 
 
-def test_a_refusal_is_raised_when_all_is_answered(run: Run) -> None:
+def test_a_refusal_is_raised_once_everything_is_answered(run: Run) -> None:
     async def work(client: Redis) -> None:
         with pytest.raises(redis.exceptions.ResponseError, match="wrong number of arguments"):
             await ask(client, ("ECHO", "first"), ("INCR",), ("ECHO", "last"))
@@ -124,7 +124,7 @@ def waits_in_blpop(server: RedisTierServer) -> bool:
     return "cmd=blpop" in str(server.call("CLIENT", "LIST", "TYPE", "normal"))
 
 
-def test_who_is_cancelled_leaves_no_answer_for_others(run: Run, server: RedisTierServer) -> None:
+def test_a_cancelled_call_leaves_no_answer_for_others(run: Run, server: RedisTierServer) -> None:
     async def work(client: Redis) -> None:
         asking = asyncio.create_task(ask(client, ("ECHO", "old"), ("BLPOP", "nothing is here", 1), ("ECHO", "older")))
         await eventually(lambda: waits_in_blpop(server))
@@ -154,7 +154,7 @@ def test_what_is_not_answered_in_time_is_not_asked_again(
     run(work)
 
 
-def test_who_finds_none_free_waits_for_a_connection(run: Run) -> None:
+def test_a_call_that_finds_no_free_connection_waits_for_one(run: Run) -> None:
     async def work(client: Redis) -> None:
         answers = await asyncio.gather(*(ask(client, ("ECHO", str(number))) for number in range(20)))
         assert answers == [[str(number).encode()] for number in range(20)]
@@ -162,7 +162,7 @@ def test_who_finds_none_free_waits_for_a_connection(run: Run) -> None:
     run(work)
 
 
-async def test_of_connections_that_are_opened_early_none_stays_taken_when_one_fails(
+async def test_connections_opened_early_are_released_when_one_fails(
     server: RedisTierServer, stack: EmbeddedStack
 ) -> None:
     client = connect(replace(server.settings, pool_size=4, max_retries=0))

@@ -91,7 +91,7 @@ async def test_what_is_refused_works_again_as_soon_as_it_is_allowed(
         await tier.close()
 
 
-async def test_a_password_that_is_taken_away_opens_connections_that_were_made_without_one(
+async def test_connections_made_without_a_password_work_once_none_is_required(
     server: RedisTierServer,
 ) -> None:
     change(server.process, "resetpass", ">another")

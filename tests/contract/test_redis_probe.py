@@ -50,7 +50,7 @@ def rules(refused: str, server: RedisTierServer) -> list[str]:
 
 
 @pytest.mark.parametrize("refused", [*COMMANDS, *KEYS, "@scripting", "@stream", "@write", "@blocking"])
-async def test_whatever_the_work_needs_and_is_not_allowed_fails_the_probe(
+async def test_whatever_the_queue_needs_and_is_not_allowed_fails_the_probe(
     server: RedisTierServer, tier: Tier, refused: str
 ) -> None:
     await tier.probe()
@@ -69,7 +69,7 @@ async def test_whatever_the_work_needs_and_is_not_allowed_fails_the_probe(
 @pytest.mark.parametrize(
     "refused", ["info", "config", "expire", "ping", "client", "@connection", "@admin", "@dangerous"]
 )
-async def test_what_the_work_can_do_without_may_be_refused(
+async def test_what_the_queue_can_do_without_may_be_refused(
     server: RedisTierServer, tier: Tier, epoch: EpochRef, writer: Writer, refused: str
 ) -> None:
     with without(server.process, f"-{refused}", *(["+auth"] if refused == "@connection" else [])):
@@ -84,7 +84,7 @@ async def test_what_the_work_can_do_without_may_be_refused(
             await fresh.close()
 
 
-async def test_what_is_refused_while_the_work_goes_on_is_refused_and_not_lost(
+async def test_a_refusal_during_the_work_is_a_refusal_and_not_a_loss(
     server: RedisTierServer, tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     """An epoch that is lost is opened again on the same tier; one that is refused, elsewhere."""
@@ -104,9 +104,7 @@ async def test_what_is_refused_while_the_work_goes_on_is_refused_and_not_lost(
         await tier.ack(epoch, {0: [b"1-5"]}, {0: OWNER})
 
 
-async def test_the_scripts_that_a_server_has_forgotten_are_sent_by_the_probe(
-    server: RedisTierServer, tier: Tier
-) -> None:
+async def test_the_probe_sends_scripts_that_a_server_has_forgotten(server: RedisTierServer, tier: Tier) -> None:
     server.call("SCRIPT", "FLUSH")
     await tier.probe()
     server.call("SCRIPT", "FLUSH")
@@ -131,7 +129,7 @@ async def test_a_server_with_a_command_renamed_is_refused(
         await tier.close()
 
 
-async def test_more_clients_than_it_allows_is_waited_out(server: RedisTierServer) -> None:
+async def test_too_many_clients_are_waited_out(server: RedisTierServer) -> None:
     late = server.connect()
     with closing(redis.Redis(port=server.settings.port)) as admin:
         allowed = int(admin.config_get("maxclients")["maxclients"] or 0)
@@ -153,13 +151,13 @@ async def test_a_database_that_does_not_exist_is_refused(server: RedisTierServer
     await tier.close()
 
 
-async def test_what_answers_otherwise_than_redis_fails_the_probe(server: RedisTierServer, tier: Tier) -> None:
+async def test_a_server_that_does_not_answer_like_redis_fails_the_probe(server: RedisTierServer, tier: Tier) -> None:
     """A script of the same name that does nothing: as of a server that only speaks the protocol."""
     await tier.probe()
     kept = redis_scripts.DIGESTS[redis_scripts.ACK]
     redis_scripts.DIGESTS[redis_scripts.ACK] = server.call("SCRIPT", "LOAD", "return 0")
     try:
-        with pytest.raises(TierLost, match="otherwise than Redis"):
+        with pytest.raises(TierLost, match=r"not answer .* as Redis does"):
             await tier.probe()
     finally:
         redis_scripts.DIGESTS[redis_scripts.ACK] = kept

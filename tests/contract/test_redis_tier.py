@@ -86,11 +86,11 @@ async def test_a_probe_is_refused_as_an_append_would_be(
     assert server.size() == 0, "a probe leaves nothing behind"
 
 
-async def test_a_probe_asks_for_room_for_the_backlog(server: RedisTierServer, tier: Tier) -> None:
+async def test_a_probe_requires_room_for_the_backlog(server: RedisTierServer, tier: Tier) -> None:
     server.call("CONFIG", "SET", "maxmemory", "100mb")
     try:
         await tier.probe(100_000)
-        with pytest.raises(TierLost, match="no room for what waits"):
+        with pytest.raises(TierLost, match="no room for the backlog"):
             await tier.probe(1_000_000)
     finally:
         server.call("CONFIG", "SET", "maxmemory", 0)
@@ -108,7 +108,7 @@ async def test_out_of_memory_means_lost_and_nothing_appended(
     await writer.append({0: ["a"]})
 
 
-async def test_out_of_memory_the_queue_can_still_be_emptied(
+async def test_a_queue_that_is_out_of_memory_can_still_be_emptied(
     server: RedisTierServer, tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     await writer.append_apart(0, ["a", "b", "c"])
@@ -143,7 +143,7 @@ async def test_a_server_that_became_a_replica_is_lost(
         server.call("REPLICAOF", "NO", "ONE")
 
 
-async def test_a_server_without_the_replicas_it_wants_is_lost(
+async def test_a_server_without_its_required_replicas_is_lost(
     server: RedisTierServer, tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     server.call("CONFIG", "SET", "min-replicas-to-write", 1)
@@ -209,7 +209,7 @@ async def test_an_entry_takes_less_than_50_bytes_of_memory(
     assert (full - empty) / 1000 < 50
 
 
-async def test_entries_that_were_appended_together_are_one_entry_of_the_stream(
+async def test_entries_appended_together_share_one_entry_of_the_stream(
     server: RedisTierServer, tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     await writer.append({0: [ObjectId() for _ in range(2 * RECORD_BATCH_ENTRIES + 1)]})
@@ -249,7 +249,7 @@ async def test_acked_entries_take_no_memory(server: RedisTierServer, tier: Tier,
 # Connections
 
 
-async def test_a_read_whose_connection_breaks_says_so(server: RedisTierServer, tier: Tier, epoch: EpochRef) -> None:
+async def test_a_read_whose_connection_breaks_raises(server: RedisTierServer, tier: Tier, epoch: EpochRef) -> None:
     """Repeated in silence, it would wait for what comes after the entries that were in the lost reply."""
     reading = asyncio.create_task(tier.read(epoch, [0], "me", 100, 1.9))
 
@@ -263,7 +263,7 @@ async def test_a_read_whose_connection_breaks_says_so(server: RedisTierServer, t
 
 
 @pytest.mark.parametrize("password", ["", "a wrong one"])
-async def test_a_refused_password_is_for_a_person_to_mend(locked: RedisTierServer, password: str) -> None:
+async def test_a_refused_password_needs_a_person(locked: RedisTierServer, password: str) -> None:
     refused = locked.connect(password=password)
     with pytest.raises(ConfigurationError, match="PRIMARY_REDIS_PASSWORD") as caught:
         await refused.probe()
@@ -272,21 +272,21 @@ async def test_a_refused_password_is_for_a_person_to_mend(locked: RedisTierServe
     await refused.close()
 
 
-async def test_the_right_password_opens(locked: RedisTierServer, unmade_epoch: EpochRef) -> None:
+async def test_the_right_password_works(locked: RedisTierServer, unmade_epoch: EpochRef) -> None:
     admitted = locked.connect(password=PASSWORD)
     await admitted.create(unmade_epoch, PARTITIONS, FENCE, TOKEN)
     await admitted.remove(unmade_epoch, PARTITIONS)
     await admitted.close()
 
 
-async def test_a_password_that_the_server_does_not_know_of_is_for_a_person_to_mend(server: RedisTierServer) -> None:
+async def test_a_password_that_the_server_does_not_expect_needs_a_person(server: RedisTierServer) -> None:
     refused = server.connect(password=PASSWORD)
     with pytest.raises(ConfigurationError, match="PRIMARY_REDIS_PASSWORD"):
         await refused.probe()
     await refused.close()
 
 
-async def test_nobody_at_the_port_is_waited_for(server: RedisTierServer) -> None:
+async def test_a_closed_port_is_waited_out(server: RedisTierServer) -> None:
     nobody = server.connect(port=1)
     with pytest.raises(DependencyUnavailable):
         await nobody.start()

@@ -61,7 +61,7 @@ async def test_every_kind_of_key_comes_out_as_it_went_in(tier: Tier, epoch: Epoc
 async def test_an_entry_comes_out_whole(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await writer.append({0: ["a"]})
     (item,) = items((await read(tier, epoch))[0])
-    assert item == Entry("listings", "a", Operation.UPDATE, Timestamp(7, 1), "change")
+    assert item == Entry("listings", "a", Operation.UPDATE, Timestamp(7, 1))
 
 
 async def test_barriers_come_out_between_the_entries(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
@@ -72,7 +72,7 @@ async def test_barriers_come_out_between_the_entries(tier: Tier, epoch: EpochRef
     assert [item == barrier for item in items(found[0])] == [False, True, False]
 
 
-async def test_a_payload_of_16_kilobytes_is_nothing_special(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+async def test_a_key_of_16_kilobytes_is_nothing_special(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     big: list[Any] = ["x" * 16_000] * 20
     await writer.append({0: big})
     assert keys((await read(tier, epoch))[0]) == big
@@ -94,7 +94,7 @@ async def test_an_append_whose_reply_was_lost_may_be_repeated(tier: Tier, epoch:
     await writer.append({0: ["d"]})
 
 
-async def test_an_append_may_be_repeated_that_reached_only_some_partitions(
+async def test_an_append_that_reached_only_some_partitions_may_be_repeated(
     tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     calls = writer.calls({0: ["a"], 1: ["x", "y"], 2: ["q"]})
@@ -157,7 +157,7 @@ async def test_the_limit_is_for_each_partition(tier: Tier, epoch: EpochRef, writ
     assert came == {0: list("abcd"), 1: list("wxyz")}
 
 
-async def test_a_read_says_whether_it_took_as_much_as_it_may(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+async def test_a_read_says_whether_it_reached_its_limit(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await writer.append({0: list(range(200)), 1: ["x"]})
     took = []
     while (found := await tier.read(epoch, [0, 1], "me", 64, 0)).record_batches:
@@ -166,7 +166,7 @@ async def test_a_read_says_whether_it_took_as_much_as_it_may(tier: Tier, epoch: 
     assert [each.full for each in took] == [True, True, True, False]
 
 
-async def test_entries_that_were_appended_together_come_whatever_the_limit(
+async def test_entries_appended_together_are_read_whatever_the_limit(
     tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     for begin in range(0, 500, 100):
@@ -261,7 +261,7 @@ async def test_what_is_acked_is_not_claimed(tier: Tier, epoch: EpochRef, writer:
 
 
 @pytest.mark.parametrize("gone", [[b"1-5"], [b"2-5"], [b"3-5"], [b"1-5", b"2-5", b"3-5"]])
-async def test_pending_entries_that_are_gone_are_not_made_up_for(
+async def test_pending_entries_that_are_gone_leave_a_gap(
     server: TierServer, tier: Tier, epoch: EpochRef, writer: Writer, gone: list[bytes]
 ) -> None:
     await writer.append_apart(0, ["a", "b", "c", "d"])
@@ -287,7 +287,7 @@ async def test_what_is_acked_is_gone(tier: Tier, epoch: EpochRef, writer: Writer
     assert claimed_keys(await tier.claim(epoch, 0, "me", 10)) == []
 
 
-async def test_offsets_go_on_when_everything_is_acked(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+async def test_offsets_continue_when_everything_is_acked(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
     await tier.own(epoch, {0: OWNER})
     for number in range(1, 4):
         await writer.append({0: [number]})
@@ -334,7 +334,7 @@ async def test_nobody_acks_what_nobody_owns(tier: Tier, epoch: EpochRef, writer:
     assert (await tier.backlog(epoch, PARTITIONS))[0] == 1
 
 
-async def test_an_owner_finds_the_fence_of_the_one_before(tier: Tier, other: Tier, epoch: EpochRef) -> None:
+async def test_an_owner_finds_the_fence_of_its_predecessor(tier: Tier, other: Tier, epoch: EpochRef) -> None:
     assert await tier.own(epoch, {0: 3, 2: 9}) == {0: Found(0, 0), 2: Found(0, 0)}
     assert await other.own(epoch, {0: 4, 1: 1, 2: 12}) == {0: Found(3, 0), 1: Found(0, 0), 2: Found(9, 0)}
     assert await other.own(epoch, {0: 4}) == {0: Found(4, 0)}, "repeated, as if the reply had been lost"

@@ -44,7 +44,7 @@ async def test_a_head_outlives_its_entries(tier: Tier, other: Tier, epoch: Epoch
     assert (await other.take_over(epoch, PARTITIONS, FENCE + 1))[0] == Head(FENCE, 2, {"_data": "8201"})
 
 
-async def test_a_new_writer_goes_on_behind_the_heads(tier: Tier, other: Tier, epoch: EpochRef, writer: Writer) -> None:
+async def test_a_new_writer_continues_after_the_heads(tier: Tier, other: Tier, epoch: EpochRef, writer: Writer) -> None:
     await writer.append({0: ["a", "b"]})
     for fence in (FENCE + 1, FENCE + 9):
         heads = await other.take_over(epoch, PARTITIONS, fence)
@@ -70,7 +70,7 @@ async def test_an_older_fence_takes_nothing_over(tier: Tier, other: Tier, epoch:
     await Writer(other, epoch, 10).append({0: ["a"]})
 
 
-async def test_an_older_fence_that_tried_has_shut_nobody_out(tier: Tier, other: Tier, epoch: EpochRef) -> None:
+async def test_a_failed_attempt_with_an_older_fence_fences_off_nobody(tier: Tier, other: Tier, epoch: EpochRef) -> None:
     await other.take_over(epoch, PARTITIONS, FENCE + 1)
     with pytest.raises(Fenced):
         await tier.take_over(epoch, PARTITIONS, FENCE)
@@ -114,7 +114,7 @@ async def test_of_two_writers_at_once_the_older_one_is_fenced_and_nothing_is_tor
         assert fences == sorted(fences)
 
 
-async def test_a_writer_and_a_reader_at_once_are_not_in_each_others_way(
+async def test_a_writer_and_a_reader_do_not_disturb_each_other(
     tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     await other.own(epoch, dict.fromkeys(range(PARTITIONS), OWNER))
@@ -238,7 +238,7 @@ async def use_all(tier: Tier, epoch: EpochRef, writer: Writer) -> list[BaseExcep
     )
 
 
-async def test_every_call_says_that_a_dead_server_is_out_of_reach_and_soon(
+async def test_every_call_soon_reports_a_dead_server_as_unavailable(
     server: TierServer, tier: Tier, epoch: EpochRef, writer: Writer
 ) -> None:
     server.kill()
@@ -248,7 +248,7 @@ async def test_every_call_says_that_a_dead_server_is_out_of_reach_and_soon(
     assert time.monotonic() - began_s < 10
 
 
-async def test_every_call_says_that_a_silent_server_is_out_of_reach_and_soon(
+async def test_every_call_soon_reports_a_silent_server_as_unavailable(
     server: TierServer, epoch: EpochRef, writer: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(redis_client, "REQUEST_TIMEOUT_S", 0.1)

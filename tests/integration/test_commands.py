@@ -256,7 +256,7 @@ def test_a_reconcile_that_would_delete_much_asks_a_person_first(
     asks = "MASS_DELETE_SHARE"
     wait_for(lambda: asks in str(problem_lines(look(running))), 15.0, "status does not show what the sweep asks for")
     again = running.run_command("reconcile")
-    assert "already open (asked for by a person)" in again.stdout
+    assert "already open (requested by a person)" in again.stdout
     assert len(actual_documents(stack, names)) == 40
 
     result = running.run_command("reconcile", "--allow-mass-delete", "--wait", timeout_s=60.0)

@@ -224,13 +224,13 @@ async def test_a_scan_closes_letters_of_unusable_keys_that_it_no_longer_meets(
     gone, met, late = ("x" * (2_000 + number) for number in range(3))
     await letters.add([letter(key) for key in (gone, met, "usable")])
     await letters.add([letter(gone, route="another")])
-    await letters.doubt_unusable("listings", "r1")
+    await letters.mark_unqueueable("listings", "r1")
     await DeadLetters(state).add([letter(met), letter(late)])  # by any replica
-    await letters.doubt_unusable("listings", "r1")  # it resumed in another term, from the beginning
+    await letters.mark_unqueueable("listings", "r1")  # it resumed in another term, from the beginning
     await letters.add([letter(met), letter(late)])
-    await letters.close_doubted("listings", "another scan")
+    await letters.close_marked("listings", "another scan")
     assert await count_open(state) == 5
-    await letters.close_doubted("listings", "r1")
+    await letters.close_marked("listings", "r1")
     still = [(record["route"], record["key"]) for record in await records(state) if record["status"] == "open"]
     assert sorted(still) == sorted([("listings", met), ("listings", late), ("listings", "usable"), ("another", gone)])
 

@@ -10,7 +10,7 @@ from tests.integration.conftest import Clock, Database
 from tests.support.interleaved import Interleaved
 from tests.support.keepers import ALL, TTL_S, Make, believed, fences, maker, shares, step
 from tsync_stream.cluster.assignment import CAPTURE, LeaseView
-from tsync_stream.cluster.expiry import expire_stale
+from tsync_stream.cluster.failure_detector import expire_failed
 from tsync_stream.cluster.leases import BELIEF, PATIENCE
 from tsync_stream.core.wake import Wake
 from tsync_stream.state.database import LEASES
@@ -166,7 +166,7 @@ async def test_a_holder_that_renews_at_the_last_moment_is_not_declared_expired(
     assert seen is not None
     await a._renew()
     # The document that was read is outdated by now.
-    await expire_stale(state[LEASES], {a.replica: seen}, {a.replica: PATIENCE * TTL_S + 1}, PATIENCE * TTL_S)
+    await expire_failed(state[LEASES], {a.replica: seen}, {a.replica: PATIENCE * TTL_S + 1}, PATIENCE * TTL_S)
     assert believed(a) == ALL
     name = a.replica
     await a._renew()

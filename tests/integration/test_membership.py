@@ -17,7 +17,7 @@ THIRD = {**COMMON, "TYPESENSE_COLLECTION_NAME": "elsewhere"}
 
 
 async def rounds(*keepers: LeaseKeeper) -> None:
-    """As many as it takes to see that a heartbeat moves."""
+    """As many steps as it takes to see that a heartbeat moves."""
     for _ in range(3):
         await step(*keepers)
 
@@ -69,7 +69,7 @@ async def test_new_settings_take_over_one_lease_ttl_after_the_last_old_member_le
     boot_clock.forward(TTL_S - 1)
     await step(new)
     assert not new.held
-    assert "goes on with its own" in health.problems["settings"].text
+    assert "continues with its own" in health.problems["settings"].text
     boot_clock.forward(2)
     for _ in range(2):
         await step(new)

@@ -137,7 +137,7 @@ async def test_a_replacement_whose_reply_was_lost_can_be_repeated(store: Positio
 
 
 async def test_a_reconcile_requested_meanwhile_is_not_overwritten(store: PositionStore, stored: Pipeline) -> None:
-    need = ReconcileNeed("job.2", "asked for by a person")
+    need = ReconcileNeed("job.2", "requested by a person")
     assert await store.request_reconcile(ROUTE, need)
     assert not await store.replace(stored, after(stored))
     asked = await store.load()

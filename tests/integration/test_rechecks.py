@@ -24,8 +24,8 @@ async def rechecks(state: Database, boot_clock: Clock) -> Rechecks:
     return chosen
 
 
-def doubtful(keys: Iterable[Key]) -> list[tuple[int, Entry]]:
-    return [(0, Entry("listings", key, Operation.UPDATE, Timestamp(5, 1), Reason.CHANGE)) for key in keys]
+def in_doubt(keys: Iterable[Key]) -> list[tuple[int, Entry]]:
+    return [(0, Entry("listings", key, Operation.UPDATE, Timestamp(5, 1))) for key in keys]
 
 
 async def due_keys(rechecks: Rechecks, *partitions: int, limit: int = 100) -> list[Key]:
@@ -36,7 +36,7 @@ async def test_a_recheck_is_due_when_the_old_request_can_no_longer_be_alive(
     rechecks: Rechecks, boot_clock: Clock
 ) -> None:
     assert FIRST_S == 2 * DEADLINE_S
-    await rechecks.add(doubtful(["a"]))
+    await rechecks.add(in_doubt(["a"]))
     assert await due_keys(rechecks) == []
     boot_clock.forward(FIRST_S - 0.1)
     assert await due_keys(rechecks) == []
@@ -48,7 +48,7 @@ async def test_a_recheck_is_due_when_the_old_request_can_no_longer_be_alive(
 async def test_the_wait_counts_from_when_the_owner_first_sees_the_recheck(
     rechecks: Rechecks, boot_clock: Clock, state: Database
 ) -> None:
-    await rechecks.add(doubtful(["a"]))
+    await rechecks.add(in_doubt(["a"]))
     boot_clock.forward(1_000)
     new_owner = Rechecks(state, DEADLINE_S, "listings", 1)
     assert await due_keys(new_owner) == []
@@ -58,7 +58,7 @@ async def test_the_wait_counts_from_when_the_owner_first_sees_the_recheck(
 
 async def test_a_key_is_rechecked_three_times_with_growing_pauses(rechecks: Rechecks, boot_clock: Clock) -> None:
     assert FIRST_S < SECOND_S < THIRD_S
-    await rechecks.add(doubtful(["a"]))
+    await rechecks.add(in_doubt(["a"]))
     for pause_s in (FIRST_S, SECOND_S, THIRD_S):
         assert await rechecks.count() == 1
         assert await due_keys(rechecks) == []
@@ -72,11 +72,11 @@ async def test_a_key_is_rechecked_three_times_with_growing_pauses(rechecks: Rech
 
 
 async def test_a_new_doubt_restarts_the_rechecks(rechecks: Rechecks, boot_clock: Clock) -> None:
-    await rechecks.add(doubtful(["a"]))
+    await rechecks.add(in_doubt(["a"]))
     await due_keys(rechecks)
     boot_clock.forward(FIRST_S + 0.1)
     await rechecks.done(await rechecks.due([0], 10))
-    await rechecks.add(doubtful(["a"]))
+    await rechecks.add(in_doubt(["a"]))
     assert await rechecks.count() == 1
     assert await due_keys(rechecks) == []
     boot_clock.forward(FIRST_S - 0.1)
@@ -89,7 +89,7 @@ async def test_a_new_doubt_restarts_the_rechecks(rechecks: Rechecks, boot_clock:
 async def test_finishing_a_recheck_does_not_remove_a_newer_doubt(
     rechecks: Rechecks, boot_clock: Clock, rechecks_before: int
 ) -> None:
-    await rechecks.add(doubtful(["a"]))
+    await rechecks.add(in_doubt(["a"]))
     in_hand: list[Recheck] = []
     for _ in range(rechecks_before + 1):
         await rechecks.done(in_hand)
@@ -97,7 +97,7 @@ async def test_finishing_a_recheck_does_not_remove_a_newer_doubt(
         boot_clock.forward(THIRD_S + 0.1)
         in_hand = await rechecks.due([0], 10)
     assert [recheck.done for recheck in in_hand] == [rechecks_before]
-    await rechecks.add(doubtful(["a"]))
+    await rechecks.add(in_doubt(["a"]))
     await rechecks.done(in_hand)
     await due_keys(rechecks)
     boot_clock.forward(FIRST_S + 0.1)
@@ -113,7 +113,7 @@ def keys_of(partition: int, partitions: int, route: str = "listings") -> list[st
 async def test_rechecks_of_a_partition_are_its_owners(state: Database, boot_clock: Clock) -> None:
     rechecks = Rechecks(state, DEADLINE_S, "listings", 3)
     own, others = sorted(keys_of(0, 3) + keys_of(2, 3)), keys_of(1, 3)
-    await rechecks.add(doubtful([*own, *others]))
+    await rechecks.add(in_doubt([*own, *others]))
     await due_keys(rechecks, 0, 2)
     boot_clock.forward(FIRST_S + 0.1)
     assert sorted(await due_keys(rechecks, 0, 2)) == own
@@ -127,7 +127,7 @@ async def test_the_owner_of_a_recheck_follows_from_the_current_partition_count(
 ) -> None:
     """Whoever stored it, under whatever partition count: it belongs to the owner of the document's entries."""
     keys: list[Key] = [str(number) for number in range(50)]
-    await Rechecks(state, DEADLINE_S, "listings", 5).add(doubtful(keys))
+    await Rechecks(state, DEADLINE_S, "listings", 5).add(in_doubt(keys))
     # As versions before stored them.
     await state[RECHECKS].update_many({"key": {"$lt": "3"}}, {"$set": {"partition": 4}, "$unset": {"place": ""}})
     now = Rechecks(state, DEADLINE_S, "listings", partitions)
@@ -142,9 +142,7 @@ async def test_the_owner_of_a_recheck_follows_from_the_current_partition_count(
 
 
 async def test_rechecks_of_another_route_are_ignored(state: Database, boot_clock: Clock) -> None:
-    await Rechecks(state, DEADLINE_S, "orders", 1).add(
-        [(0, Entry("orders", "a", Operation.UPDATE, Timestamp(5, 1), Reason.CHANGE))]
-    )
+    await Rechecks(state, DEADLINE_S, "orders", 1).add([(0, Entry("orders", "a", Operation.UPDATE, Timestamp(5, 1)))])
     ours = Rechecks(state, DEADLINE_S, "listings", 1)
     await due_keys(ours)
     boot_clock.forward(FIRST_S + 0.1)
@@ -152,12 +150,12 @@ async def test_rechecks_of_another_route_are_ignored(state: Database, boot_clock
 
 
 async def test_a_key_that_was_never_written_is_not_rechecked(rechecks: Rechecks) -> None:
-    assert await rechecks.add(doubtful(["", "a"])) == 1
+    assert await rechecks.add(in_doubt(["", "a"])) == 1
 
 
 async def test_lanes_that_look_alternately_do_not_delay_each_other(state: Database, boot_clock: Clock) -> None:
     rechecks = Rechecks(state, DEADLINE_S, "listings", 2)
-    await rechecks.add(doubtful([*keys_of(0, 2), *keys_of(1, 2)]))
+    await rechecks.add(in_doubt([*keys_of(0, 2), *keys_of(1, 2)]))
     for _ in range(11):
         even, odd = await due_keys(rechecks, 0), await due_keys(rechecks, 1)
         boot_clock.forward(FIRST_S / 10)
@@ -165,7 +163,7 @@ async def test_lanes_that_look_alternately_do_not_delay_each_other(state: Databa
 
 
 async def test_no_more_rechecks_than_the_limit_are_due_at_once(rechecks: Rechecks, boot_clock: Clock) -> None:
-    await rechecks.add(doubtful(range(10)))
+    await rechecks.add(in_doubt(range(10)))
     await due_keys(rechecks)
     boot_clock.forward(FIRST_S + 0.1)
     batches = []
@@ -177,25 +175,25 @@ async def test_no_more_rechecks_than_the_limit_are_due_at_once(rechecks: Recheck
 
 
 async def test_equal_numbers_of_different_types_are_one_recheck(rechecks: Rechecks) -> None:
-    assert await rechecks.add(doubtful([12, 12.0, 12])) == 1
-    assert await rechecks.add(doubtful([12.0])) == 1
+    assert await rechecks.add(in_doubt([12, 12.0, 12])) == 1
+    assert await rechecks.add(in_doubt([12.0])) == 1
     assert await rechecks.count() == 1
 
 
 async def test_keys_that_only_python_considers_equal_are_rechecked_separately(rechecks: Rechecks) -> None:
-    assert await rechecks.add(doubtful([1, True, "1", 1.5])) == 4
+    assert await rechecks.add(in_doubt([1, True, "1", 1.5])) == 4
     assert await rechecks.count() == 4
 
 
 async def test_a_key_of_any_type_is_rechecked_unchanged(rechecks: Rechecks, boot_clock: Clock) -> None:
-    await rechecks.add(doubtful(KEYS_OF_EVERY_TYPE))
+    await rechecks.add(in_doubt(KEYS_OF_EVERY_TYPE))
     await due_keys(rechecks)
     boot_clock.forward(FIRST_S + 0.1)
     found = [recheck.entry(Timestamp(9, 9)) for recheck in await rechecks.due([0], 100)]
     assert len(found) == len(KEYS_OF_EVERY_TYPE)
     for key in KEYS_OF_EVERY_TYPE:
         (entry,) = [entry for entry in found if same_as_bson(entry.key, key)]
-        assert entry == Entry("listings", key, Operation.CHECK, Timestamp(9, 9), Reason.RECHECK)
+        assert entry == Entry("listings", key, Operation.CHECK, Timestamp(9, 9))
 
 
 async def test_without_in_doubt_keys_there_is_nothing_to_do(rechecks: Rechecks) -> None:
@@ -205,7 +203,7 @@ async def test_without_in_doubt_keys_there_is_nothing_to_do(rechecks: Rechecks) 
 
 
 async def test_finished_rechecks_leave_no_timers_behind(rechecks: Rechecks, boot_clock: Clock) -> None:
-    await rechecks.add(doubtful(ObjectId() for _ in range(50)))
+    await rechecks.add(in_doubt(ObjectId() for _ in range(50)))
     for _ in PAUSES_IN_DEADLINES:
         await due_keys(rechecks)
         boot_clock.forward(THIRD_S + 0.1)

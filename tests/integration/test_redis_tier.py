@@ -37,7 +37,7 @@ async def tier(server: RedisTierServer) -> AsyncIterator[Tier]:
 async def epoch(tier: Tier) -> EpochRef:
     made = EpochRef(Names.new().token, 4, "nonce", "primary")
     await tier.create(made, 1, FENCE, TOKEN)
-    entry = Entry("r", "k", "u", Timestamp(7, 1), "change")
+    entry = Entry("r", "k", "u", Timestamp(7, 1))
     await tier.append(made, FENCE, TOKEN, [Append(0, "0-0", 0, [entry])])
     return made
 

@@ -138,9 +138,7 @@ async def test_with_on_reject_delete_the_old_version_is_removed(shop: Shop, refu
 async def test_an_unusable_id_needs_no_delete(shop: Shop) -> None:
     shop.sync_with(ON_REJECT="delete")
     await shop.put("x" * 2_000, {"amount": 1})
-    result = await shop.run_entries(
-        [Entry(shop.route.name, "x" * 2_000, Operation.CHECK, Timestamp(7, 1), Reason.RECHECK)]
-    )
+    result = await shop.run_entries([Entry(shop.route.name, "x" * 2_000, Operation.CHECK, Timestamp(7, 1))])
     assert (result.deleted, result.dead_letters) == (0, 1)
     assert list((await shop.open()).values()) == [("unusable id", "nothing")]
 

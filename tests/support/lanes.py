@@ -7,11 +7,10 @@ from typing import Any, cast
 
 from bson.timestamp import Timestamp
 
-from tsync_stream.cluster.assignment import partition_lease
-from tsync_stream.cluster.held import Held
+from tsync_stream.cluster.assignment import Held, partition_lease
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
-from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Position, Reason, RecordBatch, Route
+from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Position, RecordBatch, Route
 from tsync_stream.core.wake import Backoff, Wake
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Claimed, Found, Read
@@ -246,4 +245,4 @@ class Bench:
 
 def entry(key: Key) -> Entry:
     """A change of the document with this key."""
-    return Entry("listings", key, Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE)
+    return Entry("listings", key, Operation.UPDATE, Timestamp(7, 1))

@@ -1,6 +1,7 @@
 """The worker as a subprocess: `faust -A tsync_stream worker`, as a user starts it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -146,10 +147,10 @@ class Worker:
         return answer
 
     def metrics(self) -> dict[str, float]:
-        """The values of /metrics, by name and labels."""
+        """The values of /metrics, by name and labels. The worker has one route, so that label is left out."""
         text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5.0).text
         pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
-        return {name: float(value) for name, value in pairs}
+        return {_without_route(name): float(value) for name, value in pairs}
 
     def wait_until_capturing(self) -> None:
         """Wait until this replica reads the change stream."""
@@ -181,3 +182,9 @@ class Worker:
         except httpx.HTTPError:
             return False
         return True
+
+
+def _without_route(name: str) -> str:
+    """`tsync_x{route="a",reason="b"}` as `tsync_x{reason="b"}`, and without empty braces (pure)."""
+    labels = re.compile(r'(?<=[{,])route="[^"]*",?')
+    return labels.sub("", name).replace(",}", "}").removesuffix("{}")

@@ -39,9 +39,9 @@ def capture_agent(
                 if entries.gone:
                     await dead_letters().close(delivery.term.route.name, entries.gone)
             if not delivery.settled:
-                metrics.changes_captured.inc(len(changes.batch.changes))
+                metrics.changes_captured.labels(delivery.term.route.name).inc(len(changes.batch.changes))
                 progress = ChangeProgress(changes.from_token, changes.batch.token, changes.batch.cluster_time)
-                yield EntryBatch(delivery, progress, entries.by_partition, entries.count)
+                yield EntryBatch(delivery, progress, entries.by_partition, entries.count, entries.reason)
 
     return capture
 

@@ -25,7 +25,7 @@ class Entries:
 
     def __init__(self, route: Route, partitions: int, reason: str, cluster_time: Timestamp = BEGINNING_OF_TIME) -> None:
         self._route = route
-        self._reason = reason
+        self.reason = reason
         self._cluster_time = cluster_time
         self._partition_of = partitioner(route.name, partitions)
         self._by_partition: dict[int, dict[str, Entry]] = defaultdict(dict)
@@ -55,7 +55,7 @@ class Entries:
     def add(self, keys: Collection[Key], operations: Sequence[str]) -> list[str | None]:
         """Add keys, each with its operation; returns their Typesense ids, None for a key that has none."""
         ids: list[str | None] = []
-        for entry in Entry.many(self._route.name, keys, operations, self._cluster_time, self._reason):
+        for entry in Entry.many(self._route.name, keys, operations, self._cluster_time):
             try:
                 document_id = typesense_id(entry.key)
             except DocumentRejected as error:

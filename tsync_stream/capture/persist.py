@@ -20,7 +20,7 @@ def persist_agent(metrics: Metrics) -> Callable[[StreamT[EntryBatch]], Awaitable
             with batch.delivery.handled_by("persist"):
                 if not batch.delivery.term.closed:
                     await append_batch(batch)
-                    metrics.entries_appended.inc(batch.count)
+                    metrics.entries_appended.labels(batch.delivery.term.route.name, batch.reason).inc(batch.count)
                 batch.delivery.settle()
 
     return persist

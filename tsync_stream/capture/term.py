@@ -114,6 +114,7 @@ class EntryBatch:
     progress: ChangeProgress | JobProgress
     entries: Mapping[int, Sequence[Entry]]
     count: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

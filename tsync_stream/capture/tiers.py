@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TierLost, TsyncError
-from tsync_stream.queue.probing import probe_within_deadline
 from tsync_stream.queue.selection import SetAside, count_flaps
-from tsync_stream.queue.tier import Tier
+from tsync_stream.queue.tier import Tier, probe_within_deadline
 from tsync_stream.state.pipeline import Pipeline
 
 log = logging.getLogger(__name__)

@@ -1,16 +1,21 @@
-"""Who should hold which lease: a pure decision over what one replica has seen.
+"""Which replica should hold which lease: what leases are, and a pure decision over what one replica has seen.
 
-Invariants: a lease is taken only if nobody holds it or its holder is expired (the capture lease also if its holder is
-quiet); partitions are shared out evenly among the replicas that reach what is needed, and each of them gives back only
-what is above its share.
+Invariants: a lease is taken only if nobody holds it or its holder has expired; the capture lease also if its holder is
+quiet. Partitions are shared out evenly among the replicas that reach what is needed, and each gives back only what
+exceeds its share.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 CAPTURE = "capture"
 PARTITION_PREFIX = "partition:"
+REPLICA_PREFIX = "replica:"
 
 
 def partition_lease(partition: int) -> str:
@@ -20,7 +25,7 @@ def partition_lease(partition: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LeaseView:
-    """A lease as last read: `holder` is None when it was given back, `clean` if nothing of it was in doubt then."""
+    """A lease as last read. `holder` is None once it was given back, `clean` if no write of it was in doubt then."""
 
     name: str
     holder: str | None
@@ -29,8 +34,21 @@ class LeaseView:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A lease of ours, taken at `taken_s` of our clock.
+
+    `after_expiry`: its last holder did not give it back, or not clean, so its last writes are in doubt.
+    """
+
+    name: str
+    fence: int
+    after_expiry: bool
+    taken_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look found: every lease, and the documents of the live replicas by name."""
+    """What one look found: every lease, and the documents of the live replicas, both by name."""
 
     leases: Mapping[str, LeaseView]
     live: Mapping[str, Mapping[str, Any]]
@@ -38,10 +56,27 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What to do now: leases to take, and names of our own to give back."""
+    """What a replica should do now: leases to take, and names of its own leases to give back."""
 
     take: Sequence[LeaseView]
     give_back: Sequence[str]
+
+
+def leases_and_replicas(
+    documents: Mapping[str, dict[str, Any]], names: Iterable[str]
+) -> tuple[dict[str, LeaseView], dict[str, dict[str, Any]]]:
+    """Those of the leases `names` that exist, and the documents of the replicas, both by name (pure)."""
+    leases = {
+        name: LeaseView(name, documents[name]["holder"], documents[name]["fence"], documents[name]["clean"])
+        for name in names
+        if name in documents
+    }
+    replicas = {
+        name.removeprefix(REPLICA_PREFIX): document
+        for name, document in documents.items()
+        if name.startswith(REPLICA_PREFIX)
+    }
+    return leases, replicas
 
 
 def able_replicas(reach: Mapping[str, Mapping[str, Collection[str]]]) -> set[str]:
@@ -62,10 +97,10 @@ def assign(
     able: Collection[str] | None = None,
     quiet: Collection[str] = (),
 ) -> Assignment:
-    """Share out among those of the `live` replicas that are `able` (None: all).
+    """What `me` should take and give back when the `live` replicas that are `able` (None: all) share the leases.
 
-    Who is not able gives back by itself; until then its leases are its own. Only the capture lease is taken from a
-    holder that is `quiet`, though it is live yet.
+    A replica that is not able gives its leases back by itself, and keeps them until then. Only the capture lease is
+    taken from a holder that is live but `quiet`.
     """
     sharers = live if able is None else able
     mine = sorted(name for name, lease in leases.items() if lease.holder == me)
@@ -88,3 +123,32 @@ def _share(me: str, sharers: Collection[str], partitions: int) -> int:
     ordered = sorted(sharers)
     base, extra = divmod(partitions, len(ordered))
     return base + (ordered.index(me) < extra)
+
+
+def describe_leases(leases: Iterable[str]) -> str:
+    """`capture, partitions 0-3 and 6` for people (pure)."""
+    names = set(leases)
+    partitions = sorted(int(name.removeprefix(PARTITION_PREFIX)) for name in names if name.startswith(PARTITION_PREFIX))
+    # In a run of consecutive numbers, number and place grow alike.
+    runs = [[number for _, number in run] for _, run in groupby(enumerate(partitions), lambda pair: pair[1] - pair[0])]
+    texts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    others = sorted(name for name in names if not name.startswith(PARTITION_PREFIX))
+    if texts:
+        *first, last = texts
+        others.append(
+            f"partition{'s' * (len(partitions) > 1)} " + (f"{', '.join(first)} and {last}" if first else last)
+        )
+    return ", ".join(others)
+
+
+def log_changes(logged: Mapping[str, int], held: Mapping[str, Held]) -> Mapping[str, int]:
+    """Log which leases are ours since the fences in `logged`, and which are not any more; returns today's fences."""
+    taken = [lease for name, lease in held.items() if logged.get(name) != lease.fence]
+    gone = logged.keys() - held.keys()
+    if taken:
+        in_doubt = sum(lease.after_expiry for lease in taken)
+        words = f" ({in_doubt} of them from a holder that expired or did not finish)" if in_doubt else ""
+        log.info("leases: now ours: %s%s", describe_leases(lease.name for lease in taken), words)
+    if gone:
+        log.info("leases: no longer ours: %s", describe_leases(gone))
+    return {name: lease.fence for name, lease in held.items()}

@@ -1,6 +1,6 @@
-"""Which epoch is current, as this replica knows it: looked up once a second, and whenever somebody has a doubt.
+"""Which epoch is current, as far as this replica knows: looked up once a second, and whenever somebody asks.
 
-Invariant: what is known is never older than `LOOK_INTERVAL_S + LATE_S` while MongoDB answers.
+Invariant: while MongoDB answers, the answer is never older than `LOOK_INTERVAL_S + LATE_S`.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from tsync_stream.source.driver import MongoHealth
 from tsync_stream.state.pipeline import Pipeline, PositionStore
 
 LOOK_INTERVAL_S = 1.0
-# A capturing replica looks once a second itself; our own look is then needed only if that one is late.
+# The capturing replica refreshes once a second anyway; the watch looks only if that is late.
 LATE_S = 0.5
 
 
@@ -29,27 +29,35 @@ class EpochWatch:
         self._seen_since_s = clock.now_s()
         self._refreshed_s = float("-inf")
 
+    def __repr__(self) -> str:
+        if self.current is None:
+            return "<EpochWatch, no epoch yet>"
+        epoch = self.current.epoch
+        return f"<EpochWatch epoch {epoch.epoch} on {epoch.tier}, for {self.age_s():.1f} s>"
+
     def age_s(self) -> float:
-        """How long we have seen the current epoch be current."""
+        """How long we have seen the current epoch."""
         return clock.now_s() - self._seen_since_s
 
     def epoch(self) -> EpochRef | None:
-        """The current epoch itself."""
+        """The current epoch; None before the first start."""
         return None if self.current is None else self.current.epoch
 
     async def refresh(self) -> Pipeline | None:
-        """Read the epoch document now, for somebody who needs it. Raises the errors of `errors.from_mongo`."""
+        """Read the epoch document now. Raises the errors of `errors.from_mongo`."""
         current = await self._look()
         self._refreshed_s = clock.now_s()
         return current
 
     async def run(self) -> None:
-        """Look once a second, unless others do, until cancelled."""
+        """Look once a second until cancelled, unless others have refreshed it."""
         while True:
             try:
                 await self._look()
             except TsyncError as error:
-                self._mongo.failed("epoch", error, "which epoch is current is not known until it can be read")
+                self._mongo.failed(
+                    "epoch", error, "until it can be read, this replica does not know which epoch is current"
+                )
             else:
                 self._mongo.worked("epoch")
             await asyncio.sleep(LOOK_INTERVAL_S)
@@ -65,10 +73,10 @@ class EpochWatch:
         return self.current
 
     def _tell_tier(self) -> None:
-        """Every replica knows it at once, with the epoch; what ails the better tier it finds out a little later."""
+        """Every replica tells it with the epoch; why the better tier failed, it learns a little later."""
         tier = self.current.epoch.tier if self.current else PRIMARY
         if tier == PRIMARY:
             self._health.green("queue")
         else:
-            text = f"the {tier} tier is the queue, not the primary one; it goes back by itself when that one is healthy"
+            text = f"the {tier} tier is the queue, not the primary one; the queue returns once that one is healthy"
             self._health.degraded("queue", text)

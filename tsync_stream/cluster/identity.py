@@ -1,7 +1,7 @@
-"""Who a replica is: a readable name that is new at every process start, and enough to see that it is dead.
+"""The identity of a replica: a readable name, new at every process start, and what is needed to see that it is dead.
 
-A replica on the same kernel and in the same process namespace can look at the process table instead of
-waiting for a lease to run out. Invariant: `is_dead` says so only when it can be sure.
+A replica on the same kernel and in the same process namespace can look at the process table instead of waiting for a
+lease to run out. Invariant: `is_dead` is True only if that is certain.
 """
 
 import os
@@ -39,10 +39,10 @@ def own_identity() -> Identity:
 
 
 def is_dead(identity: Identity) -> bool:
-    """True if the process ran on this kernel and is surely gone; False if it lives or cannot be seen from here.
+    """True if the process ran on this kernel and is certainly gone; False if it lives or cannot be seen from here.
 
-    The system says of any process whether it exists, also of another user's. Whether it is still the same process, and
-    no zombie, only /proc knows, which may hide it from us (`hidepid`): what it does not tell is no sign of death.
+    The system tells of any process, even another user's, whether it exists. Only /proc tells whether it is the same
+    process and no zombie, and may hide it from us (`hidepid`), so what /proc does not show is no sign of death.
     """
     kernel = _kernel()
     if not kernel or identity.kernel != kernel or not identity.started or identity.pid <= 0:

@@ -1,15 +1,14 @@
 """Leases in MongoDB: which replica captures, and which owns each partition.
 
-One document per replica carries a heartbeat that the replica counts up; that one update renews all of its leases.
+Each replica has one document with a heartbeat, a counter; the update that increments it renews all of its leases.
 Invariants:
 
 - A holder believes in its leases for less than LEASE_TTL after the *start* of its last renewal, on its own clock.
-- A contender first marks a replica expired, by compare-and-set on a heartbeat that it saw unchanged for 1.5 LEASE_TTL
-  of its own clock (or whose process is surely dead). An expired replica can never renew again. Only then are its
-  leases taken. No clock is compared across machines.
-- The capture lease is taken sooner, as soon as its holder's heartbeat is quiet: whoever captured is fenced by the queue
-  itself and by the epoch document, so that a late write of his changes nothing.
-- A lease's fence grows with every change of hands.
+- A contender first marks a replica as expired (`failure_detector.py`), and only then takes its leases. An expired
+  replica can never renew again. No clock is compared across machines.
+- The capture lease is taken sooner, as soon as its holder's heartbeat is quiet: the queue and the epoch document fence
+  off the old holder, so its late writes change nothing.
+- A lease's fence grows whenever the lease changes hands.
 - A replica that cannot reach what others reach holds nothing; nor does one with other settings (`membership.py`).
 """
 
@@ -22,10 +21,19 @@ from typing import Any
 from bson.timestamp import Timestamp
 from pymongo.errors import BulkWriteError
 
-from tsync_stream.cluster.assignment import CAPTURE, LeaseView, Seen, able_replicas, assign, partition_lease
-from tsync_stream.cluster.expiry import expire_stale, forget_expired
-from tsync_stream.cluster.failure_detector import FailureDetector
-from tsync_stream.cluster.held import Held, tell_change
+from tsync_stream.cluster.assignment import (
+    CAPTURE,
+    Held,
+    LeaseView,
+    Seen,
+    able_replicas,
+    assign,
+    describe_leases,
+    leases_and_replicas,
+    log_changes,
+    partition_lease,
+)
+from tsync_stream.cluster.failure_detector import FailureDetector, expire_failed, forget_expired
 from tsync_stream.cluster.identity import Identity
 from tsync_stream.cluster.membership import ForeignSettings, Membership, belongs
 from tsync_stream.core import clock
@@ -40,15 +48,15 @@ from tsync_stream.state.database import LEASES
 
 log = logging.getLogger(__name__)
 
-# How many LEASE_TTL a contender waits for an unchanged heartbeat, and how long a holder believes in its leases.
+# In LEASE_TTL: how long a heartbeat may be unchanged, and how long a holder believes in its leases.
 PATIENCE = 1.5
 BELIEF = 0.9
-# At a third of LEASE_TTL, or sooner: a heartbeat that others miss ends a capture.
+# A third of LEASE_TTL at most, and less than that for long ones: heartbeats that others miss end a capture.
 RENEWALS_PER_TTL = 3
 MAX_RENEWAL_INTERVAL_S = 2.0
 LOOKS_PER_TTL = 15
 MAX_LOOK_INTERVAL_S = 0.5
-# Three heartbeats missed, and the next replica captures.
+# After three missed heartbeats the next replica captures.
 CAPTURE_PATIENCE_S = 6.0
 DUPLICATE_KEY = 11000
 
@@ -56,10 +64,9 @@ DUPLICATE_KEY = 11000
 class LeaseKeeper:
     """Keeps this replica's leases. `keep` runs until cancelled; `stop` gives everything back.
 
-    `before_giving_back(name)` is awaited before a lease is given back: it returns when nothing uses it any more, and
-    says whether it can be given back clean, with no write of it in doubt.
-    `reach()` names the servers that are `unreachable` and `reachable` for this replica: see `Reach.report`.
-    `statistics()` is what the replica says of its work with every renewal, for people who ask.
+    `before_giving_back(name)` returns when nothing uses a lease any more, and says whether it is clean: none of its
+    writes in doubt. `reach()` names the servers that are `unreachable` and `reachable` for this replica
+    (`Reach.report`). `statistics()` goes with every renewal, for people who ask how the replica does.
     """
 
     def __init__(
@@ -88,16 +95,23 @@ class LeaseKeeper:
         self._believed_until_s = 0.0
         self._leaving: dict[str, Held] = {}
         self.held: dict[str, Held] = {}
-        self._told: Mapping[str, int] = {}  # the fences of what the log said is ours
+        self._logged: Mapping[str, int] = {}  # the fences of what the log said is ours
         self.seen: Seen | None = None
         self.operation_time = BEGINNING_OF_TIME
         self._statistics = statistics
         self._health = health or MongoHealth(Health(), lambda: None)
         self._wake = wake
 
+    def __repr__(self) -> str:
+        left_s = self.time_left_s()
+        held = describe_leases(self.held) or "nothing"
+        leaving = f", giving back {describe_leases(self._leaving)}" if self._leaving else ""
+        belief = f"for {left_s:.1f} s more" if left_s > 0 else "expired"
+        return f"<LeaseKeeper {self.replica} holds {held}{leaving}, {belief}>"
+
     @property
     def live_replicas(self) -> int:
-        """How many there are, ourselves included, as last seen."""
+        """How many replicas are live, ourselves included, as last seen."""
         return 0 if self.seen is None else len(self.seen.live)
 
     @property
@@ -110,12 +124,12 @@ class LeaseKeeper:
         return self.held.get(name) if self.time_left_s() > 0 else None
 
     def still_ours(self, name: str, fence: int) -> bool:
-        """Whether what was begun under this fence may go on: also while the lease waits to be given back."""
+        """Whether work begun under this fence may go on; it may while the lease waits to be given back."""
         held = self.held.get(name) or self._leaving.get(name)
         return held is not None and held.fence == fence and self.time_left_s() > 0
 
     async def raise_fence(self, name: str) -> Held | None:
-        """Count up the fence of a lease of ours, so that two stretches of work under it can be told apart.
+        """Increment the fence of a lease of ours, to tell two stretches of work under it apart.
 
         None if the lease is not ours any more. Raises the errors of `errors.from_mongo`.
         """
@@ -138,19 +152,19 @@ class LeaseKeeper:
         return found is not None
 
     def time_left_s(self) -> float:
-        """For how long we may believe in our leases."""
+        """How long we may still believe in our leases; negative once we may not."""
         return self._believed_until_s - clock.now_s()
 
     async def start(self) -> None:
-        """Create what is missing and announce ourselves. Raises the errors of `errors.from_mongo`."""
+        """Create missing leases and announce ourselves. Raises the errors of `errors.from_mongo`."""
         async with translated():
             await self._create(self._names, clean=True)
             await self._announce()
 
     async def keep(self) -> None:
-        """Renew and look around until cancelled. Errors of MongoDB are waited out: leases then simply run out.
+        """Renew and look around until cancelled. MongoDB's errors are waited out: the leases run out meanwhile.
 
-        Raises `ForeignSettings` if other replicas run with other settings, and did so before we began.
+        Raises `ForeignSettings` if other replicas run with other settings, and did so before we started.
         """
         renewal_interval_s = min(MAX_RENEWAL_INTERVAL_S, self._ttl_s / RENEWALS_PER_TTL)
         renewing = self._repeat("leases, renewal", self._renew, lambda: renewal_interval_s)
@@ -158,7 +172,7 @@ class LeaseKeeper:
         await all_to_end([renewing, looking])
 
     async def stop(self) -> None:
-        """Give all leases back at once, so that the others need not wait. Nothing may use them any more."""
+        """Give all leases back, so that the others need not wait. Nothing may use them any more."""
         clean = [name for name in self.held if await self._before_giving_back(name)]
         async with translated():
             ours = {"holder": self.replica}
@@ -168,10 +182,10 @@ class LeaseKeeper:
             await self._collection.update_many(ours, {"$set": {"holder": None, "clean": False}})
             await self._collection.delete_one({"_id": f"replica:{self.replica}"})
         self.held.clear()
-        self._told = tell_change(self._told, self.held)
+        self._logged = log_changes(self._logged, self.held)
 
     def _look_interval_s(self) -> float:
-        """Nobody gives anything back while we are alone: only a newcomer can be seen, and he waits a moment longer."""
+        """Half as often while we are alone: nobody gives anything back, and a newcomer can wait a moment."""
         shortest_s = min(MAX_LOOK_INTERVAL_S, self._ttl_s / LOOKS_PER_TTL)
         return 2 * shortest_s if self.live_replicas == 1 else shortest_s
 
@@ -182,7 +196,7 @@ class LeaseKeeper:
             except ForeignSettings:
                 raise
             except TsyncError as error:
-                meanwhile = "trying again, and this replica's leases run out within LEASE_TTL meanwhile"
+                meanwhile = "it retries; until it succeeds, this replica's leases run out within LEASE_TTL"
                 self._health.failed(check, error, meanwhile)
             else:
                 self._health.worked(check)
@@ -197,7 +211,7 @@ class LeaseKeeper:
                 raise
 
     async def _announce(self) -> None:
-        """Under a new name, which is ours only when the others can see it."""
+        """Take a new name, which is ours only once the others can see it."""
         started_s = clock.now_s()
         name = f"{self._identity.replica}.{self._generation + 1}"
         await self._collection.insert_one(
@@ -221,7 +235,7 @@ class LeaseKeeper:
                 {
                     "$inc": {"heartbeat": 1},
                     "$set": {"statistics": dict(self._statistics()), "reach": dict(self._reach())},
-                    # MongoDB's clock, for people who ask how it is; nothing is decided by it.
+                    # MongoDB's clock, for people who ask; nothing is decided by it.
                     "$currentDate": {"renewed_at": True},
                 },
                 session=session,
@@ -238,53 +252,50 @@ class LeaseKeeper:
         async with translated(), await self._client.start_session() as session:
             documents = {document["_id"]: document async for document in self._collection.find({}, session=session)}
             self._remember(session)
-            me = self.replica
-            leases = {
-                name: LeaseView(name, documents[name]["holder"], documents[name]["fence"], documents[name]["clean"])
-                for name in self._names
-                if name in documents
-            }
-            replicas = {
-                document["_id"].removeprefix("replica:"): document
-                for document in documents.values()
-                if str(document["_id"]).startswith("replica:")
-            }
-            missing = [name for name in self._names if name not in documents]
-            if missing:
-                log.error("leases: %d are gone from the state database; making them anew", len(missing))
-                # Who held them may still write, and a partition's fence in the queue is newer: it will be noticed.
+            leases, replicas = leases_and_replicas(documents, self._names)
+            if missing := [name for name in self._names if name not in documents]:
+                log.error("leases: %d are missing from the state database; creating them again", len(missing))
+                # Their holders may still write; a partition's fence in the queue is newer, so that is noticed.
                 await self._create(missing, clean=False)
-            quiet_for_s = self._failure_detector.look(
-                {name: document["heartbeat"] for name, document in replicas.items()}
-            )
-            others = {name: document for name, document in replicas.items() if name != me}
-            await expire_stale(self._collection, others, quiet_for_s, PATIENCE * self._ttl_s)
-            await forget_expired(self._collection, replicas, {lease.holder for lease in leases.values()})
-            if me != self.replica or me not in replicas or replicas[me]["expired"]:
-                return
-            live = {name: document for name, document in replicas.items() if not document["expired"]}
-            self.seen = Seen(leases, live)
-            self._correct(me, leases)
-            group = await self._membership.look(me, documents)
-            if group is None:
-                for name in list(self.held):
-                    await self._give_back(name)
-                return
-            live = {name: document for name, document in live.items() if belongs(document, group)}
-            self.seen = Seen(leases, live)
-            able = able_replicas({name: document.get("reach", {}) for name, document in live.items()})
-            quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
-            assignment = assign(me, live, leases, able=able, quiet=quiet)
-            for lease in assignment.take:
-                await self._take(me, lease)
-            for name in assignment.give_back:
+            await self._look_at(documents, leases, replicas)
+        self._logged = log_changes(self._logged, self.held)
+
+    async def _look_at(
+        self,
+        documents: Mapping[str, Mapping[str, Any]],
+        leases: Mapping[str, LeaseView],
+        replicas: Mapping[str, dict[str, Any]],
+    ) -> None:
+        """Expire what has failed, then take and give back what is assigned to us, if we belong to the group."""
+        me = self.replica
+        quiet_for_s = self._failure_detector.look({name: document["heartbeat"] for name, document in replicas.items()})
+        others = {name: document for name, document in replicas.items() if name != me}
+        await expire_failed(self._collection, others, quiet_for_s, PATIENCE * self._ttl_s)
+        await forget_expired(self._collection, replicas, {lease.holder for lease in leases.values()})
+        if me != self.replica or me not in replicas or replicas[me]["expired"]:
+            return
+        live = {name: document for name, document in replicas.items() if not document["expired"]}
+        self.seen = Seen(leases, live)
+        self._correct(me, leases)
+        group = await self._membership.look(me, documents)
+        if group is None:
+            for name in list(self.held):
                 await self._give_back(name)
-        self._told = tell_change(self._told, self.held)
+            return
+        live = {name: document for name, document in live.items() if belongs(document, group)}
+        self.seen = Seen(leases, live)
+        able = able_replicas({name: document.get("reach", {}) for name, document in live.items()})
+        quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
+        assignment = assign(me, live, leases, able=able, quiet=quiet)
+        for lease in assignment.take:
+            await self._take(me, lease)
+        for name in assignment.give_back:
+            await self._give_back(name)
 
     def _correct(self, me: str, leases: Mapping[str, LeaseView]) -> None:
-        """Believe what MongoDB says where it knows more than we: fences only grow.
+        """Believe MongoDB where it knows more than we do: fences only grow.
 
-        Others took a lease: it is not ours any more. A reply to us was lost: it is ours, its last writes in doubt.
+        If others took a lease, it is not ours any more. If a reply to us was lost, it is ours, with writes in doubt.
         """
         for lease in leases.values():
             held = self.held.get(lease.name)
@@ -294,7 +305,7 @@ class LeaseKeeper:
                 self.held[lease.name] = Held(lease.name, lease.fence, after_expiry=True, taken_s=clock.now_s())
             elif held is not None:
                 del self.held[lease.name]
-                log.warning("leases: %s has another holder; leaving it to them", lease.name)
+                log.warning("leases: %s has another holder now, and is left to it", lease.name)
             else:
                 continue
             self._wake.ring()

@@ -1,12 +1,12 @@
-"""Which replicas belong together: those that have in common what decides which document is written where, and by whom.
+"""Which replicas belong together: those that share the settings which decide what is written where, and by whom.
 
 One document beside the leases holds the settings of the *group* that may take leases. Invariants:
 
-- A replica takes a lease only as a member: it announced itself first, and then joined by a compare-and-set.
-- Others become the group only when no live replica belongs to the present one, by a compare-and-set that fails if
-  anybody joined since that was looked at. So the members of two groups never hold leases at the same time.
-- They also wait for as long as a restart may take, on their own clock: a group whose only replica is being restarted
-  is not over.
+- Only members take leases: a replica announces itself first, and then joins by a compare-and-set.
+- Replicas with other settings replace the group only when no live replica belongs to it, by a compare-and-set that
+  fails if anybody has joined since they looked. So members of two groups never hold leases at the same time.
+- Before that they wait, on their own clock, for as long as a restart may take: a group whose only replica is being
+  restarted is not over.
 """
 
 import logging
@@ -30,16 +30,16 @@ CHECK = "settings"
 
 
 class ForeignSettings(ConfigurationError):
-    """Live replicas of this pipeline run with other settings than this process, which never was one of them."""
+    """Live replicas of this pipeline run with other settings, and this process never was one of them."""
 
 
 def belongs(replica: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
-    """Whether a replica is, or may be about to become, a member (pure). One that tells no settings is of old."""
+    """Whether a replica is a member, or may soon be one (pure). One without settings is of an old version."""
     return replica.get("settings") in {None, *group["digests"]}
 
 
 class Membership:
-    """This replica's place, by the settings it must have in common. `patience_s`: a restart takes no longer."""
+    """Whether this replica belongs to the group, by the settings in `common`. A restart takes at most `patience_s`."""
 
     def __init__(self, database: MongoDatabase, common: Mapping[str, str], patience_s: float, health: Health) -> None:
         self._collection = database[LEASES]
@@ -52,10 +52,14 @@ class Membership:
         self._member_seen_s = clock.now_s()
         self._heartbeats: dict[str, int] = {}
 
-    async def look(self, me: str, documents: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
-        """The group, if we may hold leases by what was just read of them; joins, or takes over, if it is time.
+    def __repr__(self) -> str:
+        state = f"member as {self._joined_as}" if self._joined_as else "no member"
+        return f"<Membership {self.digest}, {state}>"
 
-        Raises `ForeignSettings` if others are seen alive with other settings and we never were a member.
+    async def look(self, me: str, documents: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+        """The group, if we may hold leases by the `documents` just read; None if not. Joins or replaces it when due.
+
+        Raises `ForeignSettings` if live replicas have other settings and we never were a member.
         """
         group = documents.get(GROUP)
         if group is None:
@@ -89,14 +93,14 @@ class Membership:
         if now_s < self._member_seen_s + self._patience_s:
             self._health.red(
                 CHECK,
-                f"the pipeline's last replicas had other settings: {differing}; none of them runs now, and if that "
-                f"stays so for {self._patience_s:g} s (LEASE_TTL) this replica goes on with its own",
+                f"the pipeline's last replicas had other settings: {differing}; none of them runs now. If none starts "
+                f"within {self._patience_s:g} s (LEASE_TTL), this replica continues with its own",
             )
             return
         await self._take_over(me, differing)
 
     async def _found(self, me: str) -> Mapping[str, Any] | None:
-        """None if somebody was quicker: the next look tells who."""
+        """The group we have founded; None if another replica was quicker, which the next look shows."""
         group = {"_id": GROUP, "joins": 1, "settings": self._common, "digests": [self.digest]}
         try:
             await self._collection.insert_one(group)
@@ -106,7 +110,7 @@ class Membership:
         return group
 
     async def _join(self, me: str, group: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Announced already, so that whoever wants to take over sees us, or sees that somebody joined."""
+        """We are announced already, so replicas that want to replace the group see us, or see that somebody joined."""
         joined: Mapping[str, Any] | None = await self._collection.find_one_and_update(
             {"_id": GROUP, "joins": group["joins"]},
             {
@@ -121,13 +125,13 @@ class Membership:
         return joined
 
     async def _take_over(self, me: str, differing: str) -> None:
-        """The group is read before its members: who joins in between makes the compare-and-set fail."""
+        """The group is read before its members: a replica that joins in between makes the compare-and-set fail."""
         async with await self._collection.database.client.start_session(causal_consistency=True) as session:
             group = await self._collection.find_one({"_id": GROUP}, session=session)
             documents = {document["_id"]: document async for document in self._collection.find({}, session=session)}
             if group is None or _live_members(me, group, documents):
                 return
-            # What a partition was may be divided otherwise now: what any of its last owners left in doubt, all have.
+            # Documents may be divided otherwise now: what any owner left in doubt, every new owner inherits.
             leases = [document for document in documents.values() if "fence" in document]
             if any(lease["holder"] is not None or not lease["clean"] for lease in leases):
                 await self._collection.update_many(
@@ -140,7 +144,7 @@ class Membership:
             )
         if result.modified_count:
             self._joined_as = me
-            log.warning("settings: the pipeline goes on with other settings than before: %s", differing)
+            log.warning("settings: the pipeline continues with other settings than before: %s", differing)
 
 
 def _live_members(me: str, group: Mapping[str, Any], documents: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -158,9 +162,9 @@ def _foreign(differing: str, members: int) -> str:
     others = (
         f"{members} live replicas of this pipeline (STATE_DATABASE) run"
         if members > 1
-        else ("a live replica of this pipeline (STATE_DATABASE) runs")
+        else "a live replica of this pipeline (STATE_DATABASE) runs"
     )
     return (
         f"{others} with other settings: {differing}; this replica takes no work until it has the same settings, or "
-        "until the others are stopped. Another deployment needs a STATE_DATABASE of its own"
+        "the others are stopped. Another deployment needs a STATE_DATABASE of its own"
     )

@@ -1,7 +1,7 @@
-"""All leases and replicas as MongoDB holds them, for people: who is there, who owns what, what each says of itself.
+"""All leases and replicas as MongoDB holds them, for people: which replicas exist, own what, and report what.
 
-Invariant: it only looks. Whether a replica may be taken over is `leases.LeaseKeeper`'s decision, on its own clock; the
-judgement here is good enough to be read, and is made on MongoDB's clock alone.
+Invariant: it only reads. `leases.LeaseKeeper` decides on its own clock whether a replica has failed; the judgement here
+is made on MongoDB's clock, and is only good enough to be read by people.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, REPLICA_PREFIX, LeaseView, partition_lease
 from tsync_stream.cluster.identity import Identity, is_dead
 from tsync_stream.cluster.leases import PATIENCE
 from tsync_stream.cluster.membership import GROUP
@@ -17,14 +17,12 @@ from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import LEASES
 
-REPLICA_PREFIX = "replica:"
-
 
 @dataclass(frozen=True, slots=True)
 class ReplicaView:
-    """A replica's document. `renewed_at` is MongoDB's time of its last renewal, None before the first.
+    """A replica's document. `renewed_at` is MongoDB's time of the last renewal, None before the first.
 
-    `dead`: its process ran on this machine, and is surely gone.
+    `dead`: its process ran on this machine and is certainly gone.
     """
 
     name: str
@@ -38,7 +36,7 @@ class ReplicaView:
         return None if self.renewed_at is None else max(0.0, (now - self.renewed_at).total_seconds())
 
     def state(self, now: datetime, ttl_s: float) -> Literal["live", "silent", "gone"]:
-        """Silent: it has not renewed for so long that others would take over, if there were any (pure)."""
+        """Silent: it has not renewed for so long that other replicas would take over (pure)."""
         if self.expired or self.dead:
             return "gone"
         silent_s = self.silent_s(now)
@@ -47,24 +45,24 @@ class ReplicaView:
 
 @dataclass(frozen=True, slots=True)
 class MembershipView:
-    """One look at the `leases` collection. `settings` are those that whoever holds leases has in common."""
+    """One look at the `leases` collection. `settings` are those that all holders of leases have in common."""
 
     leases: Mapping[str, LeaseView] = field(default_factory=dict)
     replicas: Mapping[str, ReplicaView] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def holder(self, lease: str) -> str | None:
-        """The replica that a lease is given to, None if there is none."""
+        """The replica that holds a lease, None if nobody does."""
         view = self.leases.get(lease)
         return None if view is None else view.holder
 
     @property
     def capturing(self) -> str | None:
-        """The replica that captures."""
+        """The capturing replica, None if there is none."""
         return self.holder(CAPTURE)
 
     def owner(self, partition: int) -> str | None:
-        """The replica that syncs a partition."""
+        """The replica that syncs a partition, None if none does."""
         return self.holder(partition_lease(partition))
 
     def owned(self, replica: str) -> int:

@@ -1,14 +1,14 @@
-"""Which servers this replica reaches, looked at every second or two, whether it needs them now or not.
+"""Which servers this replica reaches. It looks every second or two, whether it needs them now or not.
 
 A server is *unreachable* once it has not answered for one LEASE_TTL, and *reachable* once it has answered for a whole
 LEASE_TTL. Both travel with the lease renewals: a replica that cannot reach what another reports as reachable stands
 aside until it can. Between the two lies the time in which some replicas have not noticed yet that an outage began, or
 ended.
 
-Health tells sooner: after `RED_AFTER_S` without an answer, or of what a Redis refuses at once, until nothing has failed
-for `GREEN_AFTER_S`. A look asks for what the work needs (`replica.py`), and takes no longer than `LOOK_DEADLINE_S`: who
-is slower is as good as away.
-Invariant: who holds nothing, and has nothing to do, looks all the same.
+Health turns red sooner: after `RED_AFTER_S` without an answer, or at once when a Redis refuses; and green again when
+nothing has failed for `GREEN_AFTER_S`. A look asks for what the work needs (`replica.py`) and takes at most
+`LOOK_DEADLINE_S`, because a server that is slower is as good as down.
+Invariant: a replica that holds nothing and has nothing to do looks all the same.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from tsync_stream.core.model import BACKUP, PRIMARY
 from tsync_stream.core.tasks import all_to_end
 from tsync_stream.core.wake import Wake
 
-# While it answers, and while it does not; shorter where a replica is to be followed soon.
+# Between looks while the server answers, and while it does not; shorter if LEASE_TTL is short.
 CALM_INTERVAL_S = 2.0
 LOOK_INTERVAL_S = 1.0
 LOOKS_PER_PATIENCE = 5
 LOOK_DEADLINE_S = 1.0
-# Of a server whose looks fail now and then, both together make one long outage.
+# Together they make one long outage of looks that fail now and then.
 RED_AFTER_S = 5.0
 GREEN_AFTER_S = 5.0
 
@@ -50,9 +50,9 @@ class _Seen:
 
 
 class Reach:
-    """`looks` are calls that return if a server does its work, by the server's name. `wake` rings when one does again.
+    """`looks` are calls, by server name, that return if the server does its work. `wake` rings when one does so again.
 
-    `present_tier()` names the tier that is the queue now: of the others, a lost one is no more than a lost reserve.
+    `present_tier()` names the tier that is the queue now; losing another one is merely losing a reserve.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Reach:
         }
 
     async def run(self) -> None:
-        """Look again and again, until cancelled; no server's silence delays the look at another."""
+        """Keep looking until cancelled. No server's silence delays the look at another."""
         await all_to_end([self._watch(name, look) for name, look in self._looks.items()])
 
     async def _watch(self, name: str, look: Look) -> None:
@@ -99,7 +99,7 @@ class Reach:
                 await look()
         except (TsyncError, TimeoutError) as error:
             seen.failed_s = clock.now_s()
-            # A refusal is an answer, and none that passes by itself.
+            # A refusal is an answer, and does not pass by itself.
             if isinstance(error, TierRefused) or seen.failed_s - seen.answered_s >= RED_AFTER_S:
                 self._tell(name, error)
         else:
@@ -114,12 +114,12 @@ class Reach:
         refused = isinstance(error, ConfigurationError)
         text = str(error) if isinstance(error, TsyncError) else f"{title}: no answer within {LOOK_DEADLINE_S:g} s"
         if name in {PRIMARY, BACKUP} and name != self._present_tier():
-            reserve = f"{text}; everything goes on, but {title} could not take over the queue now"
+            reserve = f"{text}; the work goes on, but {title} could not take over the queue now"
             self._health.degraded(_check(name), reserve, needs_person=refused)
             return
-        waits = f"{title} is the queue, which moves to another tier if this stays so"
+        waits = f"{title} is the queue, which moves to another tier if this continues"
         if name not in {PRIMARY, BACKUP}:
-            waits = "nothing is lost: what changes meanwhile is synced when it answers again"
+            waits = "nothing is lost: changes are synced once it answers again"
         self._health.red(_check(name), f"{text}; {waits}", needs_person=refused)
 
 
@@ -128,10 +128,10 @@ def _check(name: str) -> str:
 
 
 class OneAtATime:
-    """A look that cannot be cancelled: one is under way at a time, and what comes late has failed.
+    """A look that cannot be cancelled: one runs at a time, and an answer that comes late counts as a failure.
 
-    The driver's calls go on in a thread when nobody waits any more. Were there a new one for every look, all of its
-    threads would wait for a server that is frozen, and none be left for the leases.
+    The driver's calls continue in their thread when nobody waits for them any more. With a new call for every look, a
+    frozen server would occupy all of the driver's threads and leave none for the leases.
     """
 
     def __init__(self, title: str, look: Look) -> None:
@@ -141,7 +141,7 @@ class OneAtATime:
         self._began_s = 0.0
 
     async def __call__(self) -> None:
-        """Look, or go on waiting for the look that is under way."""
+        """Look, or wait for the look that is still running."""
         if self._task is None:
             self._began_s = clock.now_s()
             self._task = asyncio.ensure_future(self._look())

@@ -1,6 +1,6 @@
 """The values that travel through the pipeline: changes, entries, batches, positions. Pure, no I/O.
 
-Invariant: an entry names a document, it never carries one. What the document now is, only MongoDB knows.
+Invariant: an entry names a document and never carries one. Only MongoDB knows what the document is now.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,12 +17,12 @@ Token: TypeAlias = Mapping[str, Any]  # a change stream's resume token, opaque t
 
 BEGINNING_OF_TIME = Timestamp(0, 0)
 
-# The tiers, by name: the two Redis servers, and MongoDB behind them.
+# The names of the tiers: the two Redis servers, and MongoDB behind them.
 PRIMARY = "primary"
 BACKUP = "backup"
 MONGO = "mongo"
 
-# What Typesense shows under the id of a document that was refused: an older version, if one was ever synced.
+# What Typesense shows under the id of a refused document.
 SHOWS_NOTHING = "nothing"
 SHOWS_OLDER = "older version"
 SHOWS_ANOTHER = "another document"
@@ -30,34 +30,33 @@ SHOWS_ANOTHER = "another document"
 
 @dataclass(frozen=True, slots=True)
 class UnreadableKey:
-    """A key that MongoDB has and the driver cannot decode: its BSON type and value. It has no Typesense id."""
+    """A key that the driver cannot decode, as its BSON type and value. It has no Typesense id."""
 
     raw: bytes
 
 
 class Operation:
-    """What happened to a document, as one letter: an entry holds it, and sync needs only to look."""
+    """What happened to a document, as one letter. Sync looks at the document anyway, whatever it says."""
 
     INSERT = "i"
     UPDATE = "u"
     REPLACE = "r"
     DELETE = "d"
-    CHECK = "c"  # appended by a job: nothing need have happened
+    CHECK = "c"  # queued by a job: perhaps nothing happened
 
 
 class Reason:
-    """Why an entry is in the queue."""
+    """Why entries are appended to the queue, as the metrics count them."""
 
     CHANGE = "change"
     RECONCILE = "reconcile"
-    RECHECK = "recheck"
     REPLAY = "replay"
     VERIFY = "verify"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A source collection and the Typesense collection that shows it."""
+    """A source collection and the Typesense collection or alias that shows it, under a name of its own."""
 
     name: str
     database: str
@@ -66,32 +65,29 @@ class Route:
 
 
 class Entry(NamedTuple):
-    """One document to look at: which, and as it is at `cluster_time` or later; never what it is."""
+    """A document to look at, as it is at `cluster_time` or later. An entry says which document, never what it is."""
 
     route: str
     key: Key
     operation: str
     cluster_time: Timestamp
-    reason: str
 
     @classmethod
     def many(
-        cls, route: str, keys: Collection[Key], operations: Sequence[str], cluster_time: Timestamp, reason: str
+        cls, route: str, keys: Collection[Key], operations: Sequence[str], cluster_time: Timestamp
     ) -> "list[Entry]":
-        """An entry for each key and the operation beside it. Raises `ValueError` unless there are as many of both.
+        """An entry for each key with its operation. Raises `ValueError` unless there are as many keys as operations.
 
-        Python's own code runs for none of them: it would take twice as long, and a batch has thousands.
+        No Python code of ours runs per entry: it would take twice as long, and a batch has thousands.
         """
         count = len(keys)
-        rows = zip(
-            repeat(route, count), keys, operations, repeat(cluster_time, count), repeat(reason, count), strict=True
-        )
+        rows = zip(repeat(route, count), keys, operations, repeat(cluster_time, count), strict=True)
         return list(map(partial(tuple.__new__, cls), rows))
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Everything up to here: the change stream's token, and each running job's cursor by the job's id."""
+    """How far the pipeline is: the change stream's token and its time, and the cursor of each running job by its id."""
 
     token: Token
     cluster_time: Timestamp
@@ -100,7 +96,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True, order=True)
 class BarrierOrder:
-    """Barriers are ordered by epoch, then by who captured (fence), then by count: records move forward only."""
+    """The order of barriers: by epoch, then by capture fence, then by count. Records only move forward in it."""
 
     epoch: int
     fence: int
@@ -109,7 +105,7 @@ class BarrierOrder:
 
 @dataclass(frozen=True, slots=True)
 class Barrier:
-    """A marker in every partition: who has acked all before it has synced up to `position`."""
+    """A marker in every partition: once everything before it is acked, the partition is synced up to `position`."""
 
     order: BarrierOrder
     position: Position
@@ -127,7 +123,7 @@ class EpochRef:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a partition's last append left: its fence, its offset, and the token it ended with."""
+    """What a partition's last append left: its fence, the last offset, and the token after it."""
 
     fence: int
     last_offset: int
@@ -135,9 +131,9 @@ class Head:
 
 
 class RecordBatch(NamedTuple):
-    """Entries and barriers that a tier keeps together, one or more, as a consumer reads them.
+    """Entries and barriers, at least one, that a tier keeps together, as a consumer reads them.
 
-    Their offsets are contiguous per partition. `batch_id` is what acks them: `offset-fence` of the last of them.
+    Offsets are contiguous per partition. `batch_id`, the `offset-fence` of the last item, acks them all.
     """
 
     batch_id: bytes
@@ -146,7 +142,7 @@ class RecordBatch(NamedTuple):
 
     @property
     def last_offset(self) -> int:
-        """The offset of the last of them."""
+        """The offset of the last item."""
         return self.first_offset + len(self.items) - 1
 
 
@@ -154,9 +150,9 @@ PartitionBatches: TypeAlias = Mapping[int, Sequence[RecordBatch]]
 
 
 def partitioner(route: str, partitions: int) -> Callable[[str], int]:
-    """What gives a document's partition: by its Typesense id, so that keys that share an id share an owner.
+    """The function from a Typesense id to its partition: keys that share an id share an owner.
 
-    And by the route's name, which stays the same when its target is called otherwise.
+    The route's name is part of it, because the name stays the same when the target changes.
     """
     checksum = crc32(route.encode())
     return lambda document_id: crc32(document_id.encode(), checksum) % partitions
@@ -164,7 +160,7 @@ def partitioner(route: str, partitions: int) -> Callable[[str], int]:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A key that failed, why (a short class of reasons), the words of whoever refused it, and what is shown instead."""
+    """A key that failed: the kind of reason in a few words, the error as it was given, and what Typesense shows."""
 
     route: str
     key: Key
@@ -174,7 +170,7 @@ class DeadLetter:
 
 
 def position_to_bson(position: Position) -> dict[str, Any]:
-    """The document that MongoDB and barriers hold. Cursors are a list of pairs: job ids may hold any character."""
+    """A position as stored. Cursors are a list of pairs, because a job's id may hold any character."""
     return {
         "token": dict(position.token),
         "cluster_time": position.cluster_time,

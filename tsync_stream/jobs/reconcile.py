@@ -61,14 +61,14 @@ class Reconcile:
     async def _scan(self) -> None:
         producer, route = self.producer, self.producer.route.name
         if producer.cursor is None:
-            await self._dead_letters.doubt_unusable(route, producer.job)
+            await self._dead_letters.mark_unqueueable(route, producer.job)
             self._documents = await self._count_documents()
         async with aclosing(self._sides.keys(producer.cursor, producer.captured_time)) as scan:
             async for keys, cursor in scan:
                 await producer.wait_for_room()
                 self._queued += len(keys)
                 await self._queue(keys, {"phase": SCAN, **cursor})
-        await self._dead_letters.close_doubted(route, producer.job)
+        await self._dead_letters.close_marked(route, producer.job)
         await self._queue([], {"phase": SWEEP})
 
     async def _sweep(self) -> None:

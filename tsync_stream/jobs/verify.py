@@ -17,6 +17,7 @@ from tsync_stream.jobs.compare import Difference, Findings, Tally, fields_of_its
 from tsync_stream.jobs.judge import Judge, keys_of
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.scan import Sides
+from tsync_stream.routes.declared import of_route
 from tsync_stream.state.dead_letters import can_be_queued
 from tsync_stream.state.jobs import DONE, SCAN, SWEEP, Job
 
@@ -99,7 +100,8 @@ class Verify:
         await sides.until_settled(self._wanted)
         live = await sides.target.collection(sides.route.target)
         if live is None:
-            raise ConfigurationError("TYPESENSE_COLLECTION_NAME: Typesense has no such collection (404)")
+            setting = of_route("TYPESENSE_COLLECTION_NAME", sides.route)
+            raise ConfigurationError(f"{setting}: Typesense has no such collection (404)")
         self._most_deletes = self._mass_delete_share * live["num_documents"]
         return self._judge_without(fields_of_its_own(live))
 

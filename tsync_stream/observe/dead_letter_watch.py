@@ -51,7 +51,7 @@ class DeadLetterWatch:
     async def look(self) -> None:
         """Count once. Raises the errors of `errors.from_mongo`."""
         refused = refused_among(await self._records.count_by_reason(Selection(route=self._route), "open"))
-        self._metrics.show_refused(refused.by_reason)
+        self._metrics.show_refused(self._route, refused.by_reason)
         if not refused.total:
             self._health.green(CHECK)
             return

@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from tsync_stream.core.model import DeadLetter, Reason
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 
@@ -50,17 +52,22 @@ class Metrics:
         def measured(name: str, meaning: str) -> Measured:
             return Measured(f"tsync_{name}", f"{meaning} On the capturing replica.", self.registry)
 
-        self.changes_captured = counter("changes_captured", "Changes read from the change stream.")
-        self.entries_appended = counter("entries_appended", "Entries appended to the queue, barriers not counted.")
-        self.entries_acked = counter("entries_acked", "Entries synced and removed from the queue.")
-        self.documents_written = counter("documents_written", "Documents upserted into Typesense.")
-        self.documents_deleted = counter("documents_deleted", "Ids deleted from Typesense, there or not.")
-        self.dead_letters = counter("dead_letters", "Dead letters written, repeated failures included.", "reason")
-        self.dead_letters_open = gauge(
-            "dead_letters_open", "Open dead letters of the whole pipeline, as this replica last saw them.", "reason"
+        self.changes_captured = counter("changes_captured", "Changes read from the change stream.", "route")
+        self.entries_appended = counter(
+            "entries_appended", "Entries appended to the queue, barriers not counted.", "route", "reason"
         )
+        self.entries_acked = counter("entries_acked", "Entries synced and removed from the queue.", "route")
+        self.documents_written = counter("documents_written", "Documents upserted into Typesense.", "route")
+        self.documents_deleted = counter("documents_deleted", "Ids deleted from Typesense, there or not.", "route")
+        self.rechecks_synced = counter("rechecks_synced", "Keys of in-doubt writes that were synced again.", "route")
+        self.dead_letters = counter(
+            "dead_letters", "Dead letters written, including those of repeated failures.", "route", "reason"
+        )
+        self.dead_letters_open = gauge(
+            "dead_letters_open", "Open dead letters of the route, as this replica last saw them.", "route", "reason"
+        )
+        self._open_reasons: dict[str, set[str]] = {}
         self.batches_retried = counter("batches_retried", "Batches that had to be retried.")
-        self.rechecks_synced = counter("rechecks_synced", "Keys of in-doubt writes that were synced again.")
         self.epochs_opened = counter("epochs_opened", "Epochs that this replica opened.")
         self.batch_seconds = Histogram(
             "tsync_batch_seconds",
@@ -81,7 +88,8 @@ class Metrics:
         self.healthy = gauge("healthy", "1 while no health check is red.")
 
     def __repr__(self) -> str:
-        return f"Metrics(capturing={bool(self._value('capturing'))}, entries_acked={self.total('entries_acked')})"
+        capturing = bool(self.registry.get_sample_value("tsync_capturing"))
+        return f"Metrics({capturing=}, entries_acked={self.total('entries_acked')})"
 
     def end_term(self) -> None:
         """We capture no longer: forget what only the capturing replica measures."""
@@ -91,23 +99,36 @@ class Metrics:
         for labelled in (self.backlog_entries, self.tier):
             labelled.clear()
 
-    def count_refused(self, reasons: Iterable[str]) -> None:
-        """Count dead letters that were written, one per reason given."""
-        for reason in reasons:
-            self.dead_letters.labels(reason).inc()
+    def show_route(self, route: str) -> None:
+        """Show the counters of a route from now on, at 0 until something is counted."""
+        for counter in (
+            self.changes_captured,
+            self.entries_acked,
+            self.documents_written,
+            self.documents_deleted,
+            self.rechecks_synced,
+        ):
+            counter.labels(route)
+        self.entries_appended.labels(route, Reason.CHANGE)
 
-    def show_refused(self, open_by_reason: Mapping[str, int]) -> None:
-        """Set how many dead letters are open, by reason; a reason without any disappears."""
-        self.dead_letters_open.clear()
+    def count_refused(self, letters: Iterable[DeadLetter]) -> None:
+        """These dead letters were written."""
+        for letter in letters:
+            self.dead_letters.labels(letter.route, letter.reason).inc()
+
+    def show_refused(self, route: str, open_by_reason: Mapping[str, int]) -> None:
+        """Show how many dead letters of a route are open now; a reason that no longer has any is not shown."""
+        for reason in self._open_reasons.get(route, set()) - open_by_reason.keys():
+            self.dead_letters_open.remove(route, reason)
+        self._open_reasons[route] = set(open_by_reason)
         for reason, count in open_by_reason.items():
-            self.dead_letters_open.labels(reason).set(count)
+            self.dead_letters_open.labels(route, reason).set(count)
 
     def total(self, name: str) -> int:
-        """What a counter has counted since the start."""
-        return int(self._value(f"{name}_total"))
-
-    def _value(self, name: str) -> float:
-        return self.registry.get_sample_value(f"tsync_{name}") or 0.0
+        """What a counter has counted since the start, over all its labels."""
+        counter: Counter = getattr(self, name)
+        samples = (sample for family in counter.collect() for sample in family.samples)
+        return int(sum(sample.value for sample in samples if sample.name.endswith("_total")))
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""

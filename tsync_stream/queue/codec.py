@@ -1,7 +1,7 @@
 """How entries, barriers and positions are written in every tier.
 
 A record batch is a sequence of BSON documents: one for each barrier, and one for each *run* of entries that share
-route, reason and cluster time, with a letter and a key per entry. So what a run has in common is written, read and
+route and cluster time, with a letter and a key per entry. So what a run has in common is written, read and
 stored once, and the driver's C code does the rest.
 
 Invariants: `decode_record_batch` returns what was encoded, including the BSON types of keys. Unknown kinds raise; they
@@ -18,7 +18,7 @@ import bson
 from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.core.model import Barrier, BarrierOrder, Entry, position_from_bson, position_to_bson
 
-_SHARED_BY_A_RUN = attrgetter("route", "cluster_time", "reason")
+_SHARED_BY_A_RUN = attrgetter("route", "cluster_time")
 
 
 def encode_record_batch(items: Iterable[Entry | Barrier]) -> bytes:
@@ -44,9 +44,9 @@ def _documents(items: Iterable[Entry | Barrier]) -> Iterator[dict[str, Any]]:
         if kind is Barrier:
             yield from (_barrier_document(item) for item in alike if isinstance(item, Barrier))
             continue
-        for (route, cluster_time, reason), run in groupby(alike, key=_SHARED_BY_A_RUN):
-            _, keys, operations, _, _ = zip(*run, strict=True)
-            yield {"r": route, "w": reason, "t": cluster_time, "o": "".join(operations), "k": keys}
+        for (route, cluster_time), run in groupby(alike, key=_SHARED_BY_A_RUN):
+            _, keys, operations, _ = zip(*run, strict=True)
+            yield {"r": route, "t": cluster_time, "o": "".join(operations), "k": keys}
 
 
 def _barrier_document(barrier: Barrier) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _items(document: Mapping[str, Any]) -> Sequence[Entry | Barrier]:
     if "b" in document:
         epoch, fence, counter = document["b"]
         return [Barrier(BarrierOrder(epoch, fence, counter), position_from_bson(document["p"]))]
-    return Entry.many(document["r"], document["k"], document["o"], document["t"], document["w"])
+    return Entry.many(document["r"], document["k"], document["o"], document["t"])
 
 
 def encode_token(token: Mapping[str, Any]) -> bytes:

@@ -1,15 +1,15 @@
-"""How the fallback queue is laid out in its one collection, and what its documents mean. Pure, no I/O.
+"""How the fallback queue is laid out in its collection, and what its documents mean. Pure, no I/O.
 
-An `_id` is `{d(eployment), e(poch), x (nonce), p(artition), n(umber)}`. MongoDB compares embedded documents field by
+An `_id` is `{d(eployment), e(poch), x (nonce), p(artition), o(ffset)}`. MongoDB compares embedded documents field by
 field, in order, and numbers before text (reference manual, "Comparison/Sort Order"). So the `_id` index alone keeps
-each partition's entries in order and apart, and a range of it is a stretch of entries, an epoch, or all older epochs.
+the entries of each partition in order, and a range of it is a range of entries, an epoch, or all older epochs.
 
-Per partition, beside its entries, where `n` is text:
+Each partition has two documents beside its entries, where `o` is text:
 
 ========  =============================================================================================
-"head"    who appends (`fence`), the id of the `last` entry, the `token` it ended with, and what is `pending`:
-          payloads that are appended, but may have no documents of their own yet
-"owner"   who reads (`fence`), the offsets up to which all was `delivered`, and up to which all is `acked`
+"head"    the writer (`fence`), the id of the `last` entry, the `token` after it, and what is `pending`: payloads
+          that are appended but may have no documents of their own yet
+"owner"   the reader (`fence`), the offsets up to which everything was `delivered`, and up to which it is `acked`
 ========  =============================================================================================
 """
 
@@ -27,7 +27,7 @@ Document: TypeAlias = Mapping[str, Any]
 
 HEAD, OWNER = "head", "owner"
 QUEUED, DELIVERED = "queued", "delivered"
-# What documents that we did not write make of our decoding (InvalidBSON is a BSONError).
+# What decoding raises for documents that we did not write (InvalidBSON is a BSONError).
 NOT_OURS = (BSONError, LookupError, TypeError, ValueError)
 
 
@@ -42,7 +42,7 @@ def between(epoch: EpochRef, partition: int, first: int, last: int) -> dict[str,
 
 
 def from_offset(epoch: EpochRef, partition: int, first: int) -> dict[str, Any]:
-    """Matches a partition's entries from an offset on."""
+    """Matches a partition's entries from an offset onwards."""
     return {"_id": {"$gte": document_id(epoch, partition, first), "$lt": document_id(epoch, partition, "")}}
 
 
@@ -65,7 +65,7 @@ def new_partition(epoch: EpochRef, partition: int, fence: int, token: Token) -> 
 def new_entries(
     epoch: EpochRef, partition: int, first: int, fence: int, payloads: Sequence[bytes]
 ) -> list[dict[str, Any]]:
-    """The documents of entries, numbered from `first`."""
+    """The documents of entries, at offsets from `first` on."""
     return [
         {"_id": document_id(epoch, partition, offset), "fence": fence, "payload": payload, "status": QUEUED}
         for offset, payload in enumerate(payloads, first)
@@ -74,7 +74,7 @@ def new_entries(
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """A partition's head and owner as they were found."""
+    """A partition's head and owner as last read."""
 
     partition: int
     fence: int
@@ -87,34 +87,34 @@ class PartitionState:
     acked: int
 
     def head(self) -> Head:
-        """The head as a capture term goes on from it."""
+        """The head that a capture term continues from."""
         return Head(self.last_fence, self.last_offset, self.token)
 
     @property
     def stored_offset(self) -> int:
-        """The offset of the last entry that has a document of its own, for certain."""
+        """The offset of the last entry that certainly has a document of its own."""
         return self.last_offset - len(self.pending)
 
     def fits(self, offsets: Sequence[int], now: "PartitionState") -> bool:
-        """Whether the offsets of the entries from `stored_offset` on are right, given the state after they were read.
+        """Whether the entries found from `stored_offset` on are right; `now` is the state after they were read.
 
-        The first is there, or acked by now. None is beyond the last offset of now: heads move before entries follow.
-        What is acked may be there too, or again: it is removed after it is acked, and a writer that was slow may put
-        it there once more. Nobody reads it.
+        The first is there, or acked by now. None is beyond the last offset of `now`: heads move before entries follow.
+        Acked entries may still be there, because they are removed later, or be there again, because a slow writer
+        inserted them once more. Nobody reads those.
         """
         if any(offset > now.last_offset for offset in offsets):
             return False
         return self.stored_offset in offsets or now.acked >= self.stored_offset
 
     def pending_entries(self, epoch: EpochRef) -> list[dict[str, Any]]:
-        """The documents of the entries that have none yet."""
+        """The documents of the entries that may have none yet."""
         return new_entries(epoch, self.partition, self.stored_offset + 1, self.last_fence, self.pending)
 
 
 def partition_state(partition: int, found: Mapping[tuple[int, str], Document]) -> PartitionState:
-    """The state of a partition, from its documents by (partition, HEAD or OWNER).
+    """The state of a partition, from documents by (partition, HEAD or OWNER).
 
-    Raises `TierLost` if one is missing or is not as we write it.
+    Raises `TierLost` if one is missing or not as we write it.
     """
     try:
         head, owner = found[partition, HEAD], found[partition, OWNER]

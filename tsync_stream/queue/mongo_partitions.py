@@ -1,7 +1,7 @@
-"""What the fallback tier's calls do with the documents of an epoch: look at them, compare them, complete them.
+"""What the calls of the fallback tier do with the documents of an epoch: read, compare and complete them.
 
-Invariant: others work meanwhile, and looking at several documents is no single moment. So a head is looked at before
-its entries, and once more if they do not fit it.
+Invariant: others work concurrently, and several documents are not read at one moment. So a head is read before its
+entries, and again if they do not match it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,7 +33,7 @@ class Partitions:
         self._session = session
 
     async def write(self, operations: Sequence[Write], *, majority: bool = True) -> BulkWriteResult:
-        """Write in one go, in this order."""
+        """One bulk write, in this order."""
         queue = self._queue if majority else self._queue.with_options(write_concern=WriteConcern(1))
         result: BulkWriteResult = await queue.bulk_write(operations, session=self._session)
         return result
@@ -41,7 +41,7 @@ class Partitions:
     async def take(self, partition: int, fence: int) -> Found:
         """Set an owner's fence unless a newer one is there; returns what was there before."""
         owner = {"_id": document_id(self._epoch, partition, OWNER)}
-        # The document as it was before, or None if it is gone or has this fence, or a newer one, already.
+        # The document as it was before; None if it is gone, or already has this fence or a newer one.
         before: Document | None = await self._queue.find_one_and_update(
             {**owner, "fence": {"$lt": fence}}, {"$set": {"fence": fence}}, session=self._session
         )
@@ -52,12 +52,12 @@ class Partitions:
             raise lost(partition, "has no owner as we write it") from error
 
     async def states(self, partitions: Sequence[int]) -> list[PartitionState]:
-        """The partitions' heads and owners. Raises `TierLost` where one is not as we write it."""
+        """The heads and owners of partitions. Raises `TierLost` if one is not as we write it."""
         found = await self.find(partitions)
         return [documents.partition_state(partition, found) for partition in partitions]
 
     async def finish_appends(self, states: Sequence[PartitionState]) -> None:
-        """Give what is pending documents of its own."""
+        """Write the documents of pending payloads."""
         unfinished = [state for state in states if state.pending]
         if unfinished:
             entries = [entry for state in unfinished for entry in state.pending_entries(self._epoch)]
@@ -68,9 +68,9 @@ class Partitions:
         entries: Sequence[Document],
         last: Mapping[int, str],
     ) -> None:
-        """Write entries that are pending in their heads, whose last ids are given; then they are so no more.
+        """Write entries that are pending in heads with these `last` ids, and then clear what is pending there.
 
-        Two writers may do it at once, and each may repeat it: they write the same.
+        Two writers may do so at once, and each may repeat it: they write the same.
         """
         try:
             await self._queue.insert_many(entries, ordered=False, session=self._session)
@@ -84,9 +84,9 @@ class Partitions:
         await self.write(stored)
 
     async def check_ends(self, states: Sequence[PartitionState]) -> None:
-        """Raise `TierLost` unless each partition's entries end where its head says.
+        """Raise `TierLost` unless the entries of each partition end where its head says.
 
-        Others append and ack meanwhile. So what does not fit is compared with the state of afterwards as well.
+        Others append and ack concurrently, so what does not match is also compared with the state read afterwards.
         """
         ends: dict[int, list[int]] = {state.partition: [] for state in states}
         query = {"$or": [documents.from_offset(self._epoch, state.partition, state.stored_offset) for state in states]}
@@ -104,9 +104,9 @@ class Partitions:
         ranges: Mapping[int, tuple[int, int]],
         limit: int = 0,
     ) -> dict[int, list[RecordBatch]]:
-        """The entries of these ranges of offsets that are there, in order; of every partition a list.
+        """The entries found in these ranges of offsets, in order, as a list for every partition.
 
-        `limit` bounds all of them together; without it the ranges are the bound.
+        `limit` bounds all of them together; without it only the ranges do.
         """
         record_batches: dict[int, list[RecordBatch]] = {partition: [] for partition in ranges}
         query = {"$or": [documents.between(self._epoch, partition, *offsets) for partition, offsets in ranges.items()]}

@@ -1,16 +1,16 @@
-"""The third tier: a queue in MongoDB, for when neither Redis can be one.
+"""The third tier: a queue in MongoDB, for when neither Redis can be the queue.
 
 Invariants:
 
-- No transactions: every step changes one document, or may be repeated. A transaction whose client dies keeps its
-  locks until `transactionLifetimeLimitSeconds` (60 s) have passed, and with them whoever takes over.
-- An append is done when its partition's head, by one compare-and-set, has the new last id and the payloads
-  (`pending`). Documents of their own follow. A writer that dies before leaves that to the next one, who begins with
-  it; readers read only what has its documents.
+- No transactions: every step changes one document or may be repeated. A transaction whose client dies holds its locks
+  for `transactionLifetimeLimitSeconds` (60 s), and a replica that takes over would wait for them.
+- An append is done once the partition's head has the new last id and the payloads (`pending`), by one compare-and-set.
+  Their own documents follow. If the writer dies first, the next one begins by writing them; readers read only entries
+  that have documents.
 - What was delivered and what is acked are two offsets beside the owner's fence. An entry's `status` is for people; it
   is set before the offset that covers it.
-- All but removals is written with w:majority. Within one call reads come after its writes, also after those that found
-  nothing to change: a majority-acknowledged write that changes nothing waits for what made it so.
+- Everything but removals is written with w:majority. Within one call, reads see its writes, even those that changed
+  nothing: a majority-acknowledged write that changes nothing waits for the write that made it so.
 """
 
 import asyncio
@@ -33,28 +33,31 @@ from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import FALLBACK_QUEUE
 
-# Everything that one call asks of MongoDB has to be answered within this.
+# The deadline for everything that one call asks of MongoDB.
 REQUEST_TIMEOUT_S = 5.0
-# A read that waits looks again this often: each look is one query by `_id` for two documents a partition.
+# How often a waiting read looks again; each look is one query by `_id` for two documents per partition.
 LOOK_INTERVAL_S = 0.05
-# A clean-up removes so many documents at a time, which is done well within REQUEST_TIMEOUT_S.
+# Documents that a clean-up removes at once, well within REQUEST_TIMEOUT_S.
 REMOVE_AT_ONCE = 5_000
 _PROBE_ID = "probe"
 
 
 class MongoFallback:
-    """A collection of the state database as a tier. Keeps the contract of `queue.base.Tier`."""
+    """A collection of the state database as a tier. Keeps the contract of `queue.tier.Tier`."""
 
     def __init__(self, database: MongoDatabase) -> None:
         self.name = "mongo"
         self._database = database
         self._queue = database[FALLBACK_QUEUE]
 
+    def __repr__(self) -> str:
+        return f"<MongoFallback {self._database.name}.{FALLBACK_QUEUE}>"
+
     async def start(self) -> None:
-        """There is nothing to open, and the collection comes with the first epoch."""
+        """Nothing to open: the collection is created with the first epoch."""
 
     async def probe(self, entries: int = 0) -> None:
-        """`entries` says nothing here: a MongoDB without disk space ends, and with it the source."""
+        """`entries` is ignored: a MongoDB without disk space stops, and the source with it."""
         async with _one_call():
             await self._queue.update_one({"_id": _PROBE_ID}, {"$inc": {"probes": 1}}, upsert=True)
             await self._queue.delete_one({"_id": _PROBE_ID})
@@ -82,16 +85,16 @@ class MongoFallback:
         return [state.head() for state in states]
 
     async def append(self, epoch: EpochRef, fence: int, token: Token, appends: Sequence[Append]) -> None:
-        """An append is at most what one reply of the change stream (16 MB) or one batch of a job holds.
+        """An append is at most one reply of the change stream (16 MB) or one batch of a job.
 
-        So is a head's `pending`, which must stay under MongoDB's 16 MB for a document: an entry takes 75 bytes, its key
-        and the route's name, a change event some 170 bytes, and the key three times. A job's batch is at most 10,000
+        So the head's `pending` stays under MongoDB's limit of 16 MB per document: an entry takes 75 bytes, its key and
+        the route's name, but a change event some 170 bytes and its key three times. A job's batch has at most 10,000
         keys of up to 1 KB.
         """
         async with self._at(epoch) as at:
             partitions = [append.partition for append in appends]
             await at.check_ends(await at.states(partitions))
-            # Each entry by itself: here a document is what is read and acked.
+            # Each entry alone, because here a document is what is read and acked.
             payloads = [[encode_record_batch([item]) for item in append.items] for append in appends]
             both = list(zip(appends, payloads, strict=True))
             outcome = await at.write([_append_to_head(epoch, fence, token, *call) for call in both])
@@ -114,7 +117,7 @@ class MongoFallback:
         return found
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
-        """Who consumes is not noted: an owner's fence, not a name, decides who may ack."""
+        """The consumer is not stored: the owner's fence, not a name, decides who may ack."""
         async with self._at(epoch) as at:
             states = await at.states([partition])
             await at.check_ends(states)
@@ -136,7 +139,7 @@ class MongoFallback:
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
     ) -> Collection[int]:
-        """First the offset, then the entries that it covers: what is left after a fault goes with the next ack."""
+        """The offset first, then the entries it covers: what a fault leaves is removed with the next ack."""
         last = {partition: max(map(documents.last_offset, ids)) for partition, ids in acks.items()}
         async with self._at(epoch) as at:
             outcome = await at.write(
@@ -158,7 +161,7 @@ class MongoFallback:
                 if partition not in refused
             ]
             if removals:
-                # No majority: what is acked for certain may come back, and is removed with the next ack.
+                # Without majority: an acked entry may come back, and is removed with the next ack.
                 await at.write(removals, majority=False)
         return refused
 
@@ -174,16 +177,16 @@ class MongoFallback:
         await self._remove(documents.whole_epoch(epoch))
 
     async def close(self) -> None:
-        """The connections belong to whoever made the client."""
+        """The client belongs to whoever created it."""
 
     @asynccontextmanager
     async def _at(self, epoch: EpochRef) -> AsyncIterator[Partitions]:
-        """One call to this tier: in time, in causal order, and with our errors."""
+        """One call to this tier: within its deadline, causally consistent, and with our errors."""
         async with _one_call(), await self._database.client.start_session(causal_consistency=True) as session:
             yield Partitions(self._queue, epoch, session)
 
     async def _read_once(self, epoch: EpochRef, partitions: Sequence[int], limit: int) -> PartitionBatches:
-        async with _one_call():  # most looks find nothing: they do without a session
+        async with _one_call():  # most looks find nothing, and need no session
             states = await Partitions(self._queue, epoch, None).states(partitions)
         waiting = [state for state in states if state.stored_offset > state.delivered]
         if not waiting:
@@ -205,7 +208,7 @@ class MongoFallback:
         return record_batches
 
     async def _remove(self, query: Mapping[str, Any]) -> int:
-        """Delete in bounded steps, so that a step that fails for lack of time has not been in vain."""
+        """Delete in bounded steps, so that a time-out does not undo what earlier steps removed."""
         removed = 0
         while True:
             async with _one_call():
@@ -230,7 +233,7 @@ async def _deliver(
     states: Sequence[PartitionState],
     record_batches: PartitionBatches,
 ) -> None:
-    """Note what is given out now. Raises `DependencyUnavailable` if somebody else has read meanwhile."""
+    """Store what is delivered now. Raises `DependencyUnavailable` if another reader was faster."""
     marks: list[UpdateMany | UpdateOne] = []
     for state in states:
         last = record_batches[state.partition][-1].last_offset
@@ -266,12 +269,12 @@ def _check_fences(states: Sequence[PartitionState], fence: int) -> None:
 
 
 def _read_by_another() -> DependencyUnavailable:
-    """As if the reply had been lost: what was marked as delivered is pending, and will be claimed."""
-    return DependencyUnavailable("MongoDB fallback: somebody else reads the same partition")
+    """As after a lost reply: what was marked as delivered is pending, and will be claimed."""
+    return DependencyUnavailable("MongoDB fallback: another replica reads the same partition")
 
 
 def _unacked(partition: int, found: Mapping[tuple[int, str], Document]) -> int:
-    """How many entries wait, by the two offsets; 0 where there is no whole partition."""
+    """How many entries are not acked, by the two offsets; 0 if the partition is not complete."""
     if (partition, HEAD) not in found or (partition, OWNER) not in found:
         return 0
     state = documents.partition_state(partition, found)

@@ -1,6 +1,7 @@
-"""Connections to one Redis: a bounded pool whose connections are opened early, aged out, and retried.
+"""Connections to one Redis: a bounded pool whose connections are opened early, replaced with age, and retried.
 
-Every call but a read may be repeated (append, ack and own check what they find), so the client's own retry is safe.
+Invariant: every call but a read may be repeated (append, ack and own check what they find), so the client's own retry
+is safe.
 """
 
 import asyncio
@@ -24,17 +25,17 @@ REQUEST_TIMEOUT_S = 2.0
 
 
 class DatedConnection(Connection):
-    """Remembers when it was connected, bounds its own waits, and sees that it was reset.
+    """Knows when it was connected, bounds its own waits, and notices a reset.
 
-    With a `socket_timeout` the library starts a task for every command that it sends (`asyncio.wait_for`, before
-    Python 3.12), which takes as long as all else that it does for it.
+    With a `socket_timeout`, the library starts a task for every command it sends (`asyncio.wait_for`, before Python
+    3.12), which takes as long as everything else it does for the command.
     """
 
     connected_at_s: float = 0.0
 
     @property
     def is_connected(self) -> bool:
-        """Not once the transport has closed by itself, either, which the library does not look at."""
+        """False also once the transport has closed by itself, which the library does not check."""
         return super().is_connected and self._writer is not None and not self._writer.is_closing()
 
     async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
@@ -43,8 +44,8 @@ class DatedConnection(Connection):
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 await super().send_packed_command(command, check_health)
         except TimeoutError:
-            raise RedisTimeoutError("the server takes no more, or no connection") from None
-        except RuntimeError as error:  # uvloop's for a transport that has closed meanwhile
+            raise RedisTimeoutError("the server accepts no more data, or no connection") from None
+        except RuntimeError as error:  # from uvloop, for a transport that has closed meanwhile
             raise RedisConnectionError("the connection is closed") from error
 
     async def read_response(self, *arguments: Any, **options: Any) -> Any:
@@ -68,7 +69,7 @@ class AgingPool(BlockingConnectionPool):
         self._max_lifetime_s = max_lifetime_s
 
     async def get_connection(self, *arguments: Any, **options: Any) -> AbstractConnection:
-        """A connection; where one is free, without what the library does to wait for one."""
+        """A connection; if one is free, without the library's overhead of waiting for one."""
         if not self.can_get_connection():
             return cast("AbstractConnection", await super().get_connection(*arguments, **options))  # type: ignore[no-untyped-call]
         connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
@@ -115,9 +116,9 @@ def connect(settings: RedisSettings) -> Redis:
 
 
 async def ask(client: Redis, *commands: Sequence[Any]) -> list[Any]:
-    """Send commands in one go; returns their answers as the server sends them. Tried again as the client would.
+    """Send commands in one round trip; returns the server's answers. Retried as the client would.
 
-    Raises redis-py's errors: when everything is answered, the first that the server answered with.
+    Raises redis-py's errors; once everything is answered, the first error among the answers.
     """
     answers = await ask_each(client, *commands)
     for answer in answers:
@@ -127,9 +128,9 @@ async def ask(client: Redis, *commands: Sequence[Any]) -> list[Any]:
 
 
 async def ask_each(client: Redis, *commands: Sequence[Any]) -> list[Any]:
-    """As `ask`, but what the server refuses is a `ResponseError` in its place among the answers.
+    """Like `ask`, but a refusal is a `ResponseError` in its place among the answers.
 
-    Straight over a connection: the client's own way does several times as much, which nobody here asks for.
+    Straight over a connection: the client's own way does several times as much work that is not needed here.
     """
     pool: Any = client.connection_pool
     connection: Any = await pool.get_connection()
@@ -150,12 +151,12 @@ async def _answers(connection: Any, commands: Sequence[Sequence[Any]]) -> list[A
 async def _answer(connection: Any) -> Any:
     try:
         return await connection.read_response()
-    except ResponseError as refusal:  # the answers to the other commands are behind it
+    except ResponseError as refusal:  # the answers to the other commands follow
         return refusal
 
 
 async def open_idle_connections(client: Redis, count: int) -> None:
-    """Open `count` connections now, so that the first changes do not wait for them. Raises redis-py's errors."""
+    """Open `count` connections now, so that the first changes need not wait. Raises redis-py's errors."""
     pool: Any = client.connection_pool
     async with AsyncExitStack() as opened:
 

@@ -1,10 +1,9 @@
-"""How a Redis server keeps the queue on disk: what the settings ask for, what it has, and bringing the two together.
+"""How a Redis server persists the queue: what the settings ask for, what the server has, and making them agree.
 
-Invariants: only `save` and `appendonly` are ever set, and only by `apply_server_settings`, which says so, and which
-REDIS_MANAGE_PERSISTENCE=false keeps from it; everything else is compared. What is set is read back before it is
-believed.
-A server that shows or changes nothing (CONFIG is closed on many managed ones) is no error: its owner is told the lines
-for redis.conf instead.
+Invariants: only `save` and `appendonly` are ever set, only by `apply_server_settings`, which logs it, and not with
+REDIS_MANAGE_PERSISTENCE=false; everything else is only compared. What was set is read back before it is believed.
+A server that shows or changes nothing (many managed ones forbid CONFIG) is no error: its owner gets the lines for
+redis.conf instead.
 """
 
 import logging
@@ -20,12 +19,12 @@ from tsync_stream.settings.load import RedisSettings
 
 log = logging.getLogger(__name__)
 
-# `redis_connections.ask_each` of a client that speaks RESP2.
+# `redis_client.ask_each` of a client that speaks RESP2.
 Ask: TypeAlias = Callable[..., Awaitable[list[Any]]]
 
 POLICY, APPEND_ONLY, SAVE = "maxmemory-policy", "appendonly", "save"
 APPEND_FILENAME, RDB_FILENAME = "appendfilename", "dbfilename"
-# Redis takes these while it runs. It refuses the file names then, and the policy is its owner's decision.
+# Redis accepts these at runtime. It refuses the file names, and the policy is its owner's decision.
 SETTABLE = (SAVE, APPEND_ONLY)
 
 
@@ -46,7 +45,7 @@ class Directive:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A directive that the server has otherwise: as `found`."""
+    """A directive whose value on the server is `found` instead."""
 
     directive: Directive
     found: str
@@ -58,12 +57,12 @@ class Difference:
 
 
 def directives(settings: RedisSettings) -> list[Directive]:
-    """What redis.conf should say (pure). The name of an append-only file that is not written does not matter."""
+    """What redis.conf should say (pure). The name of an append-only file matters only if one is written."""
     prefix = f"{settings.name.upper()}_REDIS_"
     wanted = [
         Directive(POLICY, "noeviction", ""),
         Directive(APPEND_ONLY, "yes" if settings.append_only else "no", f"{prefix}APPEND_ONLY"),
-        # Redis counts whole seconds; one change within them is enough for a snapshot.
+        # Redis takes whole seconds; one change within them is enough for a snapshot.
         Directive(SAVE, f"{max(1, math.ceil(settings.save_interval_s))} 1", f"{prefix}SAVE_INTERVAL"),
         Directive(RDB_FILENAME, settings.rdb_filename, f"{prefix}RDB_FILENAME"),
     ]
@@ -73,7 +72,7 @@ def directives(settings: RedisSettings) -> list[Directive]:
 
 
 def differences(settings: RedisSettings, found: Mapping[str, str]) -> list[Difference]:
-    """What is not as the settings say (pure). Directives that were not found are left out."""
+    """What differs from the settings (pure). Directives that were not found are left out."""
     return [
         Difference(directive, found[directive.name])
         for directive in directives(settings)
@@ -82,7 +81,7 @@ def differences(settings: RedisSettings, found: Mapping[str, str]) -> list[Diffe
 
 
 async def read_directives(ask: Ask, settings: RedisSettings) -> dict[str, str]:
-    """What the server has; empty if it does not let us see. Raises redis-py's errors if it is not there."""
+    """The server's directives; empty if it does not show them. Raises redis-py's errors if it cannot be reached."""
     # Redis 6.2 takes one name at a time.
     answers = await ask(*(("CONFIG", "GET", directive.name) for directive in directives(settings)))
     if any(isinstance(answer, ResponseError) for answer in answers):  # renamed, disabled, or not permitted
@@ -94,20 +93,20 @@ async def read_directives(ask: Ask, settings: RedisSettings) -> dict[str, str]:
 
 
 async def apply_server_settings(ask: Ask, settings: RedisSettings, *, manage: bool = True) -> list[str]:
-    """Set `save` and `appendonly` as the settings say, unless `manage` is off; returns a warning for the rest.
+    """Set `save` and `appendonly` as the settings say, unless `manage` is off; returns a warning for everything else.
 
-    Each warning has the line for redis.conf. Raises redis-py's errors if the server is not there.
+    Each warning has the line for redis.conf. Raises redis-py's errors if the server cannot be reached.
     """
     title = f"{settings.name} Redis"
     found = await read_directives(ask, settings)
     if not found:
         lines = ", ".join(f"`{directive.line}`" for directive in directives(settings))
-        return [f"{title}: it does not show its settings; they should be as redis.conf makes them with {lines}"]
+        return [f"{title}: it does not show its settings; redis.conf should contain {lines}"]
     different = differences(settings, found)
     chosen = [difference.directive for difference in different if difference.directive.name in SETTABLE and manage]
     if chosen:
         await ask(*(("CONFIG", "SET", directive.name, directive.value) for directive in chosen))
-        found = await read_directives(ask, settings)  # a server may answer OK and leave it as it is
+        found = await read_directives(ask, settings)  # a server may answer OK and change nothing
     left = {difference.directive.name for difference in differences(settings, found)} if found else set()
     warnings = []
     for difference in different:

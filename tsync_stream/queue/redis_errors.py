@@ -1,4 +1,4 @@
-"""What Redis's errors mean for the tier whose server it is, as errors of ours.
+"""What redis-py's errors mean for a tier, as errors of our own.
 
 Invariant: messages carry names, codes and settings, never a key, an entry or a password.
 """
@@ -13,9 +13,9 @@ from tsync_stream.core.errors import TierLost, TierRefused, TierUnavailable, Tsy
 REDIS_CONFIGURATION_CODES = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
 # "ERR DB index is out of range", "ERR invalid DB index": the answers to SELECT.
 REDIS_DATABASE_WORDS = "DB index"
-# What a script says when the user may not do something of it: Redis 6.2; Redis 7, Valkey.
+# From a script whose user lacks a permission: Redis 6.2; Redis 7, Valkey.
 REDIS_SCRIPT_REFUSALS = ("The user executing the script can't", "ACL failure in script")
-# Redis for a command that was renamed or that it is too old for: from us, from a script (6.2; 7, Valkey).
+# For a command that was renamed, or that the server is too old for: from us, from a script (6.2; 7, Valkey).
 REDIS_UNKNOWN_COMMANDS = ("unknown command", "Unknown Redis command", "Unknown command called")
 REDIS_TOO_MANY_CLIENTS = "max number of clients"
 _REDIS_COMMAND = re.compile(r"'([a-z]{2,20})(?:\|[a-z]{2,20})?' command")
@@ -25,7 +25,7 @@ _CLUSTER_ERRORS = (
     redis.exceptions.ClusterCrossSlotError,
     redis.exceptions.AskError,  # a MovedError is one, too
 )
-# Everything else that Redis answers with an error means that this server is not a queue for us now:
+# Any other error means that the server cannot be our queue now:
 # OOM, READONLY, MISCONF, NOREPLICAS, NOGROUP, WRONGTYPE.
 
 
@@ -39,7 +39,7 @@ def from_redis(error: Exception, tier: str) -> TsyncError:
     if refusal:
         return TierRefused(f"{tier.upper()}_REDIS_{refusal}")
     if REDIS_TOO_MANY_CLIENTS in str(error):
-        return TierUnavailable(f"{tier} Redis: it has as many clients as its `maxclients` allows")
+        return TierUnavailable(f"{tier} Redis: it has reached its limit of clients (`maxclients`)")
     unreachable = isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError | OSError)
     if code in REDIS_BUSY_CODES:
         return TierUnavailable(f"{tier} Redis: {code}")
@@ -67,7 +67,7 @@ def _redis_refusal(error: Exception, code: str, tier: str) -> str:
     if not isinstance(error, redis.exceptions.ResponseError):
         return ""
     if REDIS_DATABASE_WORDS in text:
-        return f"DB: the {tier} Redis has no database of this number"
+        return f"DB: the {tier} Redis has no database with this number"
     if any(words in text for words in REDIS_UNKNOWN_COMMANDS):
         return f"HOST: the {tier} Redis lacks a command that the queue needs (it is renamed, or older than Redis 6.2)"
     return ""
@@ -75,7 +75,7 @@ def _redis_refusal(error: Exception, code: str, tier: str) -> str:
 
 def redis_cluster(tier: str) -> str:
     """Why a Redis Cluster is refused."""
-    return f"the {tier} Redis is a Redis Cluster, which cannot be a queue here; name a server that is none"
+    return f"the {tier} Redis is a Redis Cluster, which cannot be the queue; name a server that is not part of one"
 
 
 def redis_code(error: Exception) -> str:

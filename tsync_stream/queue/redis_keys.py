@@ -1,6 +1,6 @@
-"""What the keys of a Redis tier are called: `{queue key}:{deployment:epoch.nonce:partition}` and what stands beside it.
+"""The names of a Redis tier's keys: `{queue key}:{deployment:epoch.nonce:partition}` and those beside it. Pure.
 
-The braces are around the second half, so that the keys of a partition share a hash tag. Pure.
+The second half is in braces in the key itself, so that the keys of a partition share a hash tag.
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ class QueueKeys:
         return f"{self.queue_key}:{{{epoch.deployment}:{epoch.epoch}.{epoch.nonce}:{partition}}}"
 
     def head(self, epoch: EpochRef, partition: int) -> str:
-        """The hash that its writer keeps: fence, last id, token."""
+        """The hash that the writer keeps: fence, last id, token."""
         return f"{self.stream(epoch, partition)}:head"
 
     def owner(self, epoch: EpochRef, partition: int) -> str:
-        """The hash that its reader keeps: fence, the offset up to which all is acked."""
+        """The hash that the reader keeps: fence, the offset up to which everything is acked."""
         return f"{self.stream(epoch, partition)}:owner"
 
     def registry(self, epoch: EpochRef) -> str:
-        """The set that names every epoch of this deployment that has, or may have, keys here."""
+        """The set of this deployment's epochs that have, or may have, keys here."""
         return f"{self.queue_key}:{epoch.deployment}:epochs"

@@ -1,11 +1,11 @@
-"""The probe of a Redis tier: the work itself, on two partitions of an epoch that nobody else knows of.
+"""The probe of a Redis tier: the real work, on two partitions of an epoch that nobody else knows.
 
-Whatever the queue may need is asked for: the very scripts, a read over two streams, the keys' names. So a server that
-refuses any of it (an ACL, a renamed command, a cluster, no memory, a read-only replica) fails the probe, and is not
-chosen only to fail at work. All of it goes out and comes back in one go.
+It asks for everything the queue may need: the very scripts, a read over two streams, the names of the keys. So a server
+that refuses any of it (an ACL, a renamed command, a cluster, no memory, a read-only replica) fails the probe instead of
+being chosen and failing at work. All of it takes one round trip.
 
-Invariant: nothing is left behind. The keys are removed at the end of the same go, and would expire by themselves. What
-the work can do without (INFO, EXPIRE) may be refused.
+Invariant: nothing is left behind. The same round trip removes the keys, which would also expire. What the queue can do
+without (INFO, EXPIRE) may be refused.
 """
 
 import secrets
@@ -24,8 +24,8 @@ from tsync_stream.queue.redis_keys import GROUP, QueueKeys
 from tsync_stream.queue.redis_replies import is_cluster, read_info, whole_number
 from tsync_stream.settings.load import RedisSettings
 
-# What an entry alone takes in a stream, its place in the list of pending ones included, and some to spare. Among others
-# in a record batch it takes a fifth; better to wait for room that is not needed than to run out of it.
+# What a single entry takes in a stream, with its place in the list of pending ones and some reserve. In a full record
+# batch it takes a fifth; waiting for memory that is not needed is better than running out of it.
 ENTRY_BYTES = 200
 KEYS_LIVE_S = 60
 _PARTITIONS = (0, 1)  # of two hash tags, as a lane's
@@ -35,7 +35,7 @@ _ID = f"1-{_FENCE}"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command, what it must answer if that is known, and whether the queue can do without it."""
+    """A command, the answer it must give if that is known, and whether the queue needs it."""
 
     command: Sequence[Any]
     expected: object = None
@@ -43,14 +43,14 @@ class Step:
 
 
 async def probe(client: Any, settings: RedisSettings, entries: int = 0) -> None:
-    """Return if the server does the queue's work, and has memory for `entries` more.
+    """Return if the server does the queue's work and has memory for `entries` more.
 
     `client` is an asyncio client that speaks RESP2. Raises redis-py's errors, `TierRefused` and `TierLost`.
     """
     steps = _steps(settings)
     commands = [("INFO", "memory"), ("INFO", "cluster"), *(step.command for step in steps)]
     answers = await ask_each(client, *commands)
-    if any(isinstance(answer, NoScriptError) for answer in answers):  # it has forgotten them, or never had them
+    if any(isinstance(answer, NoScriptError) for answer in answers):  # it does not know the scripts (any more)
         await ask(client, *(("SCRIPT", "LOAD", script) for script in redis_scripts.DIGESTS))
         answers = await ask_each(client, *commands)
     info = read_info(answers[0]) | read_info(answers[1])
@@ -62,7 +62,7 @@ async def probe(client: Any, settings: RedisSettings, entries: int = 0) -> None:
 
 
 def _steps(settings: RedisSettings) -> list[Step]:
-    """What the life of an epoch of two entries asks of the server."""
+    """Everything that an epoch of two entries asks of the server in its life."""
     keys = QueueKeys(settings.queue_key)
     epoch = EpochRef(f"probe-{secrets.token_hex(4)}", 1, "probe", settings.name)
     registry, member = keys.registry(epoch), f"{epoch.epoch}.{epoch.nonce}.{len(_PARTITIONS)}"
@@ -106,11 +106,11 @@ def _judge(step: Step, answer: object, tier: str) -> None:
     if isinstance(answer, ResponseError):
         raise answer
     if step.expected is not None and answer != step.expected:
-        raise TierLost(f"{tier} Redis: it answers {step.command[0]} otherwise than Redis does")
+        raise TierLost(f"{tier} Redis: it does not answer {step.command[0]} as Redis does")
 
 
 def _require_room(info: dict[str, str], entries: int, tier: str) -> None:
-    """Servers that do not tell have room until they refuse an append."""
+    """Servers that do not report their memory have room until they refuse an append."""
     limit, used = whole_number(info, "maxmemory"), whole_number(info, "used_memory")
     if limit and used is not None and limit - used < entries * ENTRY_BYTES:
-        raise TierLost(f"{tier} Redis: maxmemory leaves no room for what waits")
+        raise TierLost(f"{tier} Redis: maxmemory leaves no room for the backlog")

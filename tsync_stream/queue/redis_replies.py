@@ -1,21 +1,21 @@
-"""Reads what Redis says of itself: INFO and CONFIG GET, as they come over the wire with RESP2. Pure.
+"""Parses what Redis reports about itself: the answers to INFO and CONFIG GET with RESP2. Pure.
 
-Invariant: whatever comes, nothing is raised. What is missing (managed servers leave out much), is of another type, or
-is not there at all is left out, and whoever asks decides what that means.
+Invariant: no answer raises. What is missing (managed servers omit much) or of another type is left out, and the caller
+decides what that means.
 """
 
 from collections.abc import Mapping
 
 
 def read_info(answer: object) -> dict[str, str]:
-    """The fields of an INFO; of one that came twice, the last."""
+    """The fields of an INFO; the last one counts if a field comes twice."""
     text = _text(answer)
     pairs = (line.partition(":") for line in (text or "").splitlines() if not line.startswith("#"))
     return {name.strip(): value.strip() for name, colon, value in pairs if colon}
 
 
 def read_configuration(answer: object) -> dict[str, str]:
-    """What CONFIG GET answers: names and values in turn."""
+    """The directives in an answer to CONFIG GET: alternating names and values."""
     if not isinstance(answer, list | tuple):
         return {}
     texts = [_text(item) for item in answer]
@@ -24,13 +24,13 @@ def read_configuration(answer: object) -> dict[str, str]:
 
 
 def whole_number(info: Mapping[str, str], name: str) -> int | None:
-    """A field as a whole number; None if it is missing or none."""
+    """A field as a whole number; None if it is missing or is not one."""
     text = info.get(name, "")
     return int(text) if text.isascii() and text.isdigit() else None
 
 
 def is_cluster(info: Mapping[str, str]) -> bool:
-    """Whether the server is one of a Redis Cluster's. Not every server tells."""
+    """Whether the server belongs to a Redis Cluster. Not every server tells."""
     return whole_number(info, "cluster_enabled") == 1 or "cluster" in {info.get("redis_mode"), info.get("server_mode")}
 
 

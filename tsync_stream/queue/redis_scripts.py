@@ -1,7 +1,7 @@
-"""The Lua calls of the Redis tier: each is one atomic step, checks its fence, and may be repeated.
+"""The Lua scripts of the Redis tier: each is one atomic step, checks its fence, and may be repeated.
 
-Redis 6.2 to 8 and Valkey run them alike. A stream's `last-generated-id` outlives its entries, so it tells whether
-the stream is the one its writer left (https://redis.io/docs/latest/commands/xinfo-stream/).
+Redis 6.2 to 8 and Valkey run them alike. A stream's `last-generated-id` outlives its entries, so it shows whether the
+stream is as its writer left it (https://redis.io/docs/latest/commands/xinfo-stream/).
 """
 
 from hashlib import sha1
@@ -11,7 +11,7 @@ local function last_id(stream)
   local info = redis.pcall('XINFO', 'STREAM', stream)
   if info.err then
     if string.find(info.err, 'no such key', 1, true) then return nil end
-    redis.call('XINFO', 'STREAM', stream)  -- raised as it is: what is refused to us is not lost
+    redis.call('XINFO', 'STREAM', stream)  -- raised as it is: a refusal is not a loss
   end
   for i = 1, #info, 2 do
     if info[i] == 'last-generated-id' then return info[i + 1] end
@@ -57,7 +57,7 @@ return {'ok', head[2], head[3]}
 """
 )
 
-# KEYS stream, head · ARGV group, fence, token. A repetition finds what it made.
+# KEYS stream, head · ARGV group, fence, token. A repetition finds what the first call created.
 CREATE = """
 local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')
 if type(made) == 'table' and made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return made end
@@ -65,8 +65,8 @@ redis.call('HSET', KEYS[2], 'fence', ARGV[2], 'last', '0-0', 'token', ARGV[3])
 return 'ok'
 """
 
-# KEYS owner · ARGV fence -> {the fence that was found, the offset up to which all is acked}. Nothing is set that is
-# so already: a server without memory refuses it, and an owner that cannot confirm itself could not empty its queue.
+# KEYS owner · ARGV fence -> {the fence that was found, the offset up to which all is acked}. A fence that is there is
+# not written again: a server without memory refuses writes, and an owner must be able to empty its queue then.
 OWN = """
 local held = redis.call('HMGET', KEYS[1], 'fence', 'acked')
 local fence = tonumber(held[1] or 0)
@@ -74,9 +74,9 @@ if fence < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'fence', ARGV[1]) 
 return {fence, tonumber(held[2] or 0)}
 """
 
-# KEYS stream · ARGV group, consumer, limit -> {last delivered id, next cursor, entries}, all of one moment: what is
-# read between two calls would count as delivered and not be claimed. Not MULTI, which Redis before 7.2 refuses as a
-# whole when it is out of memory (XAUTOCLAIM alone it allows), and then nothing could empty the queue.
+# KEYS stream · ARGV group, consumer, limit -> {last delivered id, next cursor, entries}, all of one moment: an entry
+# read between two calls would count as delivered and not be claimed. Not MULTI: out of memory, Redis before 7.2 refuses
+# it as a whole (XAUTOCLAIM alone it allows), and then nothing could empty the queue.
 CLAIM = """
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local name, delivered
@@ -107,7 +107,7 @@ if last > tonumber(held[2] or 0) then redis.call('HSET', KEYS[2], 'acked', strin
 return 1
 """
 
-# EVALSHA names a script by its SHA-1; that is the protocol's choice, nothing here is a secret.
+# EVALSHA names a script by its SHA-1, as the protocol demands; nothing here is secret.
 DIGESTS = {
     script: sha1(script.encode(), usedforsecurity=False).hexdigest()
     for script in (APPEND, TAKE_OVER, CREATE, OWN, CLAIM, ACK)

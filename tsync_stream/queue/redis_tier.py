@@ -1,6 +1,6 @@
 """The Redis tiers: one stream, one consumer group, one head and one owner fence per partition.
 
-Nothing is ever trimmed by length: entries go away when they are acked. What the keys are called: `redis_keys.py`.
+Nothing is trimmed by length: entries are removed when they are acked. `redis_keys.py` names the keys.
 
 Entries that are appended together share one entry of the stream, a record batch: adding, reading, acking and deleting
 a stream entry costs Redis and us several times what its bytes cost. Its id is `offset-fence` of its last entry, and
@@ -32,20 +32,20 @@ from tsync_stream.settings.load import RedisSettings
 
 log = logging.getLogger(__name__)
 
-# Entries in a record batch, at the most. More make it little cheaper, and a read's size harder to choose.
+# At most this many entries share a record batch. More would save little, and make a read's size harder to choose.
 RECORD_BATCH_ENTRIES = 32
-# How many times as many entries as were asked for a read may bring, when record batches grow after it was asked.
+# By this factor a read may return more entries than were asked for, if record batches have grown since the last one.
 MOST_TOO_MANY = 4
-# The one field of an entry, as the append script writes it.
+# The only field of a stream entry, as the append script writes it.
 _FIELD = b"e"
-# A probe writes two or three kilobytes into the append-only file; between two of them, a PING will do.
+# A probe writes two or three kilobytes to the append-only file; between two of them a PING suffices.
 PROBE_INTERVAL_S = 10.0
-# What answers of another form, and bytes that we did not write, make of our reading (InvalidBSON is a BSONError).
+# What decoding raises for answers of another form and bytes that we did not write (InvalidBSON is a BSONError).
 _NOT_OURS = (BSONError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class RedisStreams:
-    """One Redis server as a tier. Keeps the contract of `queue.base.Tier`."""
+    """One Redis server as a tier. Keeps the contract of `queue.tier.Tier`."""
 
     def __init__(self, settings: RedisSettings, *, manage_persistence: bool = True) -> None:
         self.name: str = settings.name
@@ -54,14 +54,20 @@ class RedisStreams:
         self._keys = QueueKeys(settings.queue_key)
         # redis-py's annotations cover sync and async at once.
         self._client: Any = connect(settings)
-        # Tries once: who looks whether the server answers is told why it does not. And a read that is repeated brings
-        # what follows, while the entries whose reply was lost stay pending: a lane that is told claims them.
+        # Without retries, so that a look learns why the server does not answer. And a repeated read would return what
+        # follows, while entries whose reply was lost stay pending: a lane that sees the error claims them.
         self._once: Any = connect(replace(settings, max_retries=0))
         self._probed_s = float("-inf")
-        self._entries_per_batch = float(RECORD_BATCH_ENTRIES)  # on average, in the last read that brought any
+        self._entries_per_batch = float(RECORD_BATCH_ENTRIES)  # on average, in the last read that found any
+
+    def __repr__(self) -> str:
+        age_s = clock.now_s() - self._probed_s
+        probed = f"probed {age_s:.1f} s ago" if age_s < float("inf") else "to be probed"
+        place = f"{self._settings.host}:{self._settings.port}"
+        return f"<RedisStreams {self.name} at {place}, {probed}, {self._entries_per_batch:.1f} entries a record batch>"
 
     async def start(self) -> None:
-        """Open the connections that are kept, and make the server keep the queue on disk as the settings say."""
+        """Open the idle connections, and make the server persist the queue as the settings say."""
         with self._translated():
             await open_idle_connections(self._client, self._settings.min_idle_conns)
             ask_server = partial(ask_each, self._client)
@@ -69,13 +75,13 @@ class RedisStreams:
                 log.warning("%s", warning)
 
     async def look(self) -> None:
-        """Return if the server answers, and did our work when it was last probed: ten seconds ago at the most."""
+        """Return if the server answers, and did our work when last probed, at most ten seconds ago."""
         if clock.now_s() - self._probed_s < PROBE_INTERVAL_S:
             with self._translated():
-                await ask_each(self._once, ("PING",))  # to refuse it is an answer, too
+                await ask_each(self._once, ("PING",))  # a refusal is an answer, too
             return
         await self.probe()
-        self._probed_s = clock.now_s()  # else the next look is a probe again
+        self._probed_s = clock.now_s()  # after a failure the next look probes again
 
     async def probe(self, entries: int = 0) -> None:
         with self._translated():
@@ -121,7 +127,7 @@ class RedisStreams:
             raise TierLost(f"{self.name} Redis: the consumer group of partition {partition} is gone")
         with self._understood(partition):
             delivered, cursor, found = answer
-            # Redis 6.2 answers nil for a pending entry that was deleted, later ones leave it out: the offsets tell.
+            # For a pending entry that was deleted, Redis 6.2 answers nil, and later ones nothing: offsets show the gap.
             present = [item for item in found if item is not None and item[1] is not None]
             return Claimed(
                 record_batches={partition: [_record_batch(*item) for item in present]},
@@ -167,7 +173,7 @@ class RedisStreams:
             answers = await ask(self._client, *heads, *owners)
         with self._understood():
             return [
-                max(0, _offset(last or b"0-0") - int(acked or 0))  # the two may be of two moments
+                max(0, _offset(last or b"0-0") - int(acked or 0))  # the two are not read at one moment
                 for last, acked in zip(answers[:partitions], answers[partitions:], strict=True)
             ]
 
@@ -179,7 +185,7 @@ class RedisStreams:
                 try:
                     number, nonce, partitions = member.decode().split(".")
                     old, count = EpochRef(epoch.deployment, int(number), nonce, epoch.tier), int(partitions)
-                except _NOT_OURS:  # nobody of us has put that here
+                except _NOT_OURS:  # not written by us
                     continue
                 if old.epoch < epoch.epoch:
                     removed += await self._remove(old, count, member)
@@ -208,7 +214,7 @@ class RedisStreams:
             try:
                 return await self._run_scripts(script, calls)
             except redis.exceptions.NoScriptError:
-                # A restarted server has forgotten its scripts.
+                # The server was restarted and has forgotten the scripts.
                 await ask(self._client, ("SCRIPT", "LOAD", script))
                 return await self._run_scripts(script, calls)
 
@@ -228,17 +234,17 @@ class RedisStreams:
         return max(1, int(min(entries / self._entries_per_batch, entries * MOST_TOO_MANY / RECORD_BATCH_ENTRIES)))
 
     def _written(self, epoch: EpochRef, partition: int) -> list[str]:
-        """The keys that a partition's writer changes."""
+        """The keys that the writer of a partition changes."""
         return [self._keys.stream(epoch, partition), self._keys.head(epoch, partition)]
 
     @contextmanager
     def _understood(self, partition: int | None = None) -> Iterator[None]:
-        """Raises `TierLost` for an answer that none of our scripts gives, and for what none of our writers appended."""
+        """Raises `TierLost` for answers that our scripts do not give, and for entries that we did not append."""
         try:
             yield
         except _NOT_OURS as error:
             place = "it" if partition is None else f"partition {partition}"
-            raise TierLost(f"{self.name} Redis: {place} holds, or answers, what is not ours") from error
+            raise TierLost(f"{self.name} Redis: {place} holds or answers something that is not ours") from error
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -247,7 +253,7 @@ class RedisStreams:
         except (redis.exceptions.RedisError, OSError) as error:
             translated = from_redis(error, self.name)
             if not isinstance(translated, TierUnavailable):
-                self._probed_s = float("-inf")  # the next look finds out whether it is so for everybody
+                self._probed_s = float("-inf")  # the next look probes, and finds out what is refused
             raise translated from error
 
 
@@ -256,7 +262,7 @@ def _offset(batch_id: bytes) -> int:
 
 
 def _record_batches(append: Append, fence: int) -> Iterator[str | bytes]:
-    """Ids and record batches in turn, as the append script takes them."""
+    """Alternating ids and record batches, as the append script takes them."""
     for begin in range(0, len(append.items), RECORD_BATCH_ENTRIES):
         items = append.items[begin : begin + RECORD_BATCH_ENTRIES]
         yield f"{append.after_offset + begin + len(items)}-{fence}"

@@ -1,26 +1,31 @@
 """The contract of a tier: one durable, ordered stream of entries per partition and epoch.
 
-Invariants that every tier keeps, and that the contract suite checks on each:
+Invariants that every tier keeps, and that the contract suite (tests/contract) checks on each:
 
-- Offsets are contiguous per partition. An append is all or nothing and says `TierLost` when the stream is not
-  where its writer left it, `Fenced` when somebody newer appends.
+- Offsets are contiguous per partition. An append is all or nothing; it raises `TierLost` if the stream is not where its
+  writer left it, and `Fenced` if a newer writer appends.
 - Repeating an append whose reply was lost changes nothing and succeeds.
-- What was read and not acked is given out again by `claim`, in order.
+- `claim` returns what was read and not acked again, in order.
 - An ack under an old fence changes nothing and names the partitions that refused it.
-- How far a partition is acked is kept beside its owner's fence. So whoever begins to read knows which offset comes
-  first, and entries that vanished are noticed whatever happened since, by whom they concern.
+- How far a partition is acked is stored beside its owner's fence. So a new owner knows which offset comes first, and
+  notices entries that have vanished.
 """
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Head, PartitionBatches, Token
+
+# A tier that takes longer to say that it takes entries is not fit to be the queue.
+PROBE_DEADLINE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Items for one partition, numbered from `after_offset + 1`; `after` is the id of its last entry."""
+    """Items for one partition, at offsets from `after_offset + 1` on; `after` is the id of its last entry."""
 
     partition: int
     after: str
@@ -29,7 +34,7 @@ class Append:
 
     @property
     def last_offset(self) -> int:
-        """The offset of the last entry once this is appended."""
+        """The last offset once this is appended."""
         return self.after_offset + len(self.items)
 
     def last_id(self, fence: int) -> str:
@@ -38,43 +43,43 @@ class Append:
 
 
 class Tier(Protocol):
-    """A place that can be the queue for an epoch.
+    """A place that can be the queue of an epoch.
 
-    Every call raises `DependencyUnavailable` when the server cannot be reached or answers too late (`TierUnavailable`
-    where another tier may still be in reach), and `TierLost` when it answers but is not what we remember (empty,
-    shortened, read-only, out of memory).
+    Every call raises `DependencyUnavailable` if the server cannot be reached or answers too late (`TierUnavailable` if
+    another tier may still be reachable), and `TierLost` if it answers but is not as we remember it (empty, shortened,
+    read-only, out of memory).
     """
 
     name: str
 
     async def start(self) -> None:
-        """Get ready to work. May be repeated, and may fail without harm: every call connects by itself."""
+        """Prepare to work. May be repeated, and may fail without harm: every call connects by itself."""
 
     async def probe(self, entries: int = 0) -> None:
-        """Return if the tier can take entries now, and has memory for so many more."""
+        """Return if the tier can take entries now, and has memory for that many more."""
 
     async def create(self, epoch: EpochRef, partitions: int, fence: int, token: Token) -> None:
-        """Make the epoch's empty streams and consumer groups, their heads at `token`. May be repeated."""
+        """Create the epoch's empty streams and consumer groups, with their heads at `token`. May be repeated."""
 
     async def take_over(self, epoch: EpochRef, partitions: int, fence: int) -> Sequence[Head]:
-        """Shut out appends under older fences and return each partition's head, by partition.
+        """Fence off writers with older fences; returns the head of each partition, in order.
 
-        Raises `Fenced` if a newer fence was here, `TierLost` if a stream and its head do not fit.
+        Raises `Fenced` if a newer fence is there, `TierLost` if a stream and its head do not match.
         """
 
     async def append(self, epoch: EpochRef, fence: int, token: Token, appends: Sequence[Append]) -> None:
-        """Append to several partitions, each all or nothing; `token` becomes their heads' token.
+        """Append to several partitions, each all or nothing; `token` becomes the token of their heads.
 
-        Raises `Fenced` or `TierLost` as soon as one partition says so; others may have been appended.
+        Raises `Fenced` or `TierLost` for the first partition that refuses; others may have been appended to.
         """
 
     async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, "Found"]:
-        """Set each partition's owner fence, unless a newer owner's is there; returns what was found."""
+        """Set each partition's owner fence unless a newer one is there; returns what was there before."""
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> "Claimed":
-        """Everything that was read and not acked, taken over by `consumer`, oldest first, about `limit`.
+        """Take over what was read and not acked, oldest first, about `limit` entries, for `consumer`.
 
-        If it brings nothing and is not complete either, the oldest of what was read is gone.
+        If it returns nothing and is not complete, the oldest of what was read is gone.
         A record batch is read and acked as a whole: at most some tens of entries of one append. A tier that batches
         entries may return fewer than `limit`, or up to four times as many, until it has seen how many a record batch
         holds. It always returns at least one.
@@ -83,21 +88,21 @@ class Tier(Protocol):
     async def read(
         self, epoch: EpochRef, partitions: Sequence[int], consumer: str, limit: int, wait_s: float
     ) -> "Read":
-        """New entries, about `limit` a partition (see `claim`); waits up to `wait_s` for the first."""
+        """New entries, about `limit` per partition (see `claim`); waits up to `wait_s` for the first."""
 
     async def ack(
         self, epoch: EpochRef, acks: Mapping[int, Sequence[bytes]], fences: Mapping[int, int]
     ) -> Collection[int]:
-        """Remove synced record batches, the oldest that are left; returns the partitions with another owner fence."""
+        """Remove synced record batches, always the oldest left; returns the partitions with another owner fence."""
 
     async def backlog(self, epoch: EpochRef, partitions: int) -> Sequence[int]:
-        """Unacked entries of each partition."""
+        """How many entries of each partition are not acked."""
 
     async def remove_older(self, epoch: EpochRef) -> int:
-        """Delete what this deployment's older epochs left here; returns how many keys."""
+        """Delete what older epochs of this deployment left; returns how many keys or documents that was."""
 
     async def remove(self, epoch: EpochRef, partitions: int) -> None:
-        """Delete one epoch's streams: an attempt that did not become the epoch."""
+        """Delete the streams of an attempt that did not become the epoch."""
 
     async def close(self) -> None:
         """Close the connections."""
@@ -105,9 +110,9 @@ class Tier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What an owner finds beside a partition: its last owner's fence, and the offset up to which all is acked.
+    """What a new owner finds beside a partition: the last owner's fence, and the offset up to which all is acked.
 
-    Both are 0 before the first owner. The next entry is offset `acked + 1`, or the tier is lost.
+    Both are 0 before the first owner. The next entry is at offset `acked + 1`, or the tier is lost.
     """
 
     fence: int
@@ -116,7 +121,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """New entries. `full`: a partition gave as much as was asked of it, so that more may wait."""
+    """New entries. `full`: a partition returned as many as were asked for, so more may be waiting."""
 
     record_batches: PartitionBatches
     full: bool
@@ -124,8 +129,17 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """What `claim` found. `delivered_offset` is the last offset ever read; `complete` means no more are pending."""
+    """What `claim` found. `delivered_offset` is the last offset ever read; `complete`: nothing else is pending."""
 
     record_batches: PartitionBatches
     delivered_offset: int
     complete: bool
+
+
+async def probe_within_deadline(tier: Tier, entries: int = 0) -> None:
+    """Probe a tier. Raises its errors, and `DependencyUnavailable` if it takes longer than `PROBE_DEADLINE_S`."""
+    try:
+        async with asyncio.timeout(PROBE_DEADLINE_S):
+            await tier.probe(entries)
+    except TimeoutError as error:
+        raise DependencyUnavailable(f"{tier.name} tier: no answer within {PROBE_DEADLINE_S:g} s") from error

@@ -18,6 +18,11 @@ def route_of(settings: Settings) -> Route:
     )
 
 
+def source_name(route: Route) -> str:
+    """The route's source, as MongoDB names a collection: `database.collection`."""
+    return f"{route.database}.{route.collection}"
+
+
 def of_route(setting: str, route: Route) -> str:
     """How a message begins that is about one setting of one route: `TYPESENSE_COLLECTION_NAME (route listings)`."""
     return f"{setting} (route {route.name})"

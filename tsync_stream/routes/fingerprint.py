@@ -10,6 +10,7 @@ from typing import Any
 
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.model import Route
+from tsync_stream.routes.declared import source_name
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.schema import default_schema, load_schema
@@ -36,13 +37,8 @@ def fingerprint_of(route: Route, uuid: bytes, target: Mapping[str, Any], setting
 
 
 def target_part(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """What Typesense told when a fingerprint was taken (pure)."""
+    """What Typesense reported when a fingerprint was taken (pure)."""
     return {name: value for name, value in fingerprint.items() if name.startswith("target_")}
-
-
-def source_name(route: Route) -> str:
-    """The source as a fingerprint names it."""
-    return f"{route.database}.{route.collection}"
 
 
 def was_made_for(found: Mapping[str, Any], found_partitions: int, route: Route, partitions: int) -> bool:
@@ -57,7 +53,7 @@ def was_made_for(found: Mapping[str, Any], found_partitions: int, route: Route, 
 def why_reconcile(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """What a route must be reconciled for: what changed between two fingerprints; "" if nothing did (pure).
 
-    What Typesense tells is not compared: `target_watch.difference` judges that.
+    What Typesense reported is not compared: `target_watch.difference` judges that.
     """
     if not old:
         return NEW_ROUTE
@@ -74,7 +70,7 @@ def same_stream(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 async def prepare_collection(target: TypesenseTarget, settings: Settings) -> Mapping[str, Any]:
     """The live schema of the route's Typesense collection, which is created if it is missing.
 
-    Raises `ConfigurationError` if a schema file is needed and is none.
+    Raises `ConfigurationError` if the schema file that this needs cannot be read or is not valid.
     """
     name = settings.typesense.collection_name
     live = await target.collection(name)

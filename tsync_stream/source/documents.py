@@ -30,6 +30,8 @@ from tsync_stream.source.undecodable import NOT_DECODED
 MAX_QUERY_KEYS = 4_000
 # About this much is requested at once, judging by the size of the documents that were read last.
 READ_BYTES = 4_000_000
+# The longest wait for one reply of a query: one socket time-out of the driver (10 s), and time to ask once more.
+REPLY_DEADLINE_S = 15.0
 
 
 class DocumentReader:

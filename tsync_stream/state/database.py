@@ -1,7 +1,7 @@
-"""The state database: how its collections are read and written.
+"""The state database: the names of its collections, and how they are read and written.
 
-Invariant: our own state is written with w:majority and read with majority concern from the primary, whatever
-the URI says; otherwise a MongoDB fail-over could take back a lease, an epoch or a dead letter.
+Invariant: our own state is written with w:majority and read with majority concern from the primary, whatever the URI
+says. Otherwise a MongoDB fail-over could undo a lease, an epoch or a dead letter.
 """
 
 from pymongo import ReadPreference
@@ -11,7 +11,7 @@ from pymongo.write_concern import WriteConcern
 from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.source.driver import MongoClient, MongoDatabase
 
-# A write that waits longer for its majority is reported as unavailable, and tried again.
+# A write that waits longer for its majority counts as an outage of MongoDB, and is retried.
 MAJORITY_TIMEOUT_MS = 5_000
 
 PIPELINE = "pipeline"
@@ -23,7 +23,7 @@ FALLBACK_QUEUE = "fallback_queue"
 
 
 def state_database(client: MongoClient, name: str) -> MongoDatabase:
-    """The database of everything that tsync-stream remembers."""
+    """The database `name`, in which tsync-stream keeps its state."""
     return client.get_database(
         name,
         codec_options=BSON_OPTIONS,

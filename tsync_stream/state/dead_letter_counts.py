@@ -1,6 +1,6 @@
-"""How many documents are refused, and what that means: for the log, health, `status`, `check`, and every "done". Pure.
+"""How many documents are refused, and what that means: for the log, health, `status`, `check` and every "done". Pure.
 
-A document is refused while it has an open dead letter. Invariant: a text has counts and reasons, never a key.
+A document is refused while it has an open dead letter. Invariant: texts contain counts and reasons, never a key.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,14 +9,14 @@ from typing import Literal
 
 from tsync_stream.state.dead_letter_search import ReasonCount
 
-# A text that is told again and again stays short.
+# Reasons shown in a text; health repeats it, so it stays short.
 MOST_REASONS = 5
-WHAT_TO_DO = "`faust -A tsync_stream dead-letters` lists them, and says what repairs each"
+WHAT_TO_DO = "`faust -A tsync_stream dead-letters` lists them and says how to fix each"
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The documents with an open dead letter, by its reason."""
+    """How many documents have an open dead letter, by reason."""
 
     by_reason: Mapping[str, int] = field(default_factory=dict)
 
@@ -31,7 +31,7 @@ class Refused:
 
     @property
     def reasons(self) -> str:
-        """`id collision: 2, nested too deeply: 1`; the most frequent first."""
+        """`id collision: 2, nested too deeply: 1`, the most frequent first."""
         reasons = sorted(self.by_reason.items(), key=lambda item: (-item[1], item[0]))
         shown = [f"{reason}: {count}" for reason, count in reasons[:MOST_REASONS]]
         if len(reasons) > MOST_REASONS:
@@ -39,18 +39,18 @@ class Refused:
         return ", ".join(shown)
 
     def level(self, documents: int, alert_share: float) -> Literal["green", "degraded", "red"]:
-        """Red: more than this share of the source's documents, of which there are about so many."""
+        """Red if more than `alert_share` of the source's `documents` (about so many) are refused."""
         if not self.total:
             return "green"
         return "red" if self.total > alert_share * documents else "degraded"
 
     def to_bson(self) -> list[dict[str, object]]:
-        """As a job keeps it. Reasons are values: as names of fields their dots would mean something."""
+        """As a job's result stores it. Reasons are values, because dots in the names of fields have a meaning."""
         return [{"reason": reason, "count": count} for reason, count in self.by_reason.items()]
 
 
 def refused_among(counts: Iterable[ReasonCount]) -> Refused:
-    """Of all routes together that are counted."""
+    """The counts of all routes together."""
     found: dict[str, int] = {}
     for count in counts:
         found[count.reason] = found.get(count.reason, 0) + count.count
@@ -63,7 +63,7 @@ def refused_from_bson(stored: Iterable[Mapping[str, object]]) -> Refused:
 
 
 def describe(refused: Refused, documents: int, alert_share: float) -> str:
-    """What health and `check` say while any is refused."""
+    """What health and `check` say while documents are refused."""
     share = ""
     if refused.level(documents, alert_share) == "red":
         share = f", more than the share of {alert_share:g} that DEAD_LETTER_ALERT_SHARE allows"
@@ -75,7 +75,7 @@ def describe(refused: Refused, documents: int, alert_share: float) -> str:
 
 
 def describe_reconcile(queued: int, refused: Refused) -> str:
-    """What came of a reconcile: in the log, and for whoever waited for it."""
+    """The result of a reconcile, for the log and for people who wait for it."""
     done = f"{queued} documents queued, {refused}"
     if not refused.total:
         return f"{done}: Typesense shows what MongoDB holds"

@@ -1,6 +1,6 @@
-"""Dead letters as people and replays choose them: by id, route, reason, age; and what became of those replayed.
+"""Selecting dead letters, by id, route, reason or age, for people and replays; and what became of those replayed.
 
-Invariants: nothing here opens or closes a record, only a sync of its key does (`state/dead_letters.py`). All times are
+Invariants: nothing here opens or closes a record; only a sync of its key does (`state/dead_letters.py`). All times are
 MongoDB's. Pages and lists hold keys of bounded length, never a document.
 """
 
@@ -18,10 +18,10 @@ from tsync_stream.source.errors import translated
 from tsync_stream.source.hello import server_time
 from tsync_stream.state.database import DEAD_LETTERS
 
-# Of the 64 digits of an id, as many as people see; any beginning that is unique, and not shorter than this, will do.
+# An id has 64 digits. People see this many, and may type any unique prefix that is not too short.
 SHOWN_DIGITS = 12
 FEWEST_DIGITS = 4
-# How many records of one beginning are told apart for a person.
+# How many records with the same prefix are shown to a person.
 MOST_FOUND = 10
 
 Status: TypeAlias = Literal["open", "resolved", "all"]
@@ -29,9 +29,9 @@ Status: TypeAlias = Literal["open", "resolved", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One dead letter. `queueable`: its key can be an entry again; otherwise a replay cannot help it.
+    """One dead letter. `queueable`: its key can be queued again; otherwise no replay can help.
 
-    `shown`: what Typesense shows under the document's id meanwhile; empty where it is not known.
+    `shown` is what Typesense shows under the document's id meanwhile; empty if that is not known.
     """
 
     id: str
@@ -50,7 +50,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which records are meant; None asks nothing of them. "Seen" is when a record's key failed last."""
+    """Which records are meant; None means any. "Seen" is when a record's key last failed."""
 
     route: str | None = None
     reason: str | None = None
@@ -70,7 +70,7 @@ class Selection:
         return found
 
     def to_bson(self) -> dict[str, Any]:
-        """As a job keeps it."""
+        """As a job's arguments store it."""
         names = ("route", "reason", "seen_before", "seen_after")
         ids = None if self.ids is None else list(self.ids)
         return {**{name: getattr(self, name) for name in names}, "ids": ids}
@@ -87,7 +87,7 @@ class ReasonCount:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """The next records to queue, in the order of their ids, as they were at `operation_time`."""
+    """The next records to queue, ordered by id, as they were at `operation_time`."""
 
     ids: Sequence[str]
     keys: Sequence[Key]
@@ -96,9 +96,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a replay's records: resolved, failed again and why, or neither yet.
+    """What became of a replay's records: resolved, failed again by reason, or neither yet.
 
-    A record that a later replay has taken up is counted there.
+    A record that a later replay has queued counts there.
     """
 
     resolved: int = 0
@@ -107,11 +107,11 @@ class Outcome:
 
     @property
     def failed_again(self) -> int:
-        """How many failed again, for whatever reason."""
+        """How many failed again, for any reason."""
         return sum(self.failed.values())
 
     def to_bson(self) -> dict[str, Any]:
-        """As a job keeps it. Reasons are values: as names of fields their dots would mean something."""
+        """As a job's result stores it. Reasons are values, because dots in the names of fields have a meaning."""
         failed = [{"reason": reason, "count": count} for reason, count in self.failed.items()]
         return {"resolved": self.resolved, "pending": self.pending, "failed": failed}
 
@@ -123,14 +123,14 @@ def outcome_from_bson(document: Mapping[str, Any]) -> Outcome:
 
 
 class DeadLetterRecords:
-    """The `dead_letters` collection, for choosing. Every call raises the errors of `errors.from_mongo`."""
+    """The `dead_letters` collection, read for selecting. Every call raises the errors of `errors.from_mongo`."""
 
     def __init__(self, database: MongoDatabase) -> None:
         self._database = database
         self._collection = database[DEAD_LETTERS]
 
     async def newest(self, selection: Selection, status: Status, limit: int) -> list[Record]:
-        """The records that failed last, newest first."""
+        """The records that failed most recently, newest first."""
         async with translated():
             cursor = self._collection.find(selection.condition(status)).sort([("last_seen", -1), ("_id", 1)])
             return [_record(document) async for document in cursor.limit(limit)]
@@ -141,13 +141,13 @@ class DeadLetterRecords:
             return await self._collection.count_documents(selection.condition(status))
 
     async def count_queueable(self, selection: Selection, route: str) -> int:
-        """How many open ones a replay of this route can queue."""
+        """How many open records a replay of this route can queue."""
         condition = {"$and": [selection.condition("open"), {"queueable": True, "route": route}]}
         async with translated():
             return await self._collection.count_documents(condition)
 
     async def count_by_reason(self, selection: Selection, status: Status) -> list[ReasonCount]:
-        """How many there are of each route and reason, the most first."""
+        """How many there are for each route and reason, the largest count first."""
         stages: list[dict[str, Any]] = [
             {"$match": selection.condition(status)},
             {"$group": {"_id": {"route": "$route", "reason": "$reason"}, "count": {"$sum": 1}}},
@@ -160,13 +160,13 @@ class DeadLetterRecords:
             ]
 
     async def find(self, beginning: str) -> list[Record]:
-        """The records, at most `MOST_FOUND`, whose id begins like this."""
+        """At most `MOST_FOUND` records whose id has this prefix."""
         async with translated():
             cursor = self._collection.find({"_id": {"$regex": f"^{re.escape(beginning)}"}}).sort("_id", 1)
             return [_record(document) async for document in cursor.limit(MOST_FOUND)]
 
     async def page(self, selection: Selection, route: str, after: str, limit: int) -> Page:
-        """The next open records, behind the id `after` ("" is before all), whose keys can be queued."""
+        """The next open records after the id `after` ("": from the first), whose keys can be queued."""
         more = {"queueable": True, "route": route, "_id": {"$gt": after}}
         condition = {"$and": [selection.condition("open"), more]}
         async with translated(), await self._database.client.start_session(causal_consistency=True) as session:
@@ -177,13 +177,13 @@ class DeadLetterRecords:
         return Page(ids, keys, BEGINNING_OF_TIME if time is None else time)
 
     async def mark(self, job: str, ids: Sequence[str]) -> None:
-        """Note that this replay queues them now: what fails from here on has failed again."""
+        """Note that this replay queues them now: whatever fails from now on has failed again."""
         change = [{"$set": {"replayed_by": {"$literal": job}, "replayed_at": "$$NOW"}}]
         async with translated():
             await self._collection.update_many({"_id": {"$in": list(ids)}}, change)
 
     async def outcome(self, job: str) -> Outcome:
-        """What became so far of the records that this replay has marked."""
+        """What has become of the records that this replay has marked."""
         again = {"$gte": ["$last_seen", "$replayed_at"]}
         stages: list[dict[str, Any]] = [
             {"$match": {"replayed_by": job}},
@@ -203,7 +203,7 @@ class DeadLetterRecords:
         return Outcome(resolved, pending, failed)
 
     async def now(self) -> datetime:
-        """MongoDB's time, which records carry."""
+        """MongoDB's time, which the records' times come from."""
         return await server_time(self._database)
 
 

@@ -1,8 +1,8 @@
 """Dead letters: one open record per key that could not be synced, with the reason.
 
-Invariants: a record is majority-written before its entry is acked; it is closed only by a later success of the
-same key; it holds the key and the server's words, never the document; there is no key that cannot be stored. Its
-`_id` is the hash of route and key, and its times are MongoDB's: whoever chooses records by age needs one clock.
+Invariants: a record is majority-written before its entry is acked. Only a later success of the same key closes it. It
+holds the key and the server's words, never the document, and every key can be stored. Its `_id` is the hash of route
+and key, and its times are MongoDB's, so that selecting by age involves a single clock.
 """
 
 import time
@@ -24,7 +24,7 @@ from tsync_stream.source.errors import translated
 from tsync_stream.state.database import DEAD_LETTERS
 
 MAX_ERROR_CHARACTERS = 500
-# MongoDB sets an `_id` no limit but the document's; of a longer one the record has the hash. Lists stay small.
+# MongoDB limits an `_id` only by the document's size. Of a longer one the record holds the hash, so lists stay small.
 MAX_KEY_BYTES = 16_384
 KEPT_RESOLVED = timedelta(days=30)
 OPEN_CHECK_INTERVAL_S = 1.0
@@ -36,22 +36,22 @@ ID_COLLISION = "id collision"
 class DeadLetters:
     """The `dead_letters` collection. Every call raises the errors of `errors.from_mongo`."""
 
-    def __init__(self, database: MongoDatabase, count: Callable[[Iterable[str]], None] = lambda _: None) -> None:
-        """`count` is given the reasons of all letters that are written."""
+    def __init__(self, database: MongoDatabase, count: Callable[[Iterable[DeadLetter]], None] = lambda _: None) -> None:
+        """`count` is called with all letters that are written."""
         self._collection = database[DEAD_LETTERS]
         self._count = count
         self._some_open = True
         self._checked_s = float("-inf")
-        self._news = 0  # counts what an answer about open records, asked for before, does not know of
+        self._news = 0  # counts events that an answer about open records, asked for earlier, does not include
 
     async def start(self) -> None:
-        """Make the indexes that lists, counts and replays use; records that were resolved long ago go by themselves."""
+        """Create the indexes that lists, counts and replays use; records resolved long ago expire."""
         async with translated():
             await self._collection.create_index([("status", 1), ("route", 1), ("reason", 1)])
             await self._collection.create_index([("status", 1), ("last_seen", -1)])
             await self._collection.create_index([("status", 1), ("queueable", 1), ("_id", 1)])
             await self._collection.create_index([("replayed_by", 1)], sparse=True)
-            # An open record has no such time, and stays.
+            # An open record has no such time, so it stays.
             await self._collection.create_index(
                 [("resolved_at", 1)], expireAfterSeconds=int(KEPT_RESOLVED.total_seconds())
             )
@@ -87,14 +87,14 @@ class DeadLetters:
             async with translated():
                 await self._collection.bulk_write(updates, ordered=False)
         finally:
-            # Also after an error: it may have been written.
+            # Also after an error: the records may have been written.
             self._news += 1
             self._some_open = True
         self._checked_s = time.monotonic()
-        self._count(letter.reason for letter in letters)
+        self._count(letters)
 
     def look_again(self) -> None:
-        """Somebody else may have written records of keys that are ours from now on."""
+        """A partition's new owner calls this: its last owner may have written records that we do not know."""
         self._news += 1
         self._some_open = True
         self._checked_s = float("-inf")
@@ -102,37 +102,37 @@ class DeadLetters:
     async def resolve(self, route: str, keys: Iterable[Key]) -> int:
         """Close the open records of keys that were just synced; returns how many there were.
 
-        Costs nothing while none is open: that is looked up once a second, and whoever owns a key's partition
-        writes its records, so that a fresh record of ours is always seen. Who becomes the owner calls `look_again`.
+        Costs nothing while no record is open, which is looked up once a second. That is safe because only the owner of
+        a key's partition writes its records: it knows its own, and a new owner calls `look_again`.
         """
         return await self.close(route, keys) if await self._any_open() else 0
 
     async def close(self, route: str, keys: Iterable[Key]) -> int:
-        """The same without looking whether any is open: for keys whose records another replica may have written."""
+        """Like `resolve`, but always looks: for keys whose records another replica may have written."""
         ids = [record_id(route, key) for key in keys]
         async with translated():
             result = await self._collection.update_many({"_id": {"$in": ids}, "status": "open"}, _CLOSE)
         return result.modified_count
 
-    async def doubt_unusable(self, route: str, job: str) -> None:
-        """From now on the open records of keys that can never be queued are in doubt: `job` looks at every document.
+    async def mark_unqueueable(self, route: str, job: str) -> None:
+        """Mark the open records of keys that can never be queued, because `job` begins to scan every document.
 
-        Whichever of them fails again meanwhile, in whatever replica, is in doubt no more.
+        A record whose key fails again loses its mark, in whichever replica that happens.
         """
         unusable = {"status": "open", "queueable": False, "route": route, "unseen_by": {"$ne": job}}
         async with translated():
             await self._collection.update_many(unusable, {"$set": {"unseen_by": job}})
 
-    async def close_doubted(self, route: str, job: str) -> None:
-        """`job` has seen every document: what is still in doubt has none."""
-        doubted = {"status": "open", "queueable": False, "route": route, "unseen_by": job}
+    async def close_marked(self, route: str, job: str) -> None:
+        """Close what `mark_unqueueable` marked and still is: `job` has scanned every document, so these have none."""
+        marked = {"status": "open", "queueable": False, "route": route, "unseen_by": job}
         async with translated():
-            await self._collection.update_many(doubted, _CLOSE)
+            await self._collection.update_many(marked, _CLOSE)
 
     async def open_among(self, route: str, keys: Iterable[Key], *, unseen: bool = False) -> set[str]:
-        """The `record_id`s of those of these keys that have an open record.
+        """The `record_id`s of those keys that have an open record.
 
-        `unseen`: and of which Typesense shows no version, not even an older one.
+        `unseen`: only those of which Typesense shows no version, not even an older one.
         """
         condition: dict[str, Any] = {"_id": {"$in": [record_id(route, key) for key in keys]}, "status": "open"}
         if unseen:
@@ -146,7 +146,7 @@ class DeadLetters:
             news = self._news
             async with translated():
                 some_open = await self._collection.find_one({"status": "open"}, {"_id": 1}) is not None
-            # What became ours or was added meanwhile, this answer may not know of.
+            # This answer may not include what was added, or became ours, meanwhile.
             self._some_open = some_open or self._news != news
             self._checked_s = time.monotonic()
         return self._some_open
@@ -157,13 +157,13 @@ _CLOSE = [{"$set": {"status": "resolved", "resolved_at": "$$NOW"}}]
 
 
 def record_id(route: str, key: Key) -> str:
-    """The `_id` of a key's record: 64 hexadecimal digits. Any unique beginning of them names it to people."""
-    # Of the canonical bytes: 12 and 12.0 are one key for MongoDB. A BSON string says where the route ends.
+    """The `_id` of a key's record: 64 hexadecimal digits, of which people may use any unique prefix."""
+    # Of the canonical bytes, because 12 and 12.0 are one key for MongoDB. The BSON string marks where the route ends.
     return sha256(bson.encode({"": _valid_text(route)}) + _key_bytes(key)).hexdigest()
 
 
 def can_be_queued(key: Key) -> bool:
-    """Whether a replay can help: the key has a Typesense id, and so is short and valid enough to be kept whole."""
+    """Whether a replay can help: the key has a Typesense id, so it is short and valid enough to be stored whole."""
     try:
         typesense_id(key)
     except (DocumentRejected, RecursionError):
@@ -172,7 +172,7 @@ def can_be_queued(key: Key) -> bool:
 
 
 def _key_bytes(key: Key) -> bytes:
-    """The canonical bytes of a key; of one that has none, the bytes that tell it from others best. Never raises."""
+    """The canonical bytes of a key; if it has none, the bytes that best distinguish it. Never raises."""
     if isinstance(key, UnreadableKey):
         return key.raw if len(key.raw) <= MAX_KEY_BYTES else sha256(key.raw).digest()
     try:
@@ -183,7 +183,7 @@ def _key_bytes(key: Key) -> bytes:
 
 
 def _storable(key: Key) -> Any:
-    """The key as a record shows it: as it is where BSON can hold it, its bytes otherwise. Never raises."""
+    """The key as a record stores it: itself if BSON can hold it, its bytes otherwise. Never raises."""
     try:
         size = len(bson.encode({"": key}, codec_options=BSON_OPTIONS))
     except (BSONError, ValueError, OverflowError, RecursionError):
@@ -195,12 +195,12 @@ def _encoded(key: Key) -> bytes:
     try:
         return bson.encode({"": _with_valid_text(key)}, codec_options=BSON_OPTIONS)
     except (BSONError, ValueError, OverflowError, RecursionError) as error:
-        # No source has such a key. All of its type share one record, which is better than none.
+        # No source has such a key. All keys of its type share one record, which is better than none.
         return f"{type(key).__name__} ({type(error).__name__})".encode()
 
 
 def _with_valid_text(value: Any) -> Any:
-    """The value with the text in it such that BSON can hold it; what was not valid stays distinguishable."""
+    """The value with all text made valid for BSON; what was invalid stays distinguishable."""
     if type(value) is str:
         return _valid_text(value)
     if isinstance(value, Mapping):
@@ -215,8 +215,8 @@ def _valid_text(text: str) -> str:
 
 
 def _original_bytes(text: str) -> bytes:
-    """What MongoDB sent: BSON_OPTIONS decode invalid UTF-8 to lone surrogates (surrogateescape)."""
+    """The bytes MongoDB sent: BSON_OPTIONS decode invalid UTF-8 to lone surrogates (surrogateescape)."""
     try:
         return text.encode(errors="surrogateescape")
-    except UnicodeEncodeError:  # other surrogates than those that stand for a byte
+    except UnicodeEncodeError:  # surrogates that do not stand for a byte
         return text.encode(errors="surrogatepass")

@@ -22,12 +22,12 @@ from tsync_stream.state.route_state import ReconcileNeed
 RECONCILE = "reconcile"
 REPLAY = "replay"
 VERIFY = "verify"
-# The phases in the cursors of jobs: along the source, through Typesense, and, of any job, everything is queued.
+# The phases in a job's cursor: through the source, through Typesense, and (any job) everything is queued.
 SCAN = "scan"
 SWEEP = "sweep"
 DONE = "done"
 
-# In the progress of a job, beside what the job says itself: seconds, or None while that is not known.
+# In the progress of a job, beside what the job reports: seconds left, or None while that is not known.
 TIME_LEFT = "left_s"
 
 MOST_OPEN = 100
@@ -37,14 +37,14 @@ Ending = Literal["done", "failed", "cancelled"]
 
 
 class TooManyJobs(TsyncError):
-    """So many jobs are open that another one is not taken."""
+    """Too many jobs are open to file another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as it is stored. `progress` may be a second old; `result` is there once it is done or failed.
+    """One job as stored. `progress` may be a second old; `result` is set once the job is done or has failed.
 
-    Of a reconcile only the result is stored: its need is in the epoch document, and is no job here.
+    Of a reconcile only the result is stored.
     """
 
     id: str
@@ -63,7 +63,7 @@ class JobStore:
         self._collection = database[JOBS]
 
     async def start(self) -> None:
-        """Make the indexes: open ones by age, and ended ones that are forgotten after a while."""
+        """Create the indexes: open jobs by age, and ended ones, which expire."""
         async with translated():
             await self._collection.create_index([("status", 1), ("filed_at", 1)])
             await self._collection.create_index([("ended_at", 1)], expireAfterSeconds=int(KEPT_ENDED.total_seconds()))
@@ -82,8 +82,8 @@ class JobStore:
         }
         async with translated():
             if await self._collection.count_documents({"status": "open"}, limit=MOST_OPEN) >= MOST_OPEN:
-                raise TooManyJobs(f"{MOST_OPEN} jobs are open already: wait until some are done, or cancel some")
-            # Not an insert: only an update knows MongoDB's time, and one that is tried again finds its own work.
+                raise TooManyJobs(f"{MOST_OPEN} jobs are open: wait until some are done, or cancel some")
+            # Not an insert: only an update knows MongoDB's time, and finds its own work if it is repeated.
             await self._collection.update_one({"_id": job}, [{"$set": fields}], upsert=True)
         return job
 
@@ -94,18 +94,18 @@ class JobStore:
             return [_job(document) async for document in cursor.limit(MOST_OPEN)]
 
     async def load(self, job: str) -> Job | None:
-        """One job, or None if there is none of this id."""
+        """One job; None if there is none with this id."""
         async with translated():
             document = await self._collection.find_one({"_id": job})
         return None if document is None else _job(document)
 
     async def save_progress(self, job: str, progress: Mapping[str, Any]) -> None:
-        """Note how far an open job is, for those who look."""
+        """Store how far an open job is, for people who ask."""
         async with translated():
             await self._collection.update_one({"_id": job, "status": "open"}, {"$set": {"progress": dict(progress)}})
 
     async def keep_result(self, job: str, kind: str, arguments: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Keep what came of a job that nobody filed here: it is done. A repetition changes nothing."""
+        """Store the result of a job that was not filed here, as done. A repetition changes nothing."""
         fields = {
             "kind": {"$literal": kind},
             "arguments": {"$literal": dict(arguments)},
@@ -119,7 +119,7 @@ class JobStore:
             await self._collection.update_one({"_id": job}, [{"$set": fields}], upsert=True)
 
     async def end(self, job: str, ending: Ending, result: Mapping[str, Any] | None = None) -> bool:
-        """End an open job; False if it is not open (any more)."""
+        """End an open job; False if it is not open."""
         fields = {
             "status": ending,
             "ended_at": "$$NOW",
@@ -131,7 +131,7 @@ class JobStore:
 
 
 def without_time_left(progress: Mapping[str, Any]) -> dict[str, Any]:
-    """What the job itself said of its progress (pure)."""
+    """The progress that the job itself reported (pure)."""
     return {name: value for name, value in progress.items() if name != TIME_LEFT}
 
 
@@ -147,7 +147,7 @@ def _job(document: Mapping[str, Any]) -> Job:
     )
 
 
-ASKED_FOR = "asked for by a person"
+ASKED_FOR = "requested by a person"
 # Between our look and our write a reconcile can end and another begin, but not again and again.
 ATTEMPTS = 5
 
@@ -179,5 +179,5 @@ async def ask_reconcile(positions: PositionStore, route: str, *, allow_mass_dele
 
 
 def queued_of(cursor: Mapping[str, Any] | None) -> tuple[int, int]:
-    """How many documents were queued by this cursor, and about how many there were at the beginning (pure)."""
+    """How many documents were queued up to this cursor, and about how many there were at the start (pure)."""
     return (0, 0) if cursor is None else (int(cursor.get("queued", 0)), int(cursor.get("documents", 0)))

@@ -98,7 +98,7 @@ class BarrierRecord:
 
 
 def new_nonce() -> str:
-    """A name for one attempt at opening an epoch."""
+    """A random name, for an attempt at opening an epoch or for a job."""
     return secrets.token_hex(4)
 
 
@@ -128,7 +128,7 @@ class PositionStore:
         return None if document is None else _pipeline_from_bson(document)
 
     async def create(self, pipeline: Pipeline) -> bool:
-        """Store the very first epoch; False if somebody else was first."""
+        """Store the very first epoch; False if another replica was faster."""
         async with translated():
             try:
                 await self._collection.insert_one({"_id": _ID, **_pipeline_to_bson(pipeline)})
@@ -137,7 +137,7 @@ class PositionStore:
         return True
 
     async def replace(self, old: Pipeline, new: Pipeline) -> bool:
-        """The compare-and-set by which a term or an epoch begins; False if `old` is not current any more.
+        """The compare-and-set that begins a term or an epoch; False if `old` is not current any more.
 
         Open reconciles and the tier suspect are compared too: a writer that has not seen one must not overwrite it.
         """
@@ -152,14 +152,14 @@ class PositionStore:
         return bool(result.matched_count) or await self._is_stored(new)
 
     async def save_captured(self, pipeline: Pipeline, captured: Position) -> None:
-        """Note how far the changes are in the queue; does nothing if another term has begun."""
+        """Store how far changes are in the queue; does nothing if another term has begun."""
         async with translated():
             await self._collection.update_one(
                 _term_filter(pipeline), {"$set": {"captured": position_to_bson(captured)}}
             )
 
     async def save_marked(self, pipeline: Pipeline, route: str, marked: Timestamp) -> None:
-        """Note what Typesense was told of a route; does nothing if another term has begun."""
+        """Store what Typesense was told about a route; does nothing if another term has begun."""
         async with translated():
             await self._collection.update_one(
                 {**_term_filter(pipeline), "routes.name": route}, {"$set": {"routes.$.marked": marked}}
@@ -173,7 +173,7 @@ class PositionStore:
             )
 
     async def note_asked(self, job: str, asked_of: int) -> None:
-        """A person is asked whether so much may be deleted; the question outlives whoever asked."""
+        """Store that a person is asked whether a sweep may delete; the question outlives this process."""
         async with translated():
             await self._collection.update_one(
                 {"_id": _ID, "routes.reconcile.job": job}, {"$set": {"routes.$.reconcile.asked_of": asked_of}}
@@ -206,11 +206,11 @@ class PositionStore:
             )
 
     async def record_barriers(self, barriers: Mapping[int, tuple[int, Barrier]]) -> None:
-        """Record, per partition, a barrier and its offset in the stream. Older ones are ignored."""
+        """Record each partition's barrier with its offset. Older ones than recorded are ignored."""
         updates = []
         for partition, (offset, barrier) in barriers.items():
             order = _order_to_bson(barrier.order)
-            # An upsert that finds a newer record would insert a second one: the unique _id refuses it (11000).
+            # If a newer record is there, the upsert tries to insert a second one, which the unique _id refuses (11000).
             updates.append(
                 UpdateOne(
                     {"_id": f"barrier:{partition}", "order": {"$lt": order}},
@@ -242,7 +242,7 @@ class PositionStore:
         return records
 
     async def synced(self, pipeline: Pipeline) -> Position:
-        """How far everything is synced now."""
+        """The position up to which everything is synced now."""
         return synced_position(pipeline, await self.records())
 
     async def _is_stored(self, pipeline: Pipeline) -> bool:
@@ -263,7 +263,7 @@ def _term_filter(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _order_to_bson(order: BarrierOrder) -> dict[str, int]:
-    # Embedded documents compare field by field in their order: this one compares as the dataclass does.
+    # Embedded documents compare field by field, in order, so this one compares like the dataclass.
     return {"epoch": order.epoch, "fence": order.fence, "counter": order.counter}
 
 

@@ -1,10 +1,11 @@
-"""Rechecks: keys of doubtful writes, synced once more when the old request can no longer be alive.
+"""Rechecks: keys of in-doubt writes, synced again once the old request can no longer be alive.
 
-A write that timed out may still be applied by Typesense later, over newer data, and Typesense has no conditional
-write to stop it. So the key is looked at again after twice the longest request's deadline, and twice more after longer
-pauses. Invariants: a recheck is majority-written before its entry is acked; a new doubt starts the count again,
-and a recheck that was synced meanwhile cannot remove it (`version`). Whose it is follows from what never changes, the
-route's name and the Typesense id, with the partitions of today: two owners never sync one document.
+Typesense may still apply a write that timed out, later and over newer data, and has no conditional write to prevent it.
+So the key is synced again after twice the deadline of the longest request, and twice more after longer pauses.
+
+Invariants: a recheck is majority-written before its entry is acked. Another in-doubt write of the key starts the count
+again, and a recheck in hand cannot remove that (`version`). Its owner follows from what never changes, the name of the
+route and the Typesense id, and from today's partitions: two owners never sync one document.
 """
 
 import secrets
@@ -18,22 +19,22 @@ from pymongo import DeleteOne, UpdateOne
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.keys import canonical_key, typesense_id
-from tsync_stream.core.model import Entry, Key, Operation, Reason, partitioner
+from tsync_stream.core.model import Entry, Key, Operation, partitioner
 from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import RECHECKS
 
-# Pauses before the rechecks of one doubt, in deadlines of the longest request.
+# Pauses before the rechecks of one in-doubt write, in deadlines of the longest request.
 PAUSES_IN_DEADLINES = (2, 6, 18)
-# How many waiting rechecks one replica keeps an eye on; the others wait their turn in MongoDB.
+# How many waiting rechecks one replica watches; the others wait in MongoDB.
 MAX_WATCHED = 10_000
-# A *place* is a partition among so many: what any number of partitions follows from, whatever it was then.
+# A *place* is a partition among this many, from which the partition follows for any number of partitions.
 PLACES = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """A key to sync again; `done` counts its rechecks so far."""
+    """A key to sync again; `done` counts the rechecks it has had."""
 
     record: Mapping[str, Any]
     version: str
@@ -43,12 +44,12 @@ class Recheck:
     done: int
 
     def entry(self, cluster_time: Any) -> Entry:
-        """The key as sync takes it."""
-        return Entry(self.route, self.key, Operation.CHECK, cluster_time, Reason.RECHECK)
+        """The entry that sync takes."""
+        return Entry(self.route, self.key, Operation.CHECK, cluster_time)
 
 
 class _Watch(NamedTuple):
-    """One doubt of one key (its version) after so many rechecks."""
+    """One in-doubt write of a key (its version) after `done` rechecks."""
 
     partition: int
     version: str
@@ -67,14 +68,14 @@ class Rechecks:
         self._due_s: dict[_Watch, float] = {}
 
     async def start(self) -> None:
-        """Make the index that owners look through."""
+        """Create the index that owners search."""
         async with translated():
             await self._collection.create_index([("route", 1), ("done", 1)])
 
-    async def add(self, doubtful: Iterable[tuple[int, Entry]]) -> int:
-        """Store keys whose last write is doubtful; returns how many keys there are."""
+    async def add(self, in_doubt: Iterable[tuple[int, Entry]]) -> int:
+        """Store keys whose last write is in doubt; returns how many keys that are."""
         updates: dict[tuple[str, bytes], UpdateOne] = {}
-        for _, entry in doubtful:
+        for _, entry in in_doubt:
             place = self._place(entry.key)
             if place is None:
                 continue
@@ -95,7 +96,7 @@ class Rechecks:
         return len(updates)
 
     async def due(self, partitions: Collection[int], limit: int) -> list[Recheck]:
-        """Rechecks of these partitions that are due. The wait counts from when we first saw them, on our clock."""
+        """Rechecks of these partitions that are due. Each waits from when we first saw it, on our clock."""
         now_s = clock.now_s()
         due: list[Recheck] = []
         seen: set[_Watch] = set()
@@ -110,13 +111,13 @@ class Rechecks:
                 pause_s = PAUSES_IN_DEADLINES[document["done"]] * self._longest_request_s
                 if self._due_s.setdefault(watch, now_s + pause_s) <= now_s and len(due) < limit:
                     due.append(_recheck(document, partition))
-        # Each lane asks for its own partitions: those of the others stay watched.
+        # Each lane asks for its own partitions; those of other lanes stay watched.
         for watch in [watch for watch in self._due_s if watch.partition in partitions and watch not in seen]:
             del self._due_s[watch]
         return due
 
     async def done(self, rechecks: Sequence[Recheck]) -> None:
-        """These were synced: count them, and forget those that had their last."""
+        """Count rechecks that were synced, and remove those that had their last."""
         writes: list[UpdateOne | DeleteOne] = []
         for recheck in rechecks:
             current = {"_id": recheck.record, "version": recheck.version}
@@ -129,7 +130,7 @@ class Rechecks:
                 await self._collection.bulk_write(writes, ordered=False)
 
     def _of(self, partitions: Collection[int]) -> dict[str, Any]:
-        """What finds those of our route in these partitions; older versions stored a partition, and no place."""
+        """A query for our route's rechecks in these partitions; older versions stored no place."""
         places: list[dict[str, Any]] = [{"place": {"$mod": [self._partitions, partition]}} for partition in partitions]
         return {"route": self._route, "$or": [*places, {"place": None}]}
 
@@ -138,14 +139,14 @@ class Rechecks:
         return None if place is None else int(place) % self._partitions
 
     def _place(self, key: Key) -> int | None:
-        """None for a key that has no Typesense id: it was never written."""
+        """The key's place; None if it has no Typesense id, and so was never written."""
         try:
             return self._place_of(typesense_id(key))
         except DocumentRejected:
             return None
 
     async def count(self) -> int:
-        """How many keys wait."""
+        """How many keys are waiting, approximately."""
         async with translated():
             return await self._collection.estimated_document_count()
 

@@ -75,8 +75,8 @@ class Attempt:
             await self._dead_letters.add([*asked.rejected, *letters])
         await self._resolve(asked, letters)
         deleted, refused = len(gone) - len(not_deleted), len(asked.rejected) + len(letters)
-        self._metrics.documents_written.inc(write.written)
-        self._metrics.documents_deleted.inc(deleted)
+        self._metrics.documents_written.labels(self._route.name).inc(write.written)
+        self._metrics.documents_deleted.labels(self._route.name).inc(deleted)
         return SyncResult(write.written, deleted, refused, doubtful=doubtful)
 
     async def _import(

@@ -8,7 +8,7 @@ rechecks, or until twice the request deadline has passed; neither a fault nor a 
 
 from collections.abc import Collection, Iterable, Sequence
 
-from tsync_stream.cluster.held import Held
+from tsync_stream.cluster.assignment import Held
 from tsync_stream.core import clock
 from tsync_stream.core.model import Entry
 

@@ -153,7 +153,7 @@ class LaneSteps:
                     self._in_doubt.stored(fences)
             await self._ack(tier, epoch, batch, fences)
             took_s = time.monotonic() - started_s
-            self._metrics.entries_acked.inc(len(entries))
+            self._metrics.entries_acked.labels(self._queue.route.name).inc(len(entries))
             self._metrics.batch_seconds.observe(took_s)
             if entries:
                 self._pace.note(took_s)
@@ -233,7 +233,7 @@ class LaneSteps:
             # If a write is in doubt again, its recheck has a new version, which `done` does not touch.
             await self._rechecks.add(in_doubt)
             await self._rechecks.done(due)
-            self._metrics.rechecks_synced.inc(len(due))
+            self._metrics.rechecks_synced.labels(self._queue.route.name).inc(len(due))
         finally:
             await self._let_go()
 

@@ -7,8 +7,7 @@ that the tier does not know as acked. Ownership is forgotten after every fault, 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tsync_stream.cluster.assignment import partition_lease
-from tsync_stream.cluster.held import Held
+from tsync_stream.cluster.assignment import Held, partition_lease
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.core.errors import DependencyUnavailable, TierLost
 from tsync_stream.core.model import PartitionBatches, RecordBatch

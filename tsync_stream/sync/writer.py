@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.model import DeadLetter, Key, Route
+from tsync_stream.routes.declared import of_route
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.dividing import Refusal
 from tsync_stream.sink.names import refusal_of_the_collection
@@ -73,7 +74,7 @@ class Write:
         alone = len(self._lines) == 1 and self._bytes >= SLOW_FROM_BYTES
         rejections = await (self._import_alone(self._keys[0], self._lines[0]) if alone else self._import())
         if rejections and (words := refusal_of_the_collection(rejections, len(self._keys))) is not None:
-            raise ConfigurationError(refused_by_the_collection(self._route.target, words))
+            raise ConfigurationError(refused_by_the_collection(self._route, words))
         for rejection in rejections:
             self.reject(self._keys[rejection.line], rejection.reason, rejection.error)
         self.written += len(self._keys) - len(rejections)
@@ -128,10 +129,11 @@ class Write:
             return await self._target.delete(self._route.target, ids, before_each=lambda: self._check_lease(None))
 
 
-def refused_by_the_collection(collection: str, words: str) -> str:
+def refused_by_the_collection(route: Route, words: str) -> str:
     """The message when no document is at fault: the batch waits, and a person must act (pure)."""
+    collection, setting = route.target, of_route("TYPESENSE_COLLECTION_NAME", route)
     return (
-        f"TYPESENSE_COLLECTION_NAME: the collection {collection} refuses documents through no fault of theirs: {words} "
+        f"{setting}: the collection {collection} refuses documents through no fault of theirs: {words} "
         "They wait in the queue. Drop the field named there "
         f'(`PATCH /collections/{collection}` with {{"fields": [{{"name": …, "drop": true}}]}}). If it cannot be '
         "dropped, drop the collection: it is created again, and every document is synced"

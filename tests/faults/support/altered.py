@@ -168,7 +168,7 @@ def position_after_append() -> None:
 def no_rechecks() -> None:
     """An in-doubt write is trusted."""
 
-    async def add(self: Rechecks, doubtful: Any) -> int:
+    async def add(self: Rechecks, in_doubt: Any) -> int:
         return 0
 
     Rechecks.add = add  # type: ignore[method-assign]

@@ -150,4 +150,6 @@ def metric(replica: Worker, name: str) -> float:
         text = _http.get(f"http://127.0.0.1:{replica.port}/metrics").text
     except httpx.HTTPError:
         return -1
-    return next((float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + " ")), -1)
+    pairs = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    values = [float(value) for labelled, value in pairs if labelled.partition("{")[0] == name]
+    return sum(values) if values else -1

@@ -73,7 +73,7 @@ def entries_in(entries: Entries) -> list[tuple[int, Entry]]:
 async def test_an_event_becomes_an_entry_with_its_key_and_time(operation: str, letter: str) -> None:
     entries = await capture([event("a", operation, seconds=7)])
     ((_, entry),) = entries_in(entries)
-    assert entry == Entry("listings", "a", letter, BATCH_TIME, Reason.CHANGE)
+    assert entry == Entry("listings", "a", letter, BATCH_TIME)
     assert (entries.count, entries.rejected) == (1, [])
 
 
@@ -166,21 +166,21 @@ def test_a_job_queues_keys_to_check() -> None:
     entries.add_keys(["a", "", 12])
     found = sorted((entry for _, entry in entries_in(entries)), key=lambda entry: str(entry.key))
     assert found == [
-        Entry("listings", 12, Operation.CHECK, BEGINNING_OF_TIME, Reason.RECONCILE),
-        Entry("listings", "a", Operation.CHECK, BEGINNING_OF_TIME, Reason.RECONCILE),
+        Entry("listings", 12, Operation.CHECK, BEGINNING_OF_TIME),
+        Entry("listings", "a", Operation.CHECK, BEGINNING_OF_TIME),
     ]
     assert (entries.count, len(entries.rejected)) == (2, 1)
 
 
 def test_entries_made_together_equal_entries_made_one_by_one() -> None:
-    made = Entry.many("listings", ["a", 1], "iu", BATCH_TIME, Reason.CHANGE)
+    made = Entry.many("listings", ["a", 1], "iu", BATCH_TIME)
     assert made == [
-        Entry("listings", "a", Operation.INSERT, BATCH_TIME, Reason.CHANGE),
-        Entry("listings", 1, Operation.UPDATE, BATCH_TIME, Reason.CHANGE),
+        Entry("listings", "a", Operation.INSERT, BATCH_TIME),
+        Entry("listings", 1, Operation.UPDATE, BATCH_TIME),
     ]
     assert {type(entry) for entry in made} == {Entry}
     with pytest.raises(ValueError, match="shorter"):
-        Entry.many("listings", ["a", 1], "i", BATCH_TIME, Reason.CHANGE)
+        Entry.many("listings", ["a", 1], "i", BATCH_TIME)
 
 
 @given(st.lists(st.one_of(st.text(max_size=20), st.integers(-5, 5), st.booleans(), st.none()), max_size=60))

@@ -28,7 +28,7 @@ OUR_PART = {"target_name": "window", "target_nonce": "n0"}
 FINGERPRINT = fingerprint_of(ROUTE, UUID, OUR_PART, SETTINGS)
 SYNCED = Position({"_data": "8210"}, Timestamp(100, 1), {"replay.1": {"after": "key 40"}})
 NOW = Position({"_data": "8299"}, Timestamp(900, 1))
-NEEDED_BEFORE = ReconcileNeed("old", "asked for by a person", asked_of=70)
+NEEDED_BEFORE = ReconcileNeed("old", "requested by a person", asked_of=70)
 
 
 class World:

@@ -16,8 +16,8 @@ from tsync_stream.capture.leader import CaptureLeader, TermRunner, TermWork
 from tsync_stream.capture.target_watch import TargetWatch
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
+from tsync_stream.cluster.assignment import Held
 from tsync_stream.cluster.epoch_watch import EpochWatch
-from tsync_stream.cluster.held import Held
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.core.errors import Fenced, PositionLost, TierLost, TierUnavailable, TsyncError
 from tsync_stream.core.health import Health

@@ -75,7 +75,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_requested_reconcile_ends_the_term_without_a_fault() -> None:
     world = World()
-    world.stored = PIPELINE.with_route(ROUTE.name, reconcile=ReconcileNeed("r1", "asked for by a person"))
+    world.stored = PIPELINE.with_route(ROUTE.name, reconcile=ReconcileNeed("r1", "requested by a person"))
     assert (await world.run()).reason.startswith("a reconcile was requested")
 
 

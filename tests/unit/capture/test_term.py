@@ -18,7 +18,7 @@ from tsync_stream.capture.term import (
     JobProgress,
 )
 from tsync_stream.core.errors import Fenced, TierLost, TsyncError
-from tsync_stream.core.model import Barrier, BarrierOrder, Entry, EpochRef, Head, Operation, Position, Reason, Route
+from tsync_stream.core.model import Barrier, BarrierOrder, Entry, EpochRef, Head, Operation, Position, Route
 from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.state.pipeline import Pipeline
 
@@ -38,7 +38,7 @@ def at(counter: int, **cursors: Mapping[str, Any]) -> Position:
 
 def entries(*counts: int) -> dict[int, list[Entry]]:
     """That many entries for partition 0, 1, ..."""
-    entry = Entry("listings", 1, Operation.UPDATE, START.cluster_time, Reason.CHANGE)
+    entry = Entry("listings", 1, Operation.UPDATE, START.cluster_time)
     return {partition: [entry] * count for partition, count in enumerate(counts) if count}
 
 

@@ -1,4 +1,4 @@
-"""Who takes which lease: evenly, never from the living, and settled after a few rounds however replicas come and go."""
+"""Leases are shared evenly, never taken from live replicas, and settle within a few rounds of any change."""
 
 from collections import Counter
 from dataclasses import replace
@@ -55,7 +55,7 @@ def test_the_capture_lease_does_not_count_as_a_share() -> None:
     assert assign("a", {"a", "b"}, leases_of(c="a", p0="a", p1="b")).give_back == []
 
 
-def test_only_what_is_above_the_share_is_given_back() -> None:
+def test_only_what_exceeds_the_share_is_given_back() -> None:
     leases = leases_of(c="a", p0="a", p1="a", p2="a", p3="a")
     assignment = assign("a", {"a", "b"}, leases)
     assert (taken(assignment), len(assignment.give_back)) == ([], 2)
@@ -74,12 +74,12 @@ def test_more_replicas_than_partitions_leave_some_without_any() -> None:
 # Standing aside
 
 
-def test_one_who_must_stand_aside_gives_back_everything_and_takes_nothing() -> None:
+def test_a_replica_that_is_not_able_gives_back_everything_and_takes_nothing() -> None:
     leases = leases_of(c="a", p0="a", p1=None)
     assert assign("a", {"a", "b"}, leases, able={"b"}) == Assignment([], [CAPTURE, partition_lease(0)])
 
 
-def test_the_others_share_what_one_who_stands_aside_gives_back_and_no_sooner() -> None:
+def test_the_others_share_what_it_held_only_after_it_was_given_back() -> None:
     held = leases_of(c="a", p0="a", p1="b", p2="a")
     assert taken(assign("b", {"a", "b"}, held, able={"b"})) == []
     given_back = leases_of(c=None, p0=None, p1="b", p2=None)
@@ -127,14 +127,14 @@ def test_a_replica_that_cannot_reach_what_another_reaches_is_not_able(
 # A quiet replica
 
 
-def test_only_the_capture_lease_is_taken_from_one_who_is_quiet() -> None:
+def test_only_the_capture_lease_is_taken_from_a_quiet_holder() -> None:
     leases = leases_of(c="b", p0="a", p1="b")
     assert taken(assign("a", {"a", "b"}, leases, quiet={"b"})) == [CAPTURE]
     assert taken(assign("a", {"a", "b"}, leases, quiet={"a"})) == []
 
 
 def play(leases: dict[str, LeaseView], me: str, live: set[str]) -> None:
-    """One replica's look around, with what it decides done."""
+    """One replica looks around, and carries out what is assigned to it."""
     assignment = assign(me, live, leases)
     for lease in assignment.take:
         assert leases[lease.name].holder not in live, "it was taken from the living"
@@ -148,7 +148,7 @@ replica_sets = st.sets(st.sampled_from("abcdef"), min_size=1)
 
 
 @given(partitions=st.integers(1, 12), comings_and_goings=st.lists(replica_sets, min_size=1, max_size=5))
-def test_however_replicas_come_and_go_all_leases_end_evenly_held(
+def test_however_replicas_come_and_go_leases_end_up_evenly_held(
     partitions: int, comings_and_goings: list[set[str]]
 ) -> None:
     leases = all_free(partitions)

@@ -57,13 +57,14 @@ async def watch(positions: Positions, health: Health, monkeypatch: pytest.Monkey
 
 
 async def test_it_looks_by_itself_through_outages(watch: EpochWatch, positions: Positions, health: Health) -> None:
+    assert repr(watch) == "<EpochWatch, no epoch yet>"
     positions.outages = 2
     await eventually(lambda: "AutoReconnect" in str(health.problems))
     await eventually(lambda: positions.loads > 5)
     assert health.status == "green"
 
 
-async def test_while_somebody_else_looks_it_need_not(
+async def test_while_somebody_else_refreshes_it_does_not_look(
     watch: EpochWatch, positions: Positions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await eventually(lambda: positions.loads == 1)
@@ -75,7 +76,7 @@ async def test_while_somebody_else_looks_it_need_not(
     await eventually(lambda: positions.loads > 13)
 
 
-async def test_every_replica_tells_that_a_reserve_is_the_queue_as_soon_as_it_knows_the_epoch(
+async def test_every_replica_tells_that_a_reserve_is_the_queue_once_it_knows_the_epoch(
     watch: EpochWatch, positions: Positions, health: Health
 ) -> None:
     for number, (tier, status) in enumerate([("backup", "degraded"), ("mongo", "degraded"), ("primary", "green")]):
@@ -83,3 +84,4 @@ async def test_every_replica_tells_that_a_reserve_is_the_queue_as_soon_as_it_kno
         await watch.refresh()
         assert health.status == status
         assert tier in str(health.problems) or status == "green"
+        assert repr(watch).startswith(f"<EpochWatch epoch {number} on {tier}, for 0.")

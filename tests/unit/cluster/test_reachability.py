@@ -53,7 +53,7 @@ async def test_between_unreachable_and_reachable_lies_the_patience(monkeypatch: 
     assert reachable == [11, 12, 13, 14, *range(40, 50)], "from the patience after its last silence until the next"
 
 
-async def test_who_waits_for_a_server_is_woken_when_it_answers_again() -> None:
+async def test_whoever_waits_for_a_server_is_woken_when_it_answers_again() -> None:
     server, wake = Server(), Wake()
     reach = made(wake, server=server.look)
     server.answers = False
@@ -62,10 +62,12 @@ async def test_who_waits_for_a_server_is_woken_when_it_answers_again() -> None:
     await reach._look("server", server.look)
     await asyncio.sleep(0)
     assert not waiting.done(), "it does not answer yet"
+    assert repr(reach) == "Reach(server: away)"
     server.answers = True
     await reach._look("server", server.look)
     async with asyncio.timeout(5):
         await waiting
+    assert repr(reach) == "Reach(server: answers)"
 
 
 async def test_looks_are_so_frequent_that_a_server_that_answers_is_never_unreachable() -> None:
@@ -113,7 +115,7 @@ async def test_health_tells_of_a_server_that_nobody_needs_now(monkeypatch: pytes
     assert await looks.look(2) == "green"
 
 
-async def test_a_server_that_answers_now_and_then_stays_red(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_answers_only_now_and_then_stays_red(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = Looks("mongodb", monkeypatch)
     looks.server.answers = False
     assert await looks.look(10) == "red"
@@ -141,7 +143,7 @@ async def test_a_redis_that_is_not_the_queue_is_a_lost_reserve(
     assert await looks.look(10) == level
 
 
-async def test_what_a_server_refuses_is_for_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_refusal_needs_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = Looks("backup", monkeypatch)
     looks.server.answers, looks.server.error = False, TierRefused("BACKUP_REDIS_PASSWORD: refused")
     assert await looks.look(1) == "degraded", "that is an answer, and needs no second look"
@@ -156,7 +158,7 @@ def short_deadline(monkeypatch: pytest.MonkeyPatch) -> float:
     return 0.05
 
 
-async def test_a_look_that_cannot_be_cancelled_is_not_begun_again_and_has_failed_when_late(
+async def test_a_look_that_cannot_be_cancelled_is_not_repeated_and_fails_when_late(
     short_deadline: float,
 ) -> None:
     began, may_end = 0, asyncio.Event()

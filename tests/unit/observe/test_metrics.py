@@ -42,5 +42,28 @@ def test_a_value_that_is_no_longer_known_is_absent_although_the_term_goes_on() -
 def test_its_representation_is_short() -> None:
     metrics = Metrics()
     metrics.capturing.set(1)
-    metrics.entries_acked.inc(7)
+    metrics.entries_acked.labels("listings").inc(7)
     assert repr(metrics) == "Metrics(capturing=True, entries_acked=7)"
+
+
+def test_what_is_counted_of_a_route_carries_its_name_and_is_shown_from_the_start() -> None:
+    metrics = Metrics()
+    metrics.show_route("listings")
+    metrics.entries_acked.labels("listings").inc(3)
+    metrics.entries_acked.labels("orders").inc(4)
+    shown = metrics.exposition().decode()
+    assert 'tsync_entries_acked_total{route="listings"} 3.0' in shown
+    assert 'tsync_changes_captured_total{route="listings"} 0.0' in shown
+    assert (metrics.total("entries_acked"), metrics.total("changes_captured")) == (7, 0)
+
+
+def test_open_dead_letters_of_one_route_do_not_hide_those_of_another() -> None:
+    metrics = Metrics()
+    metrics.show_refused("listings", {"id collision": 1, "nested too deeply": 2})
+    metrics.show_refused("orders", {"id collision": 3})
+    metrics.show_refused("listings", {"nested too deeply": 2})
+    lines = metrics.exposition().decode().splitlines()
+    assert [line for line in lines if line.startswith("tsync_dead_letters_open{")] == [
+        'tsync_dead_letters_open{reason="nested too deeply",route="listings"} 2.0',
+        'tsync_dead_letters_open{reason="id collision",route="orders"} 3.0',
+    ]

@@ -47,7 +47,7 @@ def moved(parts: Mapping[str, tuple[Callable[..., Any], str]] = PARTS) -> list[s
     return [name for name, (part, known) in parts.items() if digest(part) != known]
 
 
-def test_what_we_override_in_redis_py_is_what_it_was() -> None:
+def test_what_we_override_in_redis_py_is_unchanged() -> None:
     found = moved()
     assert not found, WHAT_TO_DO.format(version=redis.__version__, moved=", ".join(found))
 

@@ -97,7 +97,7 @@ async def calls(tier: RedisStreams) -> None:
 
 @settings(deadline=None)
 @given(said=st.lists(anything, min_size=1, max_size=6))
-async def test_no_answer_of_a_server_is_an_error_of_pythons(said: list[Any]) -> None:
+async def test_no_answer_of_a_server_raises_a_python_error(said: list[Any]) -> None:
     server = Server(said)
     with pytest.MonkeyPatch.context() as patched:
         for module in (redis_tier, redis_probe):
@@ -156,12 +156,12 @@ async def probed(patched: pytest.MonkeyPatch, memory: Any, cluster: Any = b"", e
         redis.exceptions.ResponseError("unknown command 'INFO'"),
     ],
 )
-async def test_a_server_that_does_not_tell_of_its_memory_has_room(monkeypatch: pytest.MonkeyPatch, memory: Any) -> None:
+async def test_a_server_that_does_not_report_its_memory_has_room(monkeypatch: pytest.MonkeyPatch, memory: Any) -> None:
     await probed(monkeypatch, memory, entries=1_000_000)
 
 
 async def test_a_server_without_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TierLost, match="no room for what waits"):
+    with pytest.raises(TierLost, match="no room for the backlog"):
         await probed(monkeypatch, b"# Memory\r\nused_memory:90\r\nmaxmemory:100\r\n", entries=1)
 
 
@@ -187,6 +187,6 @@ async def test_a_cluster_is_refused(monkeypatch: pytest.MonkeyPatch, cluster: by
 )
 def test_a_stream_entry_that_we_did_not_append_is_recognized(entry_id: bytes, fields: list[bytes | None]) -> None:
     """`None` stands for a payload of ours."""
-    good = encode_record_batch([Entry("r", "k", "u", Timestamp(1, 1), "change")])
+    good = encode_record_batch([Entry("r", "k", "u", Timestamp(1, 1))])
     with pytest.raises(_NOT_OURS):
         _record_batch(entry_id, [good if field is None else field for field in fields])

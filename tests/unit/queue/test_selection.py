@@ -30,11 +30,11 @@ tiers = st.sampled_from(PREFERENCE)
         (set(), "mongo"),
     ],
 )
-def test_the_best_tier_that_is_well_is_chosen_and_mongodb_at_the_last(healthy: set[str], chosen: str) -> None:
+def test_the_best_healthy_tier_is_chosen_and_mongodb_as_the_last_resort(healthy: set[str], chosen: str) -> None:
     assert choose_tier(healthy) == chosen
 
 
-def test_the_queue_goes_back_only_to_better_tiers() -> None:
+def test_the_queue_fails_back_only_to_better_tiers() -> None:
     assert [better_tiers(tier) for tier in PREFERENCE] == [(), ("primary",), ("primary", "backup")]
 
 
@@ -49,19 +49,19 @@ def test_the_queue_goes_back_only_to_better_tiers() -> None:
         ("primary", {"backup": 1_000.0}, None),
     ],
 )
-def test_a_better_tier_must_have_been_well_for_the_whole_wait(
+def test_a_better_tier_must_have_been_healthy_for_the_whole_wait(
     current: str, healthy_for_s: dict[str, float], target: str | None
 ) -> None:
     assert tier_to_go_back_to(current, healthy_for_s, 30.0) == target
 
 
 @given(after_s=st.floats(1, 3600), flaps=st.integers(0, 10_000))
-def test_the_wait_grows_with_every_flap_and_not_for_ever(after_s: float, flaps: int) -> None:
+def test_the_wait_grows_with_every_flap_up_to_a_limit(after_s: float, flaps: int) -> None:
     wait_s, next_s = fail_back_wait_s(after_s, flaps), fail_back_wait_s(after_s, flaps + 1)
     assert after_s <= wait_s <= next_s <= max(after_s, MAX_FAIL_BACK_WAIT_S)
 
 
-def test_the_wait_is_the_settings_at_first_and_doubles_then() -> None:
+def test_the_first_wait_is_the_setting_and_then_it_doubles() -> None:
     assert [fail_back_wait_s(30.0, flaps) for flaps in (0, 1, 2, 3)] == [30.0, 30.0, 60.0, 120.0]
 
 
@@ -95,7 +95,7 @@ def test_a_tier_that_fails_again_and_again_is_set_aside_for_longer_each_time() -
     assert set_aside.why("backup", now_s) == ""
 
 
-def test_a_tier_that_was_fit_for_a_while_begins_anew() -> None:
+def test_a_tier_that_was_fit_for_a_while_starts_over() -> None:
     set_aside = SetAside(30.0)
     for _ in range(4):
         set_aside.failed("primary", lasted_s=5.0, now_s=100.0)

@@ -30,12 +30,12 @@ def test_the_most_frequent_reasons_come_first_and_the_text_is_short() -> None:
     assert "other reasons: 282" in str(many)
 
 
-def test_counts_of_several_routes_are_one() -> None:
+def test_counts_of_several_routes_are_added() -> None:
     counts = [ReasonCount("a", REASON, 2), ReasonCount("b", REASON, 3), ReasonCount("a", "id collision", 1)]
     assert refused_among(counts) == Refused({REASON: 5, "id collision": 1})
 
 
-def test_a_job_keeps_them_whatever_the_reasons_are_called() -> None:
+def test_a_job_stores_reasons_of_any_name() -> None:
     refused = Refused({"$set": 1, "a.b": 2, "": 3})
     assert refused_from_bson(refused.to_bson()) == refused
 
@@ -110,7 +110,7 @@ async def test_health_and_metrics_follow_what_is_open() -> None:
     records.open = {"id collision": 11}
     await watch.look()
     assert health.problems[CHECK].level == "red"
-    assert exposed() == ['tsync_dead_letters_open{reason="id collision"} 11.0']
+    assert exposed() == ['tsync_dead_letters_open{reason="id collision",route="listings"} 11.0']
     records.away = True
     with pytest.raises(DependencyUnavailable):
         await watch.look()

@@ -13,7 +13,7 @@ from bson.timestamp import Timestamp
 from tests.support import lanes
 from tests.support.schemas import live_schema
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
-from tsync_stream.core.model import BEGINNING_OF_TIME, SHOWS_OLDER, DeadLetter, Entry, Operation, Reason, Route
+from tsync_stream.core.model import BEGINNING_OF_TIME, SHOWS_OLDER, DeadLetter, Entry, Operation, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.settings.load import load_settings
 from tsync_stream.sink.dividing import Refusal
@@ -97,7 +97,7 @@ async def run(
     directory: Path, target: Target, keys: Sequence[Any] = ("a",), letters: Letters | None = None
 ) -> SyncResult:
     """One attempt at a batch; of its keys `a` has a document."""
-    entries = [Entry("listings", key, Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE) for key in keys]
+    entries = [Entry("listings", key, Operation.UPDATE, Timestamp(7, 1)) for key in keys]
     result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
     batch = SyncBatch(cast("Any", Reader()), entries, BEGINNING_OF_TIME, lambda: 1000.0, result)
     return await sync_of(directory, target, letters).run(batch)

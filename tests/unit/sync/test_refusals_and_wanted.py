@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.keys import KEYS_OF_EVERY_TYPE
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.keys import canonical_key, typesense_id
-from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, Key, Operation, Reason
+from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, Key, Operation
 from tsync_stream.sink.wire import MAX_FILTER_BYTES, Rejection, fits_filter, id_requests
 from tsync_stream.sink.wire import read_import_answer as read_bytes
 from tsync_stream.sync.wanted import wanted
@@ -26,7 +26,7 @@ def read_import_answer(answer: str, expected_lines: int) -> list[Rejection]:
 
 
 def entry(key: Key, seconds: int = 10, operation: str = Operation.UPDATE) -> Entry:
-    return Entry("listings", key, operation, Timestamp(seconds, 1), Reason.CHANGE)
+    return Entry("listings", key, operation, Timestamp(seconds, 1))
 
 
 # What is to be read

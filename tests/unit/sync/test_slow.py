@@ -11,7 +11,7 @@ from bson.timestamp import Timestamp
 from tests.support.schemas import live_schema
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, Operation, Reason, Route
+from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, Operation, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.sink.gate import WriteGate
@@ -99,10 +99,7 @@ class Bench:
 
     async def run(self) -> SyncResult:
         """Sync one batch as a lane does: retry until it is synced."""
-        entries = [
-            Entry("listings", document["_id"], Operation.UPDATE, Timestamp(7, 1), Reason.CHANGE)
-            for document in self.documents
-        ]
+        entries = [Entry("listings", document["_id"], Operation.UPDATE, Timestamp(7, 1)) for document in self.documents]
         doubtful = False
         for _ in range(20):
             result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()

@@ -1,11 +1,10 @@
-"""What the log says about leases: one line for each change, however many leases changed."""
+"""The log says one line about each change of leases, however many leases changed."""
 
 import logging
 
 import pytest
 
-from tsync_stream.cluster.assignment import CAPTURE, partition_lease
-from tsync_stream.cluster.held import Held, named, tell_change
+from tsync_stream.cluster.assignment import CAPTURE, Held, describe_leases, log_changes, partition_lease
 
 
 def held(*numbers: int, fence: int = 1, after_expiry: bool = False) -> dict[str, Held]:
@@ -23,20 +22,20 @@ def held(*numbers: int, fence: int = 1, after_expiry: bool = False) -> dict[str,
         ([5, 7], "partitions 5 and 7"),
     ],
 )
-def test_partitions_are_named_as_rows(numbers: list[int], text: str) -> None:
-    assert named(map(partition_lease, numbers)) == text
+def test_consecutive_partitions_are_named_as_ranges(numbers: list[int], text: str) -> None:
+    assert describe_leases(map(partition_lease, numbers)) == text
 
 
 def test_each_change_is_one_line_and_no_change_is_none(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        told = tell_change({}, held(*range(8)))
-        told = tell_change(told, held(*range(8)))
-        told = tell_change(told, held(0, 1, 2))
-        told = tell_change(told, held(0, 1, 2) | held(0, 1, fence=2, after_expiry=True))
-        tell_change(told, {})
+        logged = log_changes({}, held(*range(8)))
+        logged = log_changes(logged, held(*range(8)))
+        logged = log_changes(logged, held(0, 1, 2))
+        logged = log_changes(logged, held(0, 1, 2) | held(0, 1, fence=2, after_expiry=True))
+        log_changes(logged, {})
     assert [record.getMessage() for record in caplog.records] == [
         "leases: now ours: capture, partitions 0-7",
         "leases: no longer ours: partitions 3-7",
-        "leases: now ours: capture, partitions 0-1 (3 after their holder expired or did not finish)",
+        "leases: now ours: capture, partitions 0-1 (3 of them from a holder that expired or did not finish)",
         "leases: no longer ours: capture, partitions 0-2",
     ]

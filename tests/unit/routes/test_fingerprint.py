@@ -1,0 +1,68 @@
+"""What a route is reconciled for, and when a stored position is of another stream."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tsync_stream.core.model import Route
+from tsync_stream.routes.fingerprint import NEW_ROUTE, fingerprint_of, same_stream, was_made_for, why_reconcile
+from tsync_stream.settings.load import default_settings
+
+ROUTE = Route("listings", "shop", "listings", "window")
+SETTINGS = default_settings()
+OURS = fingerprint_of(ROUTE, b"\x01" * 16, {"target_nonce": "n"}, SETTINGS)
+
+
+def test_equal_fingerprints_need_no_reconcile() -> None:
+    assert why_reconcile(OURS, dict(OURS)) == ""
+
+
+def test_a_route_that_is_not_known_yet_needs_one() -> None:
+    assert why_reconcile({}, OURS) == NEW_ROUTE
+
+
+@pytest.mark.parametrize(
+    ("new", "reason"),
+    [
+        (fingerprint_of(ROUTE, b"\x02" * 16, {}, SETTINGS), "changed: source_uuid"),
+        (fingerprint_of(replace(ROUTE, target="other"), b"\x01" * 16, {}, SETTINGS), "changed: target"),
+        (fingerprint_of(ROUTE, b"\x01" * 16, {}, replace(SETTINGS, date_unit="ms")), "changed: mapping"),
+        (
+            fingerprint_of(replace(ROUTE, collection="orders"), b"\x02" * 16, {}, SETTINGS),
+            "changed: source, source_uuid",
+        ),
+    ],
+)
+def test_the_reason_names_what_changed(new: dict[str, Any], reason: str) -> None:
+    assert why_reconcile(OURS, new) == reason
+
+
+def test_what_typesense_reports_is_judged_elsewhere() -> None:
+    assert why_reconcile(OURS, {**OURS, "target_nonce": "another"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ({}, True),
+        ({"mapping": "0 s"}, True),
+        ({"target": "t"}, True),
+        ({"source": "a.b"}, False),
+        ({"source_uuid": "02"}, False),
+    ],
+)
+def test_only_another_source_is_another_stream(changed: dict[str, str], same: bool) -> None:
+    assert same_stream({**OURS, **changed}, OURS) is same
+
+
+def test_a_route_that_is_not_known_yet_has_no_stream() -> None:
+    assert not same_stream({}, OURS)
+
+
+@pytest.mark.parametrize(
+    ("found", "partitions"), [(OURS, 7), ({}, 8), ({**OURS, "division": 1}, 8), ({**OURS, "source": "a.b"}, 8)]
+)
+def test_an_epoch_that_was_divided_otherwise_is_not_ours(found: dict[str, Any], partitions: int) -> None:
+    assert was_made_for(OURS, 8, ROUTE, 8)
+    assert not was_made_for(found, partitions, ROUTE, 8)
