@@ -204,6 +204,7 @@ class Bench:
         self._agents: list[asyncio.Task[None]] = []
         epochs, leases = cast("Any", self.positions), cast("Any", self.leases)
         wake, metrics = Wake(), Metrics()
+        self.metrics = metrics
         in_doubt = InDoubt(deadline_s)
         call = AgentCall(self._send, cast("Any", NoReader()), leases, deadline_s)
         self.lane_steps = LaneSteps(

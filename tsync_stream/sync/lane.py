@@ -151,9 +151,10 @@ class LaneSteps:
                 await self._rechecks.add(in_doubt)
                 if not claimed:
                     self._in_doubt.stored(fences)
-            await self._ack(tier, epoch, batch, fences)
+            refused = await self._ack(tier, epoch, batch, fences)
             took_s = time.monotonic() - started_s
-            self._metrics.entries_acked.labels(self._queue.route.name).inc(len(entries))
+            acked = len(entries) if not refused else sum(partition not in refused for partition, _ in entries)
+            self._metrics.entries_acked.labels(self._queue.route.name).inc(acked)
             self._metrics.batch_seconds.observe(took_s)
             if entries:
                 self._pace.note(took_s)
@@ -189,7 +190,8 @@ class LaneSteps:
             self._in_flight = frozenset()
             self._landed.notify_all()
 
-    async def _ack(self, tier: Tier, epoch: EpochRef, batch: PartitionBatches, fences: Mapping[int, int]) -> None:
+    async def _ack(self, tier: Tier, epoch: EpochRef, batch: PartitionBatches, fences: Mapping[int, int]) -> list[int]:
+        """The partitions whose ack was refused: their entries are the new owner's."""
         over = self._queue.is_over(epoch)
         if over:
             # Nobody needs these acks any more, and the tier may take long to answer. MongoDB knows, too, whether we are
@@ -206,6 +208,7 @@ class LaneSteps:
         if not over:
             for partition in batch.keys() - refused:
                 self._note_barrier(partition, batch[partition])
+        return refused
 
     def _note_barrier(self, partition: int, record_batches: Sequence[RecordBatch]) -> None:
         for record_batch in record_batches:

@@ -262,6 +262,18 @@ async def test_a_refused_ack_puts_every_entry_of_the_record_batch_in_doubt(bench
     assert bench.lane.barriers == {}
 
 
+async def test_entries_whose_ack_is_refused_do_not_count_as_acked(bench: Bench) -> None:
+    async def overtaken(batch: SyncBatch) -> None:
+        bench.tier.owners[0] = 8
+        await synced(batch)
+
+    bench.sync = overtaken
+    bench.tier.put_together(0, "a", "b")
+    bench.tier.put(1, "x")
+    await bench.steps(3)
+    assert bench.metrics.total("entries_acked") == 1
+
+
 async def test_a_write_that_outlives_its_lease_is_in_doubt_even_without_a_new_owner(bench: Bench) -> None:
     async def expires(batch: SyncBatch) -> None:
         bench.leases.take(0)
