@@ -38,6 +38,8 @@ SHORT = (
 )
 REPORTS_WITHIN_S = 20.0
 MOST_LOG_LINES = 100
+# A tier whose probes succeed and that fails at work is set aside for longer each time: at most as long as it all took.
+SET_ASIDE = {"the primary Redis allows the probe alone"}
 # Low, since idle replicas must notice an outage too.
 RATE = 20.0
 
@@ -117,7 +119,8 @@ def test_every_replica_reports_an_outage_until_it_is_over(
                 lambda: f"green before it is over: {_health(replicas)}",
             )
         trial.fault_is_over()
-        wait_for(lambda: all(status(each) == "green" for each in replicas), 60.0, lambda: str(_health(replicas)))
+        longest_s = 60.0 + (hold_s if name in SET_ASIDE else 0.0)
+        wait_for(lambda: all(status(each) == "green" for each in replicas), longest_s, lambda: str(_health(replicas)))
         written = [lines(each) - count for each, count in zip(replicas, before, strict=True)]
         assert max(written) < MOST_LOG_LINES, f"{written} lines: {replicas[0].log()[-8000:]}"
         trial.load.wait_for_operations(20)

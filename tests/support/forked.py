@@ -68,7 +68,7 @@ class ForkedWorker(Worker):
     def _begin(self, *arguments: str) -> "ForkedProcess":
         return ForkedProcess(self._program, arguments, self, self.log_path, self.log_path)
 
-    def run_command(self, *arguments: str, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def run_command(self, *arguments: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
         """Run another `faust -A tsync_stream ...` with the same settings."""
         written = [self.directory / f"command-{time.monotonic_ns()}.{stream}" for stream in ("out", "err")]
         process = ForkedProcess(be_faust, ("-A", "tsync_stream", *arguments), self, *written)

@@ -160,7 +160,7 @@ class Worker:
         """The output of the process so far."""
         return self.log_path.read_text(errors="replace")
 
-    def run_command(self, *arguments: str, timeout_s: float = 30.0) -> subprocess.CompletedProcess[str]:
+    def run_command(self, *arguments: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
         """Run another `faust -A tsync_stream ...` command with the same settings."""
         return subprocess.run(
             [FAUST, "-A", "tsync_stream", *arguments],
