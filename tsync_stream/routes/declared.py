@@ -24,5 +24,8 @@ def source_name(route: Route) -> str:
 
 
 def of_route(setting: str, route: Route) -> str:
-    """How a message begins that is about one setting of one route: `TYPESENSE_COLLECTION_NAME (route listings)`."""
+    """The beginning of a message about one setting of one route: `TYPESENSE_COLLECTION_NAME (route listings)`.
+
+    A message names both, because a route need not come from environment variables.
+    """
     return f"{setting} (route {route.name})"
