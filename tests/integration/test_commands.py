@@ -261,7 +261,7 @@ def test_a_reconcile_that_would_delete_much_asks_a_person_first(
 
     result = running.run_command("reconcile", "--allow-mass-delete", "--wait", timeout_s=60.0)
     assert result.returncode == 0, result.stderr
-    assert "It may delete from Typesense" in result.stdout
+    assert "It may delete everything from Typesense" in result.stdout
     wait_until_equal(stack, names, timeout_s=1.0)
 
 

@@ -202,7 +202,7 @@ def test_output_works_on_a_terminal_that_is_not_utf8(tmp_path: Path, encoding: s
     done = run([*OURS, "check"], tmp_path, **NOWHERE, PYTHONIOENCODING=encoding)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert "-> start it, or set MONGODB_URI" in done.stdout
+    assert "-> start the server, or correct MONGODB_URI" in done.stdout
 
 
 # ---- the worker's first lines ----
