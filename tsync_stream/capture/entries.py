@@ -1,4 +1,4 @@
-"""Sorts entries into partitions, for everything that produces them: capture and the jobs.
+"""Sorts entries into partitions, for whatever produces them: capture and the jobs.
 
 Invariants: a document that changed several times in one batch has one entry, because sync reads what it is now. If a
 document of its id was deleted in between, the entry says so, because what Typesense shows is then not a version of the

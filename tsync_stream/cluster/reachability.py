@@ -130,7 +130,7 @@ def _check(name: str) -> str:
 class OneAtATime:
     """A look that cannot be cancelled: one runs at a time, and an answer that comes late counts as a failure.
 
-    The driver's calls continue in their thread when nobody waits for them any more. With a new call for every look, a
+    The driver's calls continue in their thread when nobody waits for them any more. With a new call for each look, a
     frozen server would occupy all of the driver's threads and leave none for the leases.
     """
 

@@ -104,7 +104,7 @@ class Partitions:
         ranges: Mapping[int, tuple[int, int]],
         limit: int = 0,
     ) -> dict[int, list[RecordBatch]]:
-        """The entries found in these ranges of offsets, in order, as a list for every partition.
+        """The entries found in these ranges of offsets, in order, as a list for each partition.
 
         `limit` bounds all of them together; without it only the ranges do.
         """

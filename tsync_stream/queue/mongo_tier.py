@@ -33,7 +33,7 @@ from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import FALLBACK_QUEUE
 
-# The deadline for everything that one call asks of MongoDB.
+# The deadline for all that one call asks of MongoDB.
 REQUEST_TIMEOUT_S = 5.0
 # How often a waiting read looks again; each look is one query by `_id` for two documents per partition.
 LOOK_INTERVAL_S = 0.05

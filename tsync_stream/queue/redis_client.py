@@ -27,7 +27,7 @@ REQUEST_TIMEOUT_S = 2.0
 class DatedConnection(Connection):
     """Knows when it was connected, bounds its own waits, and notices a reset.
 
-    With a `socket_timeout`, the library starts a task for every command it sends (`asyncio.wait_for`, before Python
+    With a `socket_timeout`, the library starts a task for each command it sends (`asyncio.wait_for`, before Python
     3.12), which takes as long as everything else it does for the command.
     """
 
@@ -81,7 +81,7 @@ class AgingPool(BlockingConnectionPool):
         return connection
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
-        """Called by the pool for every connection it gives out."""
+        """Called by the pool for each connection it gives out."""
         aged = (
             isinstance(connection, DatedConnection)
             and connection.is_connected

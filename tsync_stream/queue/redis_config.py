@@ -93,7 +93,7 @@ async def read_directives(ask: Ask, settings: RedisSettings) -> dict[str, str]:
 
 
 async def apply_server_settings(ask: Ask, settings: RedisSettings, *, manage: bool = True) -> list[str]:
-    """Set `save` and `appendonly` as the settings say, unless `manage` is off; returns a warning for everything else.
+    """Set `save` and `appendonly` as the settings say, unless `manage` is off; returns a warning about anything else.
 
     Each warning has the line for redis.conf. Raises redis-py's errors if the server cannot be reached.
     """

@@ -1,6 +1,6 @@
 """The probe of a Redis tier: the real work, on two partitions of an epoch that nobody else knows.
 
-It asks for everything the queue may need: the very scripts, a read over two streams, the names of the keys. So a server
+It tries everything the queue may need: the very scripts, a read over two streams, the names of the keys. So a server
 that refuses any of it (an ACL, a renamed command, a cluster, no memory, a read-only replica) fails the probe instead of
 being chosen and failing at work. All of it takes one round trip.
 

@@ -40,7 +40,7 @@ def read_texts(directory: Path, environ: Mapping[str, str] | None = None) -> dic
 
 
 def unused(directory: Path, environ: Mapping[str, str] | None = None) -> list[str]:
-    """A warning for everything that seems meant for us and is ignored. Raises as `read_texts` does."""
+    """A warning about everything that seems meant for us and is ignored. Raises as `read_texts` does."""
     dotenv = directory / ".env"
     in_dotenv = _read_dotenv(dotenv)
     numbers = [str(number) for number, line in enumerate(_lines(dotenv), 1) if _says_nothing(line)]

@@ -49,7 +49,7 @@ def http_session(
 
 
 def api_clients(settings: TypesenseSettings, http: httpx.AsyncClient) -> list[AsyncClient]:
-    """One client of the `typesense` package per node: given all nodes, it would use another one for every call."""
+    """One client of the `typesense` package per node: given all nodes, it would use another one for each call."""
     return [
         AsyncClient(
             {

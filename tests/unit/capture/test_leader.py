@@ -1,4 +1,4 @@
-"""The capture leader: a term whenever the lease is ours, an end for every term, and one way to begin again."""
+"""The capture leader: a term whenever the lease is ours, an end for each term, and one way to begin again."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -253,7 +253,7 @@ def test_the_worker_s_settings_lead_to_the_services(services: dict[str, Any], tm
     overrides = services["worker"]["environment"]
     assert overrides.keys() <= {setting.name for setting in SETTINGS}
     assert all(isinstance(value, str) for value in overrides.values()), "YAML would rewrite 0.0 or on"
-    # They hold for every settings file, with its ports and protocols.
+    # They hold for each settings file, with its ports and protocols.
     for env_file in ENV_FILES:
         settings = settings_of(env_file, tmp_path, **overrides)
 

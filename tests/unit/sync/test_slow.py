@@ -33,7 +33,7 @@ HEAVY = "heavy"
 
 
 class Target:
-    """Times out for documents that contain HEAVY; with `down`, for everything."""
+    """Times out for documents that contain HEAVY; with `down`, for any document."""
 
     accepted_import_bytes = 1 << 30
 
