@@ -88,7 +88,9 @@ def test_capture_goes_on_while_a_reconcile_waits_for_typesense(
     state.wait_until_reconciled()
     stack.typesense.stop()
     assert worker.run_command("reconcile").returncode == 0
-    wait_for(lambda: "reconcile: began (asked" in worker.log(), 20.0, lambda: f"no reconcile:\n{worker.log()[-2000:]}")
+    wait_for(
+        lambda: "reconcile: began (requested" in worker.log(), 20.0, lambda: f"no reconcile:\n{worker.log()[-2000:]}"
+    )
     captured = worker.metrics()["tsync_changes_captured_total"]
     source.insert_many(listings(500, seed=2, first=50))
     wait_for(

@@ -278,6 +278,8 @@ class TypesenseTarget:
         async with self._breaker.guarding(request), asyncio.timeout(self.deadline_s):
             try:
                 yield self._clients[node]
+            except _REFUSALS:
+                raise  # an answer: the next node would give it, too
             except _NODE_FAILURES:
                 self._http.failed(node)
                 raise
@@ -285,15 +287,17 @@ class TypesenseTarget:
                 raise DependencyUnavailable(f"Typesense: {request} is answered by something else") from error
 
 
-# After these errors another node may do better; a deadline is a cancellation here.
-_NODE_FAILURES = (
-    asyncio.CancelledError,
-    OSError,
-    httpx.TransportError,
-    typesense.exceptions.ServerError,
-    typesense.exceptions.ServiceUnavailable,
-    typesense.exceptions.HTTPStatus0Error,
+# 4xx. The package's errors are all OSErrors.
+_REFUSALS = (
+    typesense.exceptions.ObjectAlreadyExists,
+    typesense.exceptions.ObjectNotFound,
+    typesense.exceptions.ObjectUnprocessable,
+    typesense.exceptions.RequestForbidden,
+    typesense.exceptions.RequestMalformed,
+    typesense.exceptions.RequestUnauthorized,
 )
+# After these errors another node may do better; a deadline is a cancellation here.
+_NODE_FAILURES = (asyncio.CancelledError, OSError, httpx.TransportError)
 
 
 def _documents(collection: str) -> str:

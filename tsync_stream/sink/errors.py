@@ -7,6 +7,7 @@ nothing about Typesense: in particular, its 404 does not mean that a collection 
 Invariant: messages carry names, statuses and settings, never a document's content or the API key.
 """
 
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -29,6 +30,7 @@ _NOT_TAKEN = "Not Ready or Lagging"
 _UNPROCESSABLE = ": it is out of disk or memory, or somebody is changing the schema of the collection"
 # The `typesense` package puts these before a text that is no message of Typesense's.
 _NO_MESSAGE = ("API error", "Unknown API error")
+_OWN_ANSWER = re.compile(rb'\s*\{"message": ?"(.+)"\}\s*', re.DOTALL)
 # There was no connection to send a request on.
 _NOTHING_SENT = (
     aiohttp.ClientConnectorError,
@@ -70,10 +72,17 @@ def check_status(status: int, request: str, *, doubtful: bool = False, body: byt
 
 
 def words_in(body: bytes) -> str:
-    """What Typesense says in an answer of its own; nothing for the answer of anything else (pure)."""
+    """What Typesense says in an answer of its own; nothing for the answer of anything else (pure).
+
+    Typesense puts its words between `{"message": "` and `"}` as they are, a document's id with quotes and line breaks
+    among them: such an answer is no JSON.
+    """
     try:
         message = orjson.loads(body)["message"]
-    except (ValueError, LookupError, TypeError):
+    except ValueError:
+        own = _OWN_ANSWER.fullmatch(body)
+        return "" if own is None else own[1].decode(errors="replace")
+    except (LookupError, TypeError):
         return ""
     return message if isinstance(message, str) else ""
 

@@ -17,6 +17,7 @@ from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.routes.fingerprint import prepare_collection
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.errors import words_in
 from tsync_stream.sink.markers import Markers, Seen
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the library's own deprecated parts
@@ -125,3 +126,23 @@ async def test_typesenses_own_404_for_a_document_means_that_it_is_gone(tmp_path:
     async with answered(tmp_path, *TYPESENSES, describes=True) as (target, settings, _):
         assert await CALLS["a delete by path"](target, settings) == []
         assert await CALLS["a document by path"](target, settings) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"message": "Not Found"}', "Not Found"),
+        (
+            b'{"message": "Could not find a document with id: |\n}))]#"x"}',
+            'Could not find a document with id: |\n}))]#"x',
+        ),
+        (b'{"message":"id: \xff"}\n', "id: \ufffd"),
+        (b"<html>404 Not Found</html>", ""),
+        (b'{"error": "not found"}', ""),
+        (b'{"message": {"text": "x"}}', ""),
+        (b'["message"]', ""),
+        (b"", ""),
+    ],
+)
+def test_words_of_typesense_are_recognized_also_where_an_id_makes_them_invalid_json(body: bytes, words: str) -> None:
+    assert words_in(body) == words
