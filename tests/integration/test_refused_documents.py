@@ -24,6 +24,7 @@ from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state.database import DEAD_LETTERS
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.sync.agent import Sync
+from tsync_stream.sync.attempt import Attempt
 from tsync_stream.sync.batch import SyncBatch, SyncResult
 
 # The library warns of its own deprecated parts.
@@ -56,7 +57,7 @@ class Shop:
         """Use these settings from now on."""
         chosen = load_settings(self.directory, {**self.environment, **settings})
         schema = LiveSchema(self.target, self.route.target, MappingOptions(), lambda: 1)
-        self.sync = Sync(self.route, self.target, self.letters, Metrics(), chosen, schema)
+        self.sync = Sync(Attempt(self.route, self.target, self.letters, Metrics(), chosen, schema))
 
     async def put(self, key: Key, document: dict[str, Any]) -> None:
         await self.source.replace_one({"_id": key}, {"_id": key, **document}, upsert=True)

@@ -10,12 +10,6 @@ from collections.abc import Awaitable, Callable
 from faust.types import StreamT
 
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError, unforeseen, without_frames
-from tsync_stream.core.model import Route
-from tsync_stream.observe.metrics import Metrics
-from tsync_stream.settings.load import Settings
-from tsync_stream.sink.client import TypesenseTarget
-from tsync_stream.sink.live_schema import LiveSchema
-from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.sync.attempt import Attempt
 from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
 
@@ -28,16 +22,8 @@ MAX_LINES = 1_000
 class Sync:
     """What the agent does with a batch; one per replica."""
 
-    def __init__(
-        self,
-        route: Route,
-        target: TypesenseTarget,
-        dead_letters: DeadLetters,
-        metrics: Metrics,
-        settings: Settings,
-        schema: LiveSchema,
-    ) -> None:
-        self._attempt = Attempt(route, target, dead_letters, metrics, settings, schema)
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
         self._max_lines = MAX_LINES
 
     async def run(self, batch: SyncBatch) -> SyncResult:

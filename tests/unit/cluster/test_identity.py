@@ -13,7 +13,8 @@ from tsync_stream.cluster.identity import Identity, is_dead, own_identity
 
 # Everything else here must hold everywhere: where nobody can be seen, nobody is called dead.
 sees_processes = pytest.mark.skipif(
-    not Path("/proc/self/stat").exists(), reason="is_dead reads /proc; without it, it says False of everybody"
+    not Path("/proc/self/stat").exists(),
+    reason="processes are recognized by /proc; without it, is_dead is False for all of them",
 )
 
 

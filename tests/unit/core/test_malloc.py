@@ -9,7 +9,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc",
-    reason="mallopt and its ways are glibc's; on other systems tune() changes nothing about memory",
+    reason="tune() sets glibc's mallopt and does nothing with another libc, so there is nothing to test",
 )
 
 # A page fault is how a page of memory comes from the system.

@@ -10,7 +10,9 @@ import pytest
 from bench.processors import keep_to, own_processor
 
 DIVISIBLE = sys.platform.startswith("linux") and len(os.sched_getaffinity(0)) > 1
-pytestmark = pytest.mark.skipif(not DIVISIBLE, reason="processors are reserved on Linux alone, where there are two")
+pytestmark = pytest.mark.skipif(
+    not DIVISIBLE, reason="only Linux lets a process choose its processors, and one processor cannot be divided"
+)
 
 THREADS = """
 import threading

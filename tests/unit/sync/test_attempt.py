@@ -20,6 +20,7 @@ from tsync_stream.sink.dividing import Refusal
 from tsync_stream.sink.errors import from_typesense
 from tsync_stream.sink.gate import WriteGate
 from tsync_stream.sync.agent import Sync
+from tsync_stream.sync.attempt import Attempt
 from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.sync.writer import Write
 
@@ -90,7 +91,9 @@ def no_garbage_collection() -> Iterator[None]:
 def sync_of(directory: Path, target: Target, letters: Letters | None = None) -> Sync:
     """A sync agent's logic over this target."""
     settings = load_settings(directory, {})
-    return Sync(ROUTE, cast("Any", target), cast("Any", letters or Letters()), Metrics(), settings, live_schema())
+    return Sync(
+        Attempt(ROUTE, cast("Any", target), cast("Any", letters or Letters()), Metrics(), settings, live_schema())
+    )
 
 
 async def run(

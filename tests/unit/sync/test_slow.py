@@ -16,6 +16,7 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.sink.gate import WriteGate
 from tsync_stream.sync.agent import Sync
+from tsync_stream.sync.attempt import Attempt
 from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
 from tsync_stream.sync.slow import (
     ALONE_BYTES,
@@ -91,7 +92,7 @@ class Bench:
         self.documents: list[dict[str, Any]] = []
         self.lease_left: Callable[[], float] = lambda: 1000.0
         self.sync = Sync(
-            ROUTE, cast("Any", self.target), cast("Any", self.letters), Metrics(), self.settings, live_schema()
+            Attempt(ROUTE, cast("Any", self.target), cast("Any", self.letters), Metrics(), self.settings, live_schema())
         )
 
     async def read(self, *_: object) -> AsyncIterator[list[dict[str, Any]]]:
