@@ -1,0 +1,77 @@
+"""All routes of a deployment, as one immutable snapshot with a version. Pure, no I/O.
+
+Invariants: names and targets are unique; two tables with equal declarations have the same version, whatever the layout
+of the file they come from. Two routes may share a source.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
+
+import bson
+
+from tsync_stream.core.keys import BSON_OPTIONS
+from tsync_stream.core.model import Route
+from tsync_stream.routes.declaration import Declaration, Namespace
+
+VERSION_DIGITS = 16
+
+
+class RouteTable(Mapping[str, Declaration]):
+    """The declarations by the names of their routes, in the order of the file. Raises ValueError for a name twice."""
+
+    def __init__(self, declarations: Iterable[Declaration]) -> None:
+        self._declarations: dict[str, Declaration] = {}
+        for declaration in declarations:
+            name = declaration.route.name
+            if name in self._declarations:
+                raise ValueError(f"two routes are called {name}")
+            self._declarations[name] = declaration
+        self.version = _version(self._declarations.values())
+
+    def __getitem__(self, name: str) -> Declaration:
+        return self._declarations[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._declarations)
+
+    def __len__(self) -> int:
+        return len(self._declarations)
+
+    def __repr__(self) -> str:
+        return f"RouteTable({', '.join(self)}; version {self.version})"
+
+    @property
+    def routes(self) -> list[Route]:
+        """Every route."""
+        return [declaration.route for declaration in self.values()]
+
+    @property
+    def namespaces(self) -> list[Namespace]:
+        """Every collection that the change stream has to show, each once."""
+        return list(dict.fromkeys(namespace for each in self.values() for namespace in each.namespaces))
+
+    def of_source(self, namespace: Namespace) -> list[Declaration]:
+        """The routes that show documents of this collection."""
+        return [each for each in self.values() if each.source == namespace]
+
+
+def digest(declaration: Declaration) -> str:
+    """A digest of all that a declaration says; the order of its mappings counts, as it does for MongoDB."""
+    document = bson.encode({"declaration": _plain(asdict(declaration))}, codec_options=BSON_OPTIONS)
+    return hashlib.sha256(document).hexdigest()[:VERSION_DIGITS]
+
+
+def _version(declarations: Iterable[Declaration]) -> str:
+    # By name: another order of the routes in the file changes nothing.
+    digests = sorted((each.route.name, digest(each)) for each in declarations)
+    return hashlib.sha256(repr(digests).encode()).hexdigest()[:VERSION_DIGITS]
+
+
+def _plain(value: object) -> object:
+    """Sequences as lists, mappings as pairs: what BSON writes in one way, also where a name is none of BSON's."""
+    if isinstance(value, Mapping):
+        return {"pairs": [[name, _plain(each)] for name, each in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return value
