@@ -45,7 +45,7 @@ from tsync_stream.observe.stalls import StallDetector, own_problems
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
-from tsync_stream.routes.declared import route_of
+from tsync_stream.routes.declared import declared_routes, route_of
 from tsync_stream.routes.fingerprint import prepare_collection
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
@@ -91,6 +91,7 @@ class Parts:
         self._channels = channels
         self._health = health
         self._metrics = metrics
+        self.table = declared_routes(settings)
         self.route = route_of(settings)
         metrics.show_route(self.route.name)
         self._wake = Wake()
@@ -233,7 +234,7 @@ class Parts:
 
         epochs = Epochs(route, self.positions, tiers, partial(self.leases.confirm, CAPTURE), metrics)
         source = SourceFacts(self.client, route, settings)
-        beginning = Beginning(settings.partitions, source, target, tiers, self.positions, epochs)
+        beginning = Beginning(settings.partitions, self.table, source, target, tiers, self.positions, epochs)
         terms = TermRunner(feed, beside_feed, tiers, self.epochs, metrics)
         return CaptureLeader(self.leases, beginning, terms, target, health, self._wake)
 

@@ -18,6 +18,7 @@ from tsync_stream.capture.tiers import Tiers
 from tsync_stream.core.model import EpochRef, Position
 from tsync_stream.queue.selection import choose_tier
 from tsync_stream.routes.fingerprint import same_stream, target_part, why_reconcile
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.pipeline import Pipeline, PositionStore, new_nonce
 from tsync_stream.state.route_state import ReconcileNeed, RouteState
 
@@ -31,6 +32,7 @@ class Beginning:
     def __init__(
         self,
         partitions: int,
+        table: RouteTable,
         source: SourceFacts,
         target: TargetWatch,
         tiers: Tiers,
@@ -38,6 +40,7 @@ class Beginning:
         epochs: Epochs,
     ) -> None:
         self._partitions = partitions
+        self._table = table
         self._source = source
         self._target = target
         self._tiers = tiers
@@ -82,6 +85,8 @@ class Beginning:
         reason = handover.leave_tier or (stored.tier_suspect.reason if stored.tier_suspect else "")
         if stored.partitions != self._partitions:
             reason = f"PARTITIONS was {stored.partitions}"
+        if stored.table != self._table.version:
+            reason = "the table of routes has changed"
         if not reason and not handover.unavailable:
             return "", set()
         healthy = await self._tiers.healthy()
@@ -105,6 +110,7 @@ class Beginning:
             began=start,
             captured=start,
             routes={self._source.route.name: state},
+            table=self._table.version,
         )
         return await self._epochs.create_first(pipeline)
 
@@ -113,7 +119,8 @@ class Beginning:
     ) -> Pipeline:
         tier = choose_tier(healthy)
         following = stored.next_epoch(fence, tier, began, routes)
-        return replace(following, flaps=self._tiers.flaps(stored, tier), partitions=self._partitions)
+        flaps = self._tiers.flaps(stored, tier)
+        return replace(following, flaps=flaps, partitions=self._partitions, table=self._table.version)
 
 
 def _other_stream(stored: Pipeline, fingerprint: Mapping[str, Any]) -> str:

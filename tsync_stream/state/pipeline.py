@@ -49,7 +49,7 @@ class Pipeline:
     """The epoch document. `began` is where the term (epoch, capture fence) began; everything before it is synced.
 
     `routes` holds the state of each route by its name. `flaps` counts how often in a row the queue had to leave a tier
-    for a worse one before it was steady there.
+    for a worse one before it was steady there. `table` is the version of the table of routes that the term captures by.
     """
 
     epoch: EpochRef
@@ -60,6 +60,7 @@ class Pipeline:
     routes: Mapping[str, RouteState] = field(default_factory=dict)
     tier_suspect: TierSuspect | None = None
     flaps: int = 0
+    table: str = ""
 
     def need(self, route: str) -> ReconcileNeed | None:
         """The open reconcile of a route; None also for a route that is not known here."""
@@ -284,6 +285,7 @@ def _pipeline_to_bson(pipeline: Pipeline) -> dict[str, Any]:
         "routes": routes_to_bson(pipeline.routes),
         "tier_suspect": _suspect_to_bson(pipeline.tier_suspect),
         "flaps": pipeline.flaps,
+        "table": pipeline.table,
     }
 
 
@@ -298,4 +300,5 @@ def _pipeline_from_bson(document: Mapping[str, Any]) -> Pipeline:
         routes=routes_from_bson(document["routes"]),
         tier_suspect=None if suspect is None else TierSuspect(**suspect),
         flaps=document["flaps"],
+        table=document["table"],
     )

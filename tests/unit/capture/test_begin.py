@@ -1,6 +1,7 @@
 """Where the next epoch begins: a changed route is reconciled, and only a lost position begins anew."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -16,7 +17,9 @@ from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
 from tsync_stream.core.model import MONGO, EpochRef, Position, Route
 from tsync_stream.observe.metrics import Metrics
+from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.fingerprint import NEW_ROUTE, fingerprint_of
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import default_settings
 from tsync_stream.state.pipeline import Pipeline, PositionStore
 from tsync_stream.state.route_state import ReconcileNeed, RouteState
@@ -25,6 +28,7 @@ ROUTE = Route("listings", "shop", "listings", "window")
 SETTINGS = default_settings()
 UUID = b"\x01" * 16
 OUR_PART = {"target_name": "window", "target_nonce": "n0"}
+TABLE = RouteTable([Declaration(ROUTE)])
 FINGERPRINT = fingerprint_of(ROUTE, UUID, OUR_PART, SETTINGS)
 SYNCED = Position({"_data": "8210"}, Timestamp(100, 1), {"replay.1": {"after": "key 40"}})
 NOW = Position({"_data": "8299"}, Timestamp(900, 1))
@@ -36,7 +40,7 @@ class World:
 
     def __init__(self, state: RouteState, name: str = ROUTE.name) -> None:
         epoch = EpochRef("deployment", 3, "nonce", MONGO)
-        self.stored = Pipeline(epoch, 4, SETTINGS.partitions, SYNCED, SYNCED, {name: state})
+        self.stored = Pipeline(epoch, 4, SETTINGS.partitions, SYNCED, SYNCED, {name: state}, table=TABLE.version)
         self.target_difference = ""
         self.marked: list[Timestamp] = []
         self.tier = MemoryTierServer(MONGO).connect()
@@ -45,7 +49,7 @@ class World:
         positions = cast("PositionStore", self)
         epochs = Epochs(ROUTE, positions, tiers, self._holds_lease, Metrics())
         source, target = cast("SourceFacts", self), cast("TargetWatch", self)
-        self.beginning = Beginning(SETTINGS.partitions, source, target, tiers, positions, epochs)
+        self.beginning = Beginning(SETTINGS.partitions, TABLE, source, target, tiers, positions, epochs)
 
     async def _holds_lease(self, fence: int) -> bool:
         return True
@@ -147,3 +151,12 @@ async def test_a_suspect_tier_brings_the_next_epoch_and_no_reconcile() -> None:
     term = await world.begin(leave_tier="its stream is gone")
     assert (term.pipeline.epoch.epoch, term.pipeline.began) == (4, SYNCED)
     assert term.pipeline.need(ROUTE.name) is None
+
+
+async def test_another_table_of_routes_brings_the_next_epoch_and_moves_nothing() -> None:
+    world = World(RouteState(FINGERPRINT))
+    world.stored = replace(world.stored, table="older")
+    term = await world.begin()
+    assert (term.pipeline.epoch.epoch, term.pipeline.began) == (4, SYNCED)
+    assert world.stored.table == TABLE.version
+    assert term.pipeline.reconciles() == {}
