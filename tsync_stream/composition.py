@@ -5,7 +5,7 @@ that stand on all of it. Nothing is connected or started here; `replica.py` does
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
+from tsync_stream.core.model import Route
 from tsync_stream.core.wake import Backoff, Wake
 from tsync_stream.jobs.kinds import JobKinds
 from tsync_stream.jobs.ledger import JobLedger
@@ -93,7 +94,8 @@ class Parts:
         self._metrics = metrics
         self.table = declared_routes(settings)
         self.route = route_of(settings)
-        metrics.show_route(self.route.name)
+        for name in self.table:
+            metrics.show_route(name)
         self._wake = Wake()
         self._pace = SyncPace()
 
@@ -101,7 +103,6 @@ class Parts:
         self.client = mongo_client(settings)
         self._dense_turn = asyncio.Lock()
         self._mongo_health = MongoHealth(health, partial(connect_anew, self.client))
-        self._count_documents = partial(count_documents, self.client, self.route.database, self.route.collection)
         database = state_database(self.client, settings.state_database)
         self.positions = PositionStore(database)
         self.jobs = JobStore(database)
@@ -121,7 +122,9 @@ class Parts:
         # Typesense
         self.target = TypesenseTarget(settings.typesense)
         options = MappingOptions(date_unit=settings.date_unit)
-        self.schema = LiveSchema(self.target, self.route.target, options, self.epochs.epoch)
+        self.schemas = {
+            route.name: LiveSchema(self.target, route.target, options, self.epochs.epoch) for route in self.table.routes
+        }
 
         # Who does what
         looks: dict[str, Look] = {
@@ -145,7 +148,9 @@ class Parts:
         )
 
         # Sync, then capture with its jobs
-        self.sync = Sync(Attempt(self.route, self.target, self.dead_letters, metrics, settings, self.schema))
+        self.sync = Sync(
+            Attempt(self.route, self.target, self.dead_letters, metrics, settings, self.schemas[self.route.name])
+        )
         lanes = [self._lane(number) for number in range(settings.sync_lanes)]
         self.reader = Reader(lanes, self.positions, health)
         self.leader = self._capture_leader()
@@ -153,13 +158,16 @@ class Parts:
         # What health and metrics watch
         self.stalls = StallDetector(self.leases, self.epochs, lanes, health)
         self.dead_letter_watch = DeadLetterWatch(
-            self.route.name,
+            self.table,
             self._dead_letter_records,
             self._count_documents,
             health,
             metrics,
             settings.dead_letter_alert_share,
         )
+
+    async def _count_documents(self, route: Route) -> int:
+        return await count_documents(self.client, route.database, route.collection)
 
     async def _look_at_source(self) -> None:
         """Read the source, as sync does. The leases and the epoch watch notice if our own state is out of reach."""
@@ -225,7 +233,7 @@ class Parts:
             backlog,
         )
         monitor = Monitor(self.leases, self.epochs, self.positions, target, backlog)
-        kinds = self._job_kinds()
+        kinds = {route.name: self._job_kinds(route) for route in self.table.routes}
 
         def beside_feed(term: CaptureTerm) -> list[TermWork]:
             jobs = self._jobs_of(term, kinds)
@@ -238,24 +246,27 @@ class Parts:
         terms = TermRunner(feed, beside_feed, tiers, self.epochs, metrics)
         return CaptureLeader(self.leases, beginning, terms, target, health, self._wake)
 
-    def _job_kinds(self) -> JobKinds:
+    def _job_kinds(self, route: Route) -> JobKinds:
         settings = self._settings
 
         def open_sides() -> Sides:
             source = DocumentReader(self.client, REPLY_DEADLINE_S, self._dense_turn)
-            return Sides(self.route, source, self.target, settings.buffer.max_buffer_size)
+            return Sides(route, source, self.target, settings.buffer.max_buffer_size)
 
         return JobKinds(
             open_sides,
-            self._count_documents,
-            self.schema,
+            partial(self._count_documents, route),
+            self.schemas[route.name],
             self.dead_letters,
             self._dead_letter_records,
             settings.mass_delete_share,
         )
 
-    def _jobs_of(self, term: CaptureTerm, kinds: JobKinds) -> TermJobs:
+    def _jobs_of(self, term: CaptureTerm, kinds: Mapping[str, JobKinds]) -> TermJobs:
         job_term = JobTerm(term, self._channels.send_entries, self._settings.buffer.batch_size, self._health)
-        ledger = JobLedger(self.jobs, self._dead_letter_records, self.route.name)
-        needed = NeededReconcile(job_term, kinds, ledger, self.positions, self._health)
+        ledger = JobLedger(self.jobs, self._dead_letter_records, self.table)
+        needed = [
+            NeededReconcile(route, job_term, made, ledger, self.positions, self._health)
+            for route, made in kinds.items()
+        ]
         return TermJobs(job_term, FiledJobs(job_term, kinds, ledger), needed)

@@ -34,7 +34,7 @@ class Replica:
     def __init__(self, settings: Settings, channels: Channels, health: Health, metrics: Metrics) -> None:
         self._health = health
         self._parts = Parts(settings, channels, health, metrics)
-        self._watch_fields = partial(watch_fields, self._parts.schema, health, settings)
+        self._watch_fields = partial(watch_fields, self._parts.schemas, self._parts.table, health, settings.max_fields)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property

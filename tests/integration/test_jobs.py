@@ -21,9 +21,9 @@ async def jobs(state: Database) -> JobStore:
 
 
 async def test_a_job_is_open_until_it_is_ended_and_then_keeps_its_result(jobs: JobStore) -> None:
-    name = await jobs.file(REPLAY, ARGUMENTS)
+    name = await jobs.file(REPLAY, "listings", ARGUMENTS)
     (job,) = await jobs.open()
-    assert (job.id, job.kind, job.arguments, job.status) == (name, REPLAY, ARGUMENTS, "open")
+    assert (job.id, job.kind, job.route, job.arguments, job.status) == (name, REPLAY, "listings", ARGUMENTS, "open")
     assert (job.progress, job.result) == ({}, None)
     await jobs.save_progress(name, {"phase": "queueing", "queued": 2})
     (job,) = await jobs.open()
@@ -36,7 +36,7 @@ async def test_a_job_is_open_until_it_is_ended_and_then_keeps_its_result(jobs: J
 
 
 async def test_a_job_is_ended_once(jobs: JobStore) -> None:
-    name = await jobs.file(REPLAY, ARGUMENTS)
+    name = await jobs.file(REPLAY, "listings", ARGUMENTS)
     assert await jobs.end(name, "cancelled")
     assert not await jobs.end(name, "done", {"queued": 3})
     await jobs.save_progress(name, {"queued": 1})
@@ -48,7 +48,7 @@ async def test_a_job_is_ended_once(jobs: JobStore) -> None:
 
 
 async def test_open_jobs_are_listed_oldest_first(jobs: JobStore, state: Database) -> None:
-    names = [await jobs.file(REPLAY, {"chosen": number}) for number in range(5)]
+    names = [await jobs.file(REPLAY, "listings", {"chosen": number}) for number in range(5)]
     for minutes, name in enumerate(names):
         change = {"filed_at": {"$subtract": ["$filed_at", minutes * 60_000]}}
         await state[JOBS].update_one({"_id": name}, [{"$set": change}])
@@ -56,20 +56,20 @@ async def test_open_jobs_are_listed_oldest_first(jobs: JobStore, state: Database
 
 
 async def test_the_number_of_open_jobs_is_limited(jobs: JobStore) -> None:
-    names = [await jobs.file(REPLAY, ARGUMENTS) for _ in range(MOST_OPEN)]
+    names = [await jobs.file(REPLAY, "listings", ARGUMENTS) for _ in range(MOST_OPEN)]
     with pytest.raises(TooManyJobs, match="cancel"):
-        await jobs.file(REPLAY, ARGUMENTS)
+        await jobs.file(REPLAY, "listings", ARGUMENTS)
     assert len(await jobs.open()) == MOST_OPEN
     await jobs.end(names[0], "cancelled")
-    await jobs.file(REPLAY, ARGUMENTS)
+    await jobs.file(REPLAY, "listings", ARGUMENTS)
 
 
 async def test_ended_jobs_expire(jobs: JobStore, state: Database) -> None:
     indexes = await state[JOBS].index_information()
     (expiring,) = [index for index in indexes.values() if "expireAfterSeconds" in index]
     assert (expiring["key"], expiring["expireAfterSeconds"]) == ([("ended_at", 1)], 30 * 86_400)
-    await jobs.file(REPLAY, ARGUMENTS)
-    await jobs.end(await jobs.file(REPLAY, ARGUMENTS), "done", {})
+    await jobs.file(REPLAY, "listings", ARGUMENTS)
+    await jobs.end(await jobs.file(REPLAY, "listings", ARGUMENTS), "done", {})
     found = {job["status"]: job["ended_at"] async for job in state[JOBS].find()}
     assert found["open"] is None
     assert found["done"] is not None
@@ -77,11 +77,12 @@ async def test_ended_jobs_expire(jobs: JobStore, state: Database) -> None:
 
 async def test_the_result_of_an_unfiled_job_is_kept_and_expires(jobs: JobStore, state: Database) -> None:
     for _ in range(2):
-        await jobs.keep_result("r1", "reconcile", {"reason": "$reason"}, {"queued": 3, "refused": []})
+        await jobs.keep_result("r1", "reconcile", "listings", {"reason": "$reason"}, {"queued": 3, "refused": []})
     assert await jobs.open() == []
     kept = await jobs.load("r1")
     assert kept is not None
-    assert (kept.kind, kept.status, kept.arguments) == ("reconcile", "done", {"reason": "$reason"})
+    assert (kept.kind, kept.route, kept.status) == ("reconcile", "listings", "done")
+    assert kept.arguments == {"reason": "$reason"}
     assert kept.result == {"queued": 3, "refused": []}
     found = await state[JOBS].find_one({"_id": "r1"})
     assert found is not None
@@ -93,5 +94,5 @@ async def test_a_job_that_could_not_be_filed_raises_and_is_not_stored(
 ) -> None:
     await fail(client, mongo_names, "update", times=1, errorCode=1)
     with pytest.raises(DependencyUnavailable):
-        await jobs.file(REPLAY, ARGUMENTS)
+        await jobs.file(REPLAY, "listings", ARGUMENTS)
     assert await jobs.open() == []

@@ -61,7 +61,9 @@ async def run_replay(
                 return 0
             if not queueable:
                 return EXIT_WRONG if counts else 0
-            job = await our.jobs.file(REPLAY, {"selection": selection.to_bson(), "chosen": queueable})
+            job = await our.jobs.file(
+                REPLAY, settings.route_name, {"selection": selection.to_bson(), "chosen": queueable}
+            )
             print(what_was_filed(REPLAY, job, WHAT, live=len(seen.live)), flush=True)
             return await _follow(our, reader, job) if wait else 0
 

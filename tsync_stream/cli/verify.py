@@ -31,7 +31,7 @@ async def run_verify(settings: Settings, *, repair: bool, wait: bool, cancel: st
     async with StatusReader(settings) as reader:
         seen = await reader.read()  # it gives the best message if MongoDB is unreachable
         async with opened(settings) as our:
-            job = await our.jobs.file(VERIFY, {"repair": repair, "documents": seen.documents})
+            job = await our.jobs.file(VERIFY, settings.route_name, {"repair": repair, "documents": seen.documents})
             what = f"{WHAT}, and queues those that differ" if repair else WHAT
             print(what_was_filed(VERIFY, job, what, live=len(seen.live)), flush=True)
             return await _follow(our, reader, job) if wait else 0

@@ -53,7 +53,7 @@ class JobKinds:
 
     def reconcile(self, job: str, term: JobTerm, sides: Sides, may_sweep: Callable[[], Awaitable[None]]) -> Reconcile:
         """The reconcile that answers a need."""
-        producer = term.producer(job, Reason.RECONCILE)
+        producer = term.producer(sides.route, job, Reason.RECONCILE)
         return Reconcile(producer, sides, self._dead_letters, self._records, self._count_documents, may_sweep)
 
     def filed(self, job: Job, term: JobTerm, sides: Sides, wanted: Callable[[], bool]) -> Filed | None:
@@ -65,7 +65,7 @@ class JobKinds:
             return None
 
     def _replay(self, job: Job, term: JobTerm, sides: Sides, wanted: Callable[[], bool]) -> Filed:
-        return Replay(job, term.producer(job.id, Reason.REPLAY), self._records, sides.page_size, wanted)
+        return Replay(job, term.producer(sides.route, job.id, Reason.REPLAY), self._records, sides.page_size, wanted)
 
     def _verify(self, job: Job, term: JobTerm, sides: Sides, wanted: Callable[[], bool]) -> Filed:
         sides = replace(sides, page_size=min(MAX_PAGE, sides.page_size))
@@ -75,5 +75,5 @@ class JobKinds:
             comparison = Comparison(sides, self._schema, fields)
             return Judge(term.capture, comparison, self._dead_letters, synced_up_to, wanted)
 
-        producer = term.producer(job.id, Reason.VERIFY)
+        producer = term.producer(sides.route, job.id, Reason.VERIFY)
         return Verify(job, producer, sides, judge_without, self.mass_delete_share, wanted)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tsync_stream.jobs.progress_log import ProgressLog
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.dead_letter_counts import Refused, refused_among, refused_from_bson
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
 from tsync_stream.state.jobs import RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job, JobStore, without_time_left
@@ -18,12 +19,12 @@ log = logging.getLogger(__name__)
 
 
 class JobLedger:
-    """One for each term, of one route. Every call raises the errors of MongoDB calls."""
+    """One for each term. Every call raises the errors of MongoDB calls."""
 
-    def __init__(self, store: JobStore, records: DeadLetterRecords, route: str) -> None:
+    def __init__(self, store: JobStore, records: DeadLetterRecords, table: RouteTable) -> None:
         self._store = store
         self._records = records
-        self._route = route
+        self._table = table
         self._progress = ProgressLog()
 
     async def open(self) -> list[Job]:
@@ -33,38 +34,53 @@ class JobLedger:
     async def save_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
         """Note how far a job is, if that has changed, and how long it will take."""
         if without_time_left(job.progress) != progress:
-            left_s = self._progress.note(job.id, f"{job.kind} {job.id}", *measured(job, progress))
+            left_s = self._progress.note(job.id, self.title(job), *measured(job, progress))
             await self._store.save_progress(job.id, {**progress, TIME_LEFT: left_s})
 
     async def finish(self, job: Job, result: Mapping[str, Any]) -> None:
         """The job is done."""
-        result = {**result, "refused": (await self._refused()).to_bson()}
+        result = {**result, "refused": (await self._refused(job.route)).to_bson()}
         await self._store.end(job.id, "done", result)
         self._progress.forget(job.id)
         outcome, well = describe_outcome(job, result)
-        log.log(logging.INFO if well else logging.WARNING, "%s %s: done, %s", job.kind, job.id, outcome)
+        log.log(logging.INFO if well else logging.WARNING, "%s: done, %s", self.title(job), outcome)
 
     async def give_up(self, job: Job) -> None:
-        """Another version of this program filed the job, and this one does not understand it."""
-        log.warning("job %s: this version does not understand it; it is given up", job.id)
-        reason = "the version that captures does not understand this job; file it again with the same version"
+        """The job is of a route that is not declared, or another version of this program filed it."""
+        if job.route in self._table:
+            reason = "the version that captures does not understand this job; file it again with the same version"
+        else:
+            reason = f"there is no route {job.route} any more"
+        log.warning("%s is given up: %s", self.title(job), reason)
         await self._store.end(job.id, "failed", {"error": reason})
         self._progress.forget(job.id)
 
-    def note_reconcile(self, job: str, synced: int, documents: int) -> None:
-        """Log, now and then, how many of about so many documents are synced."""
-        self._progress.note(job, RECONCILE, synced, documents, "documents are synced")
+    def check(self, kind: str, route: str) -> str:
+        """The health check of a kind of job of one route."""
+        return self._table.title(kind, route)
 
-    async def keep_reconcile(self, need: ReconcileNeed, queued: int) -> Refused:
-        """Store the result of the reconcile that answers a need; returns which documents are refused now."""
-        refused = await self._refused()
+    def option(self, route: str) -> str:
+        """What a command needs to act on this route alone."""
+        return self._table.option(route)
+
+    def title(self, job: Job) -> str:
+        """What a filed job is called in the log."""
+        return f"{self.check(job.kind, job.route)} {job.id}"
+
+    def note_reconcile(self, job: str, title: str, synced: int, documents: int) -> None:
+        """Log, now and then, how many of about so many documents are synced."""
+        self._progress.note(job, title, synced, documents, "documents are synced")
+
+    async def keep_reconcile(self, route: str, need: ReconcileNeed, queued: int) -> Refused:
+        """Store the result of the reconcile that answers a route's need; returns which documents are refused now."""
+        refused = await self._refused(route)
         result = {"queued": queued, "refused": refused.to_bson()}
-        await self._store.keep_result(need.job, RECONCILE, {"reason": need.reason}, result)
+        await self._store.keep_result(need.job, RECONCILE, route, {"reason": need.reason}, result)
         self._progress.forget(need.job)
         return refused
 
-    async def _refused(self) -> Refused:
-        return refused_among(await self._records.count_by_reason(Selection(route=self._route), "open"))
+    async def _refused(self, route: str) -> Refused:
+        return refused_among(await self._records.count_by_reason(Selection(route=route), "open"))
 
 
 def measured(job: Job, progress: Mapping[str, Any]) -> tuple[int, int, str]:

@@ -15,7 +15,6 @@ from tsync_stream.core.health import Health
 
 log = logging.getLogger(__name__)
 
-CHECK = "reconcile"
 ASK_AGAIN_INTERVAL_S = 1.0
 COUNT_AGAIN_INTERVAL_S = 300.0
 
@@ -29,8 +28,13 @@ class Stored(NamedTuple):
 
 @dataclass(slots=True)
 class MassDeleteGuard:
-    """`count` returns how many documents of Typesense the source lacks, and how many Typesense has."""
+    """`count` returns how many documents of Typesense the source lacks, and how many Typesense has.
 
+    `check` is the health check that shows the question, and `option` what the command needs to act on the route alone.
+    """
+
+    check: str
+    option: str
     share: float
     health: Health
     count: Callable[[], Awaitable[tuple[int, int]]]
@@ -47,18 +51,19 @@ class MassDeleteGuard:
             if not asked_of:
                 asked_of = total
                 await self.note_asked(total)
-            self.health.red(CHECK, question(lacking, total, asked_of), needs_person=True)
+            self.health.red(self.check, question(lacking, total, asked_of, self.option), needs_person=True)
             if await self._allowed_within(COUNT_AGAIN_INTERVAL_S):
                 allowed = True
                 break
         if asked_of and not allowed:
             log.warning(
-                "reconcile: the question whether to delete is void: the source lacks only %d documents now, of the %d "
+                "%s: the question whether to delete is void: the source lacks only %d documents now, of the %d "
                 "that Typesense had when it was asked; these are deleted",
+                self.check,
                 lacking,
                 asked_of,
             )
-        self.health.green(CHECK)
+        self.health.green(self.check)
 
     async def _allowed_within(self, wait_s: float) -> bool:
         """Look for the permission until it is given or `wait_s` have passed: counting is expensive, looking is not."""
@@ -74,11 +79,11 @@ def is_small(lacking: int, total: int, asked_of: int, share: float) -> bool:
     return lacking <= share * min(total, asked_of or total)
 
 
-def question(lacking: int, total: int, asked_of: int) -> str:
+def question(lacking: int, total: int, asked_of: int, option: str) -> str:
     """What a person is asked (pure)."""
     since = f" ({asked_of} when this was first asked)" if asked_of != total else ""
     return (
         f"the source lacks {lacking} of the {total} documents in Typesense{since}, more than MASS_DELETE_SHARE allows; "
-        "none of them is deleted until `faust -A tsync_stream reconcile --allow-mass-delete` permits it, or until "
-        "the source has them again"
+        f"none of them is deleted until `faust -A tsync_stream reconcile{option} --allow-mass-delete` permits it, or "
+        "until the source has them again"
     )

@@ -1,4 +1,4 @@
-"""The reconcile that the epoch document needs: runs it, and clears the need when everything it queued is synced.
+"""The reconcile that a route needs: runs it, and clears the need when everything that it queued is synced.
 
 Invariant: a need is met when a barrier behind the job's last entry is synced; the result is stored before the need is
 cleared, so whoever waits for that finds it.
@@ -25,11 +25,13 @@ log = logging.getLogger(__name__)
 
 
 class NeededReconcile:
-    """One for each term, whether it needs a reconcile or not."""
+    """One for each term and route, whether it needs a reconcile or not. The reconciles of a term run side by side."""
 
     def __init__(
-        self, term: JobTerm, kinds: JobKinds, ledger: JobLedger, positions: PositionStore, health: Health
+        self, route: str, term: JobTerm, kinds: JobKinds, ledger: JobLedger, positions: PositionStore, health: Health
     ) -> None:
+        self._route = route
+        self._title = ledger.check(RECONCILE, route)
         self._term = term
         self._kinds = kinds
         self._ledger = ledger
@@ -37,18 +39,21 @@ class NeededReconcile:
         self._health = health
 
     def __repr__(self) -> str:
-        need = self._need
-        return f"<NeededReconcile {'none' if need is None else need.job}>"
+        need = self.need
+        return f"<NeededReconcile of {self._route}: {'none' if need is None else need.job}>"
 
     @property
-    def _need(self) -> ReconcileNeed | None:
-        return self._term.need
+    def need(self) -> ReconcileNeed | None:
+        """The open need of the route, as this term knows it."""
+        return self._term.need(self._route)
 
     async def run(self, need: ReconcileNeed) -> NoReturn:
         """Run the reconcile. Raises `BatchLost`; outages are waited out."""
         term = self._term
         sides = self._kinds.open_sides()
         guard = MassDeleteGuard(
+            self._title,
+            self._ledger.option(self._route),
             self._kinds.mass_delete_share,
             self._health,
             lambda: sides.count_orphans(term.capture.appended.cluster_time),
@@ -62,38 +67,37 @@ class NeededReconcile:
             await sides.until_settled()
             await guard.wait()
 
-        log.info("reconcile: began (%s)", need.reason)
+        log.info("%s: began (%s)", self._title, need.reason)
         job: Reconcile = self._kinds.reconcile(need.job, term, sides, may_sweep)
         try:
-            await term.persevere(RECONCILE, job.run)
+            await term.persevere(self._title, job.run)
         finally:
             await sides.source.close()
-        await term.until_synced(job, lambda: self._need is None)
+        await term.until_synced(job, lambda: self.need is None)
         while True:  # the term ends by other means
             await asyncio.Event().wait()
 
     async def look(self, stored: Pipeline) -> None:
         """Once a second: log the progress, and clear the need when it is met."""
         capture = self._term.capture
-        route = capture.route.name
-        need = stored.need(route)
+        need = stored.need(self._route)
         if need is None:
             return
         cursor = self._term.synced_cursor(need.job)
         done, _ = queued_of(cursor)
         _, documents = queued_of(capture.appended.cursors.get(need.job))
-        self._ledger.note_reconcile(need.job, done, documents)
+        self._ledger.note_reconcile(need.job, self._title, done, documents)
         if self._term.is_synced(need.job):
-            refused = await self._ledger.keep_reconcile(need, done)
+            refused = await self._ledger.keep_reconcile(self._route, need, done)
             await self._positions.clear_reconcile(need.job)
-            capture.pipeline = capture.pipeline.with_route(route, reconcile=None)
+            capture.pipeline = capture.pipeline.with_route(self._route, reconcile=None)
             capture.forget_job(need.job)
             level = logging.WARNING if refused.total else logging.INFO
-            log.log(level, "reconcile: done (%s), %s", need.reason, describe_reconcile(done, refused))
+            log.log(level, "%s: done (%s), %s", self._title, need.reason, describe_reconcile(done, refused))
 
     async def _stored_question(self, need: ReconcileNeed) -> Stored:
         stored = await self._positions.load()
-        now = (stored and stored.need(self._term.capture.route.name)) or need
+        now = (stored and stored.need(self._route)) or need
         return Stored(now.allow_mass_delete, now.asked_of)
 
 

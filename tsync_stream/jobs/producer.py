@@ -1,11 +1,13 @@
 """How a job queues keys: in batches that carry its cursor, so that it goes on from there after any interruption.
 
-Invariants: a batch is queued only behind the job's last one; a job waits while the queue holds many entries, because
-live changes queue behind them; `cursor` is where the last batch ends, which may still be on its way to the queue.
+Invariants: a batch is queued only behind the job's last one; jobs wait while the queue holds many entries, because
+live changes queue behind them, and they take turns; `cursor` is where the last batch ends, which may still be on its
+way to the queue.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 from bson.timestamp import Timestamp
@@ -19,26 +21,42 @@ ROOM_INTERVAL_S = 0.05
 Send = Callable[[EntryBatch], Awaitable[object]]
 
 
-class Producer:
-    """Queues the keys of one job under one term. `most_waiting`: a job waits while more entries are unacked."""
+class Room:
+    """The queue's room for the batches of all jobs of a term. They wait while more than `most_waiting` are unacked."""
 
-    def __init__(self, job: str, reason: str, term: CaptureTerm, send: Send, most_waiting: int) -> None:
+    def __init__(self, term: CaptureTerm, most_waiting: int) -> None:
+        self._term = term
+        self._most_waiting = most_waiting
+        self._turn = asyncio.Lock()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Around queueing one batch: jobs get their turns in the order in which they ask. Raises the tier's errors."""
+        term = self._term
+        async with self._turn:
+            while (
+                sum(await term.tier.backlog(term.pipeline.epoch, term.partitions)) + term.in_flight > self._most_waiting
+            ):
+                await asyncio.sleep(ROOM_INTERVAL_S)
+            yield
+
+
+class Producer:
+    """Queues the keys of one job of a route under one term."""
+
+    def __init__(self, route: Route, job: str, reason: str, term: CaptureTerm, send: Send, room: Room) -> None:
+        self.route = route
         self.job = job
         self._reason = reason
         self._term = term
         self._send = send
-        self._most_waiting = most_waiting
+        self._room = room
         self._last: Delivery | None = None
         self.cursor: Mapping[str, Any] | None = self.appended_cursor
 
     def __repr__(self) -> str:
         state = "appended" if self.arrived else "lost" if self.lost else "in flight"
         return f"<Producer of {self.job}: last batch {state}>"
-
-    @property
-    def route(self) -> Route:
-        """The route whose keys are queued."""
-        return self._term.route
 
     @property
     def captured_time(self) -> Timestamp:
@@ -60,15 +78,13 @@ class Producer:
         """Whether the last batch will never be in the queue."""
         return not self.arrived and (self._last is None or self._last.settled)
 
-    async def wait_for_room(self) -> None:
-        """Return when the queue can take more entries of a job. Raises the tier's errors."""
-        term = self._term
-        while sum(await term.tier.backlog(term.pipeline.epoch, term.partitions)) + term.in_flight > self._most_waiting:
-            await asyncio.sleep(ROOM_INTERVAL_S)
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Around `queue`, if the batch holds entries: it is this job's turn, and the queue has room."""
+        return self._room.turn()
 
     def entries(self, keys: Collection[Key], as_of: Timestamp) -> Entries:
         """Entries for keys that were looked at as they were at `as_of`: sync reads nothing older than that."""
-        entries = Entries(self._term.route, self._term.partitions, self._reason, as_of)
+        entries = Entries(self.route, self._term.partitions, self._reason, as_of)
         entries.add_keys(keys)
         return entries
 

@@ -65,9 +65,9 @@ class Reconcile:
             self._documents = await self._count_documents()
         async with aclosing(self._sides.keys(producer.cursor, producer.captured_time)) as scan:
             async for keys, cursor in scan:
-                await producer.wait_for_room()
-                self._queued += len(keys)
-                await self._queue(keys, {"phase": SCAN, **cursor})
+                async with producer.turn():
+                    self._queued += len(keys)
+                    await self._queue(keys, {"phase": SCAN, **cursor})
         await self._dead_letters.close_marked(route, producer.job)
         await self._queue([], {"phase": SWEEP})
 
@@ -75,9 +75,10 @@ class Reconcile:
         await self._may_sweep()
         async with aclosing(self._sides.orphans(self.producer.captured_time)) as sweep:
             async for _, found in sweep:
-                await self.producer.wait_for_room()
                 # A string key is its own Typesense id, so it leads to the id's partition and to every key behind it.
-                await self._queue(found, {"phase": SWEEP})
+                if found:
+                    async with self.producer.turn():
+                        await self._queue(found, {"phase": SWEEP})
         await self._queue_stale_letters()
         await self._queue([], {"phase": DONE})
 
@@ -96,8 +97,8 @@ class Reconcile:
             known = {canonical_key(key) for key in existing}
             gone = [key for key in page.keys if canonical_key(key) not in known]
             if gone:
-                await self.producer.wait_for_room()
-                await self._queue(gone, {"phase": SWEEP})
+                async with self.producer.turn():
+                    await self._queue(gone, {"phase": SWEEP})
             after = page.ids[-1]
 
     async def _queue(self, keys: list[Key], cursor: Mapping[str, Any]) -> None:

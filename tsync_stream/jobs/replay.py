@@ -40,17 +40,8 @@ class Replay:
         """Queue page after page. Raises the errors of MongoDB calls."""
         producer = self.producer
         while self._wanted() and (producer.cursor is None or producer.cursor["phase"] != DONE):
-            await producer.wait_for_room()
-            after, queued = (
-                ("", 0) if producer.cursor is None else (producer.cursor["after"], producer.cursor["queued"])
-            )
-            page = await self._records.page(self._selection, producer.route.name, after, self._page_size)
-            if not page.ids:
-                await self._queue([], BEGINNING_OF_TIME, {"phase": DONE, "after": after, "queued": queued})
-                return
-            await self._records.mark(producer.job, page.ids)
-            cursor = {"phase": QUEUEING, "after": page.ids[-1], "queued": queued + len(page.ids)}
-            await self._queue(page.keys, page.operation_time, cursor)
+            async with producer.turn():  # before the mark: what fails while a page waits has not failed again
+                await self._queue_page()
 
     def progress(self) -> Mapping[str, Any]:
         """How far it is, for people."""
@@ -64,6 +55,17 @@ class Replay:
         found = outcome.resolved + outcome.pending + outcome.failed_again
         queued = found if self.producer.cursor is None else max(self.producer.cursor["queued"], found)
         return {"queued": queued, **outcome.to_bson()}
+
+    async def _queue_page(self) -> None:
+        producer = self.producer
+        after, queued = ("", 0) if producer.cursor is None else (producer.cursor["after"], producer.cursor["queued"])
+        page = await self._records.page(self._selection, producer.route.name, after, self._page_size)
+        if not page.ids:
+            await self._queue([], BEGINNING_OF_TIME, {"phase": DONE, "after": after, "queued": queued})
+            return
+        await self._records.mark(producer.job, page.ids)
+        cursor = {"phase": QUEUEING, "after": page.ids[-1], "queued": queued + len(page.ids)}
+        await self._queue(page.keys, page.operation_time, cursor)
 
     async def _queue(self, keys: Sequence[Key], as_of: Timestamp, cursor: Mapping[str, Any]) -> None:
         # With the time of our read: sync sees what somebody repaired before asking for this replay.

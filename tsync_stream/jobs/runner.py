@@ -1,16 +1,18 @@
-"""Runs the jobs of one capture term: the reconcile that the epoch document needs, and what people filed, oldest first.
+"""Runs the jobs of one capture term: the reconciles that the epoch document needs, and what people filed, oldest first.
 
 The term runs `work` beside the change feed, and calls `look` once a second. Invariants: a job is ended when a barrier
-behind its last entry is synced, and only then is its cursor dropped; filed jobs run one at a time.
+behind its last entry is synced, and only then is its cursor dropped. Of one route, filed jobs run one at a time. Those
+of several routes take turns: a job that fails or waits for what is synced lets another one work meanwhile.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
 from tsync_stream.core.model import Position
+from tsync_stream.core.tasks import end_tasks
 from tsync_stream.jobs.kinds import Filed, JobKinds
 from tsync_stream.jobs.ledger import JobLedger
 from tsync_stream.jobs.need import NeededReconcile
@@ -23,39 +25,39 @@ log = logging.getLogger(__name__)
 
 
 class FiledJobs:
-    """The jobs that people filed. One for each term."""
+    """The jobs that people filed. One for each term. `kinds` makes the jobs of each route."""
 
-    def __init__(self, term: JobTerm, kinds: JobKinds, ledger: JobLedger) -> None:
+    def __init__(self, term: JobTerm, kinds: Mapping[str, JobKinds], ledger: JobLedger) -> None:
         self._term = term
         self._kinds = kinds
         self._ledger = ledger
         self._open: list[Job] = []  # when last looked
         self._ended: set[str] = set()  # in this term: their cursors are dropped, they must not begin again
-        self._running: Filed | None = None
+        self._running: dict[str, Filed] = {}
+        # One job reads documents at a time, so memory does not grow with the number of routes.
+        self._turn = asyncio.Lock()
         # Those that ran in this term: a batch of a cancelled job may still be on its way.
         self._landing: dict[str, Producer] = {}
 
     def __repr__(self) -> str:
-        running = "nothing" if self._running is None else self._running.producer.job
-        return f"<FiledJobs {len(self._open)} open, running {running}>"
+        return f"<FiledJobs {len(self._open)} open, running {', '.join(self._running) or 'nothing'}>"
 
     async def run(self) -> NoReturn:
-        """Run one job after another; the next look finds what was filed meanwhile. Raises `BatchLost`."""
-        while True:
-            job = next(filter(self._may_begin, self._open), None)
-            if job is None:
-                await asyncio.sleep(LOOK_INTERVAL_S)
-                continue
-            sides = self._kinds.open_sides()
-            try:
-                running = self._kinds.filed(job, self._term, sides, partial(self._is_open, job.id))
-                if running is None:
-                    await self._ledger.give_up(job)
-                    self._note_ended(job.id)
+        """Run one job after another of each route; the next look finds what was filed meanwhile. Raises `BatchLost`."""
+        tasks: dict[str, asyncio.Task[None]] = {}
+        try:
+            while True:
+                for job in self._open:
+                    if job.route not in tasks and self._may_begin(job):
+                        tasks[job.route] = asyncio.create_task(self._begin(job))
+                if tasks:
+                    await asyncio.wait(tasks.values(), timeout=LOOK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
                 else:
-                    await self._run_one(job, running)
-            finally:
-                await sides.source.close()
+                    await asyncio.sleep(LOOK_INTERVAL_S)
+                for route in [route for route, task in tasks.items() if task.done()]:
+                    tasks.pop(route).result()
+        finally:
+            await end_tasks(tasks.values())
 
     async def look(self) -> None:
         """Once a second: note what is open, drop the cursors of what has ended, and save the progress."""
@@ -63,24 +65,47 @@ class FiledJobs:
         self._open = [job for job in await self._ledger.open() if job.id not in self._ended]
         self._drop_cursors()
         for job in self._open:
-            if self._running is not None and self._running.producer.job == job.id:
-                await self._ledger.save_progress(job, self._running.progress())
+            if (running := self._running.get(job.id)) is not None:
+                await self._ledger.save_progress(job, running.progress())
 
     def _may_begin(self, job: Job) -> bool:
-        """While a reconcile is open, *synced* says nothing about what it still has to queue."""
-        return job.kind != VERIFY or self._term.need is None
+        """While a reconcile of its route is open, *synced* says nothing about what that still has to queue."""
+        return job.kind != VERIFY or self._term.need(job.route) is None
 
-    async def _run_one(self, job: Job, running: Filed) -> None:
-        log.info("%s %s: began", job.kind, job.id)
-        self._running = running
+    async def _begin(self, job: Job) -> None:
+        kinds = self._kinds.get(job.route)
+        if kinds is None:
+            await self._give_up(job)
+            return
+        sides = kinds.open_sides()
         try:
-            await self._term.persevere(job.kind, running.run)
+            running = kinds.filed(job, self._term, sides, partial(self._is_open, job.id))
+            if running is None:
+                await self._give_up(job)
+            else:
+                await self._run_one(job, running, self._ledger.check(job.kind, job.route))
+        finally:
+            await sides.source.close()
+
+    async def _give_up(self, job: Job) -> None:
+        await self._ledger.give_up(job)
+        self._note_ended(job.id)
+
+    async def _run_one(self, job: Job, running: Filed, check: str) -> None:
+        async def work() -> None:
+            async with self._turn:
+                await running.run()
+
+        log.info("%s: began", self._ledger.title(job))
+        self._running[job.id] = running
+        try:
+            await self._term.persevere(check, work)
             await self._term.until_synced(running, lambda: self._term.is_synced(job.id) or not self._is_open(job.id))
             if self._is_open(job.id):
-                await self._term.persevere(job.kind, partial(self._finish, job, running))
+                await self._term.persevere(check, partial(self._finish, job, running))
         finally:
             self._landing[job.id] = running.producer
-            self._running = None
+            del self._running[job.id]
 
     async def _finish(self, job: Job, running: Filed) -> None:
         await self._ledger.finish(job, await running.result())
@@ -90,10 +115,7 @@ class FiledJobs:
     def _drop_cursors(self) -> None:
         """Of jobs that were cancelled, or ended by a term that could not go on to drop them."""
         capture = self._term.capture
-        need = self._term.need
-        kept = {job.id for job in self._open}
-        kept |= {self._running.producer.job} if self._running else set()
-        kept |= {need.job} if need else set()
+        kept = {job.id for job in self._open} | self._running.keys() | set(capture.pipeline.reconciles().values())
         for job, cursor in list(capture.appended.cursors.items()):
             landing = self._landing.get(job)
             # A batch that is still on its way begins at the cursor, and must find it.
@@ -109,23 +131,24 @@ class FiledJobs:
 
 
 class TermJobs:
-    """All jobs of one term."""
+    """All jobs of one term; `needed` has one part for each route."""
 
-    def __init__(self, term: JobTerm, filed: FiledJobs, needed: NeededReconcile) -> None:
+    def __init__(self, term: JobTerm, filed: FiledJobs, needed: Sequence[NeededReconcile]) -> None:
         self._term = term
         self._filed = filed
         self._needed = needed
 
     def __repr__(self) -> str:
-        return f"<TermJobs {self._filed}, {self._needed}>"
+        return f"<TermJobs {self._filed}, {', '.join(map(repr, self._needed))}>"
 
     def work(self) -> list[Coroutine[Any, Any, NoReturn]]:
         """What runs while the term lasts; whatever one of them raises ends it."""
-        need = self._term.need
-        return [self._filed.run(), *([] if need is None else [self._needed.run(need)])]
+        reconciles = [needed.run(need) for needed in self._needed if (need := needed.need) is not None]
+        return [self._filed.run(), *reconciles]
 
     async def look(self, stored: Pipeline, synced: Position) -> None:
         """Once a second: everything up to `synced` is in Typesense now, or a dead letter."""
         self._term.synced = synced
-        await self._needed.look(stored)
+        for needed in self._needed:
+            await needed.look(stored)
         await self._filed.look()

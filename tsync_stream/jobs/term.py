@@ -13,7 +13,8 @@ from bson.timestamp import Timestamp
 from tsync_stream.capture.term import LONGEST_READ_S, BatchLost, CaptureTerm
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.health import Health
-from tsync_stream.jobs.producer import Producer, Send
+from tsync_stream.core.model import Route
+from tsync_stream.jobs.producer import Producer, Room, Send
 from tsync_stream.state.jobs import DONE
 from tsync_stream.state.route_state import ReconcileNeed
 
@@ -21,7 +22,7 @@ LOOK_INTERVAL_S = 1.0
 JOB_RETRY_S = 2.0
 # The time of an empty batch may be ahead of its token by as long as a read of the stream waits.
 SURELY_CAPTURED_S = int(2 * LONGEST_READ_S)
-# A job waits while more than this many batches' worth of entries are unacked in each partition.
+# All jobs wait while more than this many batches' worth of entries are unacked in each partition.
 MAX_WAITING_BATCHES = 10
 
 
@@ -41,17 +42,16 @@ class JobTerm:
         self.capture = term
         self.synced = term.pipeline.began
         self._send = send
-        self._most_waiting = MAX_WAITING_BATCHES * batch_size * term.partitions
+        self._room = Room(term, MAX_WAITING_BATCHES * batch_size * term.partitions)
         self._health = health
 
-    @property
-    def need(self) -> ReconcileNeed | None:
-        """The open reconcile of the route, as this term knows it."""
-        return self.capture.pipeline.need(self.capture.route.name)
+    def need(self, route: str) -> ReconcileNeed | None:
+        """The open reconcile of a route, as this term knows it."""
+        return self.capture.pipeline.need(route)
 
-    def producer(self, job: str, reason: str) -> Producer:
-        """The way to the queue for a job that queues keys for this reason."""
-        return Producer(job, reason, self.capture, self._send, self._most_waiting)
+    def producer(self, route: Route, job: str, reason: str) -> Producer:
+        """The way to the queue for a job that queues keys of this route for this reason."""
+        return Producer(route, job, reason, self.capture, self._send, self._room)
 
     def synced_cursor(self, job: str) -> Mapping[str, Any] | None:
         """How far what the job queued is synced; None: nothing is."""

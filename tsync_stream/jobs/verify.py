@@ -6,7 +6,7 @@ the numbers that belong to it; the sweep begins again. `judge.py` decides what c
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -85,8 +85,9 @@ class Verify:
         """What was found in the end."""
         differences = self._tally.differences
         if differences and not self._repair:
-            name = self.producer.job
-            log.warning("verify %s: %d documents differ; `verify --repair` has them synced", name, differences)
+            job, route = self.producer.job, self.producer.route.name
+            text = "verify %s: %d documents of the route %s differ; `verify --repair` has them synced"
+            log.warning(text, job, differences, route)
         return self._tally.to_bson()
 
     def _phase(self) -> str:
@@ -187,6 +188,5 @@ class Verify:
         """Queue what is to be repaired; the numbers travel with the cursor."""
         # With the time of the last look: sync reads nothing older than what was seen here.
         entries = self.producer.entries(repairs, self._sides.source.operation_time)
-        if entries.count:
-            await self.producer.wait_for_room()
-        await self.producer.queue(entries, {**cursor, "tally": tally.to_bson()})
+        async with self.producer.turn() if entries.count else nullcontext():
+            await self.producer.queue(entries, {**cursor, "tally": tally.to_bson()})

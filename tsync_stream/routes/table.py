@@ -51,6 +51,14 @@ class RouteTable(Mapping[str, Declaration]):
         """Every collection that the change stream has to show, each once."""
         return list(dict.fromkeys(namespace for each in self.values() for namespace in each.namespaces))
 
+    def title(self, what: str, route: str) -> str:
+        """What a check or a job of one route is called: `reconcile`, or `reconcile listings` among several routes."""
+        return what if len(self) == 1 else f"{what} {route}"
+
+    def option(self, route: str) -> str:
+        """What a command needs to act on this route alone: ` --route listings`; "" if there is no other."""
+        return "" if len(self) == 1 else f" --route {route}"
+
     def of_source(self, namespace: Namespace) -> list[Declaration]:
         """The routes that show documents of this collection."""
         return [each for each in self.values() if each.source == namespace]

@@ -11,7 +11,14 @@ from tsync_stream.state.dead_letter_search import ReasonCount
 
 # Reasons shown in a text; health repeats it, so it stays short.
 MOST_REASONS = 5
-WHAT_TO_DO = "`faust -A tsync_stream dead-letters` lists them and says how to fix each"
+
+
+def what_to_do(option: str = "") -> str:
+    """How a person goes on; `option` limits the command to one route (`RouteTable.option`)."""
+    return f"`faust -A tsync_stream dead-letters{option}` lists them and says how to fix each"
+
+
+WHAT_TO_DO = what_to_do()
 
 
 @dataclass(frozen=True, slots=True)

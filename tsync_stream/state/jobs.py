@@ -42,13 +42,15 @@ class TooManyJobs(TsyncError):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as stored. `progress` may be a second old; `result` is set once the job is done or has failed.
+    """One job of one route, as stored.
 
+    `progress` may be a second old; `result` is set once the job is done or has failed.
     Of a reconcile only the result is stored.
     """
 
     id: str
     kind: str
+    route: str
     arguments: Mapping[str, Any]
     status: str
     filed_at: datetime
@@ -68,11 +70,12 @@ class JobStore:
             await self._collection.create_index([("status", 1), ("filed_at", 1)])
             await self._collection.create_index([("ended_at", 1)], expireAfterSeconds=int(KEPT_ENDED.total_seconds()))
 
-    async def file(self, kind: str, arguments: Mapping[str, Any]) -> str:
-        """File a job; returns its id. Raises `TooManyJobs` while `MOST_OPEN` are open."""
+    async def file(self, kind: str, route: str, arguments: Mapping[str, Any]) -> str:
+        """File a job of a route; returns its id. Raises `TooManyJobs` while `MOST_OPEN` are open."""
         job = new_nonce()
         fields = {
             "kind": {"$literal": kind},
+            "route": {"$literal": route},
             "arguments": {"$literal": dict(arguments)},
             "status": "open",
             "filed_at": "$$NOW",
@@ -104,10 +107,13 @@ class JobStore:
         async with translated():
             await self._collection.update_one({"_id": job, "status": "open"}, {"$set": {"progress": dict(progress)}})
 
-    async def keep_result(self, job: str, kind: str, arguments: Mapping[str, Any], result: Mapping[str, Any]) -> None:
-        """Store the result of a job that was not filed here, as done. A repetition changes nothing."""
+    async def keep_result(
+        self, job: str, kind: str, route: str, arguments: Mapping[str, Any], result: Mapping[str, Any]
+    ) -> None:
+        """Store the result of a route's job that was not filed here, as done. A repetition changes nothing."""
         fields = {
             "kind": {"$literal": kind},
+            "route": {"$literal": route},
             "arguments": {"$literal": dict(arguments)},
             "status": "done",
             "filed_at": "$$NOW",
@@ -139,6 +145,7 @@ def _job(document: Mapping[str, Any]) -> Job:
     return Job(
         id=document["_id"],
         kind=document["kind"],
+        route=document["route"],
         arguments=document["arguments"],
         status=document["status"],
         filed_at=document["filed_at"],

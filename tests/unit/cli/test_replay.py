@@ -16,7 +16,7 @@ from tsync_stream.observe.status_view import show_job
 from tsync_stream.state.dead_letter_search import ReasonCount
 from tsync_stream.state.jobs import Job
 
-JOB = Job("ab12", "replay", {"chosen": 30}, "open", datetime(2026, 1, 1, tzinfo=UTC), {}, None)
+JOB = Job("ab12", "replay", "listings", {"chosen": 30}, "open", datetime(2026, 1, 1, tzinfo=UTC), {}, None)
 
 
 @pytest.mark.parametrize(

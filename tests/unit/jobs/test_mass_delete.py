@@ -8,7 +8,9 @@ import pytest
 from tests.support.waiting import eventually
 from tsync_stream.core.health import Health
 from tsync_stream.jobs import mass_delete
-from tsync_stream.jobs.mass_delete import CHECK, MassDeleteGuard, Stored, is_small
+from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored, is_small
+
+CHECK = "reconcile listings"
 
 
 class Asked:
@@ -19,7 +21,9 @@ class Asked:
         self.looks = 0
         self.stored = Stored(False, asked_of)
         self.health = Health()
-        self.guard = MassDeleteGuard(0.2, self.health, self._count, self._stored, self._note_asked)
+        self.guard = MassDeleteGuard(
+            CHECK, " --route listings", 0.2, self.health, self._count, self._stored, self._note_asked
+        )
 
     async def _count(self) -> tuple[int, int]:
         found = self.counts[min(self.looks, len(self.counts) - 1)]
@@ -55,6 +59,7 @@ async def test_a_question_stays_open_while_the_collection_grows() -> None:
         "60 of the 100000 documents in Typesense (100 when this was first asked)" in asked.health.problems[CHECK].text
     )
     assert asked.health.problems[CHECK].needs_person
+    assert "reconcile --route listings --allow-mass-delete` permits it" in asked.health.problems[CHECK].text
     asked.stored = asked.stored._replace(allowed=True)
     await waiting
     assert asked.health.status == "green"

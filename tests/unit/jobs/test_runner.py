@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -26,6 +27,8 @@ from tsync_stream.jobs.runner import FiledJobs, TermJobs
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.jobs.term import SURELY_CAPTURED_S, JobTerm
 from tsync_stream.queue.tier import Append, Tier
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Outcome, Page, ReasonCount, Selection
@@ -50,9 +53,11 @@ class MemoryTier:
 
     async def append(self, epoch: EpochRef, fence: int, token: Any, appends: Sequence[Append]) -> None:
         self.appended += appends
+        self.waiting += sum(len(append.items) for append in appends)
 
     async def backlog(self, epoch: EpochRef, partitions: int) -> list[int]:
         self.looks += 1
+        await asyncio.sleep(0)  # a server takes its time, in which others work
         return [self.waiting, 0]
 
 
@@ -63,11 +68,12 @@ class MemoryRecords:
     count: int
     marked: dict[str, list[str]] = field(default_factory=dict)
     outages: int = 0
+    away_for: str = ""  # a route whose pages cannot be read
     refused: Mapping[str, int] = field(default_factory=dict)
 
     async def page(self, selection: Selection, route: str, after: str, limit: int) -> Page:
-        if self.outages:
-            self.outages -= 1
+        if self.outages or route == self.away_for:
+            self.outages = max(0, self.outages - 1)
             raise DependencyUnavailable("MongoDB: AutoReconnect")
         first = 0 if after == "" else int(after) + 1
         numbers = range(first, min(first + limit, self.count))
@@ -77,8 +83,9 @@ class MemoryRecords:
         self.marked.setdefault(job, []).extend(ids)
 
     async def count_by_reason(self, selection: Selection, status: str) -> list[ReasonCount]:
-        assert (selection, status) == (Selection(route=ROUTE.name), "open")
-        return [ReasonCount(ROUTE.name, reason, count) for reason, count in self.refused.items()]
+        assert status == "open"
+        assert selection.route is not None
+        return [ReasonCount(selection.route, reason, count) for reason, count in self.refused.items()]
 
     async def outcome(self, job: str) -> Outcome:
         return Outcome(resolved=len(self.marked.get(job, ())))
@@ -93,9 +100,9 @@ class MemoryJobs:
     progress: dict[str, Any] = field(default_factory=dict)
     slow: asyncio.Event | None = None  # an answer about open jobs is held back until it is set
 
-    def file(self, name: str, kind: str = REPLAY, **arguments: Any) -> None:
+    def file(self, name: str, kind: str = REPLAY, route: str = ROUTE.name, **arguments: Any) -> None:
         chosen = arguments or {"selection": {}, "chosen": 0}
-        self.jobs.append(Job(name, kind, chosen, "open", NOW, {}, None))
+        self.jobs.append(Job(name, kind, route, chosen, "open", NOW, {}, None))
 
     async def open(self) -> list[Job]:
         found = [job for job in self.jobs if job.id not in self.ended]
@@ -103,7 +110,9 @@ class MemoryJobs:
             await self.slow.wait()
         return found
 
-    async def keep_result(self, job: str, kind: str, arguments: Mapping[str, Any], result: Mapping[str, Any]) -> None:
+    async def keep_result(
+        self, job: str, kind: str, route: str, arguments: Mapping[str, Any], result: Mapping[str, Any]
+    ) -> None:
         self.ended[job] = (kind, result)
 
     async def end(self, job: str, ending: str, result: Mapping[str, Any] | None = None) -> bool:
@@ -119,11 +128,15 @@ class World:
 
     MOST_HELD = 2
 
-    def __init__(self, records: int = 10, cursors: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        records: int = 10,
+        cursors: Mapping[str, Mapping[str, Any]] | None = None,
+        routes: Sequence[Route] = (ROUTE,),
+    ) -> None:
         start = Position({"_data": "00"}, Timestamp(1, 0), cursors or {})
-        self.pipeline = Pipeline(
-            EpochRef("d", 1, "n", "memory"), 9, PARTITIONS, start, start, {ROUTE.name: RouteState({})}
-        )
+        states = {route.name: RouteState({}) for route in routes}
+        self.pipeline = Pipeline(EpochRef("d", 1, "n", "memory"), 9, PARTITIONS, start, start, states)
         self.tier = MemoryTier()
         heads = [Head(0, 0, start.token)] * PARTITIONS
         self.term = CaptureTerm(self.pipeline, cast("Tier", self.tier), ROUTE, heads, start)
@@ -135,16 +148,23 @@ class World:
         self.reasons: set[str] = set()
         self.job_term = JobTerm(self.term, self._send, batch_size=5, health=self.health)
         unused, letters = cast("Any", None), cast("DeadLetterRecords", self.records)
-        kinds = JobKinds(_open_sides, unused, unused, unused, letters, mass_delete_share=0.2)
-        ledger = JobLedger(cast("JobStore", self.jobs), letters, ROUTE.name)
+        kinds = {
+            route.name: JobKinds(partial(_open_sides, route), unused, unused, unused, letters, mass_delete_share=0.2)
+            for route in routes
+        }
+        ledger = JobLedger(cast("JobStore", self.jobs), letters, RouteTable(map(Declaration, routes)))
         self.filed = FiledJobs(self.job_term, kinds, ledger)
-        needed = NeededReconcile(self.job_term, kinds, ledger, cast("PositionStore", self), self.health)
+        positions = cast("PositionStore", self)
+        needed = [
+            NeededReconcile(name, self.job_term, made, ledger, positions, self.health) for name, made in kinds.items()
+        ]
         self.running = TermJobs(self.job_term, self.filed, needed)
 
     async def clear_reconcile(self, job: str) -> None:
         """As the epoch document's store does it."""
         assert job in self.jobs.ended, "whoever waits for the need to be cleared then looks for the result"
-        self.pipeline = self.pipeline.with_route(ROUTE.name, reconcile=None)
+        (route,) = (name for name, need in self.pipeline.reconciles().items() if need == job)
+        self.pipeline = self.pipeline.with_route(route, reconcile=None)
 
     async def _send(self, batch: EntryBatch) -> None:
         self.reasons.add(batch.reason)
@@ -187,8 +207,8 @@ class Closed:
     async def close(self) -> None: ...
 
 
-def _open_sides() -> Sides:
-    return Sides(ROUTE, cast("DocumentReader", Closed()), cast("TypesenseTarget", None), PAGE)
+def _open_sides(route: Route) -> Sides:
+    return Sides(route, cast("DocumentReader", Closed()), cast("TypesenseTarget", None), PAGE)
 
 
 @pytest.fixture(autouse=True)
@@ -454,4 +474,98 @@ async def test_a_finished_reconcile_counts_the_refused_documents(
     ],
 )
 def test_the_log_counts_refused_documents_first(kind: str, result: Any, text: str, well: bool) -> None:
-    assert describe_outcome(Job("j", kind, {}, "open", NOW, {}, None), result) == (text, well)
+    assert describe_outcome(Job("j", kind, ROUTE.name, {}, "open", NOW, {}, None), result) == (text, well)
+
+
+# Many routes
+
+SELLERS = Route("sellers", "shop", "sellers", "sellers")
+REVIEWS = Route("reviews", "shop", "reviews", "reviews")
+
+
+async def test_a_job_that_fails_delays_no_job_of_another_route() -> None:
+    world = World(records=10, routes=(ROUTE, SELLERS))
+    world.records.away_for = ROUTE.name
+    world.jobs.file("one")
+    world.jobs.file("two", route=SELLERS.name)
+    async with world.at_work():
+        await world.look()
+        await eventually(lambda: world.queued() == list(range(10)))
+        assert world.health.problems.keys() == {"replay listings"}
+        await world.look(all_synced=True)
+        await eventually(lambda: "two" in world.jobs.ended)
+    assert "one" not in world.jobs.ended
+
+
+async def test_a_verification_waits_for_the_reconcile_of_its_own_route_alone() -> None:
+    world = World(routes=(ROUTE, SELLERS))
+    for route in (ROUTE, SELLERS):
+        world.jobs.file(f"verify {route.name}", VERIFY, route.name, repair=False, documents=1)
+    world.term.pipeline = world.term.pipeline.with_route(ROUTE.name, reconcile=ReconcileNeed("r1", "asked"))
+    assert [world.filed._may_begin(job) for job in world.jobs.jobs] == [False, True]
+
+
+async def test_a_job_of_a_route_that_was_removed_is_given_up_with_that_reason() -> None:
+    world = World(routes=(ROUTE, SELLERS))
+    world.jobs.file("one", route="drafts")
+    async with world.at_work():
+        await world.look()
+        await eventually(lambda: "one" in world.jobs.ended)
+    assert world.jobs.ended["one"] == ("failed", {"error": "there is no route drafts any more"})
+
+
+async def test_the_cursor_of_every_open_need_is_kept() -> None:
+    cursors = {name: {"phase": "scan", "_id": 1, "queued": 1, "documents": 9} for name in ("r1", "r2", "gone")}
+    world = World(cursors=cursors, routes=(ROUTE, SELLERS, REVIEWS))
+    for route, job in ((ROUTE, "r1"), (SELLERS, "r2")):
+        world.pipeline = world.pipeline.with_route(route.name, reconcile=ReconcileNeed(job, "the first start"))
+    world.term.pipeline = world.pipeline
+    await world.look()
+    assert world.term.appended.cursors.keys() == {"r1", "r2"}
+
+
+async def test_each_need_is_met_by_its_own_job(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    done = {"phase": DONE, "queued": 40, "documents": 40}
+    world = World(cursors={"r1": {**done, "phase": "scan"}, "r2": done}, routes=(ROUTE, SELLERS))
+    for route, job in ((ROUTE, "r1"), (SELLERS, "r2")):
+        world.pipeline = world.pipeline.with_route(route.name, reconcile=ReconcileNeed(job, "the first start"))
+    world.term.pipeline = world.pipeline
+    await world.look()
+    assert world.pipeline.reconciles() == {ROUTE.name: "r1"}
+    assert world.jobs.ended.keys() == {"r2"}
+    assert "reconcile sellers: done (the first start), 40 documents queued" in caplog.text
+
+
+async def load(world: World, route: Route, pages: int, size: int = 1) -> None:
+    """What a reconcile does."""
+    producer = world.job_term.producer(route, f"load of {route.name}", Reason.RECONCILE)
+    for page in range(pages):
+        async with producer.turn():
+            await producer.queue(producer.entries(range(size), AS_OF), {"phase": "scan", "_id": page})
+
+
+async def test_a_small_load_gets_a_turn_for_every_page_of_a_huge_one() -> None:
+    world = World(routes=(ROUTE, SELLERS))
+    huge = asyncio.create_task(load(world, ROUTE, 1_000))
+    await eventually(lambda: len(world.queued()) > 10)
+    world.tier.waiting = -10_000  # all is acked
+    before = len(world.queued())
+    await load(world, SELLERS, 20)
+    huge.cancel()
+    assert len(world.queued()) <= before + 2 * 20 + 1
+
+
+async def test_what_waits_in_the_queue_bounds_all_jobs_together() -> None:
+    world = World(routes=(ROUTE, SELLERS, REVIEWS))
+    world.tier.waiting = 1_000
+    loads = [asyncio.create_task(load(world, route, 10, size=60)) for route in (ROUTE, SELLERS, REVIEWS)]
+    await eventually(lambda: world.tier.looks > 5)
+    assert world.queued() == []
+    world.tier.waiting = 0
+    await eventually(lambda: world.tier.waiting > 0)
+    world.tier.looks = 0
+    await eventually(lambda: world.tier.looks > 5)
+    assert len(world.queued()) == 2 * 60, "with one page more than the bound of 100, however many jobs there are"
+    for task in loads:
+        task.cancel()

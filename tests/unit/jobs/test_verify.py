@@ -31,7 +31,7 @@ from tsync_stream.jobs.compare import (
     without_doubles,
 )
 from tsync_stream.jobs.judge import Judge
-from tsync_stream.jobs.producer import Producer
+from tsync_stream.jobs.producer import Producer, Room
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.jobs.verify import Verify
 from tsync_stream.observe.status_view import show_job
@@ -41,7 +41,8 @@ from tsync_stream.state.dead_letters import DeadLetters, record_id
 from tsync_stream.state.jobs import DONE, TIME_LEFT, VERIFY, Job
 
 ROUTE = Route("listings", "shop", "listings", "listings")
-JOB = Job("ab12", VERIFY, {"repair": False, "documents": 30}, "open", datetime(2026, 1, 1, tzinfo=UTC), {}, None)
+FILED_AT = datetime(2026, 1, 1, tzinfo=UTC)
+JOB = Job("ab12", VERIFY, ROUTE.name, {"repair": False, "documents": 30}, "open", FILED_AT, {}, None)
 NOW = Timestamp(77, 1)
 PAGE = 3
 
@@ -200,7 +201,7 @@ class World:
             return Judge(term, comparison, letters, self._synced_up_to, lambda: self.wanted)
 
         job = replace(JOB, arguments={"repair": self._repair, "documents": 1})
-        producer = Producer(JOB.id, Reason.VERIFY, term, self._send, most_waiting=0)
+        producer = Producer(ROUTE, JOB.id, Reason.VERIFY, term, self._send, Room(term, most_waiting=0))
         self.job = Verify(job, producer, sides, judge_without, 0.2, lambda: self.wanted)
         return self.job
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.schemas import plan
 from tsync_stream.core.health import Health
-from tsync_stream.observe.field_watch import report_fields
+from tsync_stream.observe.field_watch import CHECK, report_fields
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.sink.many_fields import MANY_FIELDS
 
@@ -17,7 +17,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def reported(settings: Settings, *names: str) -> tuple[str, str]:
     """The level and the text of the health check for these fields."""
     health = Health()
-    report_fields(health, settings, plan(*((name, "int64") for name in names), (".*", "auto")).types)
+    shown = plan(*((name, "int64") for name in names), (".*", "auto")).types
+    report_fields(health, CHECK, "listings", shown, settings.max_fields)
     problem = health.problems.get("fields")
     return ("green", "") if problem is None else (problem.level, problem.text)
 
@@ -58,7 +59,7 @@ def test_fields_at_the_top_are_named_in_a_schema_file(settings: Settings) -> Non
 
 def test_it_is_green_again_when_the_fields_are_gone(settings: Settings) -> None:
     health = Health()
-    report_fields(health, settings, inside(MANY_FIELDS))
+    report_fields(health, CHECK, "listings", inside(MANY_FIELDS), settings.max_fields)
     assert health.status == "degraded"
-    report_fields(health, settings, inside(5))
+    report_fields(health, CHECK, "listings", inside(5), settings.max_fields)
     assert health.status == "green"

@@ -315,7 +315,7 @@ def test_a_reconcile_of_an_older_version_says_only_its_phase() -> None:
     ],
 )
 def test_the_end_of_a_reconcile_counts_what_was_refused(result: Any, words: str, well: bool) -> None:
-    job = None if result is None else Job("r1", RECONCILE, {}, "done", NOW, {}, result)
+    job = None if result is None else Job("r1", RECONCILE, "listings", {}, "done", NOW, {}, result)
     text, is_well = how_it_ended(job)
     assert words in text
     assert is_well is well

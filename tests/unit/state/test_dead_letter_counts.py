@@ -7,8 +7,11 @@ import pytest
 
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.health import Health
+from tsync_stream.core.model import Route
 from tsync_stream.observe.dead_letter_watch import CHECK, DeadLetterWatch
 from tsync_stream.observe.metrics import Metrics
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.dead_letter_counts import (
     MOST_REASONS,
     Refused,
@@ -90,10 +93,11 @@ class Records:
 async def test_health_and_metrics_follow_what_is_open() -> None:
     records, health, metrics = Records(), Health(), Metrics()
 
-    async def documents() -> int:
+    async def documents(route: Route) -> int:
         return 1_000
 
-    watch = DeadLetterWatch("listings", cast("Any", records), documents, health, metrics, 0.01)
+    table = RouteTable([Declaration(Route("listings", "shop", "listings", "listings"))])
+    watch = DeadLetterWatch(table, cast("Any", records), documents, health, metrics, 0.01)
 
     def exposed() -> list[str]:
         lines = metrics.exposition().decode().splitlines()
