@@ -32,7 +32,8 @@ from tsync_stream.core.terminal import write_anywhere
 from tsync_stream.embedded.environment import embedded_stack
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.replica import Replica
-from tsync_stream.settings.load import Settings, default_settings, load_settings
+from tsync_stream.routes.declared import load_all
+from tsync_stream.settings.load import Settings, default_settings, with_servers
 from tsync_stream.sync.agent import sync_agent
 from tsync_stream.web.address import page_url, refuse_taken_address
 from tsync_stream.web.pages import add_pages
@@ -119,7 +120,7 @@ class TsyncApp(OurApp):
             yield
             return
         with embedded_stack(self.settings) as environment:
-            self.settings = load_settings(environ={**os.environ, **environment})
+            self.settings = with_servers(self.settings, environment)
             yield
 
     async def on_started(self) -> None:
@@ -161,6 +162,6 @@ def app_from_environment() -> TsyncApp:
         mode.loop.use("uvloop")
     write_anywhere()
     try:
-        return TsyncApp(load_settings())
+        return TsyncApp(load_all())
     except ConfigurationError as error:
         return TsyncApp(default_settings(), error)

@@ -17,7 +17,7 @@ import orjson
 from faust.cli import AppCommand
 
 from tsync_stream.core.errors import TsyncError
-from tsync_stream.settings.load import Settings, load_settings
+from tsync_stream.settings.load import Settings, with_servers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,7 +84,7 @@ def reachable_settings(settings: Settings) -> Settings:
             "long as a worker does. Start one in another terminal: `faust -A tsync_stream worker`."
         )
         sys.exit(EXIT_WRONG)
-    return load_settings(environ={**os.environ, **environment})
+    return with_servers(settings, environment)
 
 
 def console() -> "Console":

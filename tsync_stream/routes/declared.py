@@ -1,18 +1,49 @@
-"""The routes that the settings declare: the single one of the environment variables. Pure, no I/O.
+"""The routes that the settings declare: those of the routes file, or the single one of the environment variables.
 
 Invariant: a route's name is unique in its deployment and outlives a change of its target. Whatever is kept for a route
 is kept under its name: partitions, dead letters, rechecks, jobs, its state in the epoch document, its metrics.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.table import RouteTable
-from tsync_stream.settings.load import Settings
+from tsync_stream.settings.load import Settings, WrongRoutes, WrongSettings, load_settings
+from tsync_stream.settings.routes_file import RoutesFile
+
+
+def load_all(directory: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings, as `load_settings` reads them, if the routes that they declare can be used too.
+
+    Raises ConfigurationError with every problem of both.
+    """
+    try:
+        settings = load_settings(directory, environ)
+    except WrongSettings as error:
+        if error.routes_file is not None:
+            try:
+                _table_of(error.routes_file, None)
+            except WrongRoutes as wrong:
+                raise WrongRoutes([*error.problems, *wrong.problems]) from None
+        raise
+    declared_routes(settings)
+    return settings
 
 
 def declared_routes(settings: Settings) -> RouteTable:
-    """The table of all routes: here the one that the environment variables name."""
-    return RouteTable([Declaration(route_of(settings))])
+    """The table of all routes. Raises ConfigurationError if the file cannot be used, which `load_all` has checked."""
+    if settings.routes_file is None:
+        return RouteTable([Declaration(route_of(settings))])
+    return _table_of(settings.routes_file, settings.state_database)
+
+
+def _table_of(file: RoutesFile, state_database: str | None) -> RouteTable:
+    # Only here: a start without a file does not wait for what reads one.
+    from tsync_stream.routes.file import table_of
+
+    return table_of(file, state_database)
 
 
 def route_of(settings: Settings) -> Route:

@@ -13,6 +13,7 @@ import orjson
 
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.settings.load import Settings
+from tsync_stream.settings.routes_file import REPLACED
 from tsync_stream.settings.setting import Setting
 from tsync_stream.settings.table import SETTINGS
 
@@ -32,6 +33,7 @@ COMMON = (
     "TYPESENSE_CONNECTION_TIMEOUT",
     "TYPESENSE_SCHEMA_FILE",
     "ROUTE_NAME",
+    "ROUTES_FILE",
     "DATE_UNIT",
     "ON_REJECT",
     "PARTITIONS",
@@ -51,6 +53,8 @@ OWN = frozenset(
         "BATCH_SIZE",
         "FLUSH_INTERVAL",
         "FAIL_BACK_AFTER",
+        "TRANSFORM_TIMEOUT",
+        "FAN_OUT_INLINE",
         "MAX_BACKLOG",
         "SYNC_LANES",
         "IMPORT_MAX_BYTES",
@@ -90,10 +94,13 @@ OWN = frozenset(
 def common_settings(settings: Settings) -> dict[str, str]:
     """The shared settings of this replica: names, and values in a canonical form.
 
+    Where there is a routes file, what it replaces is left out. Its content may differ for a while, as it does when the
+    replicas are restarted one after the other: `RouteTable.version` tells who has which.
     Raises `ConfigurationError` if the schema file cannot be read.
     """
     by_name = {setting.name: setting for setting in SETTINGS}
-    return {name: _canonical(by_name[name], attrgetter(by_name[name].field)(settings)) for name in COMMON}
+    names = (name for name in COMMON if settings.routes_file is None or name not in REPLACED)
+    return {name: _canonical(by_name[name], attrgetter(by_name[name].field)(settings)) for name in names}
 
 
 def digest(common: Mapping[str, str]) -> str:
@@ -110,6 +117,8 @@ def differences(stored: Mapping[str, str], ours: Mapping[str, str]) -> list[str]
 def _canonical(setting: Setting, value: Any) -> str:
     if setting.name == "TYPESENSE_SCHEMA_FILE":
         return "" if value is None else _content(setting.name, value)
+    if setting.name == "ROUTES_FILE":
+        return "" if value is None else "set"
     if setting.name == "TYPESENSE_HOST":
         return ",".join(sorted(host.lower() for host in value))
     shown = setting.form.show(value)

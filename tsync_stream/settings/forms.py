@@ -240,6 +240,10 @@ SCHEMA_FILE: Form[Path | None] = Form(
     "typesense-schema.json",
     _inspect_schema,
 )
+# What the file holds is for `routes/` to check: settings know nothing of routes.
+ROUTES_FILE: Form[Path | None] = Form(
+    "the path of a readable YAML file, or nothing", _parse_optional_path, _show_optional_path, "tsync.yaml"
+)
 EXECUTABLE: Form[Path | None] = Form(
     "the path of an executable file, or nothing",
     _parse_optional_path,

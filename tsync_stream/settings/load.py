@@ -1,22 +1,24 @@
 """Reads every setting of `table`, checks them together, and returns them as frozen dataclasses.
 
 Invariants: either all settings are valid, or every problem is reported in one ConfigurationError. Secrets (the API key,
-passwords, the MongoDB URI) appear in no message, no `repr` and no `describe()`.
+passwords, the MongoDB URI) appear in no message, no `repr` and no `describe()`. What the routes file holds is checked
+by `routes/`, which knows routes; here it is only read.
 """
 
 import operator
+import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.settings.routes_file import REPLACED, RoutesFile, present_file, read_routes_file
+from tsync_stream.settings.rules import broken_rules
 from tsync_stream.settings.setting import Setting
 from tsync_stream.settings.table import SETTINGS, settings_table
 from tsync_stream.settings.texts import read_texts
-
-TIERS = ("PRIMARY", "BACKUP")
 
 # ---- what the rest of the program sees; fields that end in _s are in seconds ----
 
@@ -92,6 +94,8 @@ class RedisSettings:
     rdb_filename: str
 
 
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
 # A slow document gets at most so many times the usual deadline, because its lane waits for it.
 MAX_DEADLINES_FOR_ONE = 4
 
@@ -119,6 +123,9 @@ class Settings:
     on_reject: Literal["keep", "delete"]
     dead_letter_alert_share: float
     fail_back_after_s: float
+    routes_file: RoutesFile | None
+    transform_timeout_s: float
+    fan_out_inline: int
     embedded: bool
     embedded_dir: Path
     mongod_executable: Path | None
@@ -147,13 +154,33 @@ class Settings:
 # ---- reading ----
 
 
+class WrongSettings(ConfigurationError):
+    """Settings that cannot be used. `routes_file` is the file that was found all the same: it may have problems too."""
+
+    def __init__(self, problems: list[str], routes_file: RoutesFile | None) -> None:
+        super().__init__(problems)
+        self.routes_file = routes_file
+
+
+class WrongRoutes(ConfigurationError):
+    """A routes file that cannot be used, and whatever else is wrong with the settings."""
+
+
 def load_settings(directory: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read all settings from `environ` (os.environ), then from `.env` in `directory` (the working directory).
 
-    Raises ConfigurationError with every problem: no setting is used unless all are valid.
+    Raises WrongSettings with every problem: no setting is used unless all are valid.
     """
     directory = (directory or Path.cwd()).absolute()
-    return _settings(read_texts(directory, environ), directory)
+    texts = read_texts(directory, environ)
+    if not texts.get("ROUTES_FILE", "").strip() and (present := present_file(directory)):
+        texts["ROUTES_FILE"] = str(present)
+    return _settings(texts, directory)
+
+
+def with_servers(settings: Settings, environment: Mapping[str, str]) -> Settings:
+    """The settings of the process again, with the servers that `environment` names, and with the routes as they are."""
+    return replace(load_settings(environ={**os.environ, **environment}), routes_file=settings.routes_file)
 
 
 def default_settings() -> Settings:
@@ -170,12 +197,23 @@ def _settings(texts: Mapping[str, str], directory: Path) -> Settings:
             values[setting.name] = _read(setting, text, directory)
         except ValueError as error:
             problems.append(setting.problem(text, str(error)))
-    problems += _broken_rules(values)
+    if path := values.get("ROUTES_FILE"):
+        try:
+            values["ROUTES_FILE"] = read_routes_file(path, texts)
+        except ValueError as error:
+            problems.append(_BY_NAME["ROUTES_FILE"].problem(str(path), str(error)))
+    problems += broken_rules(_in_effect(values), {name: setting.form for name, setting in _BY_NAME.items()})
     if problems:
-        raise ConfigurationError(problems)
+        file = values.get("ROUTES_FILE")
+        raise WrongSettings(problems, file if isinstance(file, RoutesFile) else None)
     # Resolved here, so that replicas compare the name itself, however it was given.
     values["ROUTE_NAME"] = values["ROUTE_NAME"] or values["MONGODB_COLLECTION"]
     return _build(values)
+
+
+def _in_effect(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are used: a routes file replaces some."""
+    return {name: value for name, value in values.items() if not (values.get("ROUTES_FILE") and name in REPLACED)}
 
 
 def _read(setting: Setting, text: str, directory: Path) -> Any:
@@ -201,103 +239,6 @@ def _build(values: Mapping[str, Any]) -> Settings:
     )
 
 
-# ---- rules between settings ----
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A condition on several settings that are valid by themselves; `otherwise` is formatted with their values."""
-
-    names: tuple[str, ...]
-    holds: Callable[..., bool]
-    otherwise: str
-
-
-def _outlives_requests(lease_ttl_s: float, timeout_s: float) -> bool:
-    # Three times 400ms is slightly more than 1.2s in floats.
-    return lease_ttl_s + 1e-9 >= 3 * timeout_s
-
-
-def _different_queues(*places: object) -> bool:
-    def server(host: object) -> object:
-        return "localhost" if host in {"localhost", "127.0.0.1", "::1"} else str(host).lower()
-
-    primary, backup = places[:4], places[4:]
-    return (server(primary[0]), *primary[1:]) != (server(backup[0]), *backup[1:])
-
-
-RULES = (
-    Rule(
-        ("BATCH_SIZE", "MAX_BUFFER_SIZE"),
-        operator.le,
-        "BATCH_SIZE={} is larger than MAX_BUFFER_SIZE={}, so no batch could ever fill: lower it",
-    ),
-    Rule(
-        ("BATCH_SIZE", "MAX_BACKLOG"),
-        operator.le,
-        "BATCH_SIZE={} is larger than MAX_BACKLOG={}, so no batch would ever fit into the queue: lower it",
-    ),
-    Rule(
-        ("SYNC_LANES", "PARTITIONS"),
-        operator.le,
-        "SYNC_LANES={} is larger than PARTITIONS={}, but each lane needs a partition of its own: lower it",
-    ),
-    Rule(
-        ("LEASE_TTL", "TYPESENSE_CONNECTION_TIMEOUT"),
-        _outlives_requests,
-        "LEASE_TTL={} is less than three times TYPESENSE_CONNECTION_TIMEOUT={}, so a request could outlive "
-        "the lease it "
-        "is sent under: raise the first, or lower the second",
-    ),
-    Rule(
-        ("STATE_DATABASE", "MONGODB_DATABASE"),
-        # MongoDB refuses a second database whose name differs only in case.
-        lambda state, source: state.lower() != source.lower(),
-        "STATE_DATABASE={} and MONGODB_DATABASE={} are the same database: set another STATE_DATABASE",
-    ),
-    Rule(
-        ("MONGODB_DATABASE", "MONGODB_COLLECTION"),
-        lambda database, collection: len(f"{database}.{collection}".encode()) <= 255,
-        "MONGODB_DATABASE={} and MONGODB_COLLECTION={} together are longer than the 255 bytes that MongoDB allows",
-    ),
-    Rule(
-        tuple(f"{tier}_REDIS_{name}" for tier in TIERS for name in ("HOST", "PORT", "DB", "QUEUE_KEY")),
-        _different_queues,
-        "PRIMARY_REDIS_* and BACKUP_REDIS_* name the same queue ({}:{}, database {}, key {}): "
-        "set another server, database or BACKUP_REDIS_QUEUE_KEY",
-    ),
-    *(
-        Rule(
-            (f"{tier}_REDIS_MIN_IDLE_CONNS", f"{tier}_REDIS_POOL_SIZE"),
-            operator.le,
-            f"{tier}_REDIS_MIN_IDLE_CONNS={{}} is larger than {tier}_REDIS_POOL_SIZE={{}}: lower it",
-        )
-        for tier in TIERS
-    ),
-    *(
-        Rule(
-            (f"{tier}_REDIS_APPEND_FILENAME", f"{tier}_REDIS_RDB_FILENAME"),
-            operator.ne,
-            f"{tier}_REDIS_APPEND_FILENAME={{}} and {tier}_REDIS_RDB_FILENAME={{}} are the same file: rename one",
-        )
-        for tier in TIERS
-    ),
-)
-
-
-def _broken_rules(values: Mapping[str, Any]) -> list[str]:
-    """A sentence for each broken rule. Rules about values that are not valid by themselves are skipped."""
-    forms = {setting.name: setting.form for setting in SETTINGS}
-    problems = []
-    for rule in RULES:
-        if all(name in values for name in rule.names):
-            given = [values[name] for name in rule.names]
-            if not rule.holds(*given):
-                shown = (forms[name].show(values[name]) for name in rule.names)
-                problems.append(rule.otherwise.format(*shown))
-    return problems
-
-
 # ---- for people ----
 
 
@@ -306,7 +247,10 @@ def lines_for_exit(error: ConfigurationError) -> str:
     count = len(error.problems)
     lines = [f"tsync-stream cannot start: {count} {'problem' if count == 1 else 'problems'}"]
     lines += [f"  - {problem}" for problem in error.problems]
-    lines.append("Set these in the environment or in .env; docs/settings.md describes every setting.")
+    if isinstance(error, WrongRoutes):
+        lines.append("docs/routes.md describes the routes file, and docs/settings.md the settings.")
+    else:
+        lines.append("Set these in the environment or in .env; docs/settings.md describes every setting.")
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from tsync_stream.settings import addresses, forms
 from tsync_stream.settings.redis_table import BACKUP_REDIS, BOTH_REDIS, PRIMARY_REDIS
+from tsync_stream.settings.routes_table import ROUTES
 from tsync_stream.settings.setting import Group, Setting
 
 MONGODB = (
@@ -288,6 +289,7 @@ GROUPS: tuple[Group, ...] = (
     Group("Backup Redis", BACKUP_REDIS),
     Group("Both Redis", BOTH_REDIS),
     Group("Pipeline", PIPELINE),
+    Group("Routes", ROUTES),
     Group("Web pages and log", SERVICE),
     Group("Embedded stack", EMBEDDED),
 )

@@ -18,6 +18,7 @@ from tsync_stream.settings.load import (
     load_settings,
     with_table,
 )
+from tsync_stream.settings.rules import RULES
 from tsync_stream.settings.setting import Setting
 from tsync_stream.settings.table import SETTINGS, settings_table
 
@@ -82,6 +83,9 @@ DEFAULTS = {
     "MASS_DELETE_SHARE": "0.2",
     "ON_REJECT": "keep",
     "DEAD_LETTER_ALERT_SHARE": "0.01",
+    "ROUTES_FILE": "",
+    "TRANSFORM_TIMEOUT": "1s",
+    "FAN_OUT_INLINE": "1000",
     "WEB_BIND": "127.0.0.1",
     "WEB_PORT": "6066",
     "LOG_LEVEL": "INFO",
@@ -521,7 +525,7 @@ def test_settings_at_the_limit_are_consistent(tmp_path: Path, environ: dict[str,
 def test_no_rule_shows_a_secret() -> None:
     secrets = {setting.name for setting in SETTINGS if setting.form.secret}
     assert secrets == {"MONGODB_URI", "TYPESENSE_API_KEY", "PRIMARY_REDIS_PASSWORD", "BACKUP_REDIS_PASSWORD"}
-    assert secrets.isdisjoint(name for rule in load.RULES for name in rule.names)
+    assert secrets.isdisjoint(name for rule in RULES for name in rule.names)
 
 
 # ---- secrets ----
