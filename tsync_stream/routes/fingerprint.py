@@ -16,7 +16,7 @@ from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.schema import default_schema, load_schema
 
 # Incremented with every change of the mapping's rules, which makes every document be written again.
-MAPPING_VERSION = 2
+MAPPING_VERSION = 3
 
 # Incremented with every change of how a document's partition is found: an epoch is divided in one way.
 DIVISION_VERSION = 2

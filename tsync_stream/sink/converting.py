@@ -23,6 +23,10 @@ class Node(Protocol):
         """By the type of a value."""
 
     @property
+    def many(self) -> bool:
+        """Whether a single value becomes an array of one."""
+
+    @property
     def children(self) -> Mapping[str, "Node"]:
         """By their own names."""
 
@@ -66,7 +70,7 @@ def map_fields(fields: Iterable[tuple[str, Any]], mapped: dict[str, Any], node: 
         if child is None:
             child = node.new_child(name)
         kind = type(value)
-        if kind is str:
+        if kind is str and not child.many:
             mapped[name] = value
             continue
         try:
@@ -75,7 +79,7 @@ def map_fields(fields: Iterable[tuple[str, Any]], mapped: dict[str, Any], node: 
             refused.path.append(name)
             raise
         if converted is not LEFT_OUT:
-            mapped[name] = converted
+            mapped[name] = [converted] if child.many and type(converted) is not list else converted
 
 
 def _object(value: Mapping[str, Any], node: Node) -> Any:

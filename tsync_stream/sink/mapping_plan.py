@@ -55,10 +55,18 @@ class _Names:
 class Node:
     """A field and how its values are converted; `children` are the fields inside it, by their own names."""
 
-    __slots__ = ("_plan", "children", "convert", "indexed", "kind", "names", "path")
+    __slots__ = ("_plan", "children", "convert", "indexed", "kind", "many", "names", "path", "within_one")
 
     def __init__(
-        self, plan: "Plan", path: str, kind: str, convert: Converters, names: _Names, *, indexed: bool
+        self,
+        plan: "Plan",
+        path: str,
+        kind: str,
+        convert: Converters,
+        names: _Names,
+        *,
+        indexed: bool,
+        within_one: bool,
     ) -> None:
         self._plan = plan
         self.path = path
@@ -66,6 +74,10 @@ class Node:
         self.convert = convert
         self.names = names
         self.indexed = indexed
+        # Whether the objects around it are known to be one each. Below an array of objects, Typesense gathers the
+        # values by itself.
+        self.within_one = within_one
+        self.many = within_one and kind.endswith("[]")
         self.children: dict[str, Node] = {}
 
     @property
@@ -102,7 +114,7 @@ class Plan:
             self._names.setdefault(parent, _Names()).count += bool(rest)
         self._new: list[tuple[Node, str, bool]] = []
         self.new_names = 0
-        self.root = Node(self, "", "", self._tables.plain, _Names(), indexed=True)
+        self.root = Node(self, "", "object", self._tables.plain, _Names(), indexed=True, within_one=True)
 
     def is_like(self, other: "Plan") -> bool:
         """Whether the other plan was made from the same fields."""
@@ -139,7 +151,15 @@ class Plan:
         kind = self._type_of(path) if at_the_top or self._nested else None
         names = (self._names.get(path.partition(".")[0]) or _Names()) if at_the_top else parent.names
         indexed = kind is not None and kind.indexed if at_the_top else parent.indexed and self._nested
-        child = Node(self, path, kind.name if kind else "", self._converters(path, kind), names, indexed=indexed)
+        child = Node(
+            self,
+            path,
+            kind.name if kind else "",
+            self._converters(path, kind),
+            names,
+            indexed=indexed,
+            within_one=parent.within_one and parent.kind == "object",
+        )
         if path in self.types or path in self._parents:
             parent.children[name] = child
         else:

@@ -320,6 +320,26 @@ def test_top_level_names_are_not_bounded_and_not_all_remembered() -> None:
     assert schema.new_names == MAX_NEW_NAMES
 
 
+# One value and many
+
+
+def test_a_single_value_in_an_array_field_becomes_an_array_of_one() -> None:
+    schema = plan(("tags", "string[]"), ("parts", "object[]"), ("o", "object"), ("o.n", "int64[]"), CATCH_ALL)
+    document = {"_id": 1, "tags": "a", "parts": {"n": 1}, "o": {"n": 2.0, "m": 3}}
+    assert map_document(document, schema) == {
+        "id": "1",
+        "tags": ["a"],
+        "parts": [{"n": 1}],
+        "o": {"n": [2], "m": 3},
+    }
+
+
+@pytest.mark.parametrize("around", [("o", "object[]"), ("p", "object")], ids=["an array", "not known"])
+def test_a_value_that_may_be_inside_an_array_of_objects_is_left_to_typesense(around: tuple[str, str]) -> None:
+    schema = plan(around, ("o.n", "int64[]"), CATCH_ALL)
+    assert map_document({"_id": 1, "o": [{"n": 2}]}, schema) == {"id": "1", "o": [{"n": 2}]}
+
+
 # What a plan knows of its schema
 
 
