@@ -56,6 +56,7 @@ from tsync_stream.sink.mapping_plan import MappingOptions
 from tsync_stream.source.documents import REPLY_DEADLINE_S, DocumentReader, count_documents, source_collection
 from tsync_stream.source.driver import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
 from tsync_stream.source.errors import translated
+from tsync_stream.source.stream_scope import scope_of
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
@@ -225,7 +226,7 @@ class Parts:
         target = TargetWatch(self.target, route.target, self.positions, health, prepare)
         backlog = Backlog(self.client, self.tiers, settings.max_backlog, health, metrics)
         feed = Feed(
-            ChangeStreams(settings, route, health, metrics),
+            ChangeStreams(settings, scope_of(self.table.namespaces), health, metrics),
             self._channels.send_changes,
             settings.buffer.max_buffer_size,
             settings.buffer.longest_linger_s,
@@ -240,7 +241,7 @@ class Parts:
             tier_watch = TierWatch(term, tiers, self.positions, health)
             return [monitor.run(term, jobs), tier_watch.go_back(), tier_watch.clean_up(), *jobs.work()]
 
-        epochs = Epochs(route, self.positions, tiers, partial(self.leases.confirm, CAPTURE), metrics)
+        epochs = Epochs(self.table, self.positions, tiers, partial(self.leases.confirm, CAPTURE), metrics)
         source = SourceFacts(self.client, route, settings)
         beginning = Beginning(settings.partitions, self.table, source, target, tiers, self.positions, epochs)
         terms = TermRunner(feed, beside_feed, tiers, self.epochs, metrics)

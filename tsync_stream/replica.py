@@ -20,6 +20,7 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Tier
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.sync.agent import Sync
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,11 @@ class Replica:
     def dead_letters(self) -> DeadLetters:
         """For the agent *capture*."""
         return self._parts.dead_letters
+
+    @property
+    def positions(self) -> PositionStore:
+        """For the agent *capture*."""
+        return self._parts.positions
 
     @property
     def sync(self) -> Sync:

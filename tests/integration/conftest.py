@@ -16,6 +16,7 @@ from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.driver import MongoClient, MongoCollection, MongoDatabase, open_client
+from tsync_stream.source.stream_scope import scope_of
 from tsync_stream.state.database import state_database
 
 Client: TypeAlias = MongoClient
@@ -112,7 +113,8 @@ async def open_stream(client: Client, route: Route, source: Collection) -> Async
     opened: list[ChangeStream] = []
 
     async def open_one(after: Token | None = None, batch_size: int = 100) -> ChangeStream:
-        opened.append(await ChangeStream.open(client[route.database], route.collection, after, batch_size))
+        scope = scope_of([(route.database, route.collection)])
+        opened.append(await ChangeStream.open(client, scope, after, batch_size))
         return opened[-1]
 
     yield open_one

@@ -12,6 +12,7 @@ from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.undecodable import WRONG_BINARY, document_of, element, insertion
 from tsync_stream.core.model import Route, Token, UnreadableKey
 from tsync_stream.source.change_stream import ChangeStream
+from tsync_stream.source.stream_scope import scope_of
 
 BIG = "x" * 1_000_000
 
@@ -159,7 +160,7 @@ async def test_a_key_that_cannot_be_decoded_does_not_affect_neighbouring_events(
 async def test_the_cluster_time_of_a_batch_is_that_of_its_last_change(
     client: Client, route: Route, source: Collection
 ) -> None:
-    stream = await ChangeStream.open(client[route.database], route.collection, None, 10)
+    stream = await ChangeStream.open(client, scope_of([(route.database, route.collection)]), None, 10)
     await source.insert_many([{"_id": number} for number in range(15)])
     sizes: list[int] = []
     while sum(sizes) < 15:

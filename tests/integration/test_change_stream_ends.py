@@ -11,6 +11,7 @@ from tests.support.stack import Names
 from tsync_stream.core.errors import DependencyUnavailable, PositionLost
 from tsync_stream.core.model import Route, Token
 from tsync_stream.source.change_stream import ENDING_OPERATIONS, ChangeStream
+from tsync_stream.source.stream_scope import scope_of
 
 # Ends
 
@@ -60,7 +61,7 @@ async def test_the_end_of_a_collection_is_reported_and_nothing_follows_it(
 async def test_the_end_of_a_database_is_reported(client: Client, mongo_names: Names) -> None:
     database = client[f"{mongo_names.token}_dropped"]
     await database.create_collection("listings")
-    stream = await ChangeStream.open(database, "listings", None, 10)
+    stream = await ChangeStream.open(client, scope_of([(database.name, "listings")]), None, 10)
     await client.drop_database(database.name)
     assert set(await operations_until_the_end(stream)) & ENDING_OPERATIONS
     await stream.close()
@@ -127,13 +128,13 @@ async def test_an_oplog_scan_that_exceeds_its_limit_is_a_lost_position(
 ) -> None:
     await fail(client, mongo_names, "aggregate", blockConnection=True, blockTimeMS=200)
     with pytest.raises(PositionLost, match=r"0\.05 s"):
-        await ChangeStream.open(client[route.database], route.collection, now, 10, 0.05)
+        await ChangeStream.open(client, scope_of([(route.database, route.collection)]), now, 10, 0.05)
 
 
 async def test_the_time_limit_for_opening_does_not_apply_to_reading(
     client: Client, route: Route, source: Collection, now: Token
 ) -> None:
-    stream = await ChangeStream.open(client[route.database], route.collection, now, 10, 0.3)
+    stream = await ChangeStream.open(client, scope_of([(route.database, route.collection)]), now, 10, 0.3)
     for _ in range(3):
         assert list((await stream.next_batch(10, 0.2)).changes) == []
     await source.insert_one({"_id": "a"})
@@ -186,4 +187,4 @@ async def test_a_malformed_token_is_a_lost_position(
     client: Client, route: Route, source: Collection, token: dict[str, Any]
 ) -> None:
     with pytest.raises(PositionLost):
-        await ChangeStream.open(client[route.database], route.collection, token, 10)
+        await ChangeStream.open(client, scope_of([(route.database, route.collection)]), token, 10)

@@ -26,7 +26,9 @@ async def running_replica(settings: Settings) -> AsyncIterator[Metrics]:
     replica = Replica(settings, Channels(changes.put, entries.put, batches.put), Health(), metrics)
 
     async def capture() -> None:
-        async for batch in capture_agent(lambda: replica.dead_letters, metrics)(_values(changes)):
+        async for batch in capture_agent(lambda: replica.dead_letters, lambda: replica.positions, metrics)(
+            _values(changes)
+        ):
             await entries.put(batch)
 
     async def persist() -> None:

@@ -1,20 +1,23 @@
 """The capture agent: turns raw change events into entries, each in the partition of its Typesense document.
 
-Invariants: every document that an event names gets an entry or, if its `_id` can never be one, a dead letter (which a
-delete closes); several events of one document in a batch become one entry; entries hold keys, never documents.
+Invariants: every document that an event names gets an entry in each route of its collection or, if its `_id` can never
+be one, a dead letter (which a delete closes); several events of one document in a batch become one entry; entries hold
+keys, never documents. A collection that was dropped, renamed or replaced has its routes reconciled: that need is stored
+before the batch's token passes, so no crash can lose it.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from faust.types import StreamT
 
-from tsync_stream.capture.entries import Entries
-from tsync_stream.capture.term import CapturedChanges, ChangeProgress, EntryBatch
-from tsync_stream.core.errors import PositionLost
+from tsync_stream.capture.entries import Entries, joined
+from tsync_stream.capture.term import CapturedChanges, CaptureTerm, ChangeProgress, EntryBatch
+from tsync_stream.core.errors import Fenced, PositionLost
 from tsync_stream.core.model import Operation, Reason
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.source.change_stream import ENDING_OPERATIONS
 from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.state.pipeline import PositionStore
 
 _OPERATIONS = {
     "insert": Operation.INSERT,
@@ -24,8 +27,22 @@ _OPERATIONS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What a batch of changes means: each route's entries and number of changes, and why which must be reconciled."""
+
+    entries: Sequence[Entries]
+    changes: Mapping[str, int]
+    needs: Mapping[str, str]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many entries there are of each route."""
+        return {name: count for entries in self.entries for name, count in entries.counts.items()}
+
+
 def capture_agent(
-    dead_letters: Callable[[], DeadLetters], metrics: Metrics
+    dead_letters: Callable[[], DeadLetters], positions: Callable[[], PositionStore], metrics: Metrics
 ) -> Callable[[StreamT[CapturedChanges]], AsyncIterator[EntryBatch]]:
     """The agent's function; what it yields goes to the persist agent's channel."""
 
@@ -33,39 +50,55 @@ def capture_agent(
         async for changes in batches:
             delivery = changes.delivery
             with delivery.handled_by("capture"):
-                entries = entries_of(changes)
-                if entries.rejected:
-                    await dead_letters().add(entries.rejected)
-                if entries.gone:
-                    await dead_letters().close(delivery.term.route.name, entries.gone)
+                captured = captured_of(changes)
+                await _store_letters(captured.entries, dead_letters())
+                if captured.needs:
+                    await _store_needs(delivery.term, captured.needs, positions())
             if not delivery.settled:
-                metrics.changes_captured.labels(delivery.term.route.name).inc(len(changes.batch.changes))
+                for route, count in captured.changes.items():
+                    metrics.changes_captured.labels(route).inc(count)
                 progress = ChangeProgress(changes.from_token, changes.batch.token, changes.batch.cluster_time)
-                yield EntryBatch(delivery, progress, entries.by_partition, entries.count, entries.reason)
+                yield EntryBatch(delivery, progress, joined(captured.entries), captured.counts, Reason.CHANGE)
 
     return capture
 
 
-def entries_of(changes: CapturedChanges) -> Entries:
-    """The entries of a batch. Raises `PositionLost` at an event that ends the stream."""
+def captured_of(changes: CapturedChanges) -> Captured:
+    """What a batch means. Raises `PositionLost` at an event that ends the stream."""
     term, batch = changes.delivery.term, changes.batch
+    entries: list[Entries] = []
+    counts: dict[str, int] = {}
     try:
-        operations = [change["operation"] for change in batch.changes]
-        if not _OPERATIONS.keys() >= set(operations):
-            raise _position_lost(next(operation for operation in operations if operation not in _OPERATIONS))
-        letters = [_OPERATIONS[operation] for operation in operations]
-        keys = [change["key"] for change in batch.changes]
-        times = [change["time"] for change in batch.changes]
+        events = batch.changes
+        others = [change for change in events if change["operation"] not in _OPERATIONS]
+        needs = term.sources.needs(others) if others else {}
+        if needs:
+            events = [change for change in events if change["operation"] in _OPERATIONS]
+        for routes, of_collection in term.sources.by_collection(events):
+            letters = [_OPERATIONS[change["operation"]] for change in of_collection]
+            keys = [change["key"] for change in of_collection]
+            times = [change["time"] for change in of_collection]
+            for route in routes:
+                # All get the time of the batch's last change: reading later than asked is correct, and a shared time
+                # is stored once.
+                entries.append(Entries(route, term.partitions, Reason.CHANGE, batch.cluster_time))
+                ids = entries[-1].add(keys, letters)
+                term.note_written(route.name, zip(ids, times, strict=True))
+                counts[route.name] = len(of_collection)
     except (LookupError, TypeError) as error:
         raise PositionLost("the change stream sent an event of an unknown form") from error
-    # All get the time of the last change: reading later than asked is correct, and a shared time is stored once.
-    entries = Entries(term.route, term.partitions, Reason.CHANGE, batch.cluster_time)
-    ids = entries.add(keys, letters)
-    term.note_written(zip(ids, times, strict=True))
-    return entries
+    return Captured(entries, counts, needs)
 
 
-def _position_lost(operation: str) -> PositionLost:
-    if operation in ENDING_OPERATIONS:
-        return PositionLost(f"the source collection saw {operation}")
-    return PositionLost(f"the change stream sent {operation}, and what that means for documents is unknown")
+async def _store_letters(entries: Sequence[Entries], dead_letters: DeadLetters) -> None:
+    for of_route in entries:
+        if of_route.rejected:
+            await dead_letters.add(of_route.rejected)
+        if of_route.gone:
+            await dead_letters.close(of_route.route.name, of_route.gone)
+
+
+async def _store_needs(term: CaptureTerm, needs: Mapping[str, str], positions: PositionStore) -> None:
+    """The next look of the term's monitor finds them, and a new term begins with them, where this one stood."""
+    if not await positions.need_reconciles(term.pipeline, needs):
+        raise Fenced("another term has begun")

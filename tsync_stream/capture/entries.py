@@ -1,4 +1,4 @@
-"""Sorts entries into partitions, for whatever produces them: capture and the jobs.
+"""Sorts entries of a route into partitions, for whatever produces them: capture and the jobs.
 
 Invariants: a document that changed several times in one batch has one entry, because sync reads what it is now. If a
 document of its id was deleted in between, the entry says so, because what Typesense shows is then not a version of the
@@ -18,13 +18,13 @@ from tsync_stream.state.dead_letters import record_id
 
 
 class Entries:
-    """The entries of one batch by partition; keys that cannot be a Typesense id go to `rejected` or `gone`.
+    """One route's entries of a batch, by partition; keys that cannot be a Typesense id go to `rejected` or `gone`.
 
     All have one reason, and sync reads their documents as they are at `cluster_time` or later.
     """
 
     def __init__(self, route: Route, partitions: int, reason: str, cluster_time: Timestamp = BEGINNING_OF_TIME) -> None:
-        self._route = route
+        self.route = route
         self.reason = reason
         self._cluster_time = cluster_time
         self._partition_of = partitioner(route.name, partitions)
@@ -43,6 +43,11 @@ class Entries:
         return sum(map(len, self._by_partition.values()))
 
     @property
+    def counts(self) -> dict[str, int]:
+        """The number of entries, by the route's name."""
+        return {self.route.name: self.count}
+
+    @property
     def rejected(self) -> list[DeadLetter]:
         """A dead letter for each key whose document exists and that can never be a Typesense id."""
         return list(self._rejected.values())
@@ -55,7 +60,7 @@ class Entries:
     def add(self, keys: Collection[Key], operations: Sequence[str]) -> list[str | None]:
         """Add keys, each with its operation; returns their Typesense ids, None for a key that has none."""
         ids: list[str | None] = []
-        for entry in Entry.many(self._route.name, keys, operations, self._cluster_time):
+        for entry in Entry.many(self.route.name, keys, operations, self._cluster_time):
             try:
                 document_id = typesense_id(entry.key)
             except DocumentRejected as error:
@@ -80,10 +85,21 @@ class Entries:
         self.add(keys, Operation.CHECK * len(keys))
 
     def _reject(self, entry: Entry, error: DocumentRejected) -> None:
-        record = record_id(self._route.name, entry.key)
+        record = record_id(self.route.name, entry.key)
         if entry.operation == Operation.DELETE:
             self._rejected.pop(record, None)
             self._gone[record] = entry.key
         else:
             self._gone.pop(record, None)
-            self._rejected[record] = DeadLetter(self._route.name, entry.key, error.reason, error.detail)
+            self._rejected[record] = DeadLetter(self.route.name, entry.key, error.reason, error.detail)
+
+
+def joined(entries: Sequence[Entries]) -> dict[int, list[Entry]]:
+    """The entries of several routes by partition, those of a route together: runs of a route are written as one."""
+    if len(entries) == 1:
+        return entries[0].by_partition
+    result: dict[int, list[Entry]] = defaultdict(list)
+    for of_route in entries:
+        for partition, found in of_route.by_partition.items():
+            result[partition] += found
+    return result

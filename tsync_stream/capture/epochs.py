@@ -11,8 +11,9 @@ from dataclasses import replace
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
 from tsync_stream.core.errors import Fenced, TierLost, TierRefused, TierUnavailable
-from tsync_stream.core.model import Head, Position, Route, Token
+from tsync_stream.core.model import Head, Position, Token
 from tsync_stream.observe.metrics import Metrics
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.pipeline import Pipeline, PositionStore, synced_position
 
 log = logging.getLogger(__name__)
@@ -23,13 +24,13 @@ class Epochs:
 
     def __init__(
         self,
-        route: Route,
+        table: RouteTable,
         positions: PositionStore,
         tiers: Tiers,
         holds_lease: Callable[[int], Awaitable[bool]],
         metrics: Metrics,
     ) -> None:
-        self._route = route
+        self._table = table
         self._positions = positions
         self._tiers = tiers
         self._holds_lease = holds_lease
@@ -93,7 +94,7 @@ class Epochs:
         return self._term(following, heads, start)
 
     def _term(self, pipeline: Pipeline, heads: Sequence[Head], start: Position) -> CaptureTerm:
-        return CaptureTerm(pipeline, self._tiers[pipeline.epoch.tier], self._route, heads, start)
+        return CaptureTerm(pipeline, self._tiers[pipeline.epoch.tier], self._table, heads, start)
 
 
 def _token_order(token: Token) -> str:

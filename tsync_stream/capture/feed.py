@@ -1,4 +1,4 @@
-"""The change feed: reads the source's change stream, on a connection of its own, into the capture agent's channel.
+"""The change feed: reads the change stream, on a connection of its own, into the capture agent's channel.
 
 Invariants: the feed reads whole batches and never skips one; while it is paused, the oplog holds the changes. Until
 the first batch arrives, health says since when nothing is captured, and why. A term that ends while its stream still
@@ -19,12 +19,13 @@ from tsync_stream.capture.term import LONGEST_READ_S, CapturedChanges, CaptureTe
 from tsync_stream.core import clock
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace, linger_s
-from tsync_stream.core.model import Position, Route, Token
+from tsync_stream.core.model import Position, Token
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.settings.load import Settings
 from tsync_stream.source.change_stream import ChangeBatch, ChangeStream
 from tsync_stream.source.driver import LONGEST_OPENING_S, end_client, stream_client
+from tsync_stream.source.stream_scope import StreamScope
 
 LOOK_INTERVAL_S = 0.5
 REPORT_AFTER_S = 5.0
@@ -33,11 +34,11 @@ CLOSE_S = 1.0
 
 
 class ChangeStreams:
-    """Opens the change stream of one route, and reports how that goes."""
+    """Opens the change stream of a scope, and reports how that goes."""
 
-    def __init__(self, settings: Settings, route: Route, health: Health, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, scope: StreamScope, health: Health, metrics: Metrics) -> None:
         self._settings = settings
-        self._route = route
+        self._scope = scope
         self._health = health
         self._metrics = metrics
 
@@ -51,11 +52,8 @@ class ChangeStreams:
         """
         client = stream_client(self._settings)
         try:
-            database = client[self._route.database]
             batch_size = self._settings.buffer.batch_size
-            opening = asyncio.create_task(
-                ChangeStream.open(database, self._route.collection, after, batch_size, LONGEST_OPENING_S)
-            )
+            opening = asyncio.create_task(ChangeStream.open(client, self._scope, after, batch_size, LONGEST_OPENING_S))
             try:
                 await self._report_until_done(opening, since, stopping)
             finally:

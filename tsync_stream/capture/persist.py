@@ -20,7 +20,8 @@ def persist_agent(metrics: Metrics) -> Callable[[StreamT[EntryBatch]], Awaitable
             with batch.delivery.handled_by("persist"):
                 if not batch.delivery.term.closed:
                     await append_batch(batch)
-                    metrics.entries_appended.labels(batch.delivery.term.route.name, batch.reason).inc(batch.count)
+                    for route, count in batch.counts.items():
+                        metrics.entries_appended.labels(route, batch.reason).inc(count)
                 batch.delivery.settle()
 
     return persist

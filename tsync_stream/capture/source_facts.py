@@ -12,6 +12,7 @@ from tsync_stream.settings.load import Settings
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import source_uuid
 from tsync_stream.source.driver import MongoClient
+from tsync_stream.source.stream_scope import scope_of
 
 POSITION_WAIT_S = 1.0
 
@@ -31,7 +32,9 @@ class SourceFacts:
 
     async def position_of_now(self) -> Position:
         """Where a stream that is opened now begins: it has every change from here on."""
-        stream = await ChangeStream.open(self._client[self.route.database], self.route.collection, None, 1)
+        stream = await ChangeStream.open(
+            self._client, scope_of([(self.route.database, self.route.collection)]), None, 1
+        )
         try:
             batch = await stream.next_batch(1, POSITION_WAIT_S)
         finally:

@@ -15,9 +15,11 @@ from typing import Any, NoReturn
 
 from bson.timestamp import Timestamp
 
+from tsync_stream.capture.sources import Sources
 from tsync_stream.core.errors import TsyncError, unforeseen
 from tsync_stream.core.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Head, Position, Route, Token
 from tsync_stream.queue.tier import Append, Tier
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.change_stream import ChangeBatch
 from tsync_stream.state.pipeline import Pipeline
 
@@ -108,13 +110,18 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class EntryBatch:
-    """Entries by partition, on their way to the queue."""
+    """Entries by partition, on their way to the queue; `counts` is how many there are of each route."""
 
     delivery: Delivery
     progress: ChangeProgress | JobProgress
     entries: Mapping[int, Sequence[Entry]]
-    count: int
+    counts: Mapping[str, int]
     reason: str
+
+    @property
+    def count(self) -> int:
+        """The number of entries."""
+        return sum(self.counts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +136,13 @@ class CapturedChanges:
 class CaptureTerm:
     """The state that the parts of one term share. `pipeline` is the epoch document as this term stored it."""
 
-    def __init__(self, pipeline: Pipeline, tier: Tier, route: Route, heads: Sequence[Head], start: Position) -> None:
+    def __init__(
+        self, pipeline: Pipeline, tier: Tier, table: RouteTable, heads: Sequence[Head], start: Position
+    ) -> None:
         self.pipeline = pipeline
         self.tier = tier
-        self.route = route
+        self.table = table
+        self.sources = Sources(table)
         self.fence = pipeline.capture_fence
         self.appended = start
         self._in_flight: set[Delivery] = set()
@@ -145,8 +155,8 @@ class CaptureTerm:
         self._last_barrier: Position | None = None
         self._finished_jobs: set[str] = set()
         self._awaited = BEGINNING_OF_TIME
-        self._watched: frozenset[str] = frozenset()
-        self._written: dict[str, Timestamp] = {}
+        self._watched: dict[str, frozenset[str]] = {}
+        self._written: dict[str, dict[str, Timestamp]] = {}
         self._failure: asyncio.Future[TsyncError] = asyncio.get_running_loop().create_future()
         self._closed = False
 
@@ -158,6 +168,11 @@ class CaptureTerm:
             f"<CaptureTerm epoch {epoch.epoch} on {epoch.tier}, fence {self.fence}, {state}, "
             f"{self.in_flight} in flight, backlog {self.backlog}{pause}>"
         )
+
+    @property
+    def route(self) -> Route:
+        """The first route."""
+        return self.table.routes[0]
 
     @property
     def partitions(self) -> int:
@@ -245,21 +260,22 @@ class CaptureTerm:
             self._last_barrier_s = time.monotonic()
 
     @contextmanager
-    def watching(self, document_ids: Iterable[str]) -> Iterator[Mapping[str, Timestamp]]:
+    def watching(self, route: str, document_ids: Iterable[str]) -> Iterator[Mapping[str, Timestamp]]:
         """Yield, by Typesense id, the cluster time of the last change captured while the block runs.
 
-        Only these ids are watched; one block at a time.
+        Only these ids of the route are watched; one block at a time for each route.
         """
-        self._watched, self._written = frozenset(document_ids), {}
+        written = self._written[route] = {}
+        self._watched[route] = frozenset(document_ids)
         try:
-            yield self._written
+            yield written
         finally:
-            self._watched = frozenset()
+            del self._watched[route]
 
-    def note_written(self, changes: Iterable[tuple[str | None, Timestamp]]) -> None:
-        """Note captured changes in the order of their times; the id is None where a key has none."""
-        if self._watched:
-            self._written.update({name: time for name, time in changes if name is not None and name in self._watched})
+    def note_written(self, route: str, changes: Iterable[tuple[str | None, Timestamp]]) -> None:
+        """Note captured changes of a route in the order of their times; the id is None where a key has none."""
+        if watched := self._watched.get(route):
+            self._written[route].update({name: time for name, time in changes if name is not None and name in watched})
 
     def await_barrier(self, cluster_time: Timestamp) -> None:
         """Append barriers soon, even if nothing changes: somebody waits until everything up to this time is synced."""

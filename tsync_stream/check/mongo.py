@@ -25,6 +25,7 @@ from tsync_stream.source.driver import MongoClient, command_client
 from tsync_stream.source.errors import MONGO_UNSUPPORTED_CODES, code_of, describe_mongo_error, words_of
 from tsync_stream.source.hello import Hello, hello_of, version_of
 from tsync_stream.source.oplog import read_oplog
+from tsync_stream.source.stream_scope import scope_of
 from tsync_stream.state.database import PIPELINE, state_database
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO, Refused, describe, refused_among
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
@@ -158,7 +159,7 @@ async def _read(client: MongoClient, settings: Settings) -> None:
 
 
 async def _open_and_close_changes(client: MongoClient, settings: Settings) -> None:
-    stream = await ChangeStream.open(client[settings.mongo.database], settings.mongo.collection, None, 1)
+    stream = await ChangeStream.open(client, scope_of([(settings.mongo.database, settings.mongo.collection)]), None, 1)
     await stream.close()
 
 

@@ -58,7 +58,7 @@ class Judge:
 
     async def settle(self, found: Sequence[Difference], findings: Findings) -> None:
         """Look again until what was only on its way has arrived, and note what remains. Raises as `look` does."""
-        with self._term.watching(item.document_id for item in found) as written:
+        with self._term.watching(self._sides.route.name, (item.document_id for item in found)) as written:
             for pause_s in PAUSES_S:
                 if found:
                     await asyncio.sleep(pause_s)

@@ -92,5 +92,5 @@ class Producer:
         """Put entries on their way to the queue; the job then stands at `cursor`."""
         progress = JobProgress(self.job, self.cursor, cursor)
         with self._term.sending() as delivery:
-            await self._send(EntryBatch(delivery, progress, entries.by_partition, entries.count, entries.reason))
+            await self._send(EntryBatch(delivery, progress, entries.by_partition, entries.counts, entries.reason))
         self._last, self.cursor = delivery, cursor

@@ -1,4 +1,4 @@
-"""The change stream of one collection, read in whole `getMore` batches and reduced to keys by the server.
+"""The change stream of our collections, read in whole `getMore` batches and reduced to keys by the server.
 
 Invariants: a batch's token covers exactly the changes up to its end; an idle stream still yields its new
 token (the post-batch resume token), so that a quiet collection's position does not age out of the oplog.
@@ -22,18 +22,16 @@ from pymongo.errors import OperationFailure, PyMongoError
 from tsync_stream.core.errors import ConfigurationError, PositionLost, TsyncError
 from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.core.model import Token
-from tsync_stream.source.driver import MongoDatabase, MongoSession
+from tsync_stream.source.driver import MongoClient, MongoDatabase, MongoSession
 from tsync_stream.source.errors import from_mongo
+from tsync_stream.source.stream_scope import StreamScope
 from tsync_stream.source.undecodable import NOT_DECODED, decoded_by_field, elements, field_of
-
-# Whatever the document's size, an event is a few hundred bytes, unless its `_id` is large. The event is flat, because
-# every object in it is one more to create for each change.
-_KEYS_ONLY = {"$project": {"operation": "$operationType", "time": "$clusterTime", "key": "$documentKey._id"}}
 
 # Replies are read as bytes: one key that cannot be decoded must not cost the whole reply.
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 
-# The server ends the stream after these; later changes (of the renamed collection, say) send no events.
+# The server ends the stream of a collection after these; later changes (of the renamed collection, say) send no events.
+# Streams of a database or cluster go on, unless `invalidate` says otherwise: it follows a database's dropDatabase.
 ENDING_OPERATIONS = frozenset({"drop", "rename", "dropDatabase", "invalidate"})
 
 # How MongoDB 4.4 to 8 answer a token that was truncated, or made by another product (resume_token.cpp,
@@ -57,7 +55,9 @@ class ChangeBatch:
     """Change events, in order, and the token at which they end.
 
     An event has `operation` (the server's `operationType`), `time` (its `clusterTime`), `key` (the document's `_id`, if
-    it is about a document), and its own token as `_id`.
+    it is about a document), and its own token as `_id`. In a stream of several collections it also has `namespace`:
+    `database.collection`, with nothing behind the dot if it is about a database. There a rename has the new name as
+    `to`, with `db` and `coll`.
 
     `cluster_time` is that of the last change or, if there is none, the server's operation time.
     """
@@ -70,9 +70,9 @@ class ChangeBatch:
 class ChangeStream:
     """One open server-side cursor. Create it with `open`, use it in one task, `close` it."""
 
-    def __init__(self, database: MongoDatabase, collection: str, session: MongoSession) -> None:
+    def __init__(self, database: MongoDatabase, scope: StreamScope, session: MongoSession) -> None:
         self._database = database
-        self._collection = collection
+        self._scope = scope
         self._session = session
         self._cursor_id = 0
         self._first_batch: ChangeBatch | None = None
@@ -80,28 +80,28 @@ class ChangeStream:
     @classmethod
     async def open(
         cls,
-        database: MongoDatabase,
-        collection: str,
-        after: Token | None,
+        client: MongoClient,
+        scope: StreamScope,
+        start: Token | Timestamp | None,
         batch_size: int,
         longest_opening_s: float = OPENING_S,
     ) -> "ChangeStream":
-        """Open the stream after a token, or from now. Raises the errors of `errors.from_mongo`.
+        """Open the stream after a token, from a moment on, or from now on. Raises the errors of `errors.from_mongo`.
 
         The server scans the oplog from the token on, which may take long. Raises `PositionLost` if it takes longer than
         `longest_opening_s`, since the next attempt would not be faster.
         """
         try:
             # A getMore command must run in the session of its aggregate, or the server refuses it.
-            session = await database.client.start_session(causal_consistency=False)
+            session = await client.start_session(causal_consistency=False)
         except PyMongoError as error:
             raise from_mongo(error) from error
-        stream = cls(database, collection, session)
+        stream = cls(client[scope.database], scope, session)
         try:
-            await stream._open(after, batch_size, longest_opening_s)
+            await stream._open(start, batch_size, longest_opening_s)
         except (PyMongoError, BSONError, TsyncError) as error:
             await stream.close()
-            code = error.code if after is not None and isinstance(error, OperationFailure) else None
+            code = error.code if start is not None and isinstance(error, OperationFailure) else None
             # Only the token differs between commands: if the server cannot parse one, it is because of the token.
             if code in _TOKEN_CODES:
                 raise PositionLost(f"MongoDB code {code}: it cannot read the resume token") from error
@@ -110,11 +110,10 @@ class ChangeStream:
             raise _translated(error) from error
         return stream
 
-    async def _open(self, after: Token | None, batch_size: int, longest_s: float) -> None:
-        change_stream: dict[str, Any] = {} if after is None else {"resumeAfter": after}
+    async def _open(self, start: Token | Timestamp | None, batch_size: int, longest_s: float) -> None:
         command = {
-            "aggregate": self._collection,
-            "pipeline": [{"$changeStream": change_stream}, _KEYS_ONLY],
+            "aggregate": self._scope.aggregate,
+            "pipeline": self._scope.stages(start),
             "cursor": {"batchSize": batch_size},
             "readConcern": {"level": "majority"},
             # For this command alone. Without it, a limit configured on the server would end the scan.
@@ -135,7 +134,7 @@ class ChangeStream:
             raise PositionLost("the change stream has ended")
         command = {
             "getMore": Int64(self._cursor_id),
-            "collection": self._collection,
+            "collection": self._scope.cursor_collection,
             "batchSize": batch_size,
             "maxTimeMS": max(1, int(wait_s * 1000)),
         }
@@ -150,7 +149,7 @@ class ChangeStream:
         if self._cursor_id:
             with suppress(PyMongoError, TimeoutError):
                 async with asyncio.timeout(_CLOSING_S):
-                    await self._run({"killCursors": self._collection, "cursors": [Int64(self._cursor_id)]})
+                    await self._run({"killCursors": self._scope.cursor_collection, "cursors": [Int64(self._cursor_id)]})
         await self._session.end_session()
 
     async def _run(self, command: dict[str, Any]) -> dict[str, Any]:

@@ -198,6 +198,29 @@ class PositionStore:
             )
         return bool(result.matched_count)
 
+    async def need_reconciles(self, pipeline: Pipeline, reasons: Mapping[str, str]) -> bool:
+        """Open a new reconcile of these routes, each for its reason, instead of any that is open.
+
+        What an older one has looked at is not to be relied on any more. False if another term has begun.
+        """
+        stored = await self.load()
+        if stored is None:
+            return False
+        changes, names = {}, []
+        for number, (route, reason) in enumerate(reasons.items()):
+            open_now = stored.need(route)
+            # A question that nobody has answered stays open.
+            need = ReconcileNeed(new_nonce(), reason, asked_of=open_now.asked_of if open_now else 0)
+            changes[f"routes.$[route{number}].reconcile"] = need_to_bson(need)
+            names.append({f"route{number}.name": route})
+        async with translated():
+            result = await self._collection.update_one(
+                {**_term_filter(pipeline), "routes.name": {"$all": list(reasons)}},
+                {"$set": changes},
+                array_filters=names,
+            )
+        return bool(result.matched_count)
+
     async def suspect_tier(self, epoch: EpochRef, reason: str) -> None:
         """A consumer found that the tier is not as we remember it; ignored if the epoch has moved on."""
         async with translated():

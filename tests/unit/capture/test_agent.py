@@ -1,6 +1,7 @@
 """From change events to entries: one for each event, in order, in the partition of its Typesense document."""
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, cast
 
 import pytest
@@ -9,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
-from tsync_stream.capture.agent import entries_of
-from tsync_stream.capture.entries import Entries
+from tsync_stream.capture.agent import Captured, captured_of
+from tsync_stream.capture.entries import Entries, joined
 from tsync_stream.capture.term import CapturedChanges, CaptureTerm
 from tsync_stream.core.errors import PositionLost
 from tsync_stream.core.keys import canonical_key, typesense_id
@@ -26,12 +27,16 @@ from tsync_stream.core.model import (
     Route,
     partitioner,
 )
+from tsync_stream.queue.codec import encode_record_batch
 from tsync_stream.queue.tier import Tier
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.change_stream import ENDING_OPERATIONS, ChangeBatch
 from tsync_stream.state.pipeline import Pipeline
 
 PARTITIONS = 8
 ROUTE = Route("listings", "shop", "listings", "shop-window")
+TABLE = RouteTable([Declaration(ROUTE)])
 START = Position({"_data": "00"}, Timestamp(1, 0))
 BATCH_TIME = Timestamp(9, 0)
 
@@ -45,16 +50,24 @@ def event(key: Key, operation: str = "update", seconds: int = 5) -> dict[str, An
     }
 
 
-def new_term() -> CaptureTerm:
+def new_term(table: RouteTable = TABLE) -> CaptureTerm:
     pipeline = Pipeline(EpochRef("d", 1, "n", "primary"), 1, PARTITIONS, START, START)
     heads = [Head(0, 0, START.token)] * PARTITIONS
-    return CaptureTerm(pipeline, cast("Tier", None), ROUTE, heads, START)
+    return CaptureTerm(pipeline, cast("Tier", None), table, heads, START)
+
+
+async def captured(events: Sequence[Mapping[str, Any]], term: CaptureTerm | None = None) -> Captured:
+    batch = ChangeBatch(events, {"_data": "09"}, BATCH_TIME)
+    with (term or new_term()).sending() as delivery:
+        return captured_of(CapturedChanges(delivery, START.token, batch))
 
 
 async def capture(events: Sequence[Mapping[str, Any]], term: CaptureTerm | None = None) -> Entries:
-    batch = ChangeBatch(events, {"_data": "09"}, BATCH_TIME)
-    with (term or new_term()).sending() as delivery:
-        return entries_of(CapturedChanges(delivery, START.token, batch))
+    """What is captured in a term of one route."""
+    found = await captured(events, term)
+    assert not found.needs
+    (entries,) = found.entries
+    return entries
 
 
 def entries_in(entries: Entries) -> list[tuple[int, Entry]]:
@@ -145,8 +158,7 @@ async def test_the_last_event_decides_about_a_key_that_cannot_be_an_id() -> None
 
 
 async def test_a_batch_without_events_has_no_entries() -> None:
-    entries = await capture([])
-    assert (entries.by_partition, entries.count, entries.rejected) == ({}, 0, [])
+    assert await captured([]) == Captured([], {}, {})
 
 
 @pytest.mark.parametrize("operation", sorted(ENDING_OPERATIONS))
@@ -208,6 +220,63 @@ def test_every_route_has_its_own_partitioning() -> None:
 
 async def test_writes_to_watched_documents_are_noted() -> None:
     term = new_term()
-    with term.watching(["a", "12"]) as written:
+    with term.watching(ROUTE.name, ["a", "12"]) as written:
         await capture([event("b"), event(12, "delete"), event("", "insert")], term)
+        assert written == {"12": Timestamp(5, 1)}
+
+
+# Several routes
+
+
+SELLERS = Route("sellers", "shop", "sellers", "sellers")
+ARCHIVE = Route("archive", "shop", "listings", "archive")
+MANY = RouteTable([Declaration(ROUTE), Declaration(SELLERS), Declaration(ARCHIVE)])
+
+
+def of(collection: str, *events: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{**change, "namespace": f"shop.{collection}"} for change in events]
+
+
+async def test_an_event_is_an_entry_of_each_route_of_its_collection() -> None:
+    found = await captured([*of("listings", event(12)), *of("sellers", event(12, "delete"))], new_term(MANY))
+    entries = [entry for of_partition in joined(found.entries).values() for entry in of_partition]
+    assert sorted((entry.route, entry.key, entry.operation) for entry in entries) == [
+        ("archive", 12, Operation.UPDATE),
+        ("listings", 12, Operation.UPDATE),
+        ("sellers", 12, Operation.DELETE),
+    ]
+    assert found.counts == found.changes == {"listings": 1, "archive": 1, "sellers": 1}
+
+
+async def test_the_entries_of_a_route_stand_together_however_its_events_alternate() -> None:
+    """What alternates costs 60 bytes an entry: a run is written once."""
+    changes = [change for key in range(400) for change in (*of("listings", event(key)), *of("sellers", event(key)))]
+    found = joined((await captured(changes, new_term(MANY))).entries)
+    assert set(found) == set(range(PARTITIONS))
+    for entries in found.values():
+        assert len([route for route, _ in groupby(entry.route for entry in entries)]) == 3
+        alternating = sorted(entries, key=lambda entry: str(entry.key))
+        assert len(encode_record_batch(entries)) < len(encode_record_batch(alternating)) / 2
+
+
+async def test_a_key_that_cannot_be_an_id_is_a_dead_letter_of_each_route() -> None:
+    found = await captured([*of("listings", event("")), *of("sellers", event("", "delete"))], new_term(MANY))
+    assert [letter.route for entries in found.entries for letter in entries.rejected] == ["listings", "archive"]
+    assert {entries.route.name: entries.gone for entries in found.entries if entries.gone} == {"sellers": [""]}
+
+
+async def test_a_dropped_collection_is_a_need_of_its_routes_and_what_follows_it_is_queued() -> None:
+    drop = {"_id": {"_data": "01"}, "operation": "drop", "time": Timestamp(5, 1)}
+    changes = [*of("listings", event(1), drop, event(2)), *of("sellers", event(3))]
+    found = await captured(changes, new_term(MANY))
+    assert found.needs == {"listings": "shop.listings saw drop", "archive": "shop.listings saw drop"}
+    assert found.counts == {"listings": 2, "archive": 2, "sellers": 1}
+
+
+async def test_a_watched_id_of_one_route_is_not_that_of_another() -> None:
+    term = new_term(MANY)
+    with term.watching("listings", ["12"]) as written:
+        await captured(of("sellers", event(12)), term)
+        assert written == {}
+        await captured(of("listings", event(12)), term)
         assert written == {"12": Timestamp(5, 1)}

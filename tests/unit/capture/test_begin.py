@@ -47,7 +47,7 @@ class World:
         self.route = ROUTE
         tiers = Tiers({MONGO: self.tier}, SETTINGS.fail_back_after_s, lambda: 60.0)
         positions = cast("PositionStore", self)
-        epochs = Epochs(ROUTE, positions, tiers, self._holds_lease, Metrics())
+        epochs = Epochs(TABLE, positions, tiers, self._holds_lease, Metrics())
         source, target = cast("SourceFacts", self), cast("TargetWatch", self)
         self.beginning = Beginning(SETTINGS.partitions, TABLE, source, target, tiers, positions, epochs)
 

@@ -18,11 +18,14 @@ from tsync_stream.capture.term import CapturedChanges, CaptureTerm
 from tsync_stream.core.linger import PAUSE_PER_CHANGE_S, SyncPace, linger_s
 from tsync_stream.core.model import EpochRef, Head, Position, Route, Token
 from tsync_stream.queue.tier import Tier
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.change_stream import ChangeBatch, ChangeStream
 from tsync_stream.state.pipeline import Pipeline
 
 START = Position({"_data": "00"}, Timestamp(1, 0))
 ROUTE = Route("listings", "shop", "listings", "listings")
+TABLE = RouteTable([Declaration(ROUTE)])
 READ_SIZE = 10
 SHORT_READ_S = 0.001
 
@@ -43,7 +46,7 @@ class World:
         self.sent: list[CapturedChanges] = []
         self.backlog = SimpleNamespace(full=False)
         pipeline = Pipeline(EpochRef("d", 1, "n", "primary"), 1, 1, START, START)
-        self.term = CaptureTerm(pipeline, cast("Tier", None), ROUTE, [Head(0, 0, START.token)], START)
+        self.term = CaptureTerm(pipeline, cast("Tier", None), TABLE, [Head(0, 0, START.token)], START)
         streams, backlog = cast("ChangeStreams", self), cast("Backlog", self.backlog)
         self.feed = Feed(streams, self._send, READ_SIZE, longest_linger_s, SyncPace(), backlog)
 

@@ -25,10 +25,13 @@ from tsync_stream.core.model import EpochRef, Head, Position, Route
 from tsync_stream.core.wake import Wake
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Tier
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.pipeline import Pipeline
 
 START = Position({"_data": "00"}, Timestamp(1, 0))
 ROUTE = Route("listings", "shop", "listings", "listings")
+TABLE = RouteTable([Declaration(ROUTE)])
 
 
 class World:
@@ -72,7 +75,7 @@ class World:
         if error := self.failing_beginnings.get(len(self.begun)):
             raise error
         pipeline = Pipeline(EpochRef("d", 1, "n", "primary"), fence, 1, START, START)
-        term = CaptureTerm(pipeline, cast("Tier", None), ROUTE, [Head(0, 0, START.token)], START)
+        term = CaptureTerm(pipeline, cast("Tier", None), TABLE, [Head(0, 0, START.token)], START)
         self.terms.append(term)
         return term
 

@@ -14,12 +14,15 @@ from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.core.errors import DependencyUnavailable, Fenced, TierLost, TsyncError
 from tsync_stream.core.model import EpochRef, Head, Position, Route
 from tsync_stream.queue.tier import Tier
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.pipeline import Pipeline, TierSuspect
 from tsync_stream.state.route_state import ReconcileNeed, RouteState
 
 FENCE = 7
 START = Position({"_data": "00"}, Timestamp(1, 0))
 ROUTE = Route("listings", "shop", "listings", "listings")
+TABLE = RouteTable([Declaration(ROUTE)])
 STATE = RouteState({"target_name": "listings"})
 PIPELINE = Pipeline(EpochRef("d", 1, "n", "primary"), FENCE, 1, START, START, {ROUTE.name: STATE})
 
@@ -33,7 +36,7 @@ class World:
         self.found: str | TsyncError = ""
         self.looks = 0
         self.saved: list[Position] = []
-        self.term = CaptureTerm(PIPELINE, cast("Tier", None), ROUTE, [Head(0, 0, START.token)], START)
+        self.term = CaptureTerm(PIPELINE, cast("Tier", None), TABLE, [Head(0, 0, START.token)], START)
         everything = cast("Any", self)
         self.monitor = Monitor(everything, everything, everything, everything, everything)
 

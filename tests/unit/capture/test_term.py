@@ -20,6 +20,8 @@ from tsync_stream.capture.term import (
 from tsync_stream.core.errors import Fenced, TierLost, TsyncError
 from tsync_stream.core.model import Barrier, BarrierOrder, Entry, EpochRef, Head, Operation, Position, Route
 from tsync_stream.queue.tier import Append, Tier
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.pipeline import Pipeline
 
 FENCE = 9
@@ -29,7 +31,7 @@ ROUTE = Route("listings", "shop", "listings", "listings")
 
 def new_term(heads: Sequence[Head] = (Head(0, 0, START.token),) * 3) -> CaptureTerm:
     pipeline = Pipeline(EpochRef("d", 4, "n", "primary"), FENCE, len(heads), START, START)
-    return CaptureTerm(pipeline, cast("Tier", None), ROUTE, heads, START)
+    return CaptureTerm(pipeline, cast("Tier", None), RouteTable([Declaration(ROUTE)]), heads, START)
 
 
 def at(counter: int, **cursors: Mapping[str, Any]) -> Position:
@@ -194,13 +196,13 @@ async def test_barriers_follow_until_one_is_past_the_awaited_time(
 
 async def test_changes_of_watched_documents_are_noted_only_while_they_are_watched() -> None:
     term = new_term()
-    term.note_written([("a", Timestamp(1, 1))])
-    with term.watching(["a", "b"]) as written:
+    term.note_written(ROUTE.name, [("a", Timestamp(1, 1))])
+    with term.watching(ROUTE.name, ["a", "b"]) as written:
         for document_id, seconds in (("b", 2), ("c", 3), ("b", 4)):
-            term.note_written([(document_id, Timestamp(seconds, 1))])
+            term.note_written(ROUTE.name, [(document_id, Timestamp(seconds, 1))])
         assert written == {"b": Timestamp(4, 1)}
-    term.note_written([("a", Timestamp(5, 1))])
-    with term.watching(["a"]) as written:
+    term.note_written(ROUTE.name, [("a", Timestamp(5, 1))])
+    with term.watching(ROUTE.name, ["a"]) as written:
         assert written == {}
 
 

@@ -139,7 +139,7 @@ class World:
         self.pipeline = Pipeline(EpochRef("d", 1, "n", "memory"), 9, PARTITIONS, start, start, states)
         self.tier = MemoryTier()
         heads = [Head(0, 0, start.token)] * PARTITIONS
-        self.term = CaptureTerm(self.pipeline, cast("Tier", self.tier), ROUTE, heads, start)
+        self.term = CaptureTerm(self.pipeline, cast("Tier", self.tier), RouteTable([Declaration(ROUTE)]), heads, start)
         self.records, self.jobs, self.health = MemoryRecords(records), MemoryJobs(), Health()
         self.synced = start
         self.held: list[EntryBatch] | None = None  # instead of being appended, while it is a list

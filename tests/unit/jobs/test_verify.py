@@ -219,7 +219,7 @@ class World:
         return {record_id(route, key) for key in keys} & self._letters
 
     @contextmanager
-    def _watching(self, document_ids: Iterable[str]) -> Iterator[dict[str, Timestamp]]:
+    def _watching(self, _route: str, document_ids: Iterable[str]) -> Iterator[dict[str, Timestamp]]:
         self._watched = {}
         yield self._watched
 

@@ -15,11 +15,14 @@ from bson.timestamp import Timestamp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsync_stream.capture.agent import entries_of
+from tsync_stream.capture.agent import captured_of
+from tsync_stream.capture.sources import Sources
 from tsync_stream.capture.term import CapturedChanges
 from tsync_stream.check.mongo import MongoFacts, judge_mongo
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError
 from tsync_stream.core.model import Route
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import default_settings
 from tsync_stream.sink.errors import check_status
 from tsync_stream.sink.exports import exported_id
@@ -152,8 +155,9 @@ def test_a_batch_of_a_change_stream(reply: Any) -> None:
 
 def capture(batch: ChangeBatch) -> None:
     """As the capture agent does it."""
-    term = SimpleNamespace(route=Route("r", "d", "c", "t"), partitions=2, note_written=list)
-    entries_of(CapturedChanges(cast("Any", SimpleNamespace(term=term)), {}, batch))
+    sources = Sources(RouteTable([Declaration(Route("r", "d", "c", "t"))]))
+    term = SimpleNamespace(sources=sources, partitions=2, note_written=lambda _, changes: list(changes))
+    captured_of(CapturedChanges(cast("Any", SimpleNamespace(term=term)), {}, batch))
 
 
 @given(broken(DESCRIPTION))
