@@ -142,7 +142,7 @@ class Parts:
             settings.lease_ttl_s,
             self._released,
             self._wake,
-            Membership(database, common_settings(settings), settings.lease_ttl_s, health),
+            Membership(database, common_settings(settings), self.table, settings.lease_ttl_s, health),
             self._statistics,
             self.reach.report,
             self._mongo_health,

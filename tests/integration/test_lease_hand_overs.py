@@ -11,6 +11,7 @@ from tests.integration.conftest import Clock, Database, eventually
 from tests.support.keepers import ALL, TTL_S, Make, believed, fences, step
 from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
 from tsync_stream.cluster.identity import Identity, is_dead, own_identity
+from tsync_stream.cluster.lease_documents import replica_document
 from tsync_stream.core.wake import Wake
 from tsync_stream.state.database import LEASES
 
@@ -148,9 +149,8 @@ async def test_a_lease_that_somebody_else_took_is_no_longer_trusted(
     a = await make("a", wake=wake)
     await step(a)
     await state[LEASES].update_one({"_id": CAPTURE}, {"$set": {"holder": "b.1"}, "$inc": {"fence": 1}})
-    await state[LEASES].insert_one(
-        {"_id": "replica:b.1", "heartbeat": 0, "expired": False, "identity": Identity("b", "", 1, "").to_bson()}
-    )
+    announced = replica_document("b.1", Identity("b", "", 1, ""), {}, a._membership.announced)
+    await state[LEASES].insert_one(announced)
     told = asyncio.create_task(wake.wait(5.0))
     await asyncio.sleep(0)
     await a._look()
@@ -167,7 +167,7 @@ async def test_a_lease_taken_under_an_expired_identity_is_not_trusted(
     before = a.replica
     await state[LEASES].update_one({"_id": f"replica:{before}"}, {"$set": {"expired": True}})
     await a._renew()
-    await a._take(before, LeaseView(CAPTURE, None, 0))
+    await a._take(before, LeaseView(CAPTURE, None, 0), 0)
     assert a.replica != before
     assert believed(a) == set()
     b = await make("b")

@@ -50,15 +50,15 @@ async def test_replicas_share_partitions_evenly_as_they_come_and_go(make: Make, 
 async def test_replicas_that_see_the_same_free_lease_do_not_both_get_it(make: Make, boot_clock: Clock) -> None:
     keepers = [await make(name) for name in "abcd"]
     seen = LeaseView(CAPTURE, None, 0)
-    await asyncio.gather(*(keeper._take(keeper.replica, seen) for keeper in keepers))
+    await asyncio.gather(*(keeper._take(keeper.replica, seen, 0) for keeper in keepers))
     assert sum(CAPTURE in keeper.held for keeper in keepers) == 1
 
 
 async def test_a_lease_that_changed_hands_since_the_look_is_not_taken(make: Make, boot_clock: Clock) -> None:
     a, b = await make("a"), await make("b")
-    await a._take(a.replica, LeaseView(CAPTURE, None, 0))
+    await a._take(a.replica, LeaseView(CAPTURE, None, 0), 0)
     await a.stop()  # free again, with a higher fence
-    await b._take(b.replica, LeaseView(CAPTURE, None, 0))
+    await b._take(b.replica, LeaseView(CAPTURE, None, 0), 0)
     assert not b.held
 
 

@@ -145,7 +145,7 @@ async def test_a_takeover_loses_to_a_member_that_joined_after_the_look(
         joined.append(await make("c"))
         await joined[0]._look()
 
-    leases = Interleaved(state[LEASES], "update_one", before=join, fits=lambda query, *_: query.get("_id") == GROUP)
+    leases = Interleaved(state[LEASES], "find_one_and_update", before=join)
     leases.armed = False
     old = await make("a")
     await step(old)

@@ -8,12 +8,16 @@ from tsync_stream.cluster.identity import Identity
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.cluster.membership import Membership
 from tsync_stream.core.health import Health
+from tsync_stream.core.model import Route
 from tsync_stream.core.wake import Wake
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.driver import MongoDatabase
 
 TTL_S = 10.0
 PARTITIONS = 8
 COMMON = {"DATE_UNIT": "s", "TYPESENSE_COLLECTION_NAME": "listings"}
+TABLE = RouteTable([Declaration(Route("listings", "shop", "listings", "listings"))])
 ALL = {CAPTURE, *(partition_lease(partition) for partition in range(PARTITIONS))}
 
 Make: TypeAlias = Callable[..., Awaitable[LeaseKeeper]]
@@ -36,10 +40,11 @@ def maker(state: MongoDatabase) -> Make:
         wake: Wake | None = None,
         reach: Callable[[], Mapping[str, Sequence[str]]] = dict,
         common: Mapping[str, str] = COMMON,
+        table: RouteTable = TABLE,
         health: Health | None = None,
     ) -> LeaseKeeper:
         who = identity or Identity(name, f"kernel of {name}", 1, "1")
-        member = Membership(state, common, ttl_s, health or Health())
+        member = Membership(state, common, table, ttl_s, health or Health())
         keeper = LeaseKeeper(state, who, PARTITIONS, ttl_s, before_giving_back, wake or Wake(), member, reach=reach)
         await keeper.start()
         return keeper

@@ -25,12 +25,16 @@ def partition_lease(partition: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LeaseView:
-    """A lease as last read. `holder` is None once it was given back, `clean` if no write of it was in doubt then."""
+    """A lease as last read. `holder` is None once it was given back, `clean` if no write of it was in doubt then.
+
+    `group` is the number of the group of replicas that may take it (`hand_over.py`).
+    """
 
     name: str
     holder: str | None
     fence: int
     clean: bool = True
+    group: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,10 @@ def leases_and_replicas(
     documents: Mapping[str, dict[str, Any]], names: Iterable[str]
 ) -> tuple[dict[str, LeaseView], dict[str, dict[str, Any]]]:
     """Those of the leases `names` that exist, and the documents of the replicas, both by name (pure)."""
+    found = {name: documents[name] for name in names if name in documents}
     leases = {
-        name: LeaseView(name, documents[name]["holder"], documents[name]["fence"], documents[name]["clean"])
-        for name in names
-        if name in documents
+        name: LeaseView(name, lease["holder"], lease["fence"], lease["clean"], lease["group"])
+        for name, lease in found.items()
     }
     replicas = {
         name.removeprefix(REPLICA_PREFIX): document

@@ -9,17 +9,17 @@ Invariants:
 - The capture lease is taken sooner, as soon as its holder's heartbeat is quiet: the queue and the epoch document fence
   off the old holder, so its late writes change nothing.
 - A lease's fence grows whenever the lease changes hands.
-- A replica that cannot reach what others reach holds nothing; nor does one with other settings (`membership.py`).
+- A replica that cannot reach what others reach holds nothing; nor does one with other settings or routes than its group
+  (`membership.py`). A new group takes leases when the one before holds none (`hand_over.py`).
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from bson.timestamp import Timestamp
-from pymongo.errors import BulkWriteError
 
 from tsync_stream.cluster.assignment import (
     CAPTURE,
@@ -34,7 +34,9 @@ from tsync_stream.cluster.assignment import (
     partition_lease,
 )
 from tsync_stream.cluster.failure_detector import FailureDetector, expire_failed, forget_expired
+from tsync_stream.cluster.hand_over import hand_over, waiting_for
 from tsync_stream.cluster.identity import Identity
+from tsync_stream.cluster.lease_documents import create_leases, replica_document
 from tsync_stream.cluster.membership import ForeignSettings, Membership, belongs
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
@@ -58,7 +60,6 @@ LOOKS_PER_TTL = 15
 MAX_LOOK_INTERVAL_S = 0.5
 # After three missed heartbeats the next replica captures.
 CAPTURE_PATIENCE_S = 6.0
-DUPLICATE_KEY = 11000
 
 
 class LeaseKeeper:
@@ -158,7 +159,7 @@ class LeaseKeeper:
     async def start(self) -> None:
         """Create missing leases and announce ourselves. Raises the errors of `errors.from_mongo`."""
         async with translated():
-            await self._create(self._names, clean=True)
+            await create_leases(self._collection, self._names, clean=True)
             await self._announce()
 
     async def keep(self) -> None:
@@ -202,28 +203,12 @@ class LeaseKeeper:
                 self._health.worked(check)
             await asyncio.sleep(interval_s())
 
-    async def _create(self, names: Iterable[str], *, clean: bool) -> None:
-        documents = [{"_id": name, "holder": None, "fence": 0, "clean": clean} for name in names]
-        try:
-            await self._collection.insert_many(documents, ordered=False)
-        except BulkWriteError as error:
-            if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
-                raise
-
     async def _announce(self) -> None:
         """Take a new name, which is ours only once the others can see it."""
         started_s = clock.now_s()
         name = f"{self._identity.replica}.{self._generation + 1}"
-        await self._collection.insert_one(
-            {
-                "_id": f"replica:{name}",
-                "heartbeat": 0,
-                "expired": False,
-                "identity": self._identity.to_bson(),
-                "reach": dict(self._reach()),
-                "settings": self._membership.digest,
-            }
-        )
+        document = replica_document(name, self._identity, self._reach(), self._membership.announced)
+        await self._collection.insert_one(document)
         self._generation += 1
         self._believed_until_s = started_s + BELIEF * self._ttl_s
 
@@ -249,16 +234,22 @@ class LeaseKeeper:
             await self._announce()
 
     async def _look(self) -> None:
-        async with translated(), await self._client.start_session() as session:
-            documents = {document["_id"]: document async for document in self._collection.find({}, session=session)}
-            self._remember(session)
+        async with translated():
+            documents = await self._read()
             leases, replicas = leases_and_replicas(documents, self._names)
             if missing := [name for name in self._names if name not in documents]:
                 log.error("leases: %d are missing from the state database; creating them again", len(missing))
                 # Their holders may still write; a partition's fence in the queue is newer, so that is noticed.
-                await self._create(missing, clean=False)
+                await create_leases(self._collection, missing, clean=False)
             await self._look_at(documents, leases, replicas)
         self._logged = log_changes(self._logged, self.held)
+
+    async def _read(self) -> dict[str, dict[str, Any]]:
+        """All leases and replicas, and their group."""
+        async with await self._client.start_session() as session:
+            documents = {document["_id"]: document async for document in self._collection.find({}, session=session)}
+            self._remember(session)
+        return documents
 
     async def _look_at(
         self,
@@ -278,17 +269,21 @@ class LeaseKeeper:
         self.seen = Seen(leases, live)
         self._correct(me, leases)
         group = await self._membership.look(me, documents)
+        for name in [name for name in self.held if group is None or not _is_of(group, leases.get(name))]:
+            await self._give_back(name)
         if group is None:
-            for name in list(self.held):
-                await self._give_back(name)
             return
+        if waiting := waiting_for(group["number"], documents):
+            if not await hand_over(self._collection, group["number"], waiting, live):
+                return
+            leases, _ = leases_and_replicas(await self._read(), self._names)
         live = {name: document for name, document in live.items() if belongs(document, group)}
         self.seen = Seen(leases, live)
         able = able_replicas({name: document.get("reach", {}) for name, document in live.items()})
         quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
         assignment = assign(me, live, leases, able=able, quiet=quiet)
         for lease in assignment.take:
-            await self._take(me, lease)
+            await self._take(me, lease, group["number"])
         for name in assignment.give_back:
             await self._give_back(name)
 
@@ -310,10 +305,11 @@ class LeaseKeeper:
                 continue
             self._wake.ring()
 
-    async def _take(self, me: str, lease: LeaseView) -> None:
+    async def _take(self, me: str, lease: LeaseView, number: int) -> None:
+        """Take it as a member of the group with this number, if it belongs to that still."""
         async with await self._client.start_session() as session:
             result = await self._collection.update_one(
-                {"_id": lease.name, "holder": lease.holder, "fence": lease.fence},
+                {"_id": lease.name, "holder": lease.holder, "fence": lease.fence, "group": number},
                 {"$set": {"holder": me}, "$inc": {"fence": 1}},
                 session=session,
             )
@@ -347,3 +343,7 @@ class LeaseKeeper:
         operation_time: Timestamp | None = session.delegate.operation_time
         if operation_time is not None and operation_time > self.operation_time:
             self.operation_time = operation_time
+
+
+def _is_of(group: Mapping[str, Any], lease: LeaseView | None) -> bool:
+    return lease is None or lease.group == group["number"]
