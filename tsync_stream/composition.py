@@ -47,7 +47,7 @@ from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.declared import declared_routes, route_of
-from tsync_stream.routes.fingerprint import prepare_collection
+from tsync_stream.routes.preparation import found_schema, prepare_collection
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
@@ -167,6 +167,9 @@ class Parts:
             settings.dead_letter_alert_share,
         )
 
+    def _open_reader(self) -> DocumentReader:
+        return DocumentReader(self.client, REPLY_DEADLINE_S, self._dense_turn)
+
     async def _count_documents(self, route: Route) -> int:
         return await count_documents(self.client, route.database, route.collection)
 
@@ -202,8 +205,7 @@ class Parts:
         settings, health, metrics, wake = self._settings, self._health, self._metrics, self._wake
         name, typesense, buffer = f"lane {number}", settings.typesense, settings.buffer
         in_doubt = InDoubt(settings.longest_request_s)
-        reader = DocumentReader(self.client, REPLY_DEADLINE_S, self._dense_turn)
-        call = AgentCall(self._channels.send_batch, reader, self.leases, settings.longest_request_s)
+        call = AgentCall(self._channels.send_batch, self._open_reader(), self.leases, settings.longest_request_s)
         busy_backoff = Backoff(typesense.retry_backoff_s, wake, busy_s=typesense.connection_timeout_s)
         limits = ReadLimits(buffer.batch_size, buffer.max_buffer_size, min(1.0, buffer.longest_linger_s))
         partitions = self._partitions_of_lane(number)
@@ -222,7 +224,9 @@ class Parts:
     def _capture_leader(self) -> CaptureLeader:
         settings, route, health, metrics = self._settings, self.route, self._health, self._metrics
         tiers = Tiers(self.tiers, settings.fail_back_after_s, self.epochs.age_s)
-        prepare = partial(prepare_collection, self.target, settings)
+        options = MappingOptions(date_unit=settings.date_unit)
+        find = partial(found_schema, self.client, self._open_reader, options)
+        prepare = partial(prepare_collection, self.target, self.table[route.name], settings.typesense.schema_file, find)
         target = TargetWatch(self.target, route.target, self.positions, health, prepare)
         backlog = Backlog(self.client, self.tiers, settings.max_backlog, health, metrics)
         feed = Feed(
@@ -251,8 +255,7 @@ class Parts:
         settings = self._settings
 
         def open_sides() -> Sides:
-            source = DocumentReader(self.client, REPLY_DEADLINE_S, self._dense_turn)
-            return Sides(route, source, self.target, settings.buffer.max_buffer_size)
+            return Sides(route, self._open_reader(), self.target, settings.buffer.max_buffer_size)
 
         return JobKinds(
             open_sides,

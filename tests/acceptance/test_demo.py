@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -122,6 +123,7 @@ def test_documents_arrive_and_can_be_searched(first_run: str, directory: Path) -
     assert re.search(r"search “\w+”: [1-9]\d* hits in \d+ ms\n    \w+.* €\n", first_run)
     assert "  curl -H 'X-TYPESENSE-API-KEY: xyz' 'http://127.0.0.1:" in first_run
     assert "/health" in first_run
+    assert re.search(r"  curl .*&sort_by=price:asc&facet_by=address.city", first_run)
     assert left_behind(directory) == []
 
 
@@ -129,6 +131,15 @@ def test_a_second_run_goes_on_and_its_terminal_takes_searches(first_run: str, di
     demo = Demo(directory, _ON_A_TERMINAL)
     seen = demo.wait_for_text(r"MongoDB +(\d+) documents")
     assert abs(int(seen[1]) - _counts(first_run)[-1][0]) <= 1
+    cheapest = re.findall(r"  curl -H 'X-TYPESENSE-API-KEY: (\w+)' '(http:.*sort_by=price:asc.*)'", demo.output)
+    (key, address) = cheapest[0]
+    answer = httpx.get(address.strip(), headers={"X-TYPESENSE-API-KEY": key}).raise_for_status().json()
+    prices = [hit["document"]["price"] for hit in answer["hits"]]
+    assert prices == sorted(prices) != []
+    assert {hit["document"]["address"]["city"] for hit in answer["hits"]} == {"Lisbon"}
+    assert [(each["value"], each["count"]) for each in answer["facet_counts"][0]["counts"]] == [
+        ("Lisbon", answer["found"])
+    ]
     family = demo.family()
     demo.type("gardem\x7fn")
     demo.wait_for_text(r"garden▏ +[1-9]\d* hits in \d+ ms +│\s+│ +.*garden.*€")

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,9 @@ from aiohttp import web
 from tests.support.fake_typesense import HOST, Asked, FakeTypesense, fake_typesense
 from tests.support.stack import typesense_settings
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
-from tsync_stream.routes.fingerprint import prepare_collection
+from tsync_stream.core.model import Route
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.preparation import declared_schema
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.wire import id_requests
 
@@ -165,15 +166,9 @@ async def test_a_body_arrives_as_it_was_sent_whatever_its_size(size: int) -> Non
 
 
 @pytest.mark.parametrize("content", [None, b'{"fields": "\xff"}'])
-async def test_a_schema_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
-    class Nothing:
-        async def collection(self, _: str) -> None:
-            return None
-
+def test_a_schema_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "schema.json"
     if content is not None:
         path.write_bytes(content)
-    settings: Any = SimpleNamespace(typesense=SimpleNamespace(collection_name="c", schema_file=path))
-    nothing: Any = Nothing()
     with pytest.raises(ConfigurationError, match="TYPESENSE_SCHEMA_FILE"):
-        await prepare_collection(nothing, settings)
+        declared_schema(Declaration(Route("c", "d", "c", "c")), path)

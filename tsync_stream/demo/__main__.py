@@ -23,11 +23,11 @@ from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.terminal import write_anywhere
 from tsync_stream.demo import view
 from tsync_stream.demo.keyboard import keyboard
-from tsync_stream.demo.listings import SAMPLE_SEARCHES
+from tsync_stream.demo.listings import SAMPLE_PLACE, SAMPLE_SEARCHES
 from tsync_stream.demo.search import Typesense, count_source
 from tsync_stream.demo.servers import Worker, demo_settings
 from tsync_stream.demo.view import Sight
-from tsync_stream.demo.writer import Writer
+from tsync_stream.demo.writer import Writer, first_listings
 from tsync_stream.embedded import EmbeddedServerError
 from tsync_stream.embedded.environment import embedded_stack
 from tsync_stream.settings.load import Settings, lines_for_exit
@@ -39,6 +39,12 @@ LINE_INTERVAL_S = 1.0
 LINES_PER_SEARCH = 5
 LINES_BEFORE_SEARCH = 2
 SAMPLE_SEARCH_S = 5.0
+CHEAPEST = {
+    "q": "*",
+    "filter_by": f"position:({SAMPLE_PLACE}, 10 km)",
+    "sort_by": "price:asc",
+    "facet_by": "address.city",
+}
 _MONGO_TIMEOUT_MS = 2000
 
 
@@ -94,13 +100,14 @@ def _run(console: Console, settings: Settings, seconds: float | None) -> None:
     with ExitStack() as closing:
         print(f"==> Starting MongoDB, two Redis servers and Typesense in {settings.embedded_dir}", flush=True)
         environment = closing.enter_context(embedded_stack(settings))
+        client: MongoClient[dict[str, Any]] = MongoClient(environment["MONGODB_URI"], timeoutMS=_MONGO_TIMEOUT_MS)
+        source = closing.enter_context(client)[settings.mongo.database][settings.mongo.collection]
+        first_listings(source)
         worker = Worker(settings, environment)
         closing.callback(worker.stop)
         print("==> Starting the worker: faust -A tsync_stream worker", flush=True)
         worker.start()
 
-        client: MongoClient[dict[str, Any]] = MongoClient(environment["MONGODB_URI"], timeoutMS=_MONGO_TIMEOUT_MS)
-        source = closing.enter_context(client)[settings.mongo.database][settings.mongo.collection]
         for_writer, for_screen = (
             closing.enter_context(Typesense(environment, settings.typesense.collection_name)) for _ in range(2)
         )
@@ -124,7 +131,9 @@ def _addresses(settings: Settings, environment: Mapping[str, str], typesense: Ty
     return [
         "",
         "Search, from another terminal:",
-        f"  {typesense.curl(SAMPLE_SEARCHES[0])}",
+        f"  {typesense.curl(q=SAMPLE_SEARCHES[0])}",
+        "The cheapest within 10 km of a place, and how many in each city:",
+        f"  {typesense.curl(**CHEAPEST)}",
         f"Write:   {environment['MONGODB_URI']} (collection {mongo.collection} of database {mongo.database})",
         f"Worker:  {web}/health   {web}/metrics   {settings.embedded_dir}/logs/worker.log",
         "",

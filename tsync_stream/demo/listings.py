@@ -46,6 +46,9 @@ _CITIES = {
 # Searches for people who type none; the third shows that Typesense tolerates typos.
 SAMPLE_SEARCHES = ("harbour", "sunny loft", "fireplase", "garden lisbon", "quiet houseboat")
 
+# The middle of Lisbon, as Typesense writes places: the latitude first.
+SAMPLE_PLACE = "38.72, -9.14"
+
 
 def listing(change: int, generator: random.Random) -> dict[str, Any]:
     """A new listing. `change` is the number of the change that inserts it."""

@@ -67,9 +67,9 @@ class Typesense:
         """Whether no search finds this document any more."""
         return self._found(f"id:={document_id}") == 0
 
-    def curl(self, query: str) -> str:
+    def curl(self, **asked: str) -> str:
         """A search to paste into a shell."""
-        address = f"{self._base_url}{self._path}?{urlencode({'q': query, 'query_by': _QUERY_BY}, safe=',')}"
+        address = f"{self._base_url}{self._path}?{urlencode({**asked, 'query_by': _QUERY_BY}, safe=',:()')}"
         return f"curl -H {shlex.quote(f'X-TYPESENSE-API-KEY: {self._key}')} {shlex.quote(address)}"
 
     def _found(self, filter_by: str) -> int | None:

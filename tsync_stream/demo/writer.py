@@ -38,6 +38,13 @@ class Progress:
     problem: str = ""
 
 
+def first_listings(source: Collection[dict[str, Any]]) -> None:
+    """Fill an empty source, before the worker starts: from these listings it finds the types of all fields."""
+    if source.find_one() is None:
+        generator = random.Random()  # noqa: S311  # flats, not secrets
+        source.insert_many([listing(change, generator) for change in range(1, FIRST_LISTINGS + 1)])
+
+
 class Writer(threading.Thread):
     """The writing thread. `stop()` ends it after the current change."""
 
@@ -67,11 +74,8 @@ class Writer(threading.Thread):
     def _change_something(self) -> None:
         keys = self._source.distinct("_id")
         change = 1 + max((found["change"] for found in self._source.find(sort=[("change", -1)], limit=1)), default=0)
-        if not keys:
-            self._first_listings(change)
-            return
         kind = next_kind(len(keys), self._generator)
-        key = self._generator.choice(keys)
+        key = self._generator.choice(keys) if keys else None
         document_id = str(key)
         begin = time.perf_counter()
         if kind == "insert":
@@ -87,21 +91,13 @@ class Writer(threading.Thread):
             what = f"deleted {document_id}"
         self._follow(kind, what, begin, lambda: self._arrived(kind, document_id, change))
 
-    def _first_listings(self, change: int) -> None:
-        """Insert many at once, so that there is something to search for."""
-        documents = [listing(change + number, self._generator) for number in range(FIRST_LISTINGS)]
-        begin = time.perf_counter()
-        self._source.insert_many(documents)
-        what = f"inserted {FIRST_LISTINGS} listings at once"
-        self._follow("insert", what, begin, lambda: self._typesense.count() == FIRST_LISTINGS, changes=FIRST_LISTINGS)
-
     def _arrived(self, kind: Kind, document_id: str, change: int) -> bool:
         if kind == "delete":
             return self._typesense.lacks(document_id)
         return self._typesense.shows(document_id, change)
 
-    def _follow(self, kind: Kind, what: str, begin: float, arrived: Callable[[], bool], changes: int = 1) -> None:
-        counts = {**self.progress.counts, kind: self.progress.counts[kind] + changes}
+    def _follow(self, kind: Kind, what: str, begin: float, arrived: Callable[[], bool]) -> None:
+        counts = {**self.progress.counts, kind: self.progress.counts[kind] + 1}
         while not arrived():
             waited_s = time.perf_counter() - begin
             if waited_s > (GIVE_UP_AT_THE_END_S if self._stopping.is_set() else GIVE_UP_S):
@@ -110,8 +106,7 @@ class Writer(threading.Thread):
                 return
             time.sleep(_POLL_S)
         took_ms = (time.perf_counter() - begin) * 1000
-        if changes == 1:
-            self._took_ms.append(took_ms)
+        self._took_ms.append(took_ms)
         self._report(counts=counts, last=what, last_ms=took_ms)
 
     def _report(self, **news: Any) -> None:

@@ -8,12 +8,9 @@ itself is another one.
 from collections.abc import Mapping
 from typing import Any
 
-from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declared import source_name
 from tsync_stream.settings.load import Settings
-from tsync_stream.sink.client import TypesenseTarget
-from tsync_stream.sink.schema import default_schema, load_schema
 
 # Incremented with every change of the mapping's rules, which makes every document be written again.
 MAPPING_VERSION = 3
@@ -65,23 +62,3 @@ def why_reconcile(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 def same_stream(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     """Whether a stored position is one of the change stream that is read now: one of this very collection (pure)."""
     return all(old.get(name) == new[name] for name in ("source", "source_uuid"))
-
-
-async def prepare_collection(target: TypesenseTarget, settings: Settings) -> Mapping[str, Any]:
-    """The live schema of the route's Typesense collection, which is created if it is missing.
-
-    Raises `ConfigurationError` if the schema file that this needs cannot be read or is not valid.
-    """
-    name = settings.typesense.collection_name
-    live = await target.collection(name)
-    if live is not None:
-        return live
-    schema_file = settings.typesense.schema_file
-    if schema_file is None:
-        return await target.create_collection(default_schema(name))
-    try:
-        text = schema_file.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise ConfigurationError(f"TYPESENSE_SCHEMA_FILE: it cannot be read ({type(error).__name__})") from error
-    schema = load_schema(text, name)
-    return await target.create_collection(schema)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from tsync_stream.core.model import Key
 from tsync_stream.routes.observations import EXAMPLES, MAX_NAMES_INSIDE, Form, Kind, Observations, Observed
 from tsync_stream.routes.usefulness import facet, sort_of_text, sorts_documents
+from tsync_stream.sink.values import path_text
 
 MAX_FIELDS = 500
 CATCH_ALL = {"name": ".*", "type": "auto"}
@@ -39,7 +40,7 @@ class Conflict:
     examples: Sequence[Key] = ()
 
     def __str__(self) -> str:
-        return f"`{self.path}` {self.problem}: {self.proposal}"
+        return f"`{path_text(self.path)}` {self.problem}: {self.proposal}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def _add_root(draft: _Draft, root: str, names: Sequence[str]) -> None:
                 _add(found, seen, kind)
     except _Unsearchable as unsearchable:
         seen = unsearchable.seen
-        stored = f"`{root}` is stored and shown, but not searchable"
+        stored = f"`{path_text(root)}` is stored and shown, but not searchable"
         examples = _rarest(seen)
         draft.conflicts.append(Conflict("conflict", seen.path, unsearchable.problem, stored, examples))
         # As a pattern, it covers the names inside too (Typesense 0.25 and newer); before, a plain type is checked.

@@ -192,7 +192,7 @@ PIPELINE = (
         "",
         "typesense.schema_file",
         forms.SCHEMA_FILE,
-        "schema to create the Typesense collection with; empty: Typesense detects the type of every field",
+        "schema to create the Typesense collection with; empty: the types are found in a sample of the source",
     ),
     Setting(
         "TYPESENSE_MAX_FIELDS",

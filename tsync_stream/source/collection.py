@@ -40,6 +40,18 @@ async def source_uuid(client: MongoClient, database: str, name: str) -> bytes:
         raise ConfigurationError("MONGODB_URI: unlike MongoDB, this server gives collections no UUID") from error
 
 
+async def indexes_of_places(client: MongoClient, database: str, name: str) -> set[str]:
+    """The paths that MongoDB has an index of places on. Raises the errors of `from_mongo`."""
+    try:
+        return {path async for index in client[database][name].list_indexes() for path in _places_of(index)}
+    except (PyMongoError, BSONError) as error:
+        raise from_mongo(error) from error
+
+
+def _places_of(index: Mapping[str, Any]) -> list[str]:
+    return [path for path, kind in index["key"].items() if kind in {"2dsphere", "2d"}]
+
+
 def kind_of(information: Mapping[str, Any] | None) -> str | None:
     """The kind of what is described, or None (pure). Before MongoDB 3.4 there were only collections."""
     return None if information is None else str(information.get("type", COLLECTION))

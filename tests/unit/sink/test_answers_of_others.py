@@ -14,7 +14,8 @@ from aiohttp import web
 
 from tests.support.fake_typesense import HOST, Asked, fake_typesense
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
-from tsync_stream.routes.fingerprint import prepare_collection
+from tsync_stream.routes.declared import declared_routes
+from tsync_stream.routes.preparation import prepare_collection
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.errors import words_in
@@ -48,10 +49,18 @@ async def read(target: TypesenseTarget, _: Settings) -> object:
     return [line async for line in target.documents("c", BY_PATH)]
 
 
+async def prepared(target: TypesenseTarget, settings: Settings) -> object:
+    async def find(_: object) -> None:
+        return None
+
+    (declaration,) = declared_routes(settings).values()
+    return await prepare_collection(target, declaration, None, find)
+
+
 CALLS: dict[str, Call] = {
     "the collection": lambda target, _: target.collection("c"),
     "a look": lambda target, _: target.look("c"),
-    "preparing the collection": prepare_collection,
+    "preparing the collection": prepared,
     "an import": lambda target, _: target.import_lines("c", [b'{"id":"1"}']),
     "a delete by path": lambda target, _: target.delete("c", BY_PATH),
     "a delete by a filter": lambda target, _: target.delete("c", ["1"]),

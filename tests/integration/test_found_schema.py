@@ -1,0 +1,244 @@
+"""The schema that is found in a sample takes every document of it, on real servers."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from bson.decimal128 import Decimal128
+from bson.int64 import Int64
+from bson.objectid import ObjectId
+
+from tests.integration.conftest import Client, Collection
+from tests.support.stack import Names, typesense_client, typesense_settings
+from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.model import Route
+from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.preparation import found_schema, prepare_collection
+from tsync_stream.routes.projector import Projector
+from tsync_stream.routes.proposal import Proposal
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.mapping_plan import MappingOptions, Plan
+from tsync_stream.source.documents import DocumentReader
+from tsync_stream.source.sample import sample_keys, size_of
+
+# The library warns of its own deprecated parts.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+PARIS = [2.35, 48.85]
+POINT = {"type": "Point", "coordinates": PARIS}
+SHAPE = {"type": "LineString", "coordinates": [PARIS, [12.5, 41.9]]}
+A_DATE = datetime(2024, 5, 6, tzinfo=UTC)
+
+# For each field, values that detection by the first value would refuse, or show wrongly.
+PLANTED: dict[str, list[Any]] = {
+    "whole_and_fraction": [4, 4.5, Decimal128("1.25"), Int64(2**40)],
+    "one_and_many": ["a", ["b", "c"], []],
+    "numbers_one_and_many": [1, [2, 3.5]],
+    "number_and_text": [5, "five", 5.5, True, A_DATE, ObjectId("65a1b2c3d4e5f60718293a4b")],
+    "zeros": ["007", "7", "1234"],
+    "place": [POINT, {"type": "Point", "coordinates": [13, 52]}],
+    "lat_lng": [{"lat": 48.85, "lng": 2.35}, {"lat": 48, "lng": 2}],
+    "place_and_shape": [POINT, SHAPE],
+    "places": [POINT, [POINT, POINT], []],
+    "date": [A_DATE, A_DATE + timedelta(days=1)],
+    "date_and_number": [A_DATE, 17],
+    "date_and_text": [A_DATE, "2024-05-06"],
+    "large": [2**53 + 1, -(2**63)],
+    "object_and_text": [{"a": 1}, "text", [{"a": "x"}, 7]],
+    "object_and_objects": [{"a": 1, "at": POINT, "inner": {"b": "x"}}, [{"a": 1.5}, {"inner": {"b": ["y"]}}], []],
+    "deep": [{"a": {"b": 1}}, {"a": {"b": [2, "x"]}}, {"a": {}}, {}],
+    "messy_inside": [{"a": {"b": 1}, "c": 1}, {"a": 7}],
+    "arrays_in_arrays": [[[1, 2], [3]], [[4]]],
+    "mixed_array": [[1, "a", True], ["b"]],
+    "only_empty": [[], []],
+    "c+d (e)": [{"x": 1}, 5],
+    "c.d": [1, "x"],
+    "data": [{f"2024-{number}": number for number in range(300)}, {"2024-1": "x"}],
+}
+CONFLICTS = {
+    "whole_and_fraction",
+    "one_and_many",
+    "numbers_one_and_many",
+    "number_and_text",
+    "zeros",
+    "place_and_shape",
+    "places",
+    "date_and_number",
+    "date_and_text",
+    "object_and_text",
+    "object_and_objects",
+    "object_and_objects.a",
+    "deep.a.b",
+    "messy_inside.a",
+    "arrays_in_arrays",
+    "mixed_array",
+    "c+d (e)",
+    "c.d",
+    "data",
+}
+
+
+@dataclass
+class Shop:
+    """A source, and a target that has no collection yet."""
+
+    client: Client
+    source: Collection
+    declaration: Declaration
+    target: TypesenseTarget
+    typesense: httpx.Client
+
+    async def found(self) -> Proposal | None:
+        """The proposal for the source as it is now."""
+        return await found_schema(
+            self.client, lambda: DocumentReader(self.client, 10.0), MappingOptions(), self.declaration
+        )
+
+    async def prepared(self) -> Mapping[str, Any]:
+        """The collection, created if it is missing."""
+
+        async def find(_: Declaration) -> Proposal | None:
+            return await self.found()
+
+        return await prepare_collection(self.target, self.declaration, None, find)
+
+    async def load(self) -> list[str]:
+        """Import every document by the live schema; returns why some are refused."""
+        name = self.declaration.route.target
+        live = await self.target.collection(name)
+        assert live is not None
+        projector, lines, refused = Projector(Plan(MappingOptions(), live)), [], []
+        async for document in self.source.find():
+            try:
+                lines.append(projector.line(document, str(document["_id"])))
+            except DocumentRejected as rejected:
+                refused.append(str(rejected))
+        return refused + [each.error for each in await self.target.import_lines(name, lines)]
+
+    def search(self, **asked: str) -> list[str]:
+        """The ids that a search finds, in order."""
+        path = f"/collections/{self.declaration.route.target}/documents/search"
+        answer = self.typesense.get(path, params={"q": "*", "per_page": "100", **asked}).raise_for_status().json()
+        return [hit["document"]["id"] for hit in answer["hits"]]
+
+
+@pytest.fixture
+async def shop(
+    stack: EmbeddedStack, names: Names, client: Client, route: Route, source: Collection
+) -> AsyncIterator[Shop]:
+    declaration = Declaration(Route(route.name, route.database, route.collection, names.typesense_collection))
+    target = TypesenseTarget(typesense_settings(stack.typesense.port, stack.typesense.api_key))
+    with typesense_client(stack) as typesense:
+        yield Shop(client, source, declaration, target, typesense)
+    await target.close()
+
+
+def planted(seed: int) -> list[dict[str, Any]]:
+    """Documents with every planted value, in a random order."""
+    rows = max(map(len, PLANTED.values()))
+    documents: list[dict[str, Any]] = [
+        {"_id": number, **{name: values[number] for name, values in PLANTED.items() if number < len(values)}}
+        for number in range(rows)
+    ]
+    random.Random(seed).shuffle(documents)
+    return documents
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_every_planted_conflict_is_named_and_every_document_is_accepted(shop: Shop, seed: int) -> None:
+    await shop.source.insert_many(planted(seed))
+    proposal = await shop.found()
+    assert proposal is not None
+    assert {conflict.path for conflict in proposal.conflicts} == CONFLICTS
+    assert not any(word in str(proposal.conflicts) for word in ("five", "65a1b2c3d4e5f60718293a4b", "2.35"))
+    live = await shop.prepared()
+    assert {field["name"] for field in live["fields"]} == {field["name"] for field in proposal.schema["fields"]}
+    assert await shop.load() == []
+
+
+async def test_a_collection_without_a_declared_schema_sorts_and_finds_places(shop: Shop) -> None:
+    documents = [
+        {
+            "_id": number,
+            "title": f"flat {'cab'[number]}",
+            "price": (4, 4.5, 3)[number],
+            "listed": A_DATE - timedelta(days=number),
+            "position": {"type": "Point", "coordinates": [PARIS[0] + number, PARIS[1]]},
+            "tags": ("a", ["a", "b"], [])[number],
+            "address": {"city": "Paris"},
+        }
+        for number in range(3)
+    ]
+    await shop.source.insert_many(documents)
+    await shop.prepared()
+    assert await shop.load() == []
+    assert shop.search(sort_by="price:asc") == ["2", "0", "1"]
+    assert shop.search(sort_by="listed:asc") == ["2", "1", "0"]
+    assert shop.search(sort_by="title:asc") == ["1", "2", "0"]
+    assert shop.search(filter_by="position:(48.85,2.35,10 km)") == ["0"]
+    assert shop.search(sort_by="position(48.85,4.35):asc") == ["2", "1", "0"]
+    assert shop.search(filter_by="tags:=b") == ["1"]
+    answer = shop.typesense.get(
+        f"/collections/{shop.declaration.route.target}/documents/search", params={"q": "*", "facet_by": "address.city"}
+    ).raise_for_status()
+    (facet,) = answer.json()["facet_counts"]
+    assert [(each["value"], each["count"]) for each in facet["counts"]] == [("Paris", 3)]
+
+
+async def test_pairs_under_an_index_of_places_become_places(shop: Shop) -> None:
+    await shop.source.create_index([("where.at", "2dsphere")])
+    await shop.source.insert_many([{"_id": 0, "where": {"at": PARIS}}, {"_id": 1, "where": {"at": [13, 52]}}])
+    await shop.prepared()
+    assert await shop.load() == []
+    assert shop.search(filter_by="where.at:(48.85,2.35,10 km)") == ["0"]
+
+
+async def test_an_empty_source_leaves_all_types_to_typesense(shop: Shop) -> None:
+    live = await shop.prepared()
+    assert [(field["name"], field["type"]) for field in live["fields"]] == [(".*", "auto")]
+
+
+async def test_two_replicas_that_create_it_at_once_have_one_collection(shop: Shop) -> None:
+    await shop.source.insert_one({"price": 4})
+    made = await asyncio.gather(*(shop.prepared() for _ in range(4)))
+    assert len({each["created_at"] for each in made}) == 1
+    assert all(each["fields"] == made[0]["fields"] for each in made)
+    assert [field["type"] for field in made[0]["fields"]] == ["int64", "auto"]
+
+
+async def test_a_declared_schema_is_used_as_it_is(shop: Shop) -> None:
+    await shop.source.insert_one({"price": 4})
+    fields = [{"name": "price", "type": "string", "optional": True}]
+    shop.declaration = Declaration(shop.declaration.route, schema={"fields": fields})
+    live = await shop.prepared()
+    assert [(field["name"], field["type"]) for field in live["fields"]] == [("price", "string")]
+
+
+# The sample itself
+
+
+async def test_a_sample_has_both_ends_and_no_key_twice(shop: Shop) -> None:
+    await shop.source.insert_many([{"_id": number} for number in range(30_000)])
+    size = await size_of(shop.client, shop.declaration.route)
+    assert size.documents == 30_000
+    assert 0 < size.average_bytes < 100
+    for matching in ({}, {"_id": {"$gte": 100}}):
+        keys = await sample_keys(shop.client, shop.declaration.route, matching, size, most=1_000)
+        assert len(set(keys)) == len(keys)
+        first = 100 if matching else 0
+        assert {first, first + 499, 29_500, 29_999} <= set(keys)
+        assert 1_500 < len(keys) <= 2_000
+        assert min(keys) == first
+
+
+async def test_a_small_collection_is_sampled_as_a_whole(shop: Shop) -> None:
+    await shop.source.insert_many([{"_id": number, "n": number % 2} for number in range(200)])
+    size = await size_of(shop.client, shop.declaration.route)
+    keys = await sample_keys(shop.client, shop.declaration.route, {"n": 1}, size)
+    assert sorted(keys) == list(range(1, 200, 2))

@@ -1,0 +1,107 @@
+"""A route's Typesense collection: created if it is missing, by the declared schema or by one found in a sample.
+
+Invariants: a declared schema is used as it is, and a live collection is left alone. A schema is found only for a
+collection that is missing; if another replica creates it meanwhile, that one is used. An empty source, or a proposal
+that Typesense refuses, leaves all types to Typesense. What is logged names fields, never values.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tsync_stream.core import clock
+from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.proposal import Proposal, propose
+from tsync_stream.routes.sampling import observe, untyped
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.mapping_plan import MappingOptions
+from tsync_stream.sink.schema import default_schema, load_schema
+from tsync_stream.source.collection import indexes_of_places
+from tsync_stream.source.documents import DocumentReader
+from tsync_stream.source.driver import MongoClient
+from tsync_stream.source.sample import sample_keys, size_of
+
+log = logging.getLogger(__name__)
+
+# Sampling ends after this, with what was read until then.
+SAMPLE_TIME_S = 6.0
+_MOST_LOGGED = 20
+
+FindSchema: TypeAlias = Callable[[Declaration], Awaitable[Proposal | None]]
+
+
+async def prepare_collection(
+    target: TypesenseTarget, declaration: Declaration, schema_file: Path | None, find: FindSchema
+) -> Mapping[str, Any]:
+    """The live schema of the route's Typesense collection, which is created if it is missing.
+
+    Raises `ConfigurationError` if the schema file cannot be read or is not valid, or Typesense refuses what is
+    declared; and the errors of both servers.
+    """
+    route, name = declaration.route.name, declaration.route.target
+    live = await target.collection(name)
+    if live is not None:
+        return live
+    declared = declared_schema(declaration, schema_file)
+    if declared is not None:
+        return await target.create_collection(declared)
+    proposal = await find(declaration)
+    if proposal is None or not proposal.fields:
+        log.info("route %s: no documents to find a schema in; Typesense detects all types", route)
+        return await target.create_collection(default_schema(name))
+    try:
+        made = await target.create_collection({**proposal.schema, "name": name})
+    except ConfigurationError as refused:
+        log.warning("route %s: Typesense detects all types, since it refuses the proposal: %s", route, refused)
+        return await target.create_collection(default_schema(name))
+    _log_proposal(declaration, proposal)
+    return made
+
+
+def declared_schema(declaration: Declaration, schema_file: Path | None) -> dict[str, Any] | None:
+    """The schema that a route or the settings declare, with the name of the collection; None if there is none.
+
+    Raises `ConfigurationError` for a file that cannot be read or is not valid.
+    """
+    name = declaration.route.target
+    if declaration.schema is not None:
+        return {"enable_nested_fields": True, **declaration.schema, "name": name}
+    if schema_file is None:
+        return None
+    try:
+        text = schema_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"TYPESENSE_SCHEMA_FILE: it cannot be read ({type(error).__name__})") from error
+    return load_schema(text, name)
+
+
+async def found_schema(
+    client: MongoClient, open_reader: Callable[[], DocumentReader], options: MappingOptions, declaration: Declaration
+) -> Proposal | None:
+    """The proposal for a sample of the route's documents; None if there are none. Raises the errors of `from_mongo`."""
+    until_s = clock.now_s() + SAMPLE_TIME_S
+    route = declaration.route
+    places = await indexes_of_places(client, route.database, route.collection)
+    keys = await sample_keys(client, route, declaration.filter, await size_of(client, route))
+    reader = open_reader()
+    try:
+        sample = await observe(reader, route, keys, untyped(options, route.target), until_s)
+    finally:
+        await reader.close()
+    return propose(sample.observations, places) if sample.observations.documents else None
+
+
+def _log_proposal(declaration: Declaration, proposal: Proposal) -> None:
+    name = declaration.route.name
+    log.info(
+        "route %s: the Typesense collection has %d fields, found in a sample; `plan` shows them, and a schema replaces "
+        "them",
+        name,
+        len(proposal.fields),
+    )
+    for conflict in proposal.conflicts[:_MOST_LOGGED]:
+        log.log(logging.WARNING if conflict.level == "conflict" else logging.INFO, "route %s: %s", name, conflict)
+    if len(proposal.conflicts) > _MOST_LOGGED:
+        log.warning("route %s: `plan` shows %d more", name, len(proposal.conflicts) - _MOST_LOGGED)
