@@ -1,9 +1,12 @@
-"""What the parts of a route say together, and what routes say together: each part is valid by itself (pure)."""
+"""What the parts of a route say together, and what routes say together: each part is valid by itself (pure).
+
+Invariant: messages quote keys alone. A value may come from a variable, so not even a likely one is suggested.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from tsync_stream.routes.file_models import ChildrenPart, LookupPart, RoutePart, SummaryPart
-from tsync_stream.routes.problems import Place, did_you_mean
+from tsync_stream.routes.file_models import ChildrenPart, LookupPart, ParentPart, RoutePart, SummaryPart
+from tsync_stream.routes.problems import Place
 
 Found = Iterator[tuple[Place, str]]
 
@@ -59,25 +62,24 @@ def _summary_names(summary: SummaryPart) -> Iterator[tuple[Place, str]]:
 
 def _lookup_problems(lookups: list[LookupPart], route: RoutePart, place: Place) -> Found:
     filtered = {_top(name) for name in route.filter or {} if not name.startswith("$")}
-    local = {_top(lookup.local): at for at, lookup in enumerate(lookups) if not isinstance(lookup, ChildrenPart)}
     taken: dict[str, int] = {}
     for at, lookup in enumerate(lookups):
         here = (*place, at)
         # A summary takes the name of `as` too, while it is made.
-        names = dict.fromkeys((("as",), lookup.as_) for _ in "1") | dict.fromkeys(shown_names(lookup))
+        names = dict.fromkeys([(("as",), lookup.as_), *shown_names(lookup)])
         for part, name in names:
             if name in taken:
                 again = "this lookup" if taken[name] == at else f"lookups[{taken[name]}]"
                 yield (*here, *part), f"{again} shows something under this name already: choose another"
-            elif name in local:
-                yield (*here, *part), f"lookups[{local[name]}] reads its key from this field: choose another name"
+            elif isinstance(lookup, ParentPart) and name == _top(lookup.local):
+                yield (*here, *part), "this lookup reads its key from this field: choose another name"
             elif name in filtered:
                 yield (*here, *part), "`filter` has this field of the source, and comes first: choose another name"
             taken.setdefault(name, at)
         if isinstance(lookup, ChildrenPart):
             yield from _summary_problems(lookup, here)
     for at, lookup in enumerate(lookups):
-        if not isinstance(lookup, ChildrenPart) and (other := taken.get(_top(lookup.local), at)) != at:
+        if isinstance(lookup, ParentPart) and (other := taken.get(_top(lookup.local), at)) != at:
             nested = f"lookups[{other}] shows this field, and a lookup cannot begin in another one: {NESTED}"
             yield (*place, at, "local"), nested
 
@@ -90,11 +92,8 @@ def _summary_problems(lookup: ChildrenPart, place: Place) -> Found:
     for calculation in CALCULATIONS:
         for field in getattr(lookup.summary, calculation) or {}:
             if lookup.fields is not None and not _covered(field, lookup.fields):
-                known = did_you_mean(field, lookup.fields)
-                yield (
-                    (*place, "summary", calculation, field),
-                    f"this field is not among the lookup's `fields`, which are all that is read{known}",
-                )
+                unread = "this field is not among the lookup's `fields`, which are all that is read"
+                yield (*place, "summary", calculation, field), unread
 
 
 def _summary_of(summary: SummaryPart) -> bool:
@@ -117,7 +116,7 @@ def _rename_problems(route: RoutePart, place: Place) -> Found:
             yield here, "another field is shown under this name: choose another, or rename that one too"
         by_new_name.setdefault(new, old)
         if tops is not None and old not in tops:
-            yield here, f"`{old}` is not among `fields`, so it is not shown{did_you_mean(old, tops)}"
+            yield here, f"`{old}` is not among `fields`, so it is not shown"
         elif old in (route.exclude or []):
             yield here, f"`{old}` is in `exclude`, so it is not shown"
 
@@ -129,7 +128,7 @@ def _type_problems(route: RoutePart, place: Place) -> Found:
     shown = {rename.get(_top(path), _top(path)) for path in route.fields}
     for path in route.types or {}:
         if _top(path) not in shown:
-            yield (*place, path), f"no field is shown under this name, after `rename`{did_you_mean(_top(path), shown)}"
+            yield (*place, path), "no field is shown under this name, after `rename`"
 
 
 def _known_names(route: RoutePart) -> set[str]:

@@ -114,8 +114,15 @@ class _Loading:
                 return None
             self._report_all((place, text) for _, text in schema_problems(given))
         else:
-            self._report_all(((*place, *inner), text) for inner, text in schema_problems(given))
+            for inner, text in schema_problems(given):
+                at = (*place, *inner)
+                self._report(at, text if self._is_literal(at) else "this is not valid with the values of its variables")
         return {name: value for name, value in given.items() if name != "name"}
+
+    def _is_literal(self, place: Place) -> bool:
+        """Whether a value holds no variable, so that a message may quote it."""
+        written = self._read.written
+        return not any("${" in text for at, text in written.items() if at[: len(place)] == place)
 
     def _report_all(self, problems: Iterable[tuple[Place, str]]) -> None:
         for place, text in problems:

@@ -110,7 +110,7 @@ def _distinct(check: Callable[[str], str]) -> Callable[[list[Any]], str]:
         for at, path in enumerate(texts):
             for other in texts[:at]:
                 if path == other:
-                    return f"`{path}` is there twice" if path.isprintable() else "a name is there twice"
+                    return "one of its names is there twice"
                 if path.startswith(f"{other}.") or other.startswith(f"{path}."):
                     return "one of its paths contains another, and MongoDB allows only one of the two"
         return ""
@@ -136,7 +136,12 @@ def _type(value: Any) -> str:
 
 Source: TypeAlias = Annotated[
     str,
-    Needs("a database and a collection, as `database.collection`", "shop.products", reason=_source),
+    Needs(
+        "a database and a collection, as `database.collection`",
+        "shop.products",
+        reason=_source,
+        schema={"pattern": r"^.+\..+$"},
+    ),
 ]
 Target: TypeAlias = Annotated[
     str,
@@ -163,7 +168,7 @@ ShownPath: TypeAlias = Annotated[
 ]
 NewName: TypeAlias = Annotated[
     str,
-    Needs("a name at the top level of the document", "seller", reason=_new_name, schema={"pattern": r"^[^.$][^.]*$"}),
+    Needs("a name at the top level of the document", "seller", reason=_new_name, schema={"pattern": r"^[^.]+$"}),
 ]
 OldName: TypeAlias = Annotated[
     str, Needs("the name of a field at the top level of the document", "created_at", reason=_new_name)

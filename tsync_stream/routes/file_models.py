@@ -4,6 +4,7 @@ A model checks one value at a time; what several say together is checked by `cro
 understands by `filters` and `stages`.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
@@ -28,10 +29,57 @@ from tsync_stream.routes.file_forms import (
     Transform,
     TypeForm,
 )
+from tsync_stream.routes.stages import ALLOWED
+from tsync_stream.settings.field_types import TYPES
 from tsync_stream.settings.forms import ROUTE_NAME
 
 MAX_ROUTES = 100
 MAX_LOOKUPS = 20
+
+
+# What editors complete; Typesense may know more than this.
+SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "fields": {
+            "type": "array",
+            "minItems": 1,
+            "description": "The fields that are searched, and what can be done with them.",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "description": "The field's name, with dots for fields of objects."},
+                    "type": {"enum": sorted(TYPES), "description": "The form of its values."},
+                    "facet": {
+                        "type": "boolean",
+                        "description": "Whether values can be counted and offered as filters.",
+                    },
+                    "optional": {"type": "boolean", "description": "Whether documents may lack it."},
+                    "sort": {"type": "boolean", "description": "Whether results can be sorted by it."},
+                    "index": {"type": "boolean", "description": "False: it is stored and shown, but not searched."},
+                },
+                "required": ["name", "type"],
+            },
+        },
+        "default_sorting_field": {"type": "string", "description": "The field that sorts where a search says nothing."},
+        "enable_nested_fields": {
+            "type": "boolean",
+            "description": "Whether fields of objects are searched; true here.",
+        },
+    },
+    "required": ["fields"],
+}
+STAGE = Needs(
+    "a stage of an aggregation",
+    {"$set": {"total": "$price"}},
+    dict,
+    schema={
+        "properties": {name: {} for name in ALLOWED},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+    },
+)
 
 
 class Part(BaseModel):
@@ -132,7 +180,7 @@ class RoutePart(Part):
     ] = None
     """Documents of other collections to show inside this one. A change of theirs refreshes it."""
     pipeline: Annotated[
-        list[Annotated[dict[str, Any], Needs("a stage of an aggregation", {"$set": {"total": "$price"}}, dict)]] | None,
+        list[Annotated[dict[str, Any], STAGE]] | None,
         Needs("a list of stages", [{"$set": {"price_per_m2": {"$divide": ["$price", "$area"]}}}], list),
     ] = None
     """Stages of an aggregation that keep one document one document, after the lookups."""
@@ -176,6 +224,7 @@ class RoutePart(Part):
             "a collection schema in Typesense's words, or the path of a JSON file with one",
             {"fields": [{"name": "price", "type": "float", "facet": True}], "default_sorting_field": "price"},
             (dict, str),
+            schema={"anyOf": [SCHEMA, {"type": "string"}]},
         ),
     ] = Field(default=None, alias="schema")
     """The schema that a missing collection is created with; a path counts from the folder of this file."""

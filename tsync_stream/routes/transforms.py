@@ -33,8 +33,7 @@ def why_not_importable(name: str) -> str:
     try:
         transform_function(name)
     except ModuleNotFoundError as error:
-        missing = name.partition(":")[0] in {error.name, *_parents(name)} and _is_part(error.name, name)
-        if missing:
+        if error.name in _modules(name):
             return "is not found: it needs a module that Python finds from the working directory or in PYTHONPATH"
         return "cannot be imported (ModuleNotFoundError): its module needs another one that is not installed"
     except AttributeError:
@@ -44,10 +43,7 @@ def why_not_importable(name: str) -> str:
     return ""
 
 
-def _parents(name: str) -> list[str]:
+def _modules(name: str) -> list[str]:
+    """The module and the packages that it is in."""
     parts = name.partition(":")[0].split(".")
     return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
-
-
-def _is_part(missing: str | None, name: str) -> bool:
-    return missing in _parents(name)

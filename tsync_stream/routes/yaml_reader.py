@@ -81,7 +81,7 @@ def read_yaml(content: bytes, variables: Mapping[str, str]) -> Read:
         return read
     if node := _compose(text, read):
         read.value = _Building(read, variables, text.splitlines()).value(node, (), 0)
-    elif not read.problems:
+    if read.value is None and not read.problems:
         read.add(Spot(1, 1), (), "the file is empty: it needs `routes:` with at least one route")
     return read
 
@@ -162,6 +162,8 @@ class _Building:
 
     def _scalar(self, node: ScalarNode, place: Place, spot: Spot) -> Any:
         written = str(node.value)
+        if not written and node.style is None:  # nothing stands there, and the node begins somewhere behind
+            self._read.values[place] = self._read.keys.get(place, spot)
         self._read.written[place] = written
         try:
             text = filled(written, self._variables)
