@@ -48,6 +48,7 @@ from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.declared import declared_routes, route_of
 from tsync_stream.routes.preparation import found_schema, prepare_collection
+from tsync_stream.routes.view import source_views
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
@@ -95,6 +96,7 @@ class Parts:
         self._metrics = metrics
         self.table = declared_routes(settings)
         self.route = route_of(settings)
+        self._views = source_views(self.table)
         for name in self.table:
             metrics.show_route(name)
         self._wake = Wake()
@@ -168,7 +170,7 @@ class Parts:
         )
 
     def _open_reader(self) -> DocumentReader:
-        return DocumentReader(self.client, REPLY_DEADLINE_S, self._dense_turn)
+        return DocumentReader(self.client, REPLY_DEADLINE_S, self._views, self._dense_turn)
 
     async def _count_documents(self, route: Route) -> int:
         return await count_documents(self.client, route.database, route.collection)

@@ -26,7 +26,7 @@ from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.source.decoding import DenseDocuments
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.driver import open_client
-from tsync_stream.source.undecodable import require_decoded
+from tsync_stream.source.undecodable import require_readable
 
 
 async def read(
@@ -217,7 +217,7 @@ async def test_only_one_dense_document_is_in_memory_at_a_time(client: Client, ro
         await source.insert_one({"_id": number, "list": [{"a": 1}] * 650_000})
     most = {}
     for name, turn in (("in turn", asyncio.Lock()), ("together", None)):
-        readers = [DocumentReader(client, 60.0, turn) for _ in range(4)]
+        readers = [DocumentReader(client, 60.0, dense_turn=turn) for _ in range(4)]
         before = resident_bytes([os.getpid()])
         with PeakMemory(lambda: [os.getpid()]).watched() as memory:
             found = await asyncio.gather(*(hold(reader, route, number) for number, reader in enumerate(readers)))
@@ -253,10 +253,10 @@ async def test_a_document_that_cannot_be_decoded_does_not_affect_its_neighbours(
     assert [document["_id"] for document in found] == list(range(5))
     for document in found:
         if document["_id"] != 2:
-            require_decoded(document)
+            require_readable(document)
             assert document["text"] == "x"
     with pytest.raises(DocumentRejected, match="unreadable document"):
-        require_decoded(found[2])
+        require_readable(found[2])
 
 
 async def test_any_number_of_maximum_length_keys_can_be_read(

@@ -111,6 +111,17 @@ _BY_REASON = {
         "MongoDB holds bytes for this document that no driver can decode, such as a binary with a wrong inner length. "
         "Write the document again: that change syncs it, without a replay",
     ),
+    "view failed": Hint(
+        "fix the document, or the pipeline",
+        "MongoDB's aggregation for the route's view fails for this document: its pipeline, filter or lookups meet a "
+        "value that they cannot use, such as a zero to divide by. If the document is wrong, " + _FIX + ". If not, let "
+        "the route's declaration provide for such values (`$ifNull`, `$cond`, `$convert` with `onError`)",
+    ),
+    "view too large": Hint(
+        "look up fewer fields",
+        "With what its lookups find, this document has more than the 16 MB that MongoDB can return. Name only the "
+        "`fields` of the lookup that search needs, or show a `summary`",
+    ),
     "Typesense takes too long": Hint(
         "store less in the document",
         "Typesense does not write this document in time, although it writes others. Store less in it, or raise "

@@ -9,6 +9,7 @@ TierUnavailable        readers retry; an append opens the next epoch, on a tier 
 DocumentRejected       that key becomes a dead letter; the others proceed
 ConfigurationError     take no work until a person fixes the setting; no dead letters
 MongoRefused           the same, for MongoDB's user; we also reconnect now and then
+RouteUnusable          the same, for what one route declares: the other routes go on
 TierRefused            the same, for one Redis: health is red, and the queue uses other tiers
 PositionLost           the change stream cannot be resumed: reconcile
 TierLost               the tier is not the one we remember, or takes no writes: next epoch
@@ -39,6 +40,10 @@ class ConfigurationError(TsyncError):
 
 class MongoRefused(ConfigurationError):
     """MongoDB refuses our user, or something it wants to do. Connections made before may stay refused: reconnect."""
+
+
+class RouteUnusable(ConfigurationError):
+    """What a route declares cannot be carried out: MongoDB refuses its view, or its transform cannot be imported."""
 
 
 class DependencyUnavailable(TsyncError):

@@ -1,7 +1,8 @@
 """Every key of the source and every id of Typesense, page by page, for the jobs that go through all of them.
 
-Invariant: no key is skipped, not even one that no cursor can hold: every page ends with a key that can be held, except
-possibly the last one.
+Invariants: no key is skipped, not even one that no cursor can hold: every page ends with a key that can be held, except
+possibly the last one. Of a route with a filter, the keys are those that it matches; the pages are cut before they are
+filtered, so that a filter that matches few documents makes short pages instead of long queries.
 """
 
 import asyncio
@@ -13,10 +14,11 @@ from typing import Any
 from bson.timestamp import Timestamp
 
 from tsync_stream.core.key_candidates import candidate_keys
-from tsync_stream.core.keys import can_be_stored
+from tsync_stream.core.keys import can_be_stored, canonical_key
 from tsync_stream.core.model import Key, Route
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
+from tsync_stream.state.dead_letters import can_be_queued
 
 ASK_AGAIN_INTERVAL_S = 1.0
 
@@ -24,7 +26,7 @@ ASK_AGAIN_INTERVAL_S = 1.0
 async def pages(
     source: DocumentReader, route: Route, after: Mapping[str, Any] | None, not_before: Timestamp, size: int
 ) -> AsyncGenerator[tuple[list[Key], dict[str, Key]], None]:
-    """Pages of `size` keys in index order, each with what a cursor needs to go on behind it.
+    """Pages of at most `size` keys in index order, each with what a cursor needs to go on behind it.
 
     `after` is such a cursor, or None for the beginning. Raises the errors of MongoDB calls.
     """
@@ -37,13 +39,23 @@ async def pages(
             cursor = {"_id": keys[stored[-1]]}
         if len(keys) < count:  # the end
             if keys:
-                yield keys, cursor
+                yield await _matching(source, route, keys, not_before), cursor
             return
         if not stored:
             count *= 2  # no cursor can hold any key of this read: read past them
             continue
         count = size
-        yield keys[: stored[-1] + 1], cursor
+        yield await _matching(source, route, keys[: stored[-1] + 1], not_before), cursor
+
+
+async def _matching(source: DocumentReader, route: Route, keys: list[Key], not_before: Timestamp) -> list[Key]:
+    """The keys that the route's filter matches; one that can be no Typesense id is kept: it becomes a dead letter."""
+    if not source.filters(route):
+        return keys
+    asked = {canonical_key(key): key for key in keys if can_be_queued(key)}
+    existing = await source.existing_keys(route, list(asked.values()), not_before)
+    gone = asked.keys() - {canonical_key(key) for key in existing}
+    return [key for key in keys if not can_be_queued(key) or canonical_key(key) not in gone]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tsync_stream.sink.mapping import encode_line, map_document
 from tsync_stream.sink.mapping_plan import Plan
-from tsync_stream.source.undecodable import require_decoded
+from tsync_stream.source.undecodable import require_readable
 
 
 class Projector:
@@ -29,10 +29,10 @@ class Projector:
     def line(self, document: Mapping[str, Any], document_id: str) -> bytes:
         """One line of an import, without its line feed. `document_id` is the Typesense id of the document's key."""
         if type(document) is not dict:  # nearly never, and the call would take longer than asking
-            require_decoded(document)
+            require_readable(document)
         return encode_line(map_document(document, self.plan, document_id))
 
     def shown(self, document: Mapping[str, Any]) -> dict[str, Any]:
         """The Typesense document, before it is encoded."""
-        require_decoded(document)
+        require_readable(document)
         return map_document(document, self.plan)

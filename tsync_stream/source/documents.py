@@ -3,12 +3,13 @@
 Invariants: reads are majority reads from the primary, whatever the URI says, and never older than the requested cluster
 time (`afterClusterTime`, by a causally consistent session). A read is streamed: at most one server reply (16 MB) is in
 memory at a time, and once documents are known to be large, only a few MB. No query exceeds the size of a command,
-however long the keys are.
+however long the keys are. To a route, a document that its filter does not match does not exist.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from types import MappingProxyType
 from typing import Any
 
 from bson.errors import BSONError
@@ -24,6 +25,8 @@ from tsync_stream.source.decoding import decode, decoded, portions, turn_for
 from tsync_stream.source.driver import MongoClient, MongoCollection, MongoSession
 from tsync_stream.source.errors import from_mongo
 from tsync_stream.source.undecodable import NOT_DECODED
+from tsync_stream.source.view import MAX_VIEW_KEYS, SourceView
+from tsync_stream.source.viewed import Viewed
 
 # The keys of one `$in`. A command may have 16 MB, and a key about a kilobyte at most (MAX_KEY_BYTES): a quarter of the
 # maximum keeps the server's own copies small, too.
@@ -37,11 +40,19 @@ REPLY_DEADLINE_S = 15.0
 class DocumentReader:
     """Reads one client's collections in one causally consistent session. Not for use by two tasks at once.
 
-    `dense_turn` is that of all readers of the process (`source/decoding.py`).
+    `views` has those of routes that do not show documents as they are. `dense_turn` is that of all readers of the
+    process (`source/decoding.py`).
     """
 
-    def __init__(self, client: MongoClient, deadline_s: float, dense_turn: asyncio.Lock | None = None) -> None:
+    def __init__(
+        self,
+        client: MongoClient,
+        deadline_s: float,
+        views: Mapping[str, SourceView] = MappingProxyType({}),
+        dense_turn: asyncio.Lock | None = None,
+    ) -> None:
         self._client = client
+        self._views = views
         self._dense_turn = dense_turn or asyncio.Lock()
         self._deadline_s = deadline_s
         # The limit of a query on the server. Without it, a limit configured on the server would end ours.
@@ -62,28 +73,36 @@ class DocumentReader:
     async def read(
         self, route: Route, key_groups: Sequence[Sequence[Key]], not_before: Timestamp
     ) -> AsyncGenerator[list[dict[str, Any]], None]:
-        """The documents that exist, in portions. Raises the errors of `errors.from_mongo`.
+        """The documents that exist, as the route's view shows them, in portions; they may be `Unreadable`.
 
-        The documents of one group of keys (all that share a Typesense id) come in BSON order; groups in none.
+        Raises `RouteUnusable` and the errors of `errors.from_mongo`. The documents of one group of keys (all that share
+        a Typesense id) come in BSON order; groups in none.
         """
         session = await self._session_after(not_before)
         collection = self._source(route)
+        view = self._views.get(route.name)
+        viewed = None if view is None else Viewed(route.name, view, collection, session, self._documents_of)
+        most_keys = MAX_QUERY_KEYS if view is None or not view.stages else MAX_VIEW_KEYS
         done = 0
         while done < len(key_groups):
             some = key_groups[done : done + max(1, READ_BYTES // self._document_bytes)]
             done += len(some)
-            for keys in query_chunks(some):
-                # The `_id` index has this order, so nothing is sorted. A reply with exactly `batch_size` documents
-                # would leave the cursor open, and take another request to learn that there are no more.
-                cursor = collection.find_raw_batches(
-                    {"_id": {"$in": keys}},
-                    sort=[("_id", 1)],
-                    session=session,
-                    batch_size=len(keys) + 1,
-                    max_time_ms=self._max_time_ms,
-                )
+            for keys in query_chunks(some, most_keys):
+                if viewed is not None:
+                    reading = viewed.read(keys)
+                else:
+                    # The `_id` index has this order, so nothing is sorted. A reply with exactly `batch_size` documents
+                    # would leave the cursor open, and take another request to learn that there are no more.
+                    cursor = collection.find_raw_batches(
+                        {"_id": {"$in": keys}},
+                        sort=[("_id", 1)],
+                        session=session,
+                        batch_size=len(keys) + 1,
+                        max_time_ms=self._max_time_ms,
+                    )
+                    reading = self._documents_of(cursor)
                 nothing = True
-                async with aclosing(self._documents_of(cursor)) as found:
+                async with aclosing(reading) as found:
                     async for documents in found:
                         nothing = False
                         yield documents
@@ -120,14 +139,22 @@ class DocumentReader:
             raise from_mongo(error) from error
 
     async def existing_ids(self, route: Route, keys: Sequence[Key], not_before: Timestamp) -> set[str]:
-        """The Typesense ids of the keys that are in the source; only the `_id` index is read."""
+        """The Typesense ids of the keys that exist; without a filter, only the `_id` index is read."""
         return {typesense_id(key) for key in await self.existing_keys(route, keys, not_before)}
 
     async def existing_keys(self, route: Route, keys: Sequence[Key], not_before: Timestamp) -> list[Key]:
-        """The keys that are in the source, as stored there; with a collation, possibly others too."""
+        """The keys of documents that exist, as stored; with a collation, possibly others too.
+
+        A document exists if the route's filter matches it, or fails for it: what is shown of it, sync finds out.
+        """
         session = await self._session_after(not_before)
         collection = self._source(route)
         found: list[Key] = []
+        if self.filters(route):
+            viewed = Viewed(route.name, self._views[route.name], collection, session, self._documents_of)
+            for chunk in query_chunks([key] for key in keys):
+                found += await viewed.existing(chunk)
+            return found
         try:
             for chunk in query_chunks([key] for key in keys):
                 cursor = collection.find(
@@ -167,6 +194,11 @@ class DocumentReader:
         first = canonical_key(keys[0]) if keys and can_be_stored(keys[0]) else None
         found_bound = after is not None and first == canonical_key(after["_id"])
         return keys[1:] if found_bound else keys[:count]
+
+    def filters(self, route: Route) -> bool:
+        """Whether some documents of the source may not exist to this route."""
+        view = self._views.get(route.name)
+        return view is not None and bool(view.filter)
 
     async def close(self) -> None:
         """End the session."""
@@ -209,11 +241,11 @@ async def count_documents(client: MongoClient, database: str, collection: str) -
     return count
 
 
-def query_chunks(key_groups: Iterable[Sequence[Key]]) -> Iterator[list[Key]]:
+def query_chunks(key_groups: Iterable[Sequence[Key]], most_keys: int = MAX_QUERY_KEYS) -> Iterator[list[Key]]:
     """The keys in lists for one `$in` each, in the given order; no group is split (pure)."""
     chunk: list[Key] = []
     for group in key_groups:
-        if chunk and len(chunk) + len(group) > MAX_QUERY_KEYS:
+        if chunk and len(chunk) + len(group) > most_keys:
             yield chunk
             chunk = []
         chunk += group

@@ -36,23 +36,24 @@ class Element:
     end: int
 
 
-class Undecoded(dict[str, Any]):
-    """A document that cannot be decoded: at most its key is known, and what kind of error the driver raised."""
+class Unreadable(dict[str, Any]):
+    """A document that exists and cannot be shown: at most its key is known, and the words of its dead letter."""
 
-    def __init__(self, known: Mapping[str, Any], problem: str) -> None:
+    def __init__(self, known: Mapping[str, Any], reason: str, detail: str) -> None:
         super().__init__(known)
-        self.problem = problem
+        self.reason = reason
+        self.detail = detail
 
 
 def decoded_one_by_one(replies: bytes) -> list[dict[str, Any]]:
-    """The documents of a reply, each decoded by itself; one that cannot be decoded is `Undecoded`."""
+    """The documents of a reply, each decoded by itself; one that cannot be decoded is `Unreadable`."""
     return [_decoded(document) for document in documents_in(replies)]
 
 
-def require_decoded(document: Mapping[str, Any]) -> None:
-    """Raise `DocumentRejected` for a document that could not be decoded."""
-    if isinstance(document, Undecoded):
-        raise DocumentRejected("unreadable document", f"its BSON cannot be decoded ({document.problem})")
+def require_readable(document: Mapping[str, Any]) -> None:
+    """Raise `DocumentRejected` for a document that could not be read."""
+    if isinstance(document, Unreadable):
+        raise DocumentRejected(document.reason, document.detail)
 
 
 def decoded_by_field(document: bytes) -> dict[str, Any]:
@@ -108,7 +109,8 @@ def _decoded(document: bytes) -> dict[str, Any]:
     except NOT_DECODED as error:
         key = next((item for item in elements(document) if item.name == b"_id"), None)
         only_key = b"" if key is None else document[key.start : key.end]
-        return Undecoded(decoded_by_field(_document_of(only_key)), type(error).__name__)
+        detail = f"its BSON cannot be decoded ({type(error).__name__})"
+        return Unreadable(decoded_by_field(_document_of(only_key)), "unreadable document", detail)
 
 
 def _document_of(fields: bytes) -> bytes:

@@ -21,6 +21,7 @@ from tsync_stream.core.errors import (
     Fenced,
     MongoRefused,
     PositionLost,
+    RouteUnusable,
     TierLost,
     TierRefused,
     TierUnavailable,
@@ -336,6 +337,7 @@ def test_a_request_to_typesense_is_doubtful_unless_it_was_surely_never_sent(erro
 OURS: list[TsyncError] = [
     ConfigurationError("WEB_PORT: taken"),
     MongoRefused("MONGODB_URI: refused"),
+    RouteUnusable("route listings: refused"),
     TierRefused("PRIMARY_REDIS_PASSWORD: refused"),
     DependencyUnavailable("away"),
     TierUnavailable("primary Redis: away"),

@@ -23,6 +23,9 @@ class Source:
         self._keys = keys
         self.reads = 0
 
+    def filters(self, route: Route) -> bool:
+        return False
+
     async def scan_keys(self, route: Route, after: Mapping[str, Any] | None, not_before: Any, count: int) -> list[str]:
         self.reads += 1
         assert self.reads < MOST_READS

@@ -109,6 +109,9 @@ class Source:
         self._passed += 1
         return Timestamp(NOW.time + self._passed, 1)
 
+    def filters(self, route: Route) -> bool:
+        return False
+
     async def scan_keys(self, route: Route, after: Mapping[str, Any] | None, not_before: Any, count: int) -> list[str]:
         if self.breaks_at == len(self.scanned):
             self.breaks_at = None

@@ -22,7 +22,7 @@ from tsync_stream.source.undecodable import (
     decoded_one_by_one,
     documents_in,
     elements,
-    require_decoded,
+    require_readable,
 )
 from tsync_stream.state.dead_letters import can_be_queued, record_id
 
@@ -47,9 +47,9 @@ def test_the_key_of_an_undecodable_document_is_known_and_the_others_are_whole(ke
     first, second, third = decoded_one_by_one(whole + bad + whole)
     assert first == third == {"_id": 1, "text": "whole"}
     assert same_as_bson({"_id": second["_id"]}, {"_id": key})
-    require_decoded(first)
+    require_readable(first)
     with pytest.raises(DocumentRejected, match="unreadable document"):
-        require_decoded(second)
+        require_readable(second)
 
 
 def test_an_undecodable_key_cannot_be_used() -> None:
