@@ -46,8 +46,10 @@ from tsync_stream.observe.stalls import StallDetector, own_problems
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
+from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declared import declared_routes, route_of
 from tsync_stream.routes.preparation import found_schema, prepare_collection
+from tsync_stream.routes.transform_runner import TransformRunner
 from tsync_stream.routes.view import source_views
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
@@ -96,7 +98,7 @@ class Parts:
         self._metrics = metrics
         self.table = declared_routes(settings)
         self.route = route_of(settings)
-        self._views = source_views(self.table)
+        self._views = source_views(self.table, self._transform_of)
         for name in self.table:
             metrics.show_route(name)
         self._wake = Wake()
@@ -168,6 +170,9 @@ class Parts:
             metrics,
             settings.dead_letter_alert_share,
         )
+
+    def _transform_of(self, declaration: Declaration) -> TransformRunner:
+        return TransformRunner(declaration.route.name, declaration.transform, self._settings.transform_timeout_s)
 
     def _open_reader(self) -> DocumentReader:
         return DocumentReader(self.client, REPLY_DEADLINE_S, self._views, self._dense_turn)

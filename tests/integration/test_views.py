@@ -145,6 +145,23 @@ async def test_a_parent_is_shown_in_the_place_of_its_reference(
     ]
 
 
+async def test_fields_inside_objects_of_a_parent_are_shown_as_a_projection_shows_them(
+    viewing: Open, route: Route, source: Collection, other: Collection
+) -> None:
+    parents: list[dict[str, Any]] = [
+        {"_id": 0, "address": {"city": "Paris", "zip": 1}, "people": [{"name": "a", "age": 1}, 3, {"age": 2}]},
+        {"_id": 1, "address": "unknown", "people": {"name": "b"}},
+        {"_id": 2, "address": {"zip": 2}, "people": []},
+        {"_id": 3, "address": None},
+    ]
+    await other.insert_many(parents)
+    await source.insert_many([{"_id": parent["_id"], "of": parent["_id"]} for parent in parents])
+    fields = ["address.city", "people.name", "people.age"]
+    found = await read(viewing(lookups=[Parent(other.name, "of", "parent", fields)]), route, *range(4))
+    projected = [each async for each in other.find({}, {"_id": 0, **dict.fromkeys(fields, 1)}).sort("_id", 1)]
+    assert [document["parent"] for document in found] == projected
+
+
 async def test_several_parents_come_in_the_order_of_the_references(
     viewing: Open, route: Route, source: Collection, other: Collection
 ) -> None:

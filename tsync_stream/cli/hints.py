@@ -111,6 +111,20 @@ _BY_REASON = {
         "MongoDB holds bytes for this document that no driver can decode, such as a binary with a wrong inner length. "
         "Write the document again: that change syncs it, without a replay",
     ),
+    "transform failed": Hint(
+        "fix the transform",
+        "The route's `transform` fails for this document, at the line that the error names. Fix it, restart every "
+        "replica, then replay. If the document is wrong, " + _FIX,
+    ),
+    **{
+        reason: Hint(
+            "fix the value, or declare another form",
+            "The route declares a form for this field (`types`), and this document has a value that the form has no "
+            "place for. If the document is wrong, " + _FIX + ". If the form is, change it in the routes file: every "
+            "document of the route is synced again",
+        )
+        for reason in ("no number", "no text", "no boolean", "no date")
+    },
     "view failed": Hint(
         "fix the document, or the pipeline",
         "MongoDB's aggregation for the route's view fails for this document: its pipeline, filter or lookups meet a "

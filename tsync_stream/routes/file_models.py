@@ -215,7 +215,7 @@ class RoutePart(Part):
     ] = None
     """The form of fields, by their names after `rename`, where the default mapping is not wanted."""
     transform: Transform | None = None
-    """A Python function that takes the mapped document and returns it, or None to leave it out. It runs last."""
+    """A Python function that takes a document and returns it, or None to leave it out. It runs last."""
     depends_on: ShownPaths | None = None
     """The source's fields that `pipeline` and `transform` read. Left out: they may read any of them."""
     schema_: Annotated[

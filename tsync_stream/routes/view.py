@@ -1,16 +1,18 @@
-"""From a declaration to the view that MongoDB makes of a route's documents: filter, lookups, pipeline, fields (pure).
+"""From a declaration to the view of a route's documents: what MongoDB does, and what Python does behind it (pure).
 
-A route that has none of these has no view, and is read by a plain `find`. One with a filter and fields alone is read by
-a `find` too; all others by one aggregation over the keys of a batch.
+A route that declares nothing of this has no view, and is read by a plain `find`. One without lookups and pipeline is
+read by a `find` too; all others by one aggregation over the keys of a batch.
 
 Invariants: a document that is looked up and does not exist leaves its field out. Several parents are in the order of
 the references, several children in the order of their `_id`. Everything works on MongoDB 4.4.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tsync_stream.routes.declaration import Children, Declaration, Lookup, Parent
+from tsync_stream.routes.shaping import Transform, shaping_of
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.view import SourceView
 
@@ -22,14 +24,28 @@ _FOUND = "__tsync_found_"
 _COUNT = "count"
 
 
-def source_views(table: RouteTable) -> dict[str, SourceView]:
-    """The views by the names of their routes; a route whose documents are read as they are has none."""
-    views = {name: source_view(declaration) for name, declaration in table.items()}
-    return {name: view for name, view in views.items() if view is not None}
+def source_views(table: RouteTable, transform_of: Callable[[Declaration], Transform]) -> dict[str, SourceView]:
+    """The views by the names of their routes; a route whose documents are read as they are has none.
+
+    `transform_of` runs the transform of a route that has one.
+    """
+    views: dict[str, SourceView] = {}
+    for name, declaration in table.items():
+        transform = transform_of(declaration) if declaration.transform else None
+        view = source_view(declaration, transform)
+        if view is not None:
+            views[name] = view
+    return views
 
 
-def source_view(declaration: Declaration) -> SourceView | None:
-    """The view of one route; None if its documents are read as they are."""
+def source_view(declaration: Declaration, transform: Transform | None = None) -> SourceView | None:
+    """The view of one route; None if its documents are read as they are. `transform` runs the one that it declares."""
+    view = _view_in_mongodb(declaration)
+    shaping = shaping_of(declaration, transform)
+    return view if shaping is None else replace(view or SourceView(), shape=shaping.shaped)
+
+
+def _view_in_mongodb(declaration: Declaration) -> SourceView | None:
     shapes = [shape for shape in (_included(declaration.fields), _excluded(declaration.exclude)) if shape is not None]
     stages = [*_lookup_stages(declaration.lookups), *declaration.pipeline]
     if stages or len(shapes) > 1:
@@ -89,12 +105,45 @@ def _shown_parents(lookup: Parent, found: str) -> Any:
             "in": _first({"$filter": {"input": f"${found}", "as": "each", "cond": _is_referred}}),
         }
     }
-    parents: Any = {"$filter": {"input": ordered, "as": "parent", "cond": {"$ne": ["$$parent", None]}}}
+    parents: Any = _without_none(ordered)
     if lookup.fields:
-        # An object made of fields: one that the parent lacks is left out.
-        chosen = {name: f"$$parent.{name}" for name in lookup.fields}
+        chosen = _chosen("$$parent", _tree(without_covered(lookup.fields)), 0)
         parents = {"$map": {"input": parents, "as": "parent", "in": chosen}}
     return parents if lookup.many else _first(parents)
+
+
+def _tree(paths: Iterable[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path in paths:
+        branch = tree
+        for name in path.split("."):
+            branch = branch.setdefault(name, {})
+    return tree
+
+
+def _chosen(value: str, tree: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    """An object with the chosen fields of a value, as a projection would show it: what the value lacks is left out.
+
+    A projection itself is possible only inside `$lookup`, where MongoDB 4.4 then finds nothing by an index.
+    """
+    chosen: dict[str, Any] = {}
+    for name, below in tree.items():
+        field = f"{value}.{name}"
+        if not below:
+            chosen[name] = field
+            continue
+        each = f"value{depth}"
+        items = {"$map": {"input": field, "as": each, "in": _if_object(f"$${each}", below, depth + 1)}}
+        chosen[name] = {"$cond": [{"$isArray": [field]}, _without_none(items), _if_object(field, below, depth + 1)]}
+    return chosen
+
+
+def _if_object(value: str, tree: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    return {"$cond": [{"$eq": [{"$type": value}, "object"]}, _chosen(value, tree, depth), "$$REMOVE"]}
+
+
+def _without_none(array: Any) -> dict[str, Any]:
+    return {"$filter": {"input": array, "as": "each", "cond": {"$ne": ["$$each", None]}}}
 
 
 _is_referred = {"$eq": ["$$each._id", "$$reference"]}

@@ -35,7 +35,7 @@ def map_document(document: Mapping[str, Any], plan: Plan, document_id: str | Non
     fields = iter(document.items())
     name, key = next(fields, (None, None))
     if name != "_id" or "id" in document:  # MongoDB stores the `_id` first, and few call another field `id`
-        key, fields = _key_and_fields(document)
+        key, fields = key_and_fields(document)
     mapped: dict[str, Any] = {"id": typesense_id(key) if document_id is None else document_id}
     try:
         map_fields(fields, mapped, plan.root)
@@ -52,8 +52,11 @@ def map_document(document: Mapping[str, Any], plan: Plan, document_id: str | Non
     return mapped
 
 
-def _key_and_fields(document: Mapping[str, Any]) -> tuple[Any, Iterator[tuple[str, Any]]]:
-    """The `_id`, and the other fields with `id` renamed and moved to the end."""
+def key_and_fields(document: Mapping[str, Any]) -> tuple[Any, Iterator[tuple[str, Any]]]:
+    """The `_id`, and the other fields with `id` renamed and moved to the end.
+
+    Raises DocumentRejected: "unusable id" without an `_id`, "unusable field name" where `id_` exists too.
+    """
     fields = dict(document)
     try:
         key = fields.pop("_id")

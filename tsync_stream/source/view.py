@@ -1,15 +1,15 @@
-"""How MongoDB shows the documents of one route: which of them, and in what form. Plain data, and its queries (pure).
+"""How the documents of one route are shown: which of them, and in what form. Plain data, and its queries (pure).
 
 `routes/view.py` makes a view from a declaration; `source/viewed.py` reads by it. A route without a view is read as its
-documents are.
+documents are. MongoDB does what it can; what it cannot, a route's own Python, is the view's `shape`.
 
 Invariants: the filter alone decides whether a document exists for a route's scans and sweeps; stages may hide more
 documents, never show others. Documents come in the order of their `_id`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from tsync_stream.core.model import Key
 
@@ -17,16 +17,21 @@ from tsync_stream.core.model import Key
 MAX_VIEW_KEYS = 500
 
 
+Shape: TypeAlias = Callable[[list[dict[str, Any]]], Awaitable[list[dict[str, Any]]]]
+
+
 @dataclass(frozen=True, slots=True)
 class SourceView:
     """What a read of some keys adds to `{_id: {$in: keys}}`: a filter, and a projection or the stages behind `$match`.
 
-    `projection` None: all fields. With `stages` there is no projection: they end with their own.
+    `projection` None: all fields. With `stages` there is no projection: they end with their own. `shape` makes of the
+    documents that MongoDB returns those that are to be mapped, in the same order, perhaps without some of them.
     """
 
     filter: Mapping[str, Any] = field(default_factory=dict)
     projection: Mapping[str, Any] | None = None
     stages: Sequence[Mapping[str, Any]] = ()
+    shape: Shape | None = None
 
     def query(self, keys: Sequence[Key]) -> dict[str, Any]:
         """The query for those of the keys that the filter matches."""

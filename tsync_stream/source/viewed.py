@@ -81,8 +81,17 @@ class Viewed:
     async def read(self, keys: Sequence[Key]) -> Documents:
         """The documents that the view shows, each list in the order of the index.
 
-        Raises `RouteUnusable` if MongoDB refuses the view itself, and the errors of `documents_of`.
+        Raises `RouteUnusable` if MongoDB refuses the view itself or its shape cannot be made, and the errors of
+        `documents_of`.
         """
+        shape = self._view.shape
+        async with aclosing(self._found(keys)) as found:
+            async for documents in found:
+                yield documents if shape is None else await shape(documents)
+                del documents  # not one reply in memory while the next one comes
+
+    async def _found(self, keys: Sequence[Key]) -> Documents:
+        """What MongoDB returns."""
         shown: set[bytes] = set()
         division = Division(keys)
         for part in division:

@@ -1,5 +1,7 @@
 """Views: which routes have one, and which of them need an aggregation."""
 
+from typing import NoReturn
+
 import pytest
 
 from tsync_stream.core.model import Route
@@ -11,10 +13,20 @@ ROUTE = Route("listings", "shop", "listings", "listings")
 OTHER = Route("sellers", "shop", "sellers", "sellers")
 
 
+def no_transform(_: Declaration) -> NoReturn:
+    raise AssertionError("no route has a transform")
+
+
 def test_a_route_whose_documents_are_shown_as_they_are_has_no_view() -> None:
     assert source_view(Declaration(ROUTE)) is None
-    # MongoDB has no part in these.
-    assert source_view(Declaration(ROUTE, rename={"a": "b"}, types={"b": "float"}, transform="m:f")) is None
+
+
+async def test_what_python_does_comes_behind_what_mongodb_returns() -> None:
+    view = source_view(Declaration(ROUTE, rename={"a": "b"}))
+    assert view is not None
+    assert view.query([1]) == {"_id": {"$in": [1]}}
+    assert view.shape is not None
+    assert await view.shape([{"_id": 1, "a": 2}]) == [{"_id": 1, "b": 2}]
 
 
 def test_filter_and_fields_make_no_aggregation() -> None:
@@ -49,4 +61,4 @@ def test_a_path_inside_another_is_left_out() -> None:
 
 def test_a_table_has_the_views_of_its_routes() -> None:
     table = RouteTable([Declaration(ROUTE, filter={"n": 1}), Declaration(OTHER)])
-    assert list(source_views(table)) == ["listings"]
+    assert list(source_views(table, no_transform)) == ["listings"]
