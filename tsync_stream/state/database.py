@@ -21,6 +21,9 @@ DEAD_LETTERS = "dead_letters"
 JOBS = "jobs"
 FALLBACK_QUEUE = "fallback_queue"
 
+# The one document of `pipeline` that is no barrier record.
+EPOCH_DOCUMENT = "pipeline"
+
 
 def state_database(client: MongoClient, name: str) -> MongoDatabase:
     """The database `name`, in which tsync-stream keeps its state."""

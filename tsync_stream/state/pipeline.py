@@ -9,7 +9,6 @@ Invariants:
 - Positions belong to the one change stream; fingerprints and open reconciles belong to a route each.
 """
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,7 +20,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from tsync_stream.core.model import Barrier, BarrierOrder, EpochRef, Position, position_from_bson, position_to_bson
 from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
-from tsync_stream.state.database import PIPELINE
+from tsync_stream.state.database import EPOCH_DOCUMENT, PIPELINE
 from tsync_stream.state.route_state import (
     ReconcileNeed,
     RouteState,
@@ -31,8 +30,10 @@ from tsync_stream.state.route_state import (
     routes_to_bson,
     same_needs,
 )
+from tsync_stream.state.route_state import new_nonce as new_nonce
+from tsync_stream.state.suspension import Suspensions
 
-_ID = "pipeline"
+_ID = EPOCH_DOCUMENT
 DUPLICATE_KEY = 11000
 
 
@@ -98,11 +99,6 @@ class BarrierRecord:
     position: Position
 
 
-def new_nonce() -> str:
-    """A random name, for an attempt at opening an epoch or for a job."""
-    return secrets.token_hex(4)
-
-
 def synced_position(pipeline: Pipeline, records: Mapping[int, BarrierRecord]) -> Position:
     """The position up to which every change is in Typesense or a dead letter (pure)."""
     term = (pipeline.epoch.epoch, pipeline.capture_fence)
@@ -116,10 +112,11 @@ def synced_position(pipeline: Pipeline, records: Mapping[int, BarrierRecord]) ->
     return min(current, key=lambda record: record.order).position
 
 
-class PositionStore:
+class PositionStore(Suspensions):
     """The `pipeline` collection. Every call raises the errors of `errors.from_mongo`."""
 
     def __init__(self, database: MongoDatabase) -> None:
+        super().__init__(database)
         self._collection = database[PIPELINE]
 
     async def load(self) -> Pipeline | None:
@@ -140,7 +137,8 @@ class PositionStore:
     async def replace(self, old: Pipeline, new: Pipeline) -> bool:
         """The compare-and-set that begins a term or an epoch; False if `old` is not current any more.
 
-        Open reconciles and the tier suspect are compared too: a writer that has not seen one must not overwrite it.
+        Open reconciles, suspensions and the tier suspect are compared too: a writer that has not seen one must not
+        overwrite it, nor bring one back that has ended.
         """
         current = {
             **_term_filter(old),
@@ -167,10 +165,11 @@ class PositionStore:
             )
 
     async def clear_reconcile(self, job: str) -> None:
-        """The reconcile of this job is done."""
+        """The reconcile of this job is done; does nothing if its route is suspended: its entries are dropped then."""
         async with translated():
             await self._collection.update_one(
-                {"_id": _ID, "routes.reconcile.job": job}, {"$set": {"routes.$.reconcile": None}}
+                {"_id": _ID, "routes": {"$elemMatch": {"reconcile.job": job, "suspended": None}}},
+                {"$set": {"routes.$.reconcile": None}},
             )
 
     async def note_asked(self, job: str, asked_of: int) -> None:

@@ -1,10 +1,12 @@
-"""What the epoch document holds of one route: its fingerprint, its open reconcile, how far its target is marked.
+"""What the epoch document holds of one route: its fingerprint, its open reconcile, its mark, whether it is suspended.
 
-Invariant: each route has its own need. A reconcile of one route says nothing about another, and moves no position.
+Invariants: each route has its own need. A reconcile of one route says nothing about another, and moves no position. A
+suspended route has an open reconcile, which was needed anew when the route was suspended (`state/suspension.py`).
 """
 
+import secrets
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bson.timestamp import Timestamp
@@ -15,12 +17,22 @@ class ReconcileNeed:
     """An open reconcile: its job, its reason, and whether a person has allowed it to delete however many documents.
 
     `asked_of` is the number of documents in Typesense when a person was first asked for that; 0: nobody was asked.
+    `suspensions` counts how often the route was suspended since it was last reconciled.
     """
 
     job: str
     reason: str
     allow_mass_delete: bool = False
     asked_of: int = 0
+    suspensions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """Why a route takes no part for now. `nonce` names this one suspension: it never comes back once it has ended."""
+
+    nonce: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +45,27 @@ class RouteState:
     fingerprint: Mapping[str, Any]
     reconcile: ReconcileNeed | None = None
     marked: Timestamp | None = None
+    suspended: Suspension | None = None
+
+
+def suspended_state(state: RouteState, reason: str) -> RouteState:
+    """The state of a route that is suspended from now on, with a reconcile that begins at its beginning.
+
+    An open reconcile is replaced: what it has queued may be dropped from now on, so its cursor is worth nothing.
+    """
+    before = state.reconcile
+    need = ReconcileNeed(
+        new_nonce(),
+        "the route was suspended",
+        asked_of=0 if before is None else before.asked_of,
+        suspensions=1 if before is None else before.suspensions + 1,
+    )
+    return replace(state, suspended=Suspension(new_nonce(), reason), reconcile=need)
+
+
+def new_nonce() -> str:
+    """A random name, for an attempt at opening an epoch, a job or a suspension."""
+    return secrets.token_hex(4)
 
 
 def need_to_bson(need: ReconcileNeed | None) -> dict[str, Any] | None:
@@ -48,6 +81,7 @@ def routes_to_bson(routes: Mapping[str, RouteState]) -> list[dict[str, Any]]:
             "fingerprint": dict(state.fingerprint),
             "reconcile": need_to_bson(state.reconcile),
             "marked": state.marked,
+            "suspended": None if state.suspended is None else asdict(state.suspended),
         }
         for name, state in routes.items()
     ]
@@ -55,22 +89,30 @@ def routes_to_bson(routes: Mapping[str, RouteState]) -> list[dict[str, Any]]:
 
 def routes_from_bson(documents: list[Mapping[str, Any]]) -> dict[str, RouteState]:
     """The inverse of `routes_to_bson`."""
-    return {
-        document["name"]: RouteState(
-            fingerprint=document["fingerprint"],
-            reconcile=None if document["reconcile"] is None else ReconcileNeed(**document["reconcile"]),
-            marked=document["marked"],
-        )
-        for document in documents
-    }
+    return {document["name"]: route_from_bson(document) for document in documents}
+
+
+def route_from_bson(document: Mapping[str, Any]) -> RouteState:
+    """One route of `routes_to_bson`."""
+    need, suspended = document["reconcile"], document["suspended"]
+    return RouteState(
+        fingerprint=document["fingerprint"],
+        reconcile=None if need is None else ReconcileNeed(**need),
+        marked=document["marked"],
+        suspended=None if suspended is None else Suspension(suspended["nonce"], suspended["reason"]),
+    )
 
 
 def same_needs(routes: Mapping[str, RouteState]) -> dict[str, Any]:
-    """A query for an epoch document with exactly these routes and needs, whatever else is stored of them."""
-    each = [
-        {"$elemMatch": {"name": name, "reconcile": need_to_bson(state.reconcile)}} for name, state in routes.items()
-    ]
+    """A query for an epoch document with exactly these routes, needs and suspensions, whatever else it holds."""
+    each = [{"$elemMatch": {"name": name, **need_and_suspension(state)}} for name, state in routes.items()]
     return {"$size": len(each), "$all": each} if each else {"$size": 0}
+
+
+def need_and_suspension(state: RouteState) -> dict[str, Any]:
+    """A query for a route with exactly this need, suspended by this very suspension or not at all."""
+    nonce = None if state.suspended is None else state.suspended.nonce
+    return {"reconcile": need_to_bson(state.reconcile), "suspended.nonce": nonce}
 
 
 def open_need(route: str, *, is_open: bool) -> dict[str, Any]:
