@@ -17,7 +17,10 @@ from tsync_stream.capture.feed import ChangeStreams, Feed
 from tsync_stream.capture.leader import CaptureLeader, TermRunner, TermWork
 from tsync_stream.capture.monitor import Monitor
 from tsync_stream.capture.source_facts import SourceFacts
+from tsync_stream.capture.source_watch import until_a_source_appears
+from tsync_stream.capture.target_watch import CHECK as TARGET
 from tsync_stream.capture.target_watch import TargetWatch
+from tsync_stream.capture.targets import Targets
 from tsync_stream.capture.term import CapturedChanges, CaptureTerm, EntryBatch
 from tsync_stream.capture.tier_watch import TierWatch
 from tsync_stream.capture.tiers import Tiers
@@ -229,12 +232,10 @@ class Parts:
         return Lane(name, steps, losses, health, wake, Backoff(typesense.retry_backoff_s, wake))
 
     def _capture_leader(self) -> CaptureLeader:
-        settings, route, health, metrics = self._settings, self.route, self._health, self._metrics
+        settings, health, metrics = self._settings, self._health, self._metrics
         tiers = Tiers(self.tiers, settings.fail_back_after_s, self.epochs.age_s)
-        options = MappingOptions(date_unit=settings.date_unit)
-        find = partial(found_schema, self.client, self._open_reader, options)
-        prepare = partial(prepare_collection, self.target, self.table[route.name], settings.typesense.schema_file, find)
-        target = TargetWatch(self.target, route.target, self.positions, health, prepare)
+        sources = SourceFacts(self.client, self.table)
+        targets = Targets({name: self._target_watch(declaration) for name, declaration in self.table.items()})
         backlog = Backlog(self.client, self.tiers, settings.max_backlog, health, metrics)
         feed = Feed(
             ChangeStreams(settings, scope_of(self.table.namespaces), health, metrics),
@@ -244,19 +245,33 @@ class Parts:
             self._pace,
             backlog,
         )
-        monitor = Monitor(self.leases, self.epochs, self.positions, target, backlog)
+        monitor = Monitor(self.leases, self.epochs, self.positions, backlog)
         kinds = {route.name: self._job_kinds(route) for route in self.table.routes}
 
         def beside_feed(term: CaptureTerm) -> list[TermWork]:
             jobs = self._jobs_of(term, kinds)
             tier_watch = TierWatch(term, tiers, self.positions, health)
-            return [monitor.run(term, jobs), tier_watch.go_back(), tier_watch.clean_up(), *jobs.work()]
+            watches = [
+                watch.run(term, lambda: self.epochs.current)
+                for name, watch in targets.watches.items()
+                if name not in term.without_source
+            ]
+            missing = [until_a_source_appears(term, sources)] if term.without_source else []
+            tier_work = [tier_watch.go_back(), tier_watch.clean_up()]
+            return [monitor.run(term, jobs), *watches, *missing, *tier_work, *jobs.work()]
 
         epochs = Epochs(self.table, self.positions, tiers, partial(self.leases.confirm, CAPTURE), metrics)
-        source = SourceFacts(self.client, route, settings)
-        beginning = Beginning(settings.partitions, self.table, source, target, tiers, self.positions, epochs)
+        beginning = Beginning(self.table, settings, sources, targets, tiers, self.positions, epochs)
         terms = TermRunner(feed, beside_feed, tiers, self.epochs, metrics)
-        return CaptureLeader(self.leases, beginning, terms, target, health, self._wake)
+        return CaptureLeader(self.leases, beginning, terms, targets, health, self._wake)
+
+    def _target_watch(self, declaration: Declaration) -> TargetWatch:
+        options = MappingOptions(date_unit=self._settings.date_unit)
+        find = partial(found_schema, self.client, self._open_reader, options)
+        schema_file = self._settings.typesense.schema_file
+        prepare = partial(prepare_collection, self.target, declaration, schema_file, find)
+        check = self.table.title(TARGET, declaration.route.name)
+        return TargetWatch(self.target, declaration.route, check, self.positions, self._health, prepare)
 
     def _job_kinds(self, route: Route) -> JobKinds:
         settings = self._settings

@@ -17,7 +17,7 @@ from tsync_stream.capture import target_watch
 from tsync_stream.capture.target_watch import CHECK, UNREAD_S, TargetWatch
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.health import Health
-from tsync_stream.core.model import EpochRef, Position
+from tsync_stream.core.model import EpochRef, Position, Route
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.client import TypesenseTarget
@@ -51,7 +51,12 @@ class Bench:
         self.target = TypesenseTarget(settings)
         self.positions, self.health = Positions(), Health()
         self.watch = TargetWatch(
-            self.target, settings.collection_name, cast("Any", self.positions), self.health, self._prepare
+            self.target,
+            Route("c", "shop", "listings", settings.collection_name),
+            "target",
+            cast("Any", self.positions),
+            self.health,
+            self._prepare,
         )
         start = Position({"_data": "00"}, Timestamp(1, 0))
         self.stored = Pipeline(EpochRef("d", 1, "n", "primary"), 1, 8, start, start, {"c": RouteState({})})
@@ -64,7 +69,7 @@ class Bench:
 
     async def note(self, time_s: int) -> None:
         self.watch._noted_s = float("-inf")
-        await self.watch.note_synced(self.stored, "c", Timestamp(time_s, 1))
+        await self.watch.note_synced(self.stored, Timestamp(time_s, 1))
         self.stored = self.stored.with_route("c", marked=self.positions.marked)
 
     async def difference(self) -> str:

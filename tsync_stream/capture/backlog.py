@@ -37,9 +37,9 @@ class Backlog:
     def __repr__(self) -> str:
         return f"<Backlog {'full' if self.full else 'not full'}>"
 
-    async def measure(self, term: CaptureTerm, synced: Position) -> None:
+    async def measure(self, term: CaptureTerm) -> None:
         """Measure once. Raises the errors of the tier and of MongoDB."""
-        metrics = self._metrics
+        metrics, synced = self._metrics, term.synced
         backlog = await term.tier.backlog(term.pipeline.epoch, term.partitions)
         term.backlog = sum(backlog)
         for partition, entries in enumerate(backlog):
@@ -48,7 +48,12 @@ class Backlog:
         for name in self._tiers:
             metrics.tier.labels(name).set(name == term.pipeline.epoch.tier)
         behind = term.backlog > 0 or term.in_flight > 0
-        metrics.lag_seconds.set(max(0.0, time.time() - synced.cluster_time.time) if behind else 0.0)
+        lag_s = max(0.0, time.time() - synced.cluster_time.time) if behind else 0.0
+        metrics.lag_seconds.set(lag_s)
+        metrics.route_lag_seconds.clear()
+        for name in term.table:
+            if term.pipeline.need(name) is None:  # what is synced says nothing about a route that is being reconciled
+                metrics.route_lag_seconds.labels(name).set(lag_s)
         await self._look_at_oplog()
         self._report(term.backlog, synced, behind=behind)
 

@@ -1,29 +1,35 @@
 """Decides where a capture term begins: in the same epoch if its tier is whole, otherwise in the next; or at the start.
 
-Invariants: a term begins where everything was synced or durable, and only a lost position begins anew. A lost position,
-and a fingerprint that differs, bring the need of a reconcile into the new epoch.
+Invariants: a term begins where everything was synced or durable, and only a lost position begins anew. What is found of
+one route becomes a need of that route alone (`route_beginnings.py`). Whatever makes queued entries worthless, such as
+another target, mapping or table of routes, begins an epoch, at what is synced; the rest is stored with the same epoch.
 """
 
+import logging
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from tsync_stream.capture.epochs import Epochs
 from tsync_stream.capture.handover import Handover
+from tsync_stream.capture.route_beginnings import Found, other_stream
 from tsync_stream.capture.source_facts import SourceFacts
-from tsync_stream.capture.target_watch import TargetWatch
+from tsync_stream.capture.targets import Targets
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
-from tsync_stream.core.model import EpochRef, Position
+from tsync_stream.core.model import EpochRef
 from tsync_stream.queue.selection import choose_tier
-from tsync_stream.routes.fingerprint import same_stream, target_part, why_reconcile
+from tsync_stream.routes.fingerprint import fingerprint_of, target_part
 from tsync_stream.routes.table import RouteTable
+from tsync_stream.settings.load import Settings
 from tsync_stream.state.pipeline import Pipeline, PositionStore, new_nonce
-from tsync_stream.state.route_state import ReconcileNeed, RouteState
+from tsync_stream.state.route_state import RouteState
+
+log = logging.getLogger(__name__)
 
 # After so many failures in a row a tier is left, even if its probes pass: it may never take what is appended.
 MOST_TIMES_UNAVAILABLE = 3
+FIRST_START = "the first start"
 
 
 class Beginning:
@@ -31,18 +37,18 @@ class Beginning:
 
     def __init__(
         self,
-        partitions: int,
         table: RouteTable,
-        source: SourceFacts,
-        target: TargetWatch,
+        settings: Settings,
+        sources: SourceFacts,
+        targets: Targets,
         tiers: Tiers,
         positions: PositionStore,
         epochs: Epochs,
     ) -> None:
-        self._partitions = partitions
         self._table = table
-        self._source = source
-        self._target = target
+        self._settings = settings
+        self._sources = sources
+        self._targets = targets
         self._tiers = tiers
         self._positions = positions
         self._epochs = epochs
@@ -53,40 +59,75 @@ class Beginning:
         Raises the errors of MongoDB, Typesense and the tier; `Fenced` if another replica was faster.
         """
         stored = await self._positions.load()
+        found = await self._found({} if stored is None else stored.routes)
         if stored is None:
-            return await self._first_start(fence)
-        route = self._source.route.name
-        before = stored.routes.get(route, RouteState({}))
-        fingerprint = await self._source.fingerprint(target_part(before.fingerprint))
-        other_target = await self._target.replaced(before)
-        changed = other_target or why_reconcile(before.fingerprint, fingerprint)
-        lost = handover.position_lost or _other_stream(stored, fingerprint)
-        if reason := changed or lost:
-            # Only a lost position begins anew: a changed route is reconciled while the stream goes on where it was.
-            began = await self._source.position_of_now() if lost else await self._positions.synced(stored)
-            after = replace(before, fingerprint=fingerprint)
-            if other_target or before.fingerprint.get("target") != fingerprint["target"]:
-                part, marked = await self._target.make_ours(began.cluster_time)
-                after = replace(after, fingerprint=fingerprint | part, marked=marked)
-            # A question that nobody has answered stays open, unless it was about another collection.
-            asked_of = before.reconcile.asked_of if before.reconcile and not other_target else 0
-            after = replace(after, reconcile=ReconcileNeed(new_nonce(), reason, asked_of=asked_of))
-            following = self._next_epoch(stored, fence, await self._tiers.healthy(), began, {route: after})
-            return await self._epochs.open_next(stored, following, reason)
-        reason, healthy = await self._reason_to_leave(stored, handover)
+            term = await self._first_start(fence, found)
+        else:
+            found = await self._with_targets(found)
+            term = await self._next_term(stored, found, fence, handover)
+        term.without_source = [each.route.name for each in found if each.fingerprint is None]
+        return term
+
+    async def _found(self, states: Mapping[str, RouteState]) -> list[Found]:
+        """What is found of each route's source. Raises why it cannot be used if that is true of all of them."""
+        found = []
+        for name, uuid in (await self._sources.uuids()).items():
+            before = states.get(name, RouteState({}))
+            declaration = self._table[name]
+            if isinstance(uuid, bytes):
+                part = target_part(before.fingerprint)
+                fingerprint = fingerprint_of(declaration, uuid, part, self._settings)
+                found.append(Found(declaration.route, before, fingerprint))
+            else:
+                found.append(Found(declaration.route, before, None, problem=uuid))
+        problems = [each.problem for each in found if each.problem is not None]
+        if len(problems) == len(found):
+            raise problems[0]
+        return found
+
+    async def _with_targets(self, found: Sequence[Found]) -> list[Found]:
+        # Without a source, nothing is created in Typesense.
+        states = {each.route.name: each.before for each in found if each.fingerprint is not None}
+        others = await self._targets.replaced(states)
+        return [replace(each, other_target=others.get(each.route.name, "")) for each in found]
+
+    async def _next_term(self, stored: Pipeline, found: Sequence[Found], fence: int, handover: Handover) -> CaptureTerm:
+        lost = handover.position_lost or other_stream(stored.routes, found)
+        changed = "; ".join(
+            self._table.title(each.changed, f"(route {each.route.name})") for each in found if each.begins_epoch
+        )
+        table = "" if stored.table == self._table.version else "the table of routes has changed"
+        reason, healthy = await self._reason_to_leave(stored, handover, changed or lost or table)
         if not reason:
-            return await self._epochs.continue_current(stored, fence)
-        synced = await self._positions.synced(stored)
-        following = self._next_epoch(stored, fence, healthy, synced, stored.routes)
+            routes = {each.route.name: each.state("", None) for each in found}
+            return await self._epochs.continue_current(stored, routes, fence)
+        # Only a lost position begins anew: a changed route is reconciled while the stream goes on where it was.
+        began = await self._sources.position_of_now() if lost else await self._positions.synced(stored)
+        if table and not lost:
+            began = await self._sources.for_our_stream(began)
+        made = await self._targets.make_ours((each for each in found if each.to_make_ours), began.cluster_time)
+        routes = {each.route.name: each.state(lost, made.get(each.route.name)) for each in found}
+        self._tell_removed(stored)
+        tier = choose_tier(healthy)
+        following = replace(
+            stored.next_epoch(fence, tier, began, routes),
+            flaps=self._tiers.flaps(stored, tier),
+            partitions=self._settings.partitions,
+            table=self._table.version,
+        )
         return await self._epochs.open_next(stored, following, reason)
 
-    async def _reason_to_leave(self, stored: Pipeline, handover: Handover) -> tuple[str, set[str]]:
+    def _tell_removed(self, stored: Pipeline) -> None:
+        for name, state in stored.routes.items():
+            if name not in self._table:
+                target = state.fingerprint.get("target", "of it")
+                log.warning("capture: there is no route %s any more; its Typesense collection %s stays", name, target)
+
+    async def _reason_to_leave(self, stored: Pipeline, handover: Handover, changed: str) -> tuple[str, set[str]]:
         """Why the epoch cannot be continued ("": it can), and the tiers that could hold the next one."""
-        reason = handover.leave_tier or (stored.tier_suspect.reason if stored.tier_suspect else "")
-        if stored.partitions != self._partitions:
-            reason = f"PARTITIONS was {stored.partitions}"
-        if stored.table != self._table.version:
-            reason = "the table of routes has changed"
+        reason = changed or handover.leave_tier or (stored.tier_suspect.reason if stored.tier_suspect else "")
+        if stored.partitions != self._settings.partitions:
+            reason = reason or f"PARTITIONS was {stored.partitions}"
         if not reason and not handover.unavailable:
             return "", set()
         healthy = await self._tiers.healthy()
@@ -96,35 +137,21 @@ class Beginning:
             return reason or handover.unavailable, healthy
         return "", healthy  # it answers again
 
-    async def _first_start(self, fence: int) -> CaptureTerm:
-        fingerprint = await self._source.fingerprint({})  # without a source, nothing is created in Typesense
-        await self._target.prepare()
-        start = await self._source.position_of_now()
-        part, marked = await self._target.make_ours(start.cluster_time)
-        state = RouteState(fingerprint | part, ReconcileNeed(new_nonce(), "the first start"), marked)
+    async def _first_start(self, fence: int, found: Sequence[Found]) -> CaptureTerm:
+        usable = [each for each in found if each.fingerprint is not None]
+        unprepared = await self._targets.prepare(each.route.name for each in usable)
+        start = await self._sources.position_of_now()
+        made = await self._targets.make_ours(
+            (each for each in usable if each.route.name not in unprepared), start.cluster_time
+        )
         epoch = EpochRef(secrets.token_hex(4), 1, new_nonce(), choose_tier(await self._tiers.healthy()))
         pipeline = Pipeline(
             epoch=epoch,
             capture_fence=fence,
-            partitions=self._partitions,
+            partitions=self._settings.partitions,
             began=start,
             captured=start,
-            routes={self._source.route.name: state},
+            routes={each.route.name: each.first_state(FIRST_START, made.get(each.route.name)) for each in found},
             table=self._table.version,
         )
         return await self._epochs.create_first(pipeline)
-
-    def _next_epoch(
-        self, stored: Pipeline, fence: int, healthy: set[str], began: Position, routes: Mapping[str, RouteState]
-    ) -> Pipeline:
-        tier = choose_tier(healthy)
-        following = stored.next_epoch(fence, tier, began, routes)
-        flaps = self._tiers.flaps(stored, tier)
-        return replace(following, flaps=flaps, partitions=self._partitions, table=self._table.version)
-
-
-def _other_stream(stored: Pipeline, fingerprint: Mapping[str, Any]) -> str:
-    """Why the stored position belongs to another change stream than ours; "" if it does not (pure)."""
-    if any(same_stream(state.fingerprint, fingerprint) for state in stored.routes.values()):
-        return ""
-    return "the position is of another source"

@@ -5,7 +5,7 @@ stream is where its last writer left it, and holds everything that was recorded 
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 from tsync_stream.capture.term import CaptureTerm
@@ -15,6 +15,7 @@ from tsync_stream.core.model import Head, Position, Token
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.pipeline import Pipeline, PositionStore, synced_position
+from tsync_stream.state.route_state import RouteState
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,10 @@ class Epochs:
         log.warning("capture: epoch %d on the %s tier (%s)", following.epoch.epoch, tier.name, reason)
         return self._term(following, _empty_heads(following), following.began)
 
-    async def continue_current(self, stored: Pipeline, fence: int) -> CaptureTerm:
-        """Continue the epoch from the smallest head's token, and its jobs from their synced cursors.
+    async def continue_current(self, stored: Pipeline, routes: Mapping[str, RouteState], fence: int) -> CaptureTerm:
+        """Continue the epoch, with the routes as they are now, from the smallest head's token.
+
+        Its jobs continue from their synced cursors.
 
         Raises `TierLost` if the streams are not as we remember them, and as `open_next`.
         """
@@ -87,7 +90,7 @@ class Epochs:
         synced = synced_position(stored, records)
         token = min((head.token for head in heads), key=_token_order)
         start = Position(token, synced.cluster_time, synced.cursors)
-        following = replace(stored, capture_fence=fence, began=synced, captured=start)
+        following = replace(stored, routes=routes, capture_fence=fence, began=synced, captured=start)
         if not await self._positions.replace(stored, following):
             raise Fenced("the epoch document has changed")
         log.info("capture: continuing epoch %d on the %s tier", stored.epoch.epoch, tier.name)

@@ -14,7 +14,7 @@ from typing import Any
 from tsync_stream.capture.begin import Beginning
 from tsync_stream.capture.feed import Feed
 from tsync_stream.capture.handover import Handover, TermEnd, report
-from tsync_stream.capture.target_watch import TargetWatch
+from tsync_stream.capture.targets import Targets
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
 from tsync_stream.cluster.assignment import CAPTURE
@@ -90,14 +90,14 @@ class CaptureLeader:
         leases: LeaseKeeper,
         beginning: Beginning,
         terms: TermRunner,
-        target: TargetWatch,
+        targets: Targets,
         health: Health,
         wake: Wake,
     ) -> None:
         self._leases = leases
         self._beginning = beginning
         self._terms = terms
-        self._target = target
+        self._targets = targets
         self._health = health
         self._wake = wake
         self._handover = Handover()
@@ -159,6 +159,6 @@ class CaptureLeader:
     def _forget_all(self) -> None:
         """Another replica captures now, and reports."""
         self._handover = Handover()
-        self._target.forget()
+        self._targets.forget()
         for check in CHECKS:
             self._health.green(check)

@@ -1,7 +1,7 @@
 """What a term checks once a second: is it still current, is its tier suspect, how far are the changes and the jobs?
 
-Invariants: a term whose lease or epoch belongs to somebody else raises `Fenced`; what the epoch document asks for, or
-another Typesense collection, ends the term without a fault. An outage of Typesense never ends it.
+Invariants: a term whose lease or epoch belongs to somebody else raises `Fenced`; what the epoch document asks for ends
+the term without a fault. Typesense is not asked here: it may be slow.
 """
 
 import asyncio
@@ -10,19 +10,15 @@ from typing import Any, NoReturn, Protocol
 
 from tsync_stream.capture.backlog import Backlog
 from tsync_stream.capture.handover import TermEnd
-from tsync_stream.capture.target_watch import TargetWatch
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.cluster.leases import LeaseKeeper
-from tsync_stream.core.errors import Fenced, TierLost, TsyncError
+from tsync_stream.core.errors import Fenced, TierLost
 from tsync_stream.core.model import Position
 from tsync_stream.state.pipeline import Pipeline, PositionStore
-from tsync_stream.state.route_state import RouteState
 
 MONITOR_INTERVAL_S = 1.0
-# The Typesense collection is checked at every so many looks.
-LOOKS_PER_TARGET_CHECK = 5
 
 
 class JobsOfTerm(Protocol):
@@ -43,19 +39,16 @@ class Monitor:
         leases: LeaseKeeper,
         epochs: EpochWatch,
         positions: PositionStore,
-        target: TargetWatch,
         backlog: Backlog,
     ) -> None:
         self._leases = leases
         self._epochs = epochs
         self._positions = positions
-        self._target = target
         self._backlog = backlog
 
     async def run(self, term: CaptureTerm, jobs: JobsOfTerm) -> TermEnd:
         """Look once a second until a new term must begin. Raises `Fenced`, `TierLost`, and the errors of calls."""
-        looks = 0
-        saved, synced = term.pipeline.captured, term.pipeline.began
+        saved = term.pipeline.captured
         while True:
             await asyncio.sleep(MONITOR_INTERVAL_S)
             stored = await self._current(term)
@@ -64,16 +57,10 @@ class Monitor:
             if saved != term.appended:
                 saved = term.appended
                 await self._positions.save_captured(stored, saved)
-            if synced != term.announced:
-                synced = await self._positions.synced(stored)
-            await self._target.note_synced(stored, term.route.name, synced.cluster_time)
-            await jobs.look(stored, synced)
-            await self._backlog.measure(term, synced)
-            looks += 1
-            if looks % LOOKS_PER_TARGET_CHECK == 0 and (
-                found := await self._difference(stored.routes[term.route.name])
-            ):
-                return TermEnd(f"{found}; a new term begins with a reconcile")
+            if term.synced != term.announced:
+                term.synced = await self._positions.synced(stored)
+            await jobs.look(stored, term.synced)
+            await self._backlog.measure(term)
 
     async def _current(self, term: CaptureTerm) -> Pipeline:
         """The epoch document, which is still this term's and has no complaint about its tier."""
@@ -86,9 +73,3 @@ class Monitor:
         if stored.tier_suspect is not None:
             raise TierLost(stored.tier_suspect.reason)
         return stored
-
-    async def _difference(self, stored: RouteState) -> str:
-        try:
-            return await self._target.difference(stored)
-        except TsyncError:
-            return ""  # capture goes on without Typesense

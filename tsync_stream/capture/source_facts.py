@@ -1,42 +1,66 @@
-"""What a beginning asks MongoDB about the source: which collection it is, and where its change stream stands now.
+"""What a beginning asks MongoDB about the sources: which collections they are, and where the change stream stands now.
 
-Invariant: nothing is decided from a source that cannot have a change stream; that is a configuration error.
+Invariants: nothing is decided from a source that cannot have a change stream, which is a configuration error of its
+routes. A position is only ever moved to another token of the same moment.
 """
 
+import asyncio
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
-from tsync_stream.core.model import Position, Route
-from tsync_stream.routes.fingerprint import fingerprint_of
-from tsync_stream.settings.load import Settings
+from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.core.model import Position, Route, Token
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import source_uuid
 from tsync_stream.source.driver import MongoClient
-from tsync_stream.source.stream_scope import scope_of
+from tsync_stream.source.stream_scope import scope_of, time_of
 
 POSITION_WAIT_S = 1.0
 
 
 class SourceFacts:
-    """Asks about one route's source. Every call raises the errors of MongoDB calls."""
+    """Asks about the sources of all routes. Every call raises the errors of MongoDB calls."""
 
-    def __init__(self, client: MongoClient, route: Route, settings: Settings) -> None:
+    def __init__(self, client: MongoClient, table: RouteTable) -> None:
         self._client = client
-        self.route = route
-        self._settings = settings
+        self._table = table
+        self._scope = scope_of(table.namespaces)
 
-    async def fingerprint(self, target: Mapping[str, Any]) -> dict[str, Any]:
-        """The fingerprint of the route as it is now; `target` is the part that Typesense tells."""
-        uuid = await source_uuid(self._client, self.route.database, self.route.collection)
-        return fingerprint_of(self.route, uuid, target, self._settings)
+    async def uuids(self) -> Mapping[str, bytes | ConfigurationError]:
+        """The UUID of each route's source, or why it cannot be one."""
+        found = await asyncio.gather(*map(self.uuid, self._table.routes))
+        return dict(zip(self._table, found, strict=True))
+
+    async def uuid(self, route: Route) -> bytes | ConfigurationError:
+        """The UUID of one route's source, or why it cannot be one."""
+        try:
+            return await source_uuid(self._client, route.database, route.collection)
+        except ConfigurationError as error:
+            return error
 
     async def position_of_now(self) -> Position:
         """Where a stream that is opened now begins: it has every change from here on."""
-        stream = await ChangeStream.open(
-            self._client, scope_of([(self.route.database, self.route.collection)]), None, 1
-        )
+        stream = await ChangeStream.open(self._client, self._scope, None, 1)
         try:
             batch = await stream.next_batch(1, POSITION_WAIT_S)
         finally:
             await stream.close()
         return Position(batch.token, batch.cluster_time)
+
+    async def for_our_stream(self, position: Position) -> Position:
+        """A position of a stream of other collections, with a token that ours can be resumed from.
+
+        Its token may be that of an event that ours does not show, which MongoDB then cannot find (code 280). The token
+        that stands for the moment of that event can be resumed from in every stream; changes of that very moment are
+        read again.
+        """
+        moment = time_of(position.token)
+        if moment is None:
+            return position
+        stream = await ChangeStream.open(self._client, self._scope, moment, 0)
+        try:
+            token: Token = (await stream.next_batch(0, POSITION_WAIT_S)).token
+        finally:
+            await stream.close()
+        return replace(position, token=token)

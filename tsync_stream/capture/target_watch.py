@@ -11,47 +11,75 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
+from tsync_stream.capture.handover import TermEnd
+from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, TsyncError
 from tsync_stream.core.health import Health
+from tsync_stream.core.model import Route
+from tsync_stream.routes.declared import of_route
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.markers import Markers, Seen
 from tsync_stream.state.pipeline import Pipeline, PositionStore, new_nonce
 from tsync_stream.state.route_state import RouteState
 
 CHECK = "target"
+LOOK_INTERVAL_S = 1.0
+# The collection is checked at every so many looks.
+LOOKS_PER_CHECK = 5
 UNREAD_S = 60.0
 SECOND_LOOK_S = 1.0
 NOTE_INTERVAL_S = 2.0
 
 
 class TargetWatch:
-    """Checks the collection and marks it. One for each replica: an outage may last longer than a term.
+    """Checks the collection of one route and marks it. It outlives terms, as an outage does.
 
-    `prepare` creates the collection if it is missing.
+    `check` is its health check; `prepare` creates the collection if it is missing.
     """
 
     def __init__(
         self,
         target: TypesenseTarget,
-        collection: str,
+        route: Route,
+        check: str,
         positions: PositionStore,
         health: Health,
         prepare: Callable[[], Awaitable[object]],
     ) -> None:
         self.prepare = prepare
         self._target = target
-        self._markers = Markers(target, collection)
+        self._route = route
+        self._check = check
+        self._markers = Markers(target, route.target)
         self._positions = positions
         self._health = health
         self._read_s: float | None = None  # when a check last succeeded; None: none was needed yet
         self._noted_s = float("-inf")
         self._notes_refused = False
+        self._found = ""  # why the last term ended; the next beginning need not look again
 
     def forget(self) -> None:
         """Another replica captures now, and checks."""
-        self._read_s = None
-        self._health.green(CHECK)
+        self._read_s, self._found = None, ""
+        self._health.green(self._check)
+
+    async def run(self, term: CaptureTerm, current: Callable[[], Pipeline | None]) -> TermEnd:
+        """Beside the feed: mark the collection, until it is another one. `current` is the epoch document, as last read.
+
+        It exists when this returns. While Typesense cannot be asked, or refuses to create it, the term goes on.
+        """
+        looks = 0
+        while True:
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            stored = current()
+            if stored is None or (stored.epoch, stored.capture_fence) != (term.pipeline.epoch, term.fence):
+                continue
+            await self.note_synced(stored, term.synced.cluster_time)
+            looks += 1
+            if looks % LOOKS_PER_CHECK == 0 and (found := await self.replaced(stored.routes[self._route.name])):
+                self._found = found
+                return TermEnd(f"{found}; a new term begins with a reconcile")
 
     async def difference(self, stored: RouteState) -> str:
         """How the collection differs from the one that the route's fingerprint describes; "" if it does not.
@@ -70,16 +98,17 @@ class TargetWatch:
             self._report(error)
             raise
         self._read_s = clock.now_s()
-        self._health.green(CHECK)
+        self._health.green(self._check)
         return found
 
     async def replaced(self, stored: RouteState) -> str:
         """Why the collection is not the one that was filled; it then exists, if need be a new one. "" if it is.
 
-        While Typesense cannot be asked, the answer is "": capture goes on, and the monitor asks again.
+        While Typesense cannot be asked, the answer is "": capture goes on, and asks again.
         """
+        found, self._found = self._found, ""
         try:
-            found = await self.difference(stored)
+            found = found or await self.difference(stored)
             if found:
                 await self.prepare()
         except TsyncError:
@@ -94,7 +123,9 @@ class TargetWatch:
         """
         seen = await self._markers.look()
         if seen is None:
-            raise ConfigurationError("TYPESENSE_COLLECTION_NAME: the collection is gone again")
+            raise ConfigurationError(
+                of_route("TYPESENSE_COLLECTION_NAME", self._route) + ": the collection is gone again"
+            )
         nonce = await self._markers.place(seen, new_nonce())
         self._notes_refused = not await self._markers.note(seen.name, as_number(synced))
         part = {
@@ -105,10 +136,10 @@ class TargetWatch:
         }
         return part, None if self._notes_refused else synced
 
-    async def note_synced(self, stored: Pipeline, route: str, synced: Timestamp) -> None:
+    async def note_synced(self, stored: Pipeline, synced: Timestamp) -> None:
         """Mark in Typesense, now and then, how far everything is synced; only then in MongoDB, which is never ahead."""
         now_s = clock.now_s()
-        state = stored.routes[route]
+        state = stored.routes[self._route.name]
         name = state.fingerprint.get("target_name")
         if name is None or self._notes_refused or state.marked == synced or now_s - self._noted_s < NOTE_INTERVAL_S:
             return
@@ -120,7 +151,7 @@ class TargetWatch:
             self._noted_s = now_s + 2 * self._target.deadline_s
             return
         if noted:
-            await self._positions.save_marked(stored, route, synced)
+            await self._positions.save_marked(stored, self._route.name, synced)
         else:
             self._notes_refused = True
 
@@ -129,7 +160,7 @@ class TargetWatch:
         unread_s = clock.now_s() - self._read_s
         if unread_s >= UNREAD_S:
             self._health.red(
-                CHECK,
+                self._check,
                 f"{error}; for more than a minute it has been unknown whether the Typesense collection is still the "
                 "one that was filled. Writing continues; a reconcile follows if it turns out to be another one",
                 needs_person=isinstance(error, ConfigurationError),

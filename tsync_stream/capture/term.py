@@ -147,6 +147,8 @@ class CaptureTerm:
         self.appended = start
         self._in_flight: set[Delivery] = set()
         self.backlog = 0  # unacked entries, when last measured
+        self.synced = pipeline.began  # when the monitor last looked
+        self.without_source: Sequence[str] = ()  # the routes whose sources could not be used when the term began
         self.paused = False  # True: the feed waits until everything captured is synced
         self._last = [(head.last_offset, head.fence) for head in heads]
         self._counter = 0

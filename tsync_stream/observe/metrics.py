@@ -76,6 +76,12 @@ class Metrics:
             registry=self.registry,
         )
         self.lag_seconds = measured("lag_seconds", "Now minus the cluster time of the oldest unsynced change.")
+        self.route_lag_seconds = gauge(
+            "route_lag_seconds",
+            "The lag of one route; absent while it must be reconciled, since it is not known then. On the capturing "
+            "replica.",
+            "route",
+        )
         self.oplog_left_seconds = measured(
             "oplog_left_seconds",
             "How long the oplog still holds what is not synced, at the present rate. Needs the right to read it.",
@@ -96,7 +102,7 @@ class Metrics:
         self.capturing.set(0)
         for measured in (self.lag_seconds, self.oplog_left_seconds, self.epoch):
             measured.set(None)
-        for labelled in (self.backlog_entries, self.tier):
+        for labelled in (self.backlog_entries, self.tier, self.route_lag_seconds):
             labelled.clear()
 
     def show_route(self, route: str) -> None:

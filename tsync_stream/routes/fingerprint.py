@@ -6,10 +6,13 @@ itself is another one.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tsync_stream.core.model import Route
+from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declared import source_name
+from tsync_stream.routes.table import digest
 from tsync_stream.settings.load import Settings
 
 # Incremented with every change of the mapping's rules, which makes every document be written again.
@@ -18,11 +21,19 @@ MAPPING_VERSION = 3
 # Incremented with every change of how a document's partition is found: an epoch is divided in one way.
 DIVISION_VERSION = 2
 
+# Names of collections are compared by themselves, and the route's own name says nothing about its documents.
+_ANY_ROUTE = Route("", "", "", "")
+
 NEW_ROUTE = "this route has not been synced before"
 
 
-def fingerprint_of(route: Route, uuid: bytes, target: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def fingerprint_of(
+    declaration: Declaration, uuid: bytes, target: Mapping[str, Any], settings: Settings
+) -> dict[str, Any]:
     """The fingerprint as the epoch document holds it (pure); `uuid` is the source's, `target` its `target_part`."""
+    route = declaration.route
+    # A schema says how a missing target is created, not what a document looks like. A plain route needs no digest.
+    view = replace(declaration, route=_ANY_ROUTE, schema=None)
     return {
         "source": source_name(route),
         "source_uuid": uuid.hex(),
@@ -30,6 +41,7 @@ def fingerprint_of(route: Route, uuid: bytes, target: Mapping[str, Any], setting
         **target,
         "mapping": f"{MAPPING_VERSION} {settings.date_unit}",
         "division": DIVISION_VERSION,
+        **({} if declaration.is_plain else {"view": digest(view)}),
     }
 
 

@@ -1,5 +1,6 @@
 """Where the next epoch begins: a changed route is reconciled, and only a lost position begins anew."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -8,13 +9,16 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.memory_tier import MemoryTierServer
+from tsync_stream.capture import targets
 from tsync_stream.capture.begin import Beginning
 from tsync_stream.capture.epochs import Epochs
 from tsync_stream.capture.handover import Handover
 from tsync_stream.capture.source_facts import SourceFacts
 from tsync_stream.capture.target_watch import TargetWatch
+from tsync_stream.capture.targets import Targets
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.model import MONGO, EpochRef, Position, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.routes.declaration import Declaration
@@ -29,39 +33,45 @@ SETTINGS = default_settings()
 UUID = b"\x01" * 16
 OUR_PART = {"target_name": "window", "target_nonce": "n0"}
 TABLE = RouteTable([Declaration(ROUTE)])
-FINGERPRINT = fingerprint_of(ROUTE, UUID, OUR_PART, SETTINGS)
+FINGERPRINT = fingerprint_of(Declaration(ROUTE), UUID, OUR_PART, SETTINGS)
 SYNCED = Position({"_data": "8210"}, Timestamp(100, 1), {"replay.1": {"after": "key 40"}})
 NOW = Position({"_data": "8299"}, Timestamp(900, 1))
 NEEDED_BEFORE = ReconcileNeed("old", "requested by a person", asked_of=70)
 
 
 class World:
-    """What a beginning asks: a stored epoch, what the source and the target are now, and one tier in memory."""
+    """What a beginning asks: a stored epoch, what sources and targets are now, and one tier in memory."""
 
-    def __init__(self, state: RouteState, name: str = ROUTE.name) -> None:
+    def __init__(self, state: RouteState, name: str = ROUTE.name, table: RouteTable = TABLE) -> None:
         epoch = EpochRef("deployment", 3, "nonce", MONGO)
-        self.stored = Pipeline(epoch, 4, SETTINGS.partitions, SYNCED, SYNCED, {name: state}, table=TABLE.version)
+        routes = {name: state}
+        self.stored: Pipeline | None = Pipeline(
+            epoch, 4, SETTINGS.partitions, SYNCED, SYNCED, routes, table=table.version
+        )
+        self.uuids: dict[str, bytes | ConfigurationError] = dict.fromkeys(table, UUID)
         self.target_difference = ""
+        self.differences: dict[str, str] = {}
+        self.slow_targets: set[str] = set()
         self.marked: list[Timestamp] = []
+        self.created: list[str] = []
+        self.translated: list[Position] = []
         self.tier = MemoryTierServer(MONGO).connect()
-        self.route = ROUTE
         tiers = Tiers({MONGO: self.tier}, SETTINGS.fail_back_after_s, lambda: 60.0)
         positions = cast("PositionStore", self)
-        epochs = Epochs(TABLE, positions, tiers, self._holds_lease, Metrics())
-        source, target = cast("SourceFacts", self), cast("TargetWatch", self)
-        self.beginning = Beginning(SETTINGS.partitions, TABLE, source, target, tiers, positions, epochs)
+        epochs = Epochs(table, positions, tiers, self._holds_lease, Metrics())
+        watches = {name: cast("TargetWatch", Target(self, name)) for name in table}
+        sources = cast("SourceFacts", Sources(self))
+        self.beginning = Beginning(table, SETTINGS, sources, Targets(watches), tiers, positions, epochs)
 
     async def _holds_lease(self, fence: int) -> bool:
         return True
 
-    async def fingerprint(self, target: Mapping[str, Any]) -> dict[str, Any]:
-        return fingerprint_of(ROUTE, UUID, target, SETTINGS)
-
-    async def position_of_now(self) -> Position:
-        return NOW
-
-    async def load(self) -> Pipeline:
+    async def load(self) -> Pipeline | None:
         return self.stored
+
+    async def create(self, pipeline: Pipeline) -> bool:
+        self.stored = pipeline
+        return True
 
     async def records(self) -> dict[int, Any]:
         return {}
@@ -74,15 +84,61 @@ class World:
         self.stored = new
         return True
 
-    async def replaced(self, _stored: object) -> str:
-        return self.target_difference
-
-    async def make_ours(self, synced: Timestamp) -> tuple[Mapping[str, Any], Timestamp]:
-        self.marked.append(synced)
-        return {"target_name": "window", "target_nonce": "n1"}, synced
-
     async def begin(self, **handover: Any) -> CaptureTerm:
         return await self.beginning.begin(5, Handover(**handover))
+
+    def state(self, name: str = ROUTE.name) -> RouteState:
+        """What is stored of a route."""
+        assert self.stored is not None
+        return self.stored.routes[name]
+
+    async def goes_on(self) -> "World":
+        """The stored epoch's streams exist, so it can be continued."""
+        assert self.stored is not None
+        await self.tier.create(self.stored.epoch, SETTINGS.partitions, 4, SYNCED.token)
+        return self
+
+
+class Sources:
+    """What `SourceFacts` finds."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def uuids(self) -> Mapping[str, bytes | ConfigurationError]:
+        return self._world.uuids
+
+    async def position_of_now(self) -> Position:
+        return NOW
+
+    async def for_our_stream(self, position: Position) -> Position:
+        self._world.translated.append(position)
+        return replace(position, token={"_data": "820F"})
+
+
+class Target:
+    """What the watch of one target finds and does."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self._name = name
+
+    async def _answer(self) -> None:
+        if self._name in self._world.slow_targets:
+            await asyncio.sleep(60)
+
+    async def prepare(self) -> None:
+        await self._answer()
+        self._world.created.append(self._name)
+
+    async def replaced(self, _stored: object) -> str:
+        await self._answer()
+        return self._world.differences.get(self._name, self._world.target_difference)
+
+    async def make_ours(self, synced: Timestamp) -> tuple[Mapping[str, Any], Timestamp]:
+        await self._answer()
+        self._world.marked.append(synced)
+        return {"target_name": "window", "target_nonce": "n1"}, synced
 
 
 def need_of(term: CaptureTerm) -> ReconcileNeed:
@@ -98,7 +154,7 @@ async def test_a_changed_route_is_reconciled_and_the_stream_goes_on_where_it_was
     assert term.pipeline.epoch.epoch == 4
     assert term.pipeline.began == SYNCED, "changes since then are read again, and other jobs keep their cursors"
     assert need_of(term).reason == "changed: mapping"
-    assert world.stored.routes[ROUTE.name].fingerprint == FINGERPRINT
+    assert world.state().fingerprint == FINGERPRINT
     assert world.marked == []
 
 
@@ -109,7 +165,7 @@ async def test_another_target_is_filled_and_the_stream_goes_on_where_it_was() ->
     assert term.pipeline.began == SYNCED
     assert (need_of(term).reason, need_of(term).asked_of) == (world.target_difference, 0), "that was another collection"
     assert world.marked == [SYNCED.cluster_time], "the new one does not claim more than what is synced"
-    state = world.stored.routes[ROUTE.name]
+    state = world.state()
     assert (state.fingerprint["target_nonce"], state.marked) == ("n1", SYNCED.cluster_time)
 
 
@@ -134,13 +190,14 @@ async def test_a_route_of_another_name_takes_its_place_and_the_stream_goes_on() 
     world.target_difference = "the Typesense collection is not marked yet"
     term = await world.begin()
     assert term.pipeline.began == SYNCED
+    assert world.stored is not None
     assert list(world.stored.routes) == [ROUTE.name]
     assert need_of(term).reason in {NEW_ROUTE, world.target_difference}
 
 
 async def test_what_fits_goes_on_in_the_same_epoch() -> None:
     world = World(RouteState(FINGERPRINT, NEEDED_BEFORE))
-    await world.tier.create(world.stored.epoch, SETTINGS.partitions, 4, SYNCED.token)
+    await world.goes_on()
     term = await world.begin()
     assert (term.pipeline.epoch.epoch, term.fence) == (3, 5)
     assert need_of(term) == NEEDED_BEFORE
@@ -155,8 +212,141 @@ async def test_a_suspect_tier_brings_the_next_epoch_and_no_reconcile() -> None:
 
 async def test_another_table_of_routes_brings_the_next_epoch_and_moves_nothing() -> None:
     world = World(RouteState(FINGERPRINT))
+    assert world.stored is not None
     world.stored = replace(world.stored, table="older")
     term = await world.begin()
-    assert (term.pipeline.epoch.epoch, term.pipeline.began) == (4, SYNCED)
+    assert term.pipeline.epoch.epoch == 4
+    assert world.translated == [SYNCED]
+    assert term.pipeline.began == replace(SYNCED, token={"_data": "820F"}), "the same moment, in our stream's words"
     assert world.stored.table == TABLE.version
     assert term.pipeline.reconciles() == {}
+
+
+# Several routes
+
+POSTS = Route("posts", "blog", "posts", "posts")
+BOTH = RouteTable([Declaration(ROUTE), Declaration(POSTS)])
+POSTS_FINGERPRINT = fingerprint_of(Declaration(POSTS), UUID, {"target_name": "posts"}, SETTINGS)
+MISSING = ConfigurationError("MONGODB_COLLECTION: there is no collection blog.posts")
+
+
+def both(listings: RouteState, posts: RouteState) -> World:
+    world = World(listings, table=BOTH)
+    assert world.stored is not None
+    world.stored = replace(world.stored, routes={ROUTE.name: listings, POSTS.name: posts})
+    return world
+
+
+async def test_a_changed_route_moves_no_other_and_no_position() -> None:
+    """The naive way begins at now, as for a single route whose source is another one, and loses the others' changes."""
+    world = both(RouteState(FINGERPRINT), RouteState({**POSTS_FINGERPRINT, "mapping": "1 s"}))
+    term = await world.begin()
+    assert (term.pipeline.epoch.epoch, term.pipeline.began) == (4, SYNCED)
+    assert set(term.pipeline.reconciles()) == {POSTS.name}
+    assert world.state() == RouteState(FINGERPRINT)
+
+
+async def test_a_recreated_source_is_a_need_of_its_route_in_the_same_epoch() -> None:
+    world = await both(RouteState(FINGERPRINT), RouteState({**POSTS_FINGERPRINT, "source_uuid": "02" * 16})).goes_on()
+    term = await world.begin()
+    assert (term.pipeline.epoch.epoch, term.pipeline.began, term.appended.token) == (3, SYNCED, SYNCED.token)
+    assert set(term.pipeline.reconciles()) == {POSTS.name}
+    assert world.state(POSTS.name).fingerprint == POSTS_FINGERPRINT
+
+
+async def test_another_target_of_one_route_begins_an_epoch_at_what_is_synced() -> None:
+    world = both(RouteState(FINGERPRINT, marked=Timestamp(99, 1)), RouteState(POSTS_FINGERPRINT))
+    world.differences = {POSTS.name: "the Typesense collection is gone"}
+    term = await world.begin()
+    assert (term.pipeline.epoch.epoch, term.pipeline.began) == (4, SYNCED)
+    assert set(term.pipeline.reconciles()) == {POSTS.name}
+    assert world.state() == RouteState(FINGERPRINT, marked=Timestamp(99, 1))
+    assert world.state(POSTS.name).fingerprint["target_nonce"] == "n1"
+
+
+async def test_a_lost_position_is_every_routes_need() -> None:
+    term = await both(RouteState(FINGERPRINT), RouteState(POSTS_FINGERPRINT)).begin(position_lost="rolled over")
+    assert term.pipeline.began == NOW
+    assert set(term.pipeline.reconciles()) == {ROUTE.name, POSTS.name}
+
+
+async def test_the_position_is_ours_while_one_source_is_still_the_same() -> None:
+    recreated = RouteState({**POSTS_FINGERPRINT, "source_uuid": "02"})
+    world = await both(RouteState(FINGERPRINT), recreated).goes_on()
+    assert (await world.begin()).pipeline.began == SYNCED
+    world = both(RouteState({**FINGERPRINT, "source_uuid": "03"}), recreated)
+    assert (await world.begin()).pipeline.began == NOW, "nothing is known to be the same"
+
+
+async def test_a_missing_source_suspends_its_route_and_stops_no_other() -> None:
+    world = await both(RouteState(FINGERPRINT), RouteState(POSTS_FINGERPRINT)).goes_on()
+    world.uuids[POSTS.name] = MISSING
+    term = await world.begin()
+    assert (term.pipeline.epoch.epoch, term.pipeline.began) == (3, SYNCED)
+    assert term.without_source == [POSTS.name]
+    state = world.state(POSTS.name)
+    assert state.fingerprint == POSTS_FINGERPRINT, "what its documents were made from"
+    assert state.suspended is not None
+    assert state.suspended.reason == str(MISSING)
+    assert state.reconcile is not None
+    assert world.state() == RouteState(FINGERPRINT)
+    again = await world.begin()
+    assert again.pipeline.routes[POSTS.name] == state, "it is suspended once"
+
+
+async def test_sources_that_are_all_missing_are_an_error_as_that_of_a_single_route_is() -> None:
+    world = both(RouteState(FINGERPRINT), RouteState(POSTS_FINGERPRINT))
+    world.uuids = dict.fromkeys(world.uuids, MISSING)
+    with pytest.raises(ConfigurationError, match="there is no collection"):
+        await world.begin()
+
+
+async def test_a_first_start_goes_on_without_a_missing_source_and_creates_nothing_for_it() -> None:
+    world = both(RouteState({}), RouteState({}))
+    world.stored = None
+    world.uuids[POSTS.name] = MISSING
+    term = await world.begin()
+    assert (term.pipeline.began, world.created) == (NOW, [ROUTE.name])
+    listings, posts = world.state(), world.state(POSTS.name)
+    assert listings.reconcile is not None
+    assert listings.reconcile.reason == "the first start"
+    assert posts.suspended is not None
+    assert posts.fingerprint == {}
+
+
+async def test_a_target_that_does_not_answer_holds_up_no_other_route(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "LONGEST_WAIT_S", 0.02)
+    world = await both(RouteState(FINGERPRINT), RouteState(POSTS_FINGERPRINT)).goes_on()
+    world.slow_targets = {POSTS.name}
+    async with asyncio.timeout(5):
+        term = await world.begin()
+    assert term.pipeline.epoch.epoch == 3
+    assert term.pipeline.reconciles() == {}
+
+
+async def test_a_new_route_loads_itself_and_a_removed_one_is_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(RouteState(FINGERPRINT), table=BOTH)
+    assert world.stored is not None
+    removed = RouteState({"target": "old window"}, ReconcileNeed("r", "requested by a person"))
+    routes = {ROUTE.name: RouteState(FINGERPRINT), "old": removed}
+    world.stored = replace(world.stored, routes=routes, table="older")
+    term = await world.begin()
+    assert list(term.pipeline.routes) == [ROUTE.name, POSTS.name]
+    need = term.pipeline.need(POSTS.name)
+    assert need is not None
+    assert need.reason == NEW_ROUTE
+    assert set(term.pipeline.reconciles()) == {POSTS.name}
+    assert term.pipeline.began.cluster_time == SYNCED.cluster_time
+    assert "there is no route old any more; its Typesense collection old window stays" in caplog.text
+
+
+async def test_a_new_route_whose_target_does_not_answer_waits_for_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "LONGEST_WAIT_S", 0.02)
+    world = World(RouteState(FINGERPRINT), table=BOTH)
+    assert world.stored is not None
+    world.stored = replace(world.stored, table="older")
+    world.slow_targets = {POSTS.name}
+    async with asyncio.timeout(5):
+        await world.begin()
+    assert "target_nonce" not in world.state(POSTS.name).fingerprint, "its watch finds that it is not marked yet"
+    assert world.state(POSTS.name).reconcile is not None

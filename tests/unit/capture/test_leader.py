@@ -13,7 +13,7 @@ from tsync_stream.capture.begin import Beginning
 from tsync_stream.capture.feed import Feed
 from tsync_stream.capture.handover import Handover, TermEnd
 from tsync_stream.capture.leader import CaptureLeader, TermRunner, TermWork
-from tsync_stream.capture.target_watch import TargetWatch
+from tsync_stream.capture.targets import Targets
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
 from tsync_stream.cluster.assignment import Held
@@ -54,7 +54,7 @@ class World:
             cast("LeaseKeeper", self),
             cast("Beginning", self),
             self.terms_runner,
-            cast("TargetWatch", self),
+            cast("Targets", self),
             self.health,
             Wake(),
         )

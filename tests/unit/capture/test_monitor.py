@@ -11,7 +11,7 @@ from tsync_stream.capture import monitor as monitor_module
 from tsync_stream.capture.handover import TermEnd
 from tsync_stream.capture.monitor import Monitor
 from tsync_stream.capture.term import CaptureTerm
-from tsync_stream.core.errors import DependencyUnavailable, Fenced, TierLost, TsyncError
+from tsync_stream.core.errors import Fenced, TierLost
 from tsync_stream.core.model import EpochRef, Head, Position, Route
 from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.declaration import Declaration
@@ -33,12 +33,11 @@ class World:
     def __init__(self) -> None:
         self.stored: Pipeline | None = PIPELINE
         self.fence: int | None = FENCE
-        self.found: str | TsyncError = ""
         self.looks = 0
         self.saved: list[Position] = []
         self.term = CaptureTerm(PIPELINE, cast("Tier", None), TABLE, [Head(0, 0, START.token)], START)
         everything = cast("Any", self)
-        self.monitor = Monitor(everything, everything, everything, everything, everything)
+        self.monitor = Monitor(everything, everything, everything, everything)
 
     def holding(self, name: str) -> Any:
         return None if self.fence is None else SimpleNamespace(fence=self.fence)
@@ -52,15 +51,7 @@ class World:
     async def synced(self, stored: Pipeline) -> Position:
         return START
 
-    async def note_synced(self, stored: Pipeline, route: str, cluster_time: Timestamp) -> None: ...
-
-    async def difference(self, stored: RouteState) -> str:
-        assert stored.fingerprint == STATE.fingerprint
-        if isinstance(self.found, TsyncError):
-            raise self.found
-        return self.found
-
-    async def measure(self, term: CaptureTerm, synced: Position) -> None: ...
+    async def measure(self, term: CaptureTerm) -> None: ...
 
     async def look(self, stored: Pipeline, synced: Position) -> None:
         self.looks += 1
@@ -87,22 +78,6 @@ async def test_a_reconcile_that_the_term_began_with_does_not_end_it() -> None:
     world.stored = world.term.pipeline = PIPELINE.with_route(
         ROUTE.name, reconcile=ReconcileNeed("r1", "the first start")
     )
-    with pytest.raises(Fenced):
-        await world.run()
-    assert world.looks == 20
-
-
-async def test_another_typesense_collection_ends_the_term_without_a_fault() -> None:
-    world = World()
-    world.found = "the Typesense collection is gone"
-    end = await world.run()
-    assert end == TermEnd("the Typesense collection is gone; a new term begins with a reconcile")
-    assert world.looks == monitor_module.LOOKS_PER_TARGET_CHECK
-
-
-async def test_an_outage_of_typesense_does_not_end_the_term() -> None:
-    world = World()
-    world.found = DependencyUnavailable("Typesense: no answer")
     with pytest.raises(Fenced):
         await world.run()
     assert world.looks == 20

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from tsync_stream.core.model import Route
+from tsync_stream.routes.declaration import Declaration, Parent
 from tsync_stream.routes.fingerprint import NEW_ROUTE, fingerprint_of, same_stream, was_made_for, why_reconcile
 from tsync_stream.settings.load import default_settings
 
 ROUTE = Route("listings", "shop", "listings", "window")
 SETTINGS = default_settings()
-OURS = fingerprint_of(ROUTE, b"\x01" * 16, {"target_nonce": "n"}, SETTINGS)
+OURS = fingerprint_of(Declaration(ROUTE), b"\x01" * 16, {"target_nonce": "n"}, SETTINGS)
 
 
 def test_equal_fingerprints_need_no_reconcile() -> None:
@@ -25,11 +26,11 @@ def test_a_route_that_is_not_known_yet_needs_one() -> None:
 @pytest.mark.parametrize(
     ("new", "reason"),
     [
-        (fingerprint_of(ROUTE, b"\x02" * 16, {}, SETTINGS), "changed: source_uuid"),
-        (fingerprint_of(replace(ROUTE, target="other"), b"\x01" * 16, {}, SETTINGS), "changed: target"),
-        (fingerprint_of(ROUTE, b"\x01" * 16, {}, replace(SETTINGS, date_unit="ms")), "changed: mapping"),
+        (fingerprint_of(Declaration(ROUTE), b"\x02" * 16, {}, SETTINGS), "changed: source_uuid"),
+        (fingerprint_of(Declaration(replace(ROUTE, target="other")), b"\x01" * 16, {}, SETTINGS), "changed: target"),
+        (fingerprint_of(Declaration(ROUTE), b"\x01" * 16, {}, replace(SETTINGS, date_unit="ms")), "changed: mapping"),
         (
-            fingerprint_of(replace(ROUTE, collection="orders"), b"\x02" * 16, {}, SETTINGS),
+            fingerprint_of(Declaration(replace(ROUTE, collection="orders")), b"\x02" * 16, {}, SETTINGS),
             "changed: source, source_uuid",
         ),
     ],
@@ -66,3 +67,34 @@ def test_a_route_that_is_not_known_yet_has_no_stream() -> None:
 def test_an_epoch_that_was_divided_otherwise_is_not_ours(found: dict[str, Any], partitions: int) -> None:
     assert was_made_for(OURS, 8, ROUTE, 8)
     assert not was_made_for(found, partitions, ROUTE, 8)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"filter": {"status": "published"}},
+        {"fields": ["title"]},
+        {"exclude": ["cost"]},
+        {"rename": {"a": "b"}},
+        {"types": {"price": "float"}},
+        {"transform": "shop.search:listing"},
+        {"lookups": [Parent("sellers", "seller_id", "seller")]},
+        {"pipeline": [{"$set": {"a": 1}}]},
+    ],
+)
+def test_another_view_of_the_same_documents_must_be_reconciled(changed: dict[str, Any]) -> None:
+    assert (
+        why_reconcile(OURS, fingerprint_of(Declaration(ROUTE, **changed), b"\x01" * 16, {}, SETTINGS))
+        == "changed: view"
+    )
+
+
+def test_a_schema_is_how_a_target_is_created_and_no_part_of_the_view() -> None:
+    declared = Declaration(ROUTE, filter={"a": 1}, schema={"fields": []})
+    with_schema, without = (
+        fingerprint_of(each, b"\x01" * 16, {}, SETTINGS) for each in (declared, replace(declared, schema=None))
+    )
+    assert with_schema == without
+    assert (
+        why_reconcile(OURS, fingerprint_of(Declaration(ROUTE, schema={"fields": []}), b"\x01" * 16, {}, SETTINGS)) == ""
+    )
