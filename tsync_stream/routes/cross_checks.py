@@ -65,9 +65,7 @@ def _lookup_problems(lookups: list[LookupPart], route: RoutePart, place: Place) 
     taken: dict[str, int] = {}
     for at, lookup in enumerate(lookups):
         here = (*place, at)
-        # A summary takes the name of `as` too, while it is made.
-        names = dict.fromkeys([(("as",), lookup.as_), *shown_names(lookup)])
-        for part, name in names:
+        for part, name in shown_names(lookup):
             if name in taken:
                 again = "this lookup" if taken[name] == at else f"lookups[{taken[name]}]"
                 yield (*here, *part), f"{again} shows something under this name already: choose another"
@@ -76,28 +74,25 @@ def _lookup_problems(lookups: list[LookupPart], route: RoutePart, place: Place) 
             elif name in filtered:
                 yield (*here, *part), "`filter` has this field of the source, and comes first: choose another name"
             taken.setdefault(name, at)
-        if isinstance(lookup, ChildrenPart):
-            yield from _summary_problems(lookup, here)
+        if isinstance(lookup, ChildrenPart) and lookup.summary is not None:
+            if taken.get(lookup.as_, at) != at:  # nothing is shown under it, but it tells the lookups apart
+                yield (*here, "as"), f"lookups[{taken[lookup.as_]}] has this name already: choose another"
+            taken.setdefault(lookup.as_, at)
+            yield from _summary_problems(lookup, lookup.summary, here)
     for at, lookup in enumerate(lookups):
         if isinstance(lookup, ParentPart) and (other := taken.get(_top(lookup.local), at)) != at:
             nested = f"lookups[{other}] shows this field, and a lookup cannot begin in another one: {NESTED}"
             yield (*place, at, "local"), nested
 
 
-def _summary_problems(lookup: ChildrenPart, place: Place) -> Found:
-    if lookup.summary is None:
-        return
-    if not _summary_of(lookup.summary):
+def _summary_problems(lookup: ChildrenPart, summary: SummaryPart, place: Place) -> Found:
+    if not list(_summary_names(summary)):
         yield (*place, "summary"), "it needs at least one of count, avg, sum, min, max"
     for calculation in CALCULATIONS:
-        for field in getattr(lookup.summary, calculation) or {}:
+        for field in getattr(summary, calculation) or {}:
             if lookup.fields is not None and not _covered(field, lookup.fields):
                 unread = "this field is not among the lookup's `fields`, which are all that is read"
                 yield (*place, "summary", calculation, field), unread
-
-
-def _summary_of(summary: SummaryPart) -> bool:
-    return summary.count is not None or any(getattr(summary, calculation) for calculation in CALCULATIONS)
 
 
 # ---- rename and types ----

@@ -102,6 +102,10 @@ def _new_name(text: str) -> str:
     return field_reason(text)
 
 
+def _top_field(text: str) -> str:
+    return "a name at the top level, without dots: objects are shown whole" if "." in text else field_reason(text)
+
+
 def _distinct(check: Callable[[str], str]) -> Callable[[list[Any]], str]:
     def reason(items: list[Any]) -> str:
         if not items:
@@ -133,6 +137,8 @@ def _type(value: Any) -> str:
         return "" if value in PLAIN_FORMS else "?"
     return "" if list(value) == ["date"] and value["date"] in DATE_FORMS else "?"
 
+
+TOP = {"pattern": r"^[^.]+$"}
 
 Source: TypeAlias = Annotated[
     str,
@@ -168,7 +174,7 @@ ShownPath: TypeAlias = Annotated[
 ]
 NewName: TypeAlias = Annotated[
     str,
-    Needs("a name at the top level of the document", "seller", reason=_new_name, schema={"pattern": r"^[^.]+$"}),
+    Needs("a name at the top level of the document", "seller", reason=_new_name, schema=TOP),
 ]
 OldName: TypeAlias = Annotated[
     str, Needs("the name of a field at the top level of the document", "created_at", reason=_new_name)
@@ -176,6 +182,10 @@ OldName: TypeAlias = Annotated[
 FieldPaths: TypeAlias = Annotated[
     list[FieldPath],
     Needs("a list of field names", ["name", "rating"], list, _distinct(field_reason), {"minItems": 1}),
+]
+TopFields: TypeAlias = Annotated[
+    list[Annotated[str, Needs("the name of a field at the top level", "name", reason=_top_field, schema=TOP)]],
+    Needs("a list of field names", ["name", "rating"], list, _distinct(_top_field), {"minItems": 1}),
 ]
 ShownPaths: TypeAlias = Annotated[
     list[ShownPath],

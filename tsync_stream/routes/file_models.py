@@ -26,6 +26,7 @@ from tsync_stream.routes.file_forms import (
     ShownPaths,
     Source,
     Target,
+    TopFields,
     Transform,
     TypeForm,
 )
@@ -125,8 +126,8 @@ class ParentPart(Part):
     """The field of the source that holds the `_id`, or a list of them if `many` is true."""
     as_: NewName = Field(alias="as")
     """The field under which what is found is shown."""
-    fields: FieldPaths | None = None
-    """The fields of what is found to show. Left out: all."""
+    fields: TopFields | None = None
+    """The fields of what is found to show, by their names at the top level. Left out: all."""
     many: Flag = False
     """Whether `local` holds a list of keys; a list of documents is shown then."""
 

@@ -16,7 +16,15 @@ DOCUMENTS = sorted(
 )
 
 # Made by a command, or by whoever follows the text.
-MADE = {"build/bench/", "build/bench/results.md", "results.json", "results.md", ".tsync/", "redis.conf"}
+MADE = {
+    "build/bench/",
+    "build/bench/results.md",
+    "results.json",
+    "results.md",
+    ".tsync/",
+    "redis.conf",
+    "docker-compose.override.yml",
+}
 
 _CODE = re.compile(r"`([^`\n]+)`")
 _FILE = re.compile(r"[\w./*-]+\.(?:py|md|yml|conf|js|toml|lock|dev|prod|svg)|[\w.-][\w./-]*/|Makefile|Dockerfile")

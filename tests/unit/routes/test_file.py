@@ -228,6 +228,13 @@ def test_queries_that_decide_by_the_document_are_possible(tmp_path: Path, query:
     assert route_of(tmp_path, filter=query).filter
 
 
+def test_a_summary_may_show_its_count_under_the_name_of_the_lookup(tmp_path: Path) -> None:
+    lookups = "[{children: reviews, foreign: product_id, as: reviews, summary: {count: reviews}}]"
+    assert route_of(tmp_path, lookups=lookups).lookups == (
+        Children("reviews", "product_id", "reviews", (), {"count": "reviews"}),
+    )
+
+
 def test_a_schema_may_be_a_file_beside_the_routes_file(tmp_path: Path) -> None:
     schema = {"name": "other", "fields": [{"name": "price", "type": "float"}], "default_sorting_field": "price"}
     (tmp_path / "schemas").mkdir()

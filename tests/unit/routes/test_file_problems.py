@@ -64,6 +64,12 @@ LOOKUPS: list[Case] = [
         "[{from: s, local: a, as: x}, {from: t, ^local: x.b, as: y}]",
         "a lookup cannot begin in another one: what a document shows would depend on a chain of others",
     ),
+    ("lookups", "[{from: s, local: a, as: x, fields: [^b.c]}]", "a name at the top level, without dots"),
+    (
+        "lookups",
+        "[{from: s, local: a, as: x}, {children: s, foreign: a, ^as: x, summary: {count: n}}]",
+        "lookups[0] has this name already",
+    ),
     ("lookups", "[{children: s, foreign: a, as: x, ^summary: {}}]", "at least one of count, avg, sum, min, max"),
     (
         "lookups",

@@ -54,6 +54,7 @@ def is_seen(case: Case) -> bool:
         "misread",
         "from this field",
         "under this name",
+        "this name already",
         "in another one",
         "at least one of",
     )
