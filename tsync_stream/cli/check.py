@@ -40,7 +40,7 @@ def render(rows: Sequence[Row], warnings: Sequence[str]) -> RenderableType:
     for row in rows:
         dependency = Text.assemble(row.dependency, "\n", (row.address, "dim"))
         reachable = Text("yes", "green") if row.reachable else Text("no", "bold red")
-        table.add_row(dependency, reachable, row.version or "?", _findings(row.findings))
+        table.add_row(dependency, reachable, row.version or "?", render_findings(row.findings))
     parts: list[RenderableType] = [table]
     parts += [Text(f"warning: {warning}", "yellow") for warning in warnings]
     count = sum(finding.level == "wrong" for row in rows for finding in row.findings)
@@ -51,7 +51,8 @@ def render(rows: Sequence[Row], warnings: Sequence[str]) -> RenderableType:
     return Group(*parts)
 
 
-def _findings(findings: Sequence[Finding]) -> RenderableType:
+def render_findings(findings: Sequence[Finding]) -> RenderableType:
+    """Findings with how to fix them (pure)."""
     if not findings:
         return Text("none", "dim")
     parts: list[RenderableType] = []

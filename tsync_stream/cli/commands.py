@@ -1,4 +1,4 @@
-"""The command line: `faust -A tsync_stream check | status | reconcile | verify | dead-letters | replay`.
+"""The command line: `faust -A tsync_stream check | plan | status | reconcile | verify | dead-letters | replay`.
 
 The commands themselves are in the modules beside this one. Exit codes: 0 success, 1 something is wrong or could not be
 read, 2 wrong settings or usage, 130 interrupted.
@@ -33,6 +33,11 @@ class Age(click.ParamType):
 
 
 AS_JSON = option("--json", "as_json", is_flag=True, help="Print JSON.")
+ROUTE = argument("route", metavar="[ROUTE]", required=False)
+DOCUMENT = option(
+    "--document", metavar="ID", help="Show the document with this Typesense id too, with its content: before and after."
+)
+WRITE = option("--write", is_flag=True, help="Put the proposed schema where schemas are declared.")
 WATCH = option(
     "--watch",
     "watch_s",
@@ -83,6 +88,17 @@ def add_commands(app: OurApp) -> None:
         from tsync_stream.cli.check import run_check
 
         return await run_check(app.settings, as_json=as_json or self.json)
+
+    @command(ROUTE, AS_JSON, DOCUMENT, WRITE)
+    async def plan(self: AppCommand, route: str | None, as_json: bool, document: str | None, write: bool) -> int:
+        """Show what the routes make of the documents, before a first start.
+
+        Looks at a sample: types, a proposed schema with its conflicts, documents that would fail, what would change.
+        Changes nothing in any server. Exits with 1 if something would fail.
+        """
+        from tsync_stream.cli.plan import run_plan
+
+        return await run_plan(app.settings, route=route, as_json_=as_json or self.json, document=document, write=write)
 
     @command(AS_JSON, WATCH)
     async def status(self: AppCommand, as_json: bool, watch_s: float | None) -> int:

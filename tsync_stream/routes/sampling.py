@@ -17,7 +17,9 @@ from tsync_stream.core.keys import typesense_id
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key, Route
 from tsync_stream.routes.observations import EXAMPLES, Observations
 from tsync_stream.routes.projector import Projector
+from tsync_stream.sink.acceptance import Acceptance
 from tsync_stream.sink.mapping_plan import MappingOptions, Plan
+from tsync_stream.sink.names import BY_TYPESENSE
 from tsync_stream.sink.schema import default_schema
 from tsync_stream.source.documents import DocumentReader
 
@@ -60,12 +62,32 @@ def untyped(options: MappingOptions, collection: str) -> Projector:
     return Projector(Plan(options, default_schema(collection)))
 
 
+class Judge:
+    """Says whether Typesense would take a document by a schema that is declared, or that is live already."""
+
+    def __init__(self, projector: Projector, schema: Mapping[str, Any]) -> None:
+        self._projector = projector
+        self._acceptance = Acceptance(schema)
+
+    def judge(self, document: Mapping[str, Any]) -> None:
+        """Return if it would; otherwise raise `DocumentRejected`."""
+        problem = self._acceptance.refusal(self._projector.shown(document))
+        if problem is not None:
+            raise DocumentRejected(BY_TYPESENSE, problem)
+
+
 async def observe(
-    reader: DocumentReader, route: Route, keys: Sequence[Key], projector: Projector, until_s: float
+    reader: DocumentReader,
+    route: Route,
+    keys: Sequence[Key],
+    projector: Projector,
+    until_s: float,
+    judge: Judge | None = None,
 ) -> Sample:
     """Read the documents of these keys, and observe what is shown of them. Ends soon after `until_s`.
 
-    Raises the errors of `source.errors.from_mongo`.
+    What a judge rejects is counted as rejected, and observed all the same. Raises the errors of
+    `source.errors.from_mongo`.
     """
     sample = Sample()
     for first in range(0, len(keys), KEYS_AT_ONCE):
@@ -76,17 +98,19 @@ async def observe(
         async with aclosing(reader.read(route, groups, BEGINNING_OF_TIME)) as portions:
             async for documents in portions:
                 # Not on the event loop, where the leases live.
-                await asyncio.to_thread(_observe, sample, documents, projector)
+                await asyncio.to_thread(_observe, sample, documents, projector, judge)
                 del documents
     return sample
 
 
-def _observe(sample: Sample, documents: Sequence[Mapping[str, Any]], projector: Projector) -> None:
+def _observe(sample: Sample, documents: Sequence[Mapping[str, Any]], projector: Projector, judge: Judge | None) -> None:
     for document in documents:
         sample.documents += 1
         key = document.get("_id")
         try:
             typesense_id(key)
             sample.observations.add(projector.shown(document), document, key)
+            if judge is not None:
+                judge.judge(document)
         except DocumentRejected as rejected:
             sample.rejections.add(rejected, key)

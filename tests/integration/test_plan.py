@@ -1,0 +1,179 @@
+"""`plan` on real servers: as a person types it, on planted conflicts, on a live collection, and in time."""
+
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson.objectid import ObjectId
+from pymongo.database import Database
+
+from tests.integration.test_found_schema import CONFLICTS, planted
+from tests.support.stack import Names, mongo_client, typesense_client
+from tests.support.worker import Worker
+from tsync_stream.embedded import EmbeddedStack
+
+A_DATE = datetime(2024, 5, 6, tzinfo=UTC)
+SECRET = "a secret text"
+
+
+@pytest.fixture
+def database(stack: EmbeddedStack, names: Names) -> Iterator[Database[dict[str, Any]]]:
+    """The source's database."""
+    with mongo_client(stack) as client:
+        yield client[names.database]
+
+
+@pytest.fixture
+def shell(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Worker:
+    """A command line; its worker is never started."""
+    return Worker(stack, names, tmp_path)
+
+
+def plan(shell: Worker, *arguments: str, code: int = 0) -> dict[str, Any]:
+    """What `plan --json` prints about the one route."""
+    result = shell.run_command("plan", "--json", *arguments)
+    assert result.returncode == code, result.stdout + result.stderr
+    report = json.loads(result.stdout)
+    assert report["ok"] == (code == 0)
+    (route,) = report["routes"].values()
+    found: dict[str, Any] = route
+    return found
+
+
+def test_every_planted_conflict_is_named_and_nothing_is_touched(
+    shell: Worker, stack: EmbeddedStack, names: Names, database: Database[dict[str, Any]]
+) -> None:
+    documents = [*planted(3), {"_id": "x", "text": SECRET}]
+    database[names.collection].insert_many(documents)
+    route = plan(shell)
+    assert {each["field"] for each in route["conflicts"]} == CONFLICTS
+    assert all(each["documents"] for each in route["conflicts"] if each["level"] == "conflict")
+    assert (route["documents"], route["sampled"]) == ({"number": len(documents), "exact": True}, len(documents))
+    assert route["effect"] == {"kind": "collection created", "added": [], "changed": []}
+    assert route["added"] == {"number": len(documents), "exact": True}
+    assert route["failures"] == []
+    types = {each["field"]: each for each in route["fields"]}
+    assert types["whole_and_fraction"]["types"] == {"int": 2, "float": 2}
+    assert types["whole_and_fraction"]["proposed"] == "float"
+    result = shell.run_command("plan")
+    assert result.returncode == 0
+    assert "no document of the samples would fail" in result.stdout
+    assert SECRET not in result.stdout + json.dumps(route)
+    with typesense_client(stack) as typesense:
+        assert typesense.get(f"/collections/{names.typesense_collection}").status_code == 404
+    with mongo_client(stack) as client:
+        assert names.state_database not in client.list_database_names()
+
+
+def test_documents_that_would_fail_are_named_by_id_and_counted(
+    shell: Worker, names: Names, database: Database[dict[str, Any]]
+) -> None:
+    keys = [ObjectId() for _ in range(3)]
+    good = [{"_id": f"g{number}", "n": number} for number in range(7)]
+    bad = [{"_id": key, "n": 1, " blank ": SECRET} for key in keys]
+    database[names.collection].insert_many([*good, *bad])
+    (failure,) = plan(shell, code=1)["failures"]
+    assert failure["reason"] == "unusable field name"
+    assert failure["documents"] == {"number": 3, "exact": True}
+    assert failure["examples"] == [{"$oid": str(key)} for key in keys]
+    result = shell.run_command("plan")
+    assert result.returncode == 1
+    assert "would fail: 3 documents: unusable field name" in result.stdout
+    assert "1 reason for which documents would fail" in result.stdout
+    assert SECRET not in result.stdout
+
+
+def test_a_declared_schema_is_judged_and_compared_with_the_live_collection(
+    shell: Worker, stack: EmbeddedStack, names: Names, database: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    database[names.collection].insert_many([{"_id": number, "price": (4, 4.5)[number % 2]} for number in range(10)])
+    fields = [{"name": "price", "type": "int64", "optional": True}, {"name": "city", "type": "string"}]
+    (tmp_path / "s.json").write_text(json.dumps({"fields": fields}))
+    shell.environment["TYPESENSE_SCHEMA_FILE"] = str(tmp_path / "s.json")
+    route = plan(shell, code=1)
+    assert route["declared"]
+    assert {each["reason"]: each["documents"]["number"] for each in route["failures"]} == {
+        "no whole number": 5,
+        "rejected by Typesense": 5,
+    }
+    with typesense_client(stack) as typesense:
+        live = {"name": names.typesense_collection, "fields": [{"name": "price", "type": "float", "optional": True}]}
+        typesense.post("/collections", json=live).raise_for_status()
+        for document in ({"id": "1", "price": 4.5}, {"id": "gone"}, {"id": "gone too"}):
+            path = f"/collections/{names.typesense_collection}/documents"
+            typesense.post(path, json=document).raise_for_status()
+    route = plan(shell)
+    assert route["effect"] == {
+        "kind": "reindex",
+        "added": ["city string"],
+        "changed": ["price: float in the live collection, int64 wanted"],
+    }
+    assert (route["added"], route["removed"]) == ({"number": 9, "exact": True}, {"number": 2, "exact": True})
+
+
+def test_a_reference_has_to_be_safe(
+    shell: Worker, names: Names, database: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    database[names.collection].insert_one({"_id": 1, "seller": "a"})
+    (tmp_path / "s.json").write_text(
+        json.dumps({"fields": [{"name": "seller", "type": "string", "optional": True, "reference": "sellers.id"}]})
+    )
+    shell.environment["TYPESENSE_SCHEMA_FILE"] = str(tmp_path / "s.json")
+    texts = [finding["fix"] for finding in plan(shell, code=1)["findings"]]
+    assert any("`async_reference: true` and `cascade_delete: false`" in text for text in texts)
+
+
+def test_one_document_is_shown_on_request(shell: Worker, names: Names, database: Database[dict[str, Any]]) -> None:
+    key = ObjectId()
+    database[names.collection].insert_many([{"_id": key, "listed": A_DATE, "text": SECRET}, {"_id": 2, "text": "b"}])
+    document = plan(shell, "--document", str(key))["document"]
+    assert document["before"] == {
+        "_id": {"$oid": str(key)},
+        "listed": {"$date": "2024-05-06T00:00:00Z"},
+        "text": SECRET,
+    }
+    assert document["after"] == {"id": str(key), "listed": 1714953600, "text": SECRET}
+    result = shell.run_command("plan", "--document", "nothing")
+    assert result.returncode == 2
+    assert "No document of the source has the id nothing." in result.stderr
+    assert result.stdout == ""
+
+
+def test_the_proposal_is_written_where_a_start_finds_it(
+    shell: Worker, names: Names, database: Database[dict[str, Any]], tmp_path: Path
+) -> None:
+    database[names.collection].insert_many([{"_id": 1, "price": 4}, {"_id": 2, "price": 4.5}])
+    result = shell.run_command("plan", "--write")
+    assert result.returncode == 0
+    assert "Set TYPESENSE_SCHEMA_FILE=typesense-schema.json" in result.stderr
+    written = shell.directory / "typesense-schema.json"
+    assert json.loads(written.read_text())["fields"][0] == {"name": "price", "type": "float", "optional": True}
+    assert shell.run_command("plan", "--write").returncode == 2
+    shell.environment["TYPESENSE_SCHEMA_FILE"] = str(written)
+    assert plan(shell)["declared"]
+
+
+def test_an_unknown_route_is_a_usage_error(shell: Worker) -> None:
+    result = shell.run_command("plan", "nonsense")
+    assert result.returncode == 2
+    assert "There is no route nonsense" in result.stderr
+
+
+def test_a_large_collection_takes_a_bounded_time(
+    shell: Worker, names: Names, database: Database[dict[str, Any]]
+) -> None:
+    """Ten times the documents that a sample may have; docs/performance-details.md has the time of a million."""
+    generator = random.Random(1)
+    for first in range(0, 100_000, 10_000):
+        database[names.collection].insert_many(
+            {"_id": number, "price": generator.choice([4, 4.5]), "title": f"title {number}", "tags": ["a", "b"]}
+            for number in range(first, first + 10_000)
+        )
+    route = plan(shell)
+    assert 9_000 < route["sampled"] <= 11_000
+    assert route["documents"]["number"] == 100_000
+    assert [(each["field"], each["level"]) for each in route["conflicts"]] == [("price", "conflict")]
