@@ -217,7 +217,7 @@ class Parts:
         in_doubt = InDoubt(settings.longest_request_s)
         call = AgentCall(self._channels.send_batch, self._open_reader(), self.leases, settings.longest_request_s)
         busy_backoff = Backoff(typesense.retry_backoff_s, wake, busy_s=typesense.connection_timeout_s)
-        limits = ReadLimits(buffer.batch_size, buffer.max_buffer_size, min(1.0, buffer.longest_linger_s))
+        limits = ReadLimits(buffer.batch_size, buffer.max_buffer_size, buffer.longest_linger_s)
         partitions = self._partitions_of_lane(number)
         steps = LaneSteps(
             OwnedPartitions(partitions, self.leases, in_doubt, self.dead_letters.look_again),

@@ -94,17 +94,17 @@ async def test_a_lease_is_given_back_only_when_nothing_uses_it(
 
 
 async def test_a_stop_records_doubt_for_each_lease(make: Make, boot_clock: Clock) -> None:
-    doubtful = {CAPTURE, partition_lease(3)}
+    not_clean = {CAPTURE, partition_lease(3)}
 
     async def in_doubt(lease: str) -> bool:
-        return lease not in doubtful
+        return lease not in not_clean
 
     a = await make("a", before_giving_back=in_doubt)
     await step(a)
     await a.stop()
     b = await make("b")
     await step(b)
-    assert {name for name, held in b.held.items() if held.after_expiry} == doubtful
+    assert {name for name, held in b.held.items() if held.after_expiry} == not_clean
     await b.stop()
     c = await make("c")
     await step(c)

@@ -108,7 +108,7 @@ async def test_a_request_is_sent_once_though_its_connection_breaks(call: str) ->
     async with target(lambda _: None) as (made, server):
         with pytest.raises(DependencyUnavailable) as caught:
             await CALLS[call](made)
-        assert caught.value.doubtful
+        assert caught.value.in_doubt
         assert len(server.asked) == 1, "aiohttp repeated the request"
 
 
@@ -116,7 +116,7 @@ async def test_after_a_node_fails_the_next_one_is_asked() -> None:
     async with target(lambda _: web.json_response({}), DEAD_HOST, HOST) as (made, server):
         with pytest.raises(DependencyUnavailable) as caught:
             await made.settled()
-        assert not caught.value.doubtful
+        assert not caught.value.in_doubt
         assert not caught.value.timed_out
         assert await made.settled()
         assert await made.settled()

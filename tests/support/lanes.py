@@ -139,13 +139,13 @@ class MemoryLeases:
 
 @dataclass
 class MemoryRechecks:
-    """Remembers what was doubtful."""
+    """Remembers what was in_doubt."""
 
     events: list[tuple[Any, ...]]
     waiting: list[Recheck] = field(default_factory=list)
 
-    async def add(self, doubtful: Collection[tuple[int, Entry]]) -> int:
-        keys = [entry.key for _, entry in doubtful]
+    async def add(self, in_doubt: Collection[tuple[int, Entry]]) -> int:
+        keys = [entry.key for _, entry in in_doubt]
         if keys:
             self.events.append(("doubt", keys))
         return len(keys)
@@ -209,7 +209,9 @@ class Bench:
         call = AgentCall(self._send, cast("Any", NoReader()), leases, deadline_s)
         self.lane_steps = LaneSteps(
             OwnedPartitions([0, 1], leases, in_doubt, self._take_over),
-            CurrentQueue(epochs, {"memory": cast("Any", self.tier)}, ROUTE, 2, ReadLimits(batch_size, 1000, 0.001)),
+            CurrentQueue(
+                epochs, {"memory": cast("Any", self.tier)}, ROUTE, 2, ReadLimits(batch_size, 1000, 0.001, wait_s=0.001)
+            ),
             Dispatch("lane 0", call, in_doubt, Backoff(0.0001, wake, deadline_s), ATTEMPTS, self.health, metrics),
             cast("Any", self.rechecks),
             RecheckTurns(deadline_s),

@@ -47,13 +47,13 @@ class RouteUnusable(ConfigurationError):
 
 
 class DependencyUnavailable(TsyncError):
-    """A server is down, slow or busy. `doubtful`: a write to a queue or to Typesense may have been carried out.
+    """A server is down, slow or busy. `in_doubt`: a write to a queue or to Typesense may have been carried out.
 
     `timed_out`: the server took the request, and may still be working on it.
     """
 
-    def __init__(self, message: str, *, doubtful: bool = False, timed_out: bool = False) -> None:
-        self.doubtful = doubtful
+    def __init__(self, message: str, *, in_doubt: bool = False, timed_out: bool = False) -> None:
+        self.in_doubt = in_doubt
         self.timed_out = timed_out
         super().__init__(message)
 
@@ -66,7 +66,7 @@ class TierUnavailable(DependencyUnavailable):
     """A Redis is unreachable or busy, past its retries. The call may have been carried out."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message, doubtful=True)
+        super().__init__(message, in_doubt=True)
 
 
 class DocumentRejected(TsyncError):

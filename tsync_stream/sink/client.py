@@ -146,7 +146,7 @@ class TypesenseTarget:
         """Upsert documents, one JSON line each; returns the lines that were refused.
 
         `deadline_s` replaces the usual deadline. If the request is refused, say by a proxy for its size, smaller ones
-        follow, and `before_another` is called before each. Also raises `DependencyUnavailable` (doubtful) if a line
+        follow, and `before_another` is called before each. Also raises `DependencyUnavailable` (in_doubt) if a line
         failed for reasons of the server.
         """
         count, body = len(lines), await encoded(lines)
@@ -175,7 +175,7 @@ class TypesenseTarget:
         path = f"{_documents(collection)}/import?action=upsert&dirty_values=reject"
         async with self._breaker.guarding():
             answer = await self._http.send("POST", path, body, deadline_s)
-            check_status(answer.status, "an import", doubtful=True, body=answer.body)
+            check_status(answer.status, "an import", in_doubt=True, body=answer.body)
         return read_import_answer(answer.body, count)
 
     async def delete(
@@ -192,7 +192,7 @@ class TypesenseTarget:
             async with self._breaker.guarding():
                 answer = await self._http.send("DELETE", path)
                 if not await self._is_missing(collection, request, answer):
-                    check_status(answer.status, "a delete", doubtful=True, body=answer.body)
+                    check_status(answer.status, "a delete", in_doubt=True, body=answer.body)
 
         return await deletions_refused(id_requests(ids), send, lambda: send(HARMLESS_DELETE))
 

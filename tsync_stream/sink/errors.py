@@ -62,13 +62,13 @@ class CollectionMissing(ConfigurationError):
         super().__init__("TYPESENSE_COLLECTION_NAME: Typesense has no such collection (404)")
 
 
-def check_status(status: int, request: str, *, doubtful: bool = False, body: bytes = b"") -> None:
+def check_status(status: int, request: str, *, in_doubt: bool = False, body: bytes = b"") -> None:
     """Return if the status means success; otherwise raise what it means.
 
-    `request` names the request in messages. `doubtful`: the request writes, so that a failure leaves it in doubt.
+    `request` names the request in messages. `in_doubt`: the request writes, so that a failure leaves it in doubt.
     """
     if not HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        raise _meaning(status, words_in(body), request, doubtful=doubtful)
+        raise _meaning(status, words_in(body), request, in_doubt=in_doubt)
 
 
 def words_in(body: bytes) -> str:
@@ -101,34 +101,34 @@ def from_typesense(error: Exception, request: str = "a request") -> TsyncError:
         return DependencyUnavailable(f"Typesense: {_not_reached(error)}")
     if isinstance(error, TimeoutError | httpx.TimeoutException):
         return DependencyUnavailable(
-            "Typesense: no answer in time (TYPESENSE_CONNECTION_TIMEOUT)", doubtful=True, timed_out=True
+            "Typesense: no answer in time (TYPESENSE_CONNECTION_TIMEOUT)", in_doubt=True, timed_out=True
         )
     if isinstance(error, httpx.InvalidURL | aiohttp.InvalidURL):
         return ConfigurationError("TYPESENSE_HOST: no URL can be made of it and the path of the request")
     if isinstance(error, typesense.exceptions.TypesenseClientError) and error.errno:
-        return _meaning(error.errno, words_of(error), request, doubtful=True)
-    return DependencyUnavailable(f"Typesense: {type(error).__name__}", doubtful=True)  # the connection broke
+        return _meaning(error.errno, words_of(error), request, in_doubt=True)
+    return DependencyUnavailable(f"Typesense: {type(error).__name__}", in_doubt=True)  # the connection broke
 
 
-def _meaning(status: int, words: str, request: str, *, doubtful: bool) -> TsyncError:
+def _meaning(status: int, words: str, request: str, *, in_doubt: bool) -> TsyncError:
     if status == HTTPStatus.UNAUTHORIZED:
         return ConfigurationError(f"TYPESENSE_API_KEY: Typesense refuses it for {request} ({status})")
     if status == HTTPStatus.NOT_FOUND:
-        return CollectionMissing() if words else not_typesenses_own(request, doubtful=doubtful)
+        return CollectionMissing() if words else not_typesenses_own(request, in_doubt=in_doubt)
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PASSING:
         return RequestRefused(_refusal(status, request, by_typesense=bool(words)), status, words)
     because = _UNPROCESSABLE if status == HTTPStatus.UNPROCESSABLE_ENTITY else ""
     if status == HTTPStatus.SERVICE_UNAVAILABLE and words == _NOT_TAKEN:
-        doubtful = False
-    return DependencyUnavailable(f"Typesense: {request} is answered with {status}{because}", doubtful=doubtful)
+        in_doubt = False
+    return DependencyUnavailable(f"Typesense: {request} is answered with {status}{because}", in_doubt=in_doubt)
 
 
-def not_typesenses_own(request: str, *, doubtful: bool = False) -> DependencyUnavailable:
+def not_typesenses_own(request: str, *, in_doubt: bool = False) -> DependencyUnavailable:
     """What a 404 means that something before Typesense answers: it is down, or TYPESENSE_HOST leads elsewhere."""
     return DependencyUnavailable(
         f"Typesense: {request} is answered with 404, but not by Typesense: by a proxy that does not reach it, or by "
         "another server (TYPESENSE_HOST, TYPESENSE_PORT)",
-        doubtful=doubtful,
+        in_doubt=in_doubt,
     )
 
 

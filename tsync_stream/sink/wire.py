@@ -194,7 +194,7 @@ def read_import_answer(answer: bytes, expected_lines: int) -> list[Rejection]:
         lines.pop()  # up to Typesense 0.25 the last one may be empty
     if len(lines) != expected_lines:
         raise DependencyUnavailable(
-            f"Typesense: an import of {expected_lines} lines was answered by {len(lines)}", doubtful=True
+            f"Typesense: an import of {expected_lines} lines was answered by {len(lines)}", in_doubt=True
         )
     results = ((number, line) for number, line in enumerate(lines) if line != _SUCCESS)
     some_written = _SUCCESS in lines
@@ -209,10 +209,10 @@ def _rejection(number: int, line: bytes, some_written: bool) -> Rejection | None
             return None
         code = int(result.get("code", 400))
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
-        raise DependencyUnavailable("Typesense: an import line's answer is no JSON object", doubtful=True) from error
+        raise DependencyUnavailable("Typesense: an import line's answer is no JSON object", in_doubt=True) from error
     # 422 is "out of disk or memory" (core_api.cpp), which time cures; other 4xx are the document's own.
     if code >= 500 or code in _WAIT_CODES:
-        raise DependencyUnavailable(f"Typesense: an import line answers {code}", doubtful=True)
+        raise DependencyUnavailable(f"Typesense: an import line answers {code}", in_doubt=True)
     # What the provider says of one text alone ("too long") is that document's fault: it embeds others.
     if code in _PROVIDER_CODES or ("embedding_error" in result and not some_written):
         raise ConfigurationError(

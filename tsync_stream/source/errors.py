@@ -40,7 +40,7 @@ _MONGO_CONNECTION = (pymongo.errors.ConnectionFailure, OSError)
 def from_mongo(error: Exception) -> TsyncError:
     """What a MongoDB error means. Unknown codes are waited out: that loses nothing, and health shows them.
 
-    Never doubtful: nothing that is written to MongoDB can reach Typesense later, and reads may be repeated.
+    Never in_doubt: nothing that is written to MongoDB can reach Typesense later, and reads may be repeated.
     """
     if isinstance(error, TsyncError):
         return error

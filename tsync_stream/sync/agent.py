@@ -31,12 +31,12 @@ class Sync:
         try:
             result = await self._attempt.run(batch, self._max_lines)
         except TsyncError as error:
-            in_doubt = isinstance(error, DependencyUnavailable) and error.doubtful
+            in_doubt = isinstance(error, DependencyUnavailable) and error.in_doubt
             if in_doubt:
                 # Too much for the deadline, perhaps: the same request would only time out again.
                 self._max_lines = max(1, self._max_lines // 2)
             # It is kept until the next attempt has ended, or longer: not with this one's documents.
-            raise SyncFailed(without_frames(error), doubtful=in_doubt) from None
+            raise SyncFailed(without_frames(error), in_doubt=in_doubt) from None
         self._max_lines = min(MAX_LINES, self._max_lines * 2)
         return result
 
@@ -53,13 +53,13 @@ def sync_agent(sync: Callable[[], Sync]) -> Callable[[StreamT[SyncBatch]], Await
             except Exception as error:  # noqa: BLE001 - it is reported, and the batch is retried
                 log.error("sync: unforeseen %s; the batch is retried", unforeseen(error))  # noqa: TRY400
                 cause = DependencyUnavailable(f"the sync agent failed with a batch in hand ({type(error).__name__})")
-                _report(batch, SyncFailed(cause, doubtful=True))
+                _report(batch, SyncFailed(cause, in_doubt=True))
             else:
                 if not batch.result.done():
                     batch.result.set_result(result)
             finally:
                 # Without a result here, the agent was cancelled with the batch in hand.
-                _report(batch, SyncFailed(DependencyUnavailable("the sync agent was stopped"), doubtful=True))
+                _report(batch, SyncFailed(DependencyUnavailable("the sync agent was stopped"), in_doubt=True))
 
     return synchronise
 

@@ -50,17 +50,17 @@ class Attempt:
     async def run(self, batch: SyncBatch, max_lines: int) -> SyncResult:
         """Sync the batch, with at most `max_lines` documents in one import request.
 
-        Raises the errors of MongoDB and Typesense calls; `doubtful` says whether a write may still arrive.
+        Raises the errors of MongoDB and Typesense calls; `in_doubt` says whether a write may still arrive.
         """
         asked = wanted.wanted(batch.entries, batch.not_before)
         projector = Projector(await self._schema.plan())
         write, found = await self._import(batch, asked, projector, max_lines)
-        doubtful = write.doubtful
+        in_doubt = write.in_doubt
         if write.letters and not (now := await self._schema.look()).is_like(projector.plan):
             # A refusal counts by the schema as it is now: a field that was new a moment ago has its type and asks for
             # another form, or somebody has just changed the field and expects a replay to pass.
             write, found = await self._import(batch, asked, Projector(now), max_lines)
-            doubtful = doubtful or write.doubtful
+            in_doubt = in_doubt or write.in_doubt
         gone = [document_id for document_id in asked.keys_by_id if document_id not in found]
         letters = write.letters
         if letters:
@@ -77,7 +77,7 @@ class Attempt:
         deleted, refused = len(gone) - len(not_deleted), len(asked.rejected) + len(letters)
         self._metrics.documents_written.labels(self._route.name).inc(write.written)
         self._metrics.documents_deleted.labels(self._route.name).inc(deleted)
-        return SyncResult(write.written, deleted, refused, doubtful=doubtful)
+        return SyncResult(write.written, deleted, refused, in_doubt=in_doubt)
 
     async def _import(
         self, batch: SyncBatch, asked: wanted.Wanted, projector: Projector, max_lines: int

@@ -27,18 +27,18 @@ class SyncBatch:
 
 @dataclass(slots=True)
 class SyncResult:
-    """How many documents were written, deleted and refused. `doubtful`: a write may still reach Typesense later."""
+    """How many documents were written, deleted and refused. `in_doubt`: a write may still reach Typesense later."""
 
     written: int = 0
     deleted: int = 0
     dead_letters: int = 0
-    doubtful: bool = False
+    in_doubt: bool = False
 
 
 class SyncFailed(TsyncError):
-    """An attempt at a batch failed. `cause` says why; `doubtful`: a write of it may still reach Typesense later."""
+    """An attempt at a batch failed. `cause` says why; `in_doubt`: a write of it may still reach Typesense later."""
 
-    def __init__(self, cause: TsyncError, *, doubtful: bool) -> None:
+    def __init__(self, cause: TsyncError, *, in_doubt: bool) -> None:
         self.cause = cause
-        self.doubtful = doubtful
+        self.in_doubt = in_doubt
         super().__init__(str(cause))

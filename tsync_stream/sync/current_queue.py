@@ -11,15 +11,21 @@ from tsync_stream.routes.fingerprint import was_made_for
 
 # Entries of all of a lane's partitions. More at once would not be cheaper, and the first of them would wait longer.
 AT_ONCE_WHEN_BEHIND = 1_000
+# Long enough for an idle lane to cost nothing, and short enough to see soon what else has changed: leases, rechecks.
+IDLE_WAIT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:
-    """How much one read brings: of a partition, of all of a lane's partitions, and how long it waits for the first."""
+    """How much one read brings, of a partition and of all of a lane's partitions, and how long to linger after it.
+
+    `wait_s` is how long a read waits for the first entry.
+    """
 
     batch_size: int
     buffer_size: int
-    wait_s: float
+    longest_linger_s: float
+    wait_s: float = IDLE_WAIT_S
 
 
 class CurrentQueue:
@@ -74,4 +80,4 @@ class CurrentQueue:
             for record_batches in read.record_batches.values()
             for record_batch in record_batches
         )
-        return 0.0 if read.full else linger_s(count, self.limits.buffer_size, self.limits.wait_s)
+        return 0.0 if read.full else linger_s(count, self.limits.buffer_size, self.limits.longest_linger_s)

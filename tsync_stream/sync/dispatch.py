@@ -30,10 +30,10 @@ SILENCE_IN_REQUESTS = 4
 
 
 class BatchGivenUp(DependencyUnavailable):
-    """A batch is left in the queue for its next owner. `in_doubt` are those of its entries that may be written yet."""
+    """A batch is left in the queue for its next owner. `may_be_written` are those of its entries in doubt."""
 
-    def __init__(self, in_doubt: Sequence[tuple[int, Entry]]) -> None:
-        self.in_doubt = in_doubt
+    def __init__(self, may_be_written: Sequence[tuple[int, Entry]]) -> None:
+        self.may_be_written = may_be_written
         super().__init__("a batch is left in the queue for its next owner")
 
 
@@ -69,7 +69,7 @@ class AgentCall:
             async with asyncio.timeout(self._silence_s):
                 await self._send(batch)
         except TimeoutError:
-            raise SyncFailed(DependencyUnavailable("no sync agent takes a batch"), doubtful=False) from None
+            raise SyncFailed(DependencyUnavailable("no sync agent takes a batch"), in_doubt=False) from None
         while True:
             done, _ = await asyncio.wait({result}, timeout=self._silence_s)
             if done:
@@ -77,7 +77,7 @@ class AgentCall:
             if clock.now_s() - sign_s >= self._silence_s:
                 given_up = True
                 result.cancel()
-                raise SyncFailed(DependencyUnavailable("the sync agent gives no sign of life"), doubtful=True)
+                raise SyncFailed(DependencyUnavailable("the sync agent gives no sign of life"), in_doubt=True)
 
     def lost(self, fences: Mapping[int, int]) -> set[int]:
         """The partitions whose leases are not ours any more."""
@@ -128,8 +128,8 @@ class Dispatch:
             try:
                 result = await self._call.sync([entry for _, entry in piece], fences)
             except SyncFailed as error:
-                in_doubt = in_doubt or error.doubtful
-                if error.doubtful:
+                in_doubt = in_doubt or error.in_doubt
+                if error.in_doubt:
                     self._in_doubt.add(fences)
                     # Too much for the deadlines, perhaps: less at once comes further before the next one passes.
                     size = max(1, len(piece) // 2)
@@ -138,7 +138,7 @@ class Dispatch:
                 self._failures = 0
                 self._backoff.reset()
                 self._health.green(self._check)
-                in_doubt = in_doubt or result.doubtful
+                in_doubt = in_doubt or result.in_doubt
                 done, size = done + size, size * 2
         if in_doubt:
             self._in_doubt.add(fences)

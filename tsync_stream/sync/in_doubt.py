@@ -80,7 +80,7 @@ class InDoubt:
     def among(self, entries: Sequence[tuple[int, Entry]], *, claimed: bool) -> list[tuple[int, Entry]]:
         """Those entries, with their partitions, that an older request may overwrite. `claimed`: they were pending."""
         now_s = clock.now_s()
-        doubtful = {partition for partition, until_s in self._any_key_until_s.items() if now_s < until_s}
+        in_doubt = {partition for partition, until_s in self._any_key_until_s.items() if now_s < until_s}
         if claimed:
-            doubtful |= self._pending
-        return [item for item in entries if item[0] in doubtful]
+            in_doubt |= self._pending
+        return [item for item in entries if item[0] in in_doubt]

@@ -168,7 +168,7 @@ class LaneSteps:
         try:
             return await self.dispatch.sync(entries, fences, may_go_on)
         except BatchGivenUp as error:
-            await self._rechecks.add(error.in_doubt)
+            await self._rechecks.add(error.may_be_written)
             raise
 
     def _refuse_other_routes(self, entries: Sequence[tuple[int, Entry]]) -> None:

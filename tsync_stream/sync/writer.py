@@ -19,7 +19,7 @@ CheckLease = Callable[[float | None], None]
 
 
 class Write:
-    """The requests of one attempt. `letters` and `written` are their outcome; `doubtful`: one may still arrive."""
+    """The requests of one attempt. `letters` and `written` are their outcome; `in_doubt`: one may still arrive."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Write:
         self._bytes = 0
         self.letters: list[DeadLetter] = []
         self.written = 0
-        self.doubtful = False
+        self.in_doubt = False
 
     def reject(self, key: Key, reason: str, error: str) -> None:
         """Note a dead letter for this key."""
@@ -108,7 +108,7 @@ class Write:
             was_sent = not self._lines
             if not (was_sent and error.timed_out and self._slow.timed_out(key, digest)):
                 raise
-            self.doubtful = True
+            self.in_doubt = True
             return [Rejection(0, TAKES_TOO_LONG, self._slow.error(size))]
         self._slow.in_time(key)
         return rejections

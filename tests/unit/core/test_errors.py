@@ -103,7 +103,7 @@ def test_what_mongodb_means(error: Exception, kind: type[TsyncError]) -> None:
     assert type(translated) is kind
     assert_silent(translated, error)
     if isinstance(translated, DependencyUnavailable):
-        assert not translated.doubtful, "nothing that is written to MongoDB lands in Typesense later"
+        assert not translated.in_doubt, "nothing that is written to MongoDB lands in Typesense later"
     if isinstance(translated, ConfigurationError):
         assert str(translated).startswith("MONGODB_URI: ")
 
@@ -184,7 +184,7 @@ def test_what_redis_means(error: Exception, kind: type[TsyncError], tier: str) -
     assert tier in str(translated)
     assert_silent(translated, error)
     if isinstance(translated, DependencyUnavailable):
-        assert translated.doubtful, "an append may have been done though its answer is an error"
+        assert translated.in_doubt, "an append may have been done though its answer is an error"
     if isinstance(translated, ConfigurationError):
         text = str(translated)
         setting = "DB" if "database" in text else "HOST" if "Cluster" in text or "command" in text else "PASSWORD"
@@ -263,16 +263,16 @@ def test_what_a_status_of_typesense_means(status: int, kind: type[TsyncError]) -
     assert type(translated) is kind
     assert_silent(translated, error)
     if isinstance(translated, DependencyUnavailable):
-        assert translated.doubtful
+        assert translated.in_doubt
 
 
 @pytest.mark.parametrize("status", TYPESENSE_STATUS)
 def test_a_status_means_the_same_whoever_sent_the_request(status: int) -> None:
     by_package = from_typesense(typesense_answers(status), "an import")
     with pytest.raises(TsyncError) as caught:
-        check_status(status, "an import", doubtful=True, body=b'{"message": "its own words"}')
+        check_status(status, "an import", in_doubt=True, body=b'{"message": "its own words"}')
     assert type(caught.value) is type(by_package)
-    assert getattr(caught.value, "doubtful", None) == getattr(by_package, "doubtful", None)
+    assert getattr(caught.value, "in_doubt", None) == getattr(by_package, "in_doubt", None)
     assert str(caught.value) == str(by_package)
 
 
@@ -286,7 +286,7 @@ def test_a_refusal_that_is_not_typesenses_own_names_what_stands_before_it(status
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "doubtful"),
+    ("status", "body", "in_doubt"),
     [
         (503, b'{"message": "Not Ready or Lagging"}', False),
         (503, b'{"message": "something else"}', True),
@@ -296,11 +296,11 @@ def test_a_refusal_that_is_not_typesenses_own_names_what_stands_before_it(status
     ids=["Typesense starts", "other words", "a proxy", "another status"],
 )
 def test_a_write_that_typesense_says_it_has_not_looked_at_is_not_in_doubt(
-    status: int, body: bytes, *, doubtful: bool
+    status: int, body: bytes, *, in_doubt: bool
 ) -> None:
     with pytest.raises(DependencyUnavailable) as caught:
-        check_status(status, "an import", doubtful=True, body=body)
-    assert caught.value.doubtful == doubtful
+        check_status(status, "an import", in_doubt=True, body=body)
+    assert caught.value.in_doubt == in_doubt
 
 
 @pytest.mark.parametrize("status", [408, 409, 422, 423, 425, 429])
@@ -323,12 +323,12 @@ def test_the_setting_to_fix_for_typesense_is_named(status: int, setting: str) ->
 
 
 @pytest.mark.parametrize(
-    ("error", "doubtful"), TYPESENSE_TRANSPORT, ids=[type(error).__name__ for error, _ in TYPESENSE_TRANSPORT]
+    ("error", "in_doubt"), TYPESENSE_TRANSPORT, ids=[type(error).__name__ for error, _ in TYPESENSE_TRANSPORT]
 )
-def test_a_request_to_typesense_is_doubtful_unless_it_was_surely_never_sent(error: Exception, doubtful: bool) -> None:
+def test_a_request_to_typesense_is_in_doubt_unless_it_was_surely_never_sent(error: Exception, in_doubt: bool) -> None:
     translated = from_typesense(error)
     assert isinstance(translated, DependencyUnavailable)
-    assert translated.doubtful is doubtful
+    assert translated.in_doubt is in_doubt
     assert_silent(translated, error)
 
 

@@ -29,7 +29,7 @@ class BusyServer:
             async with asyncio.timeout(DEADLINE_S):
                 await asyncio.shield(request)
         except TimeoutError:
-            raise DependencyUnavailable("Typesense: TimeoutError", doubtful=True, timed_out=True) from None
+            raise DependencyUnavailable("Typesense: TimeoutError", in_doubt=True, timed_out=True) from None
 
     async def _work(self) -> None:
         async with self._doing:
@@ -63,7 +63,7 @@ async def test_all_writes_pass_at_once_again_after_some_in_a_row_were_in_time() 
     gate = WriteGate(60.0)
     with pytest.raises(DependencyUnavailable):
         async with gate.passing():
-            raise DependencyUnavailable("Typesense: TimeoutError", doubtful=True, timed_out=True)
+            raise DependencyUnavailable("Typesense: TimeoutError", in_doubt=True, timed_out=True)
     for left in range(SUCCESSES_UNTIL_ALL_AT_ONCE, 0, -1):
         assert repr(gate) == f"WriteGate(one at a time, until {left} more are in time)"
         async with gate.passing():
@@ -75,15 +75,15 @@ async def test_a_wait_at_the_gate_ends() -> None:
     gate = WriteGate(0.05)
     with suppress(DependencyUnavailable):
         async with gate.passing():
-            raise DependencyUnavailable("Typesense: TimeoutError", doubtful=True, timed_out=True)
+            raise DependencyUnavailable("Typesense: TimeoutError", in_doubt=True, timed_out=True)
     async with gate.passing():
         with pytest.raises(DependencyUnavailable, match="one at a time") as caught:
             async with gate.passing():
                 pytest.fail("two at a time")
-    assert not caught.value.doubtful, "nothing was sent"
+    assert not caught.value.in_doubt, "nothing was sent"
 
 
-@pytest.mark.parametrize("error", [DependencyUnavailable("refused"), DependencyUnavailable("503", doubtful=True)])
+@pytest.mark.parametrize("error", [DependencyUnavailable("refused"), DependencyUnavailable("503", in_doubt=True)])
 async def test_a_failure_other_than_a_time_out_changes_nothing(error: DependencyUnavailable) -> None:
     gate = WriteGate(60.0)
     with pytest.raises(DependencyUnavailable):

@@ -16,4 +16,4 @@ def test_a_change_stream_that_the_server_calls_not_resumable_is_a_lost_position(
 def test_a_failed_call_of_mongodb_is_an_outage_and_leaves_nothing_in_doubt(error: pymongo.errors.PyMongoError) -> None:
     translated = from_mongo(error)
     assert isinstance(translated, DependencyUnavailable)
-    assert not translated.doubtful
+    assert not translated.in_doubt

@@ -132,7 +132,7 @@ async def test_a_kept_failure_of_an_attempt_holds_no_documents(tmp_path: Path, f
     with pytest.raises(SyncFailed) as caught:
         await run(tmp_path, target)
     assert isinstance(caught.value.cause, TsyncError)
-    assert caught.value.doubtful == isinstance(failure, TimeoutError)
+    assert caught.value.in_doubt == isinstance(failure, TimeoutError)
     assert len(target.held) == 1
     assert attempts_in_memory() == 0
 

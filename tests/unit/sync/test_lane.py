@@ -18,6 +18,7 @@ from tsync_stream.core.tasks import end_tasks
 from tsync_stream.queue.tier import Claimed, Read
 from tsync_stream.sync import dispatch
 from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.sync.current_queue import IDLE_WAIT_S, ReadLimits
 from tsync_stream.sync.owned import check_contiguous
 
 BARRIER = Barrier(BarrierOrder(4, 1, 1), START)
@@ -163,7 +164,7 @@ async def test_a_barrier_is_passed_once_everything_before_it_is_acked(bench: Ben
     async def fails_once(batch: SyncBatch) -> None:
         assert bench.lane.barriers == {}
         bench.sync = synced
-        batch.result.set_exception(SyncFailed(DependencyUnavailable("away"), doubtful=False))
+        batch.result.set_exception(SyncFailed(DependencyUnavailable("away"), in_doubt=False))
 
     bench.sync = fails_once
     later = replace(BARRIER, order=BarrierOrder(4, 1, 2))
@@ -184,7 +185,7 @@ async def test_a_failing_batch_is_retried_until_it_is_synced(bench: Bench) -> No
         if cause is None:
             await synced(batch)
         else:
-            batch.result.set_exception(SyncFailed(cause, doubtful=False))
+            batch.result.set_exception(SyncFailed(cause, in_doubt=False))
 
     bench.sync = fails_twice
     bench.tier.put(0, "a")
@@ -194,7 +195,7 @@ async def test_a_failing_batch_is_retried_until_it_is_synced(bench: Bench) -> No
 @pytest.mark.parametrize(
     ("cause", "attempts"),
     [
-        (DependencyUnavailable("Typesense: no answer in time", doubtful=True, timed_out=True), ATTEMPTS),
+        (DependencyUnavailable("Typesense: no answer in time", in_doubt=True, timed_out=True), ATTEMPTS),
         (DependencyUnavailable("Typesense: 503"), ATTEMPTS),
         (ConfigurationError("TYPESENSE_API_KEY: refused"), 1),
     ],
@@ -209,7 +210,7 @@ async def test_health_is_red_after_the_attempts_at_a_batch_and_green_once_it_is_
     async def fails(batch: SyncBatch) -> None:
         seen.append(bench.health.status)
         if len(seen) <= attempts:
-            batch.result.set_exception(SyncFailed(cause, doubtful=False))
+            batch.result.set_exception(SyncFailed(cause, in_doubt=False))
         else:
             await synced(batch)
 
@@ -222,14 +223,14 @@ async def test_health_is_red_after_the_attempts_at_a_batch_and_green_once_it_is_
 
 @pytest.mark.parametrize("when", ["the last attempt", "an earlier attempt", "an earlier batch"])
 async def test_an_in_doubt_write_is_stored_before_the_ack(bench: Bench, when: str) -> None:
-    async def doubtful(batch: SyncBatch) -> None:
+    async def in_doubt(batch: SyncBatch) -> None:
         bench.sync = synced
         if when == "an earlier batch":
-            batch.result.set_exception(SyncFailed(DependencyUnavailable("slow"), doubtful=True))
+            batch.result.set_exception(SyncFailed(DependencyUnavailable("slow"), in_doubt=True))
         else:
-            batch.result.set_result(SyncResult(doubtful=True))
+            batch.result.set_result(SyncResult(in_doubt=True))
 
-    bench.sync = doubtful
+    bench.sync = in_doubt
     bench.tier.put(0, "a", "b")
     events = await bench.steps()
     assert events[-2:] == [("doubt", ["a", "b"]), ("ack", 0, [1, 2])]
@@ -285,17 +286,17 @@ async def test_a_write_that_outlives_its_lease_is_in_doubt_even_without_a_new_ow
     assert await bench.steps(3) == [("sync", ["a", "x"]), ("doubt", ["a"]), ("ack", 0, [1]), ("ack", 1, [1])]
 
 
-@pytest.mark.parametrize("doubtful", [True, False])
-async def test_a_batch_is_given_up_when_its_lease_is_lost(bench: Bench, doubtful: bool) -> None:
+@pytest.mark.parametrize("in_doubt", [True, False])
+async def test_a_batch_is_given_up_when_its_lease_is_lost(bench: Bench, in_doubt: bool) -> None:
     async def fails(batch: SyncBatch) -> None:
         bench.leases.take(0)
-        batch.result.set_exception(SyncFailed(DependencyUnavailable("away"), doubtful=doubtful))
+        batch.result.set_exception(SyncFailed(DependencyUnavailable("away"), in_doubt=in_doubt))
 
     bench.sync = fails
     bench.tier.put(0, "a")
     with pytest.raises(DependencyUnavailable, match="next owner"):
         await bench.steps()
-    assert bench.events == [("sync", ["a"])] + [("doubt", ["a"])] * doubtful
+    assert bench.events == [("sync", ["a"])] + [("doubt", ["a"])] * in_doubt
 
 
 async def test_a_partition_with_a_newer_owner_is_left_alone(bench: Bench) -> None:
@@ -338,10 +339,10 @@ async def test_a_lease_is_released_once_its_batch_is_finished(bench: Bench) -> N
 async def test_a_lease_is_not_given_back_clean_while_a_write_is_in_doubt(bench: Bench) -> None:
     async def times_out(batch: SyncBatch) -> None:
         assert await bench.lane.released(1)
-        batch.result.set_exception(SyncFailed(DependencyUnavailable("slow"), doubtful=True))
+        batch.result.set_exception(SyncFailed(DependencyUnavailable("slow"), in_doubt=True))
         bench.lane.stop()
 
-    async def unavailable(_doubtful: object) -> int:
+    async def unavailable(_in_doubt: object) -> int:
         raise DependencyUnavailable("MongoDB is away")
 
     bench.sync = times_out
@@ -363,7 +364,7 @@ async def test_an_idle_lane_reports_no_failure(bench: Bench, taken: Sequence[int
         if next(attempts) == ATTEMPTS:
             for partition in taken:
                 bench.leases.take(partition)
-        batch.result.set_exception(SyncFailed(DependencyUnavailable("away"), doubtful=False))
+        batch.result.set_exception(SyncFailed(DependencyUnavailable("away"), in_doubt=False))
 
     bench.sync = fails_while_leases_go
     bench.tier.put(0, "a")
@@ -527,7 +528,7 @@ def at_100_s(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("at_100_s")
 @pytest.mark.parametrize(
-    ("found_fence", "taken_s", "doubtful"),
+    ("found_fence", "taken_s", "in_doubt"),
     [
         (6, 100.0, ["claimed"]),
         (0, 100.0, ["claimed", "new"]),
@@ -544,7 +545,7 @@ def at_100_s(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 async def test_after_an_expired_lease_what_its_holder_may_still_write_is_in_doubt(
-    found_fence: int, taken_s: float, doubtful: list[str]
+    found_fence: int, taken_s: float, in_doubt: list[str]
 ) -> None:
     bench = Bench()
     bench.leases.give(0, 7, after_expiry=True, taken_s=taken_s)
@@ -553,7 +554,7 @@ async def test_after_an_expired_lease_what_its_holder_may_still_write_is_in_doub
     bench.tier.delivered[0] = 1
     bench.tier.put(0, "new")
     events = await bench.steps()
-    assert [key for kind, *rest in events if kind == "doubt" for key in rest[0]] == doubtful
+    assert [key for kind, *rest in events if kind == "doubt" for key in rest[0]] == in_doubt
     assert events[-1] == ("ack", 0, [2])
 
 
@@ -649,7 +650,7 @@ async def test_a_new_epoch_is_read_from_its_beginning(bench: Bench) -> None:
 async def test_a_batch_that_times_out_is_synced_in_smaller_pieces(bench: Bench) -> None:
     async def times_out_on_more_than_two(batch: SyncBatch) -> None:
         if len(batch.entries) > 2:
-            batch.result.set_exception(SyncFailed(DependencyUnavailable("slow"), doubtful=True))
+            batch.result.set_exception(SyncFailed(DependencyUnavailable("slow"), in_doubt=True))
         else:
             await synced(batch)
 
@@ -668,7 +669,7 @@ async def test_a_batch_stays_whole_while_nothing_answers(bench: Bench) -> None:
         if cause is None:
             await synced(batch)
         else:
-            batch.result.set_exception(SyncFailed(cause, doubtful=False))
+            batch.result.set_exception(SyncFailed(cause, in_doubt=False))
 
     bench.sync = refused
     bench.tier.put(0, *"abcdef")
@@ -760,3 +761,10 @@ async def test_an_entry_of_another_route_is_reported_and_never_synced(bench: Ben
     assert [epoch for epoch, _ in bench.positions.suspects] == [EPOCH]
     assert [need.reason for need in bench.positions.needs] == ["entries of another route were in the queue"]
     assert bench.health.status == "red"
+
+
+# Waiting
+
+
+def test_a_short_flush_interval_does_not_make_an_idle_lane_poll() -> None:
+    assert ReadLimits(batch_size=100, buffer_size=1_000, longest_linger_s=0.001).wait_s == IDLE_WAIT_S

@@ -180,7 +180,7 @@ def test_a_line_that_fails_because_of_the_server_makes_the_batch_wait(code: int)
     answer = "\n".join([SUCCESS, failure(400), failure(code), SUCCESS])
     with pytest.raises(DependencyUnavailable, match=str(code)) as caught:
         read_import_answer(answer, 4)
-    assert caught.value.doubtful, "the other lines may have been written"
+    assert caught.value.in_doubt, "the other lines may have been written"
 
 
 @pytest.mark.parametrize("last", [SUCCESS, failure(400)])
@@ -217,7 +217,7 @@ def test_a_key_that_the_provider_refuses_is_no_documents_fault(code: int) -> Non
 def test_an_answer_with_a_wrong_number_of_lines_is_an_outage(lines: int) -> None:
     with pytest.raises(DependencyUnavailable) as caught:
         read_import_answer("\n".join([SUCCESS] * lines), 3)
-    assert caught.value.doubtful
+    assert caught.value.in_doubt
 
 
 def test_the_words_of_a_server_error_are_not_repeated() -> None:

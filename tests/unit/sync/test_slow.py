@@ -57,7 +57,7 @@ class Target:
 
     def answer(self, too_much: bool) -> None:
         if too_much or self.down:
-            raise DependencyUnavailable("Typesense: TimeoutError", doubtful=True, timed_out=True)
+            raise DependencyUnavailable("Typesense: TimeoutError", in_doubt=True, timed_out=True)
 
     async def delete(self, *_: object, **__: object) -> list[object]:
         return []
@@ -101,16 +101,16 @@ class Bench:
     async def run(self) -> SyncResult:
         """Sync one batch as a lane does: retry until it is synced."""
         entries = [Entry("listings", document["_id"], Operation.UPDATE, Timestamp(7, 1)) for document in self.documents]
-        doubtful = False
+        in_doubt = False
         for _ in range(20):
             result: asyncio.Future[SyncResult] = asyncio.get_running_loop().create_future()
             batch = SyncBatch(cast("Any", self), entries, BEGINNING_OF_TIME, self.lease_left, result)
             try:
                 synced = await self.sync.run(batch)
             except SyncFailed as error:
-                doubtful = doubtful or error.doubtful
+                in_doubt = in_doubt or error.in_doubt
                 continue
-            synced.doubtful = synced.doubtful or doubtful
+            synced.in_doubt = synced.in_doubt or in_doubt
             return synced
         raise AssertionError("the lane stands still")
 
@@ -134,7 +134,7 @@ async def test_a_slow_document_becomes_a_dead_letter_and_the_others_are_written(
     assert [(letter.key, letter.reason) for letter in bench.letters.written] == [("big", TAKES_TOO_LONG)]
     assert f"{LONGEST_S:g} s" in bench.letters.written[0].error
     assert (result.written, result.dead_letters) == (2, 1)
-    assert result.doubtful, "what timed out may be written later, over newer data"
+    assert result.in_doubt, "what timed out may be written later, over newer data"
     assert bench.target.deadlines_of_heavy == [DEADLINE_S] + [LONGEST_S] * LONG_ATTEMPTS
     assert bench.target.harmless == LONG_ATTEMPTS
 
@@ -184,7 +184,7 @@ async def test_a_document_given_up_is_not_sent_again_unless_it_has_changed(bench
     sent = len(bench.target.sent)
     result = await bench.run()
     assert len(bench.target.sent) == sent
-    assert (result.dead_letters, result.doubtful) == (1, False)
+    assert (result.dead_letters, result.in_doubt) == (1, False)
     bench.documents = [heavy(word="now light")]
     assert (await bench.run()).written == 1
     assert len(bench.target.sent) == sent + 1
