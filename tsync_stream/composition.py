@@ -53,6 +53,7 @@ from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declared import declared_routes, route_of
 from tsync_stream.routes.preparation import found_schema, prepare_collection
 from tsync_stream.routes.transform_runner import TransformRunner
+from tsync_stream.routes.usability import Usability
 from tsync_stream.routes.view import source_views
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
@@ -80,6 +81,7 @@ from tsync_stream.sync.losses import LossReports
 from tsync_stream.sync.owned import OwnedPartitions
 from tsync_stream.sync.reader import Reader
 from tsync_stream.sync.recheck_turns import RecheckTurns
+from tsync_stream.sync.suspended import SuspendedRoutes
 
 
 @dataclass(slots=True)
@@ -114,7 +116,7 @@ class Parts:
         database = state_database(self.client, settings.state_database)
         self.positions = PositionStore(database)
         self.jobs = JobStore(database)
-        self.rechecks = Rechecks(database, settings.longest_request_s, self.route.name, settings.partitions)
+        self.rechecks = Rechecks(database, settings.longest_request_s, self.table, settings.partitions)
         self.dead_letters = DeadLetters(database, metrics.count_refused)
         self._dead_letter_records = DeadLetterRecords(database)
 
@@ -156,9 +158,9 @@ class Parts:
         )
 
         # Sync, then capture with its jobs
-        self.sync = Sync(
-            Attempt(self.route, self.target, self.dead_letters, metrics, settings, self.schemas[self.route.name])
-        )
+        self.sync = Sync({route.name: self._attempt(route) for route in self.table.routes})
+        usability = Usability(self.client, self.target, self._open_reader)
+        self._suspended = SuspendedRoutes(self.table, self.epochs, self.positions, usability)
         lanes = [self._lane(number) for number in range(settings.sync_lanes)]
         self.reader = Reader(lanes, self.positions, health)
         self.leader = self._capture_leader()
@@ -211,6 +213,10 @@ class Parts:
     def _partitions_of_lane(self, number: int) -> range:
         return range(number, self._settings.partitions, self._settings.sync_lanes)
 
+    def _attempt(self, route: Route) -> Attempt:
+        schema = self.schemas[route.name]
+        return Attempt(route, self.target, self.dead_letters, self._metrics, self._settings, schema)
+
     def _lane(self, number: int) -> Lane:
         settings, health, metrics, wake = self._settings, self._health, self._metrics, self._wake
         name, typesense, buffer = f"lane {number}", settings.typesense, settings.buffer
@@ -221,14 +227,14 @@ class Parts:
         partitions = self._partitions_of_lane(number)
         steps = LaneSteps(
             OwnedPartitions(partitions, self.leases, in_doubt, self.dead_letters.look_again),
-            CurrentQueue(self.epochs, self.tiers, self.route, settings.partitions, limits),
-            Dispatch(name, call, in_doubt, busy_backoff, typesense.max_retries, health, metrics),
+            CurrentQueue(self.epochs, self.tiers, self.table, settings.partitions, limits),
+            Dispatch(name, call, in_doubt, self._suspended, busy_backoff, typesense.max_retries, health, metrics),
             self.rechecks,
             RecheckTurns(typesense.connection_timeout_s),
             metrics,
             self._pace,
         )
-        losses = LossReports(self.route.name, self.epochs, self.positions, health)
+        losses = LossReports(self.table, self.epochs, self.positions, health)
         return Lane(name, steps, losses, health, wake, Backoff(typesense.retry_backoff_s, wake))
 
     def _capture_leader(self) -> CaptureLeader:

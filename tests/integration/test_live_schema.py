@@ -55,7 +55,13 @@ class Shop:
         self.source = self.client[self.route.database][self.route.collection]
         settings = load_settings(self.directory, {**self.environment, "TYPESENSE_MAX_RETRIES": "1"})
         self.schema = LiveSchema(self.target, self.route.target, MappingOptions(), lambda: self.epoch)
-        self.sync = Sync(Attempt(self.route, self.target, DeadLetters(self.state), Metrics(), settings, self.schema))
+        self.sync = Sync(
+            {
+                self.route.name: Attempt(
+                    self.route, self.target, DeadLetters(self.state), Metrics(), settings, self.schema
+                )
+            }
+        )
 
     def make(self, *fields: tuple[str, str]) -> None:
         """Create the collection with these fields and type detection."""

@@ -10,8 +10,7 @@ from tests.integration.conftest import Clock, Database
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tsync_stream.capture.entries import Entries
 from tsync_stream.core.model import Entry, Key, Operation, Reason, Route, partitioner
-from tsync_stream.state.database import RECHECKS
-from tsync_stream.state.rechecks import PAUSES_IN_DEADLINES, Recheck, Rechecks
+from tsync_stream.state.rechecks import PAUSES_IN_DEADLINES, REMOVED_AFTER_S, Recheck, Rechecks
 
 DEADLINE_S = 5.0
 FIRST_S, SECOND_S, THIRD_S = (pause * DEADLINE_S for pause in PAUSES_IN_DEADLINES)
@@ -19,7 +18,7 @@ FIRST_S, SECOND_S, THIRD_S = (pause * DEADLINE_S for pause in PAUSES_IN_DEADLINE
 
 @pytest.fixture
 async def rechecks(state: Database, boot_clock: Clock) -> Rechecks:
-    chosen = Rechecks(state, DEADLINE_S, "listings", 1)
+    chosen = Rechecks(state, DEADLINE_S, ["listings"], 1)
     await chosen.start()
     return chosen
 
@@ -50,7 +49,7 @@ async def test_the_wait_counts_from_when_the_owner_first_sees_the_recheck(
 ) -> None:
     await rechecks.add(in_doubt(["a"]))
     boot_clock.forward(1_000)
-    new_owner = Rechecks(state, DEADLINE_S, "listings", 1)
+    new_owner = Rechecks(state, DEADLINE_S, ["listings"], 1)
     assert await due_keys(new_owner) == []
     boot_clock.forward(FIRST_S)
     assert await due_keys(new_owner) == ["a"]
@@ -111,7 +110,7 @@ def keys_of(partition: int, partitions: int, route: str = "listings") -> list[st
 
 
 async def test_rechecks_of_a_partition_are_its_owners(state: Database, boot_clock: Clock) -> None:
-    rechecks = Rechecks(state, DEADLINE_S, "listings", 3)
+    rechecks = Rechecks(state, DEADLINE_S, ["listings"], 3)
     own, others = sorted(keys_of(0, 3) + keys_of(2, 3)), keys_of(1, 3)
     await rechecks.add(in_doubt([*own, *others]))
     await due_keys(rechecks, 0, 2)
@@ -127,10 +126,8 @@ async def test_the_owner_of_a_recheck_follows_from_the_current_partition_count(
 ) -> None:
     """Whoever stored it, under whatever partition count: it belongs to the owner of the document's entries."""
     keys: list[Key] = [str(number) for number in range(50)]
-    await Rechecks(state, DEADLINE_S, "listings", 5).add(in_doubt(keys))
-    # As versions before stored them.
-    await state[RECHECKS].update_many({"key": {"$lt": "3"}}, {"$set": {"partition": 4}, "$unset": {"place": ""}})
-    now = Rechecks(state, DEADLINE_S, "listings", partitions)
+    await Rechecks(state, DEADLINE_S, ["listings"], 5).add(in_doubt(keys))
+    now = Rechecks(state, DEADLINE_S, ["listings"], partitions)
     await due_keys(now, *range(partitions))
     boot_clock.forward(FIRST_S + 0.1)
     route = Route("listings", "shop", "listings", "another target")
@@ -141,12 +138,51 @@ async def test_the_owner_of_a_recheck_follows_from_the_current_partition_count(
         assert sorted(await due_keys(now, partition)) == expected
 
 
-async def test_rechecks_of_another_route_are_ignored(state: Database, boot_clock: Clock) -> None:
-    await Rechecks(state, DEADLINE_S, "orders", 1).add([(0, Entry("orders", "a", Operation.UPDATE, Timestamp(5, 1)))])
-    ours = Rechecks(state, DEADLINE_S, "listings", 1)
-    await due_keys(ours)
+def of_route(route: str, *keys: Key) -> list[tuple[int, Entry]]:
+    """In-doubt entries of a route."""
+    return [(0, Entry(route, key, Operation.UPDATE, Timestamp(5, 1))) for key in keys]
+
+
+async def test_the_same_key_of_two_routes_is_two_rechecks_of_their_own_owners(
+    state: Database, boot_clock: Clock
+) -> None:
+    partitions = 8
+    key = next(key for key in map(str, range(100)) if partitioner("orders", 8)(key) != partitioner("listings", 8)(key))
+    both = Rechecks(state, DEADLINE_S, ["listings", "orders"], partitions)
+    assert await both.add([*of_route("listings", key), *of_route("orders", key)]) == 2
+    await both.due(range(partitions), 100)
     boot_clock.forward(FIRST_S + 0.1)
-    assert await due_keys(ours) == []
+    for recheck in await both.due(range(partitions), 100):
+        assert recheck.partition == partitioner(recheck.route, partitions)(key)
+        assert await both.due([recheck.partition], 100) == [recheck]
+
+
+async def test_rechecks_of_a_suspended_route_stay_until_it_is_resumed(state: Database, boot_clock: Clock) -> None:
+    both = Rechecks(state, DEADLINE_S, ["listings", "orders"], 1)
+    await both.add([*of_route("listings", "a"), *of_route("orders", "b")])
+    await due_keys(both)
+    boot_clock.forward(FIRST_S + 0.1)
+    for recheck in await both.due([0], 100, {"orders"}):
+        assert recheck.route == "listings"
+        await both.done([recheck])
+    await due_keys(both)
+    boot_clock.forward(THIRD_S + 0.1)
+    assert "b" in await due_keys(both)
+
+
+async def test_rechecks_of_a_removed_route_are_left_for_a_while_and_then_removed(
+    state: Database, boot_clock: Clock
+) -> None:
+    await Rechecks(state, DEADLINE_S, ["orders"], 1).add(of_route("orders", "a", "b"))
+    ours = Rechecks(state, DEADLINE_S, ["listings"], 1)
+    await ours.add(of_route("listings", "a"))
+    for _ in range(2):
+        assert await due_keys(ours) == []
+        assert await ours.count() == 3, "another replica may know the table better"
+        boot_clock.forward(FIRST_S - 1)
+    boot_clock.forward(REMOVED_AFTER_S)
+    assert await due_keys(ours) == ["a"]
+    assert await ours.count() == 1
 
 
 async def test_a_key_that_was_never_written_is_not_rechecked(rechecks: Rechecks) -> None:
@@ -154,7 +190,7 @@ async def test_a_key_that_was_never_written_is_not_rechecked(rechecks: Rechecks)
 
 
 async def test_lanes_that_look_alternately_do_not_delay_each_other(state: Database, boot_clock: Clock) -> None:
-    rechecks = Rechecks(state, DEADLINE_S, "listings", 2)
+    rechecks = Rechecks(state, DEADLINE_S, ["listings"], 2)
     await rechecks.add(in_doubt([*keys_of(0, 2), *keys_of(1, 2)]))
     for _ in range(11):
         even, odd = await due_keys(rechecks, 0), await due_keys(rechecks, 1)

@@ -57,7 +57,7 @@ class Shop:
         """Use these settings from now on."""
         chosen = load_settings(self.directory, {**self.environment, **settings})
         schema = LiveSchema(self.target, self.route.target, MappingOptions(), lambda: 1)
-        self.sync = Sync(Attempt(self.route, self.target, self.letters, Metrics(), chosen, schema))
+        self.sync = Sync({self.route.name: Attempt(self.route, self.target, self.letters, Metrics(), chosen, schema)})
 
     async def put(self, key: Key, document: dict[str, Any]) -> None:
         await self.source.replace_one({"_id": key}, {"_id": key, **document}, upsert=True)

@@ -2,22 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from bson.timestamp import Timestamp
 
 from tsync_stream.cluster.assignment import Held, partition_lease
+from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Position, RecordBatch, Route
 from tsync_stream.core.wake import Backoff, Wake
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Claimed, Found, Read
+from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.fingerprint import DIVISION_VERSION
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.pipeline import Pipeline
 from tsync_stream.state.rechecks import Recheck
-from tsync_stream.state.route_state import ReconcileNeed, RouteState
+from tsync_stream.state.route_state import ReconcileNeed, RouteState, Suspension, suspended_state
 from tsync_stream.sync.batch import SyncBatch, SyncResult
 from tsync_stream.sync.current_queue import CurrentQueue, ReadLimits
 from tsync_stream.sync.dispatch import AgentCall, Dispatch
@@ -26,11 +29,13 @@ from tsync_stream.sync.lane import Lane, LaneSteps
 from tsync_stream.sync.losses import LossReports
 from tsync_stream.sync.owned import OwnedPartitions
 from tsync_stream.sync.recheck_turns import RecheckTurns
+from tsync_stream.sync.suspended import SuspendedRoutes
 
 DEADLINE_S = 5.0
 ATTEMPTS = 3
 EPOCH = EpochRef("deployment", 4, "nonce", "memory")
 ROUTE = Route("listings", "shop", "listings", "window")
+TABLE = RouteTable([Declaration(ROUTE)])
 FINGERPRINT = {"source": "shop.listings", "target": "window", "division": DIVISION_VERSION}
 START = Position({"_data": "00"}, Timestamp(1, 0))
 
@@ -150,8 +155,9 @@ class MemoryRechecks:
             self.events.append(("doubt", keys))
         return len(keys)
 
-    async def due(self, partitions: Collection[int], limit: int) -> list[Recheck]:
-        return [recheck for recheck in self.waiting if recheck.partition in partitions][:limit]
+    async def due(self, partitions: Collection[int], limit: int, suspended: Collection[str] = ()) -> list[Recheck]:
+        active = [recheck for recheck in self.waiting if recheck.route not in suspended]
+        return [recheck for recheck in active if recheck.partition in partitions][:limit]
 
     async def done(self, rechecks: Sequence[Recheck]) -> None:
         self.waiting = [recheck for recheck in self.waiting if recheck not in rechecks]
@@ -159,13 +165,19 @@ class MemoryRechecks:
 
 @dataclass
 class MemoryPositions:
-    """Remembers which tiers were reported as suspect, and which epoch is current."""
+    """The epoch document: `current` is what the lane's replica remembers, `stored` what MongoDB has if that is newer.
+
+    Remembers which tiers were reported as suspect, and which reconciles were requested.
+    """
 
     current: Pipeline | None
+    events: list[tuple[Any, ...]]
+    stored: Pipeline | None = None
     suspects: list[tuple[EpochRef, str]] = field(default_factory=list)
     needs: list[ReconcileNeed] = field(default_factory=list)
 
     async def refresh(self) -> Pipeline | None:
+        self.current = self.stored or self.current
         return self.current
 
     async def suspect_tier(self, epoch: EpochRef, reason: str) -> None:
@@ -174,6 +186,39 @@ class MemoryPositions:
     async def request_reconcile(self, route: str, need: ReconcileNeed) -> bool:
         self.needs.append(need)
         return True
+
+    def of(self, route: str) -> RouteState:
+        pipeline = self.stored or self.current
+        assert pipeline is not None
+        return pipeline.routes[route]
+
+    def store(self, route: str, state: RouteState) -> None:
+        """Another replica changes a route; the lane's replica does not know it yet."""
+        pipeline = self.stored or self.current
+        assert pipeline is not None
+        self.stored = replace(pipeline, routes={**pipeline.routes, route: state})
+
+    async def suspend(self, epoch: EpochRef, route: str, reason: str) -> Suspension | None:
+        if self.of(route).suspended is None:
+            self.events.append(("suspend", route))
+            self.store(route, suspended_state(self.of(route), reason))
+        return self.of(route).suspended
+
+    async def confirm_suspended(self, route: str, nonce: str) -> bool:
+        suspended = self.of(route).suspended
+        self.events.append(("confirm", route))
+        return suspended is not None and suspended.nonce == nonce
+
+
+class MemoryUsability:
+    """Every route can be synced but for `broken` ones."""
+
+    def __init__(self) -> None:
+        self.broken: set[str] = set()
+
+    async def require(self, route: Route) -> None:
+        if route.name in self.broken:
+            raise DependencyUnavailable("away")
 
 
 async def synced(batch: SyncBatch) -> None:
@@ -191,12 +236,15 @@ class NoReader:
 class Bench:
     """A lane for partitions 0 and 1 and all that it uses. `sync` is what the agent does with a batch."""
 
-    def __init__(self, batch_size: int = 10, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(self, batch_size: int = 10, deadline_s: float = DEADLINE_S, table: RouteTable = TABLE) -> None:
         self.events: list[tuple[Any, ...]] = []
         self.tier = MemoryTier(self.events)
         self.leases = MemoryLeases()
         self.rechecks = MemoryRechecks(self.events)
-        self.positions = MemoryPositions(Pipeline(EPOCH, 1, 2, START, START, {ROUTE.name: RouteState(FINGERPRINT)}))
+        states = {name: RouteState(FINGERPRINT) for name in table}
+        pipeline = Pipeline(EPOCH, 1, 2, START, START, states, table=table.version)
+        self.positions = MemoryPositions(pipeline, self.events)
+        self.usability = MemoryUsability()
         self.health = Health()
         self.pace = SyncPace()
         self.sync: Callable[[SyncBatch], Awaitable[None]] = synced
@@ -207,18 +255,20 @@ class Bench:
         self.metrics = metrics
         in_doubt = InDoubt(deadline_s)
         call = AgentCall(self._send, cast("Any", NoReader()), leases, deadline_s)
+        suspended = SuspendedRoutes(table, epochs, epochs, cast("Any", self.usability))
+        backoff = Backoff(0.0001, wake, deadline_s)
         self.lane_steps = LaneSteps(
             OwnedPartitions([0, 1], leases, in_doubt, self._take_over),
             CurrentQueue(
-                epochs, {"memory": cast("Any", self.tier)}, ROUTE, 2, ReadLimits(batch_size, 1000, 0.001, wait_s=0.001)
+                epochs, {"memory": cast("Any", self.tier)}, table, 2, ReadLimits(batch_size, 1000, 0.001, wait_s=0.001)
             ),
-            Dispatch("lane 0", call, in_doubt, Backoff(0.0001, wake, deadline_s), ATTEMPTS, self.health, metrics),
+            Dispatch("lane 0", call, in_doubt, suspended, backoff, ATTEMPTS, self.health, metrics),
             cast("Any", self.rechecks),
             RecheckTurns(deadline_s),
             metrics,
             self.pace,
         )
-        losses = LossReports(ROUTE.name, epochs, cast("Any", self.positions), self.health)
+        losses = LossReports(table, epochs, epochs, self.health)
         self.lane = Lane("lane 0", self.lane_steps, losses, self.health, wake, Backoff(0.0001, wake))
 
     async def steps(self, count: int = 10) -> list[tuple[Any, ...]]:
@@ -246,6 +296,6 @@ class Bench:
             batch.result.set_exception(error)
 
 
-def entry(key: Key) -> Entry:
+def entry(key: Key, route: str = "listings") -> Entry:
     """A change of the document with this key."""
-    return Entry("listings", key, Operation.UPDATE, Timestamp(7, 1))
+    return Entry(route, key, Operation.UPDATE, Timestamp(7, 1))

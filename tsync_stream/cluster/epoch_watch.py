@@ -11,10 +11,25 @@ from tsync_stream.core.model import PRIMARY, EpochRef
 from tsync_stream.core.wake import Wake
 from tsync_stream.source.driver import MongoHealth
 from tsync_stream.state.pipeline import Pipeline, PositionStore
+from tsync_stream.state.route_state import Suspension
 
 LOOK_INTERVAL_S = 1.0
 # The capturing replica refreshes once a second anyway; the watch looks only if that is late.
 LATE_S = 0.5
+ROUTE_CHECK = "route "
+
+
+def route_check(route: str) -> str:
+    """The health check of one route."""
+    return f"{ROUTE_CHECK}{route}"
+
+
+def about_suspension(suspended: Suspension) -> str:
+    """What health says of a suspended route (pure)."""
+    return (
+        f"{suspended.reason}; this route is suspended, and the others go on. Its changes are not queued up; once this "
+        "is repaired, it is reconciled by itself"
+    )
 
 
 class EpochWatch:
@@ -66,11 +81,23 @@ class EpochWatch:
 
     async def _look(self) -> Pipeline | None:
         before, self.current = self.current, await self._positions.load()
+        self._tell_suspensions(before)
         if (before and before.epoch) != (self.current and self.current.epoch):
             self._seen_since_s = clock.now_s()
             self._tell_tier()
             self._wake.ring()
         return self.current
+
+    def _tell_suspensions(self, before: Pipeline | None) -> None:
+        """Every replica tells which routes are suspended, whether it works on any partition or not."""
+        now = {} if self.current is None else self.current.routes
+        for route in {} if before is None else before.routes.keys() - now.keys():
+            self._health.green(route_check(route))
+        for route, state in now.items():
+            if state.suspended is None:
+                self._health.green(route_check(route))
+            else:
+                self._health.red(route_check(route), about_suspension(state.suspended), needs_person=True)
 
     def _tell_tier(self) -> None:
         """Every replica tells it with the epoch; why the better tier failed, it learns a little later."""

@@ -57,6 +57,9 @@ class Metrics:
             "entries_appended", "Entries appended to the queue, barriers not counted.", "route", "reason"
         )
         self.entries_acked = counter("entries_acked", "Entries synced and removed from the queue.", "route")
+        self.entries_dropped = counter(
+            "entries_dropped", "Entries of a suspended route that were removed without being synced.", "route"
+        )
         self.documents_written = counter("documents_written", "Documents upserted into Typesense.", "route")
         self.documents_deleted = counter("documents_deleted", "Ids deleted from Typesense, there or not.", "route")
         self.rechecks_synced = counter("rechecks_synced", "Keys of in-doubt writes that were synced again.", "route")
@@ -110,6 +113,7 @@ class Metrics:
         for counter in (
             self.changes_captured,
             self.entries_acked,
+            self.entries_dropped,
             self.documents_written,
             self.documents_deleted,
             self.rechecks_synced,

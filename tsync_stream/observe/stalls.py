@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from tsync_stream.cluster.assignment import Seen
-from tsync_stream.cluster.epoch_watch import EpochWatch
+from tsync_stream.cluster.epoch_watch import ROUTE_CHECK, EpochWatch
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.core import clock
 from tsync_stream.core.health import Health
@@ -120,12 +120,15 @@ def unheld(seen: Seen) -> list[str]:
 
 
 def troubles(me: str, seen: Seen) -> dict[str, str]:
-    """The red checks of other replicas that hold leases, in their own words, by replica and check (pure)."""
+    """The red checks of other replicas that hold leases, in their own words, by replica and check (pure).
+
+    But for those of routes, which every replica reports by itself.
+    """
     holders = {lease.holder for lease in seen.leases.values()} - {me}
     found = {}
     for name, document in sorted(seen.live.items()):
         if name in holders:
             for problem in own_problems((document.get("statistics") or {}).get("problems", ())):
-                if problem.get("level", "red") == "red":
+                if problem.get("level", "red") == "red" and not problem["check"].startswith(ROUTE_CHECK):
                     found[f"{name}, {problem['check']}"] = f"{name}, {problem['check']}: {problem['text']}"
     return found

@@ -44,7 +44,7 @@ class StatusReader:
         self.positions = PositionStore(database)
         self._dead_letters = DeadLetterRecords(database)
         self.jobs = JobStore(database)
-        self._rechecks = Rechecks(database, settings.longest_request_s, settings.mongo.collection, settings.partitions)
+        self._rechecks = Rechecks(database, settings.longest_request_s, (), settings.partitions)
         # No retries: a person is waiting, and can repeat the command.
         self._queues: dict[str, RedisSettings] = {
             queue.name: replace(queue, max_retries=0) for queue in (settings.primary_redis, settings.backup_redis)

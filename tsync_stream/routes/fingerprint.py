@@ -5,7 +5,7 @@ about. A changed fingerprint is not a lost position: the changes since *synced* 
 itself is another one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -50,13 +50,12 @@ def target_part(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fingerprint.items() if name.startswith("target_")}
 
 
-def was_made_for(found: Mapping[str, Any], found_partitions: int, route: Route, partitions: int) -> bool:
-    """Whether an epoch's queue holds entries of this route, divided as we divide them (pure).
+def divided_as_we_do(fingerprints: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether an epoch with routes of these fingerprints is divided into partitions as this version does it (pure).
 
-    It does not for a moment after all replicas were restarted with other settings; the next epoch will.
+    One that was begun by another version is not, until its next term.
     """
-    ours = (partitions, DIVISION_VERSION, source_name(route), route.target)
-    return (found_partitions, found.get("division"), found.get("source"), found.get("target")) == ours
+    return all(fingerprint.get("division", DIVISION_VERSION) == DIVISION_VERSION for fingerprint in fingerprints)
 
 
 def why_reconcile(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -45,7 +45,8 @@ log = logging.getLogger(__name__)
 MAX_PATH_CHARACTERS = 60_000
 # Not a document: Typesense refuses the line and writes nothing. And an id that no document has.
 HARMLESS_LINE = b"[]"
-(HARMLESS_DELETE,) = id_requests(["tsync-stream asks 5b0c7f0e-6d0e-4c57-9e0f-3c4a8f0d2b71"])
+HARMLESS_ID = "tsync-stream asks 5b0c7f0e-6d0e-4c57-9e0f-3c4a8f0d2b71"
+(HARMLESS_DELETE,) = id_requests([HARMLESS_ID])
 # A proxy that accepts no more than this is of no use for imports.
 MIN_IMPORT_BYTES = 1 << 16
 _LONGEST_WORDS = 300
@@ -168,6 +169,10 @@ class TypesenseTarget:
     async def harmless_import(self, collection: str) -> None:
         """Return if an import that writes nothing is answered in time."""
         await self._import(collection, HARMLESS_LINE, 1)
+
+    async def harmless_delete(self, collection: str) -> None:
+        """Return if a deletion that deletes nothing is answered in time."""
+        await self.delete(collection, [HARMLESS_ID])
 
     async def _import(
         self, collection: str, body: bytes, count: int, deadline_s: float | None = None

@@ -21,6 +21,10 @@ LOOK_INTERVAL_S = 2.0
 MAX_AGE_S = 10.0
 
 
+class NoCollection(DependencyUnavailable):
+    """There is no collection. The capturing replica creates it, unless it may not."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     plan: Plan
@@ -47,7 +51,7 @@ class LiveSchema:
         return f"LiveSchema({self._collection}: {state})"
 
     async def plan(self) -> Plan:
-        """The current plan. Raises `DependencyUnavailable` while there is no collection, and the target's errors."""
+        """The current plan. Raises `NoCollection` while there is none, and the target's errors."""
         known = self._in_force()
         if known is None:
             async with self._reading:
@@ -77,7 +81,7 @@ class LiveSchema:
         live = await self._target.collection(self._collection)
         if live is None:
             self._known = None
-            raise DependencyUnavailable(f"Typesense has no collection {self._collection}; waiting until it is created")
+            raise NoCollection(f"Typesense has no collection {self._collection}; waiting until it is created")
         plan = Plan(self._options, live)
         if before is not None and before.plan.is_like(plan) and not before.plan.new_names:
             plan = before.plan  # which also knows the names that documents brought

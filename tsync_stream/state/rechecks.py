@@ -5,12 +5,14 @@ So the key is synced again after twice the deadline of the longest request, and 
 
 Invariants: a recheck is majority-written before its entry is acked. Another in-doubt write of the key starts the count
 again, and a recheck in hand cannot remove that (`version`). Its owner follows from what never changes, the name of the
-route and the Typesense id, and from today's partitions: two owners never sync one document.
+route and the Typesense id, and from today's partitions: two owners never sync one document. Those of a suspended route
+stay stored; those of a route that is gone from the table are removed, as nothing writes to its collection any more.
 """
 
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from bson.binary import Binary
@@ -28,6 +30,10 @@ from tsync_stream.state.database import RECHECKS
 PAUSES_IN_DEADLINES = (2, 6, 18)
 # How many waiting rechecks one replica watches; the others wait in MongoDB.
 MAX_WATCHED = 10_000
+# Rechecks of a route that is not in the table are removed when they have been seen for so long: at first, another
+# replica may know the table better than we do.
+REMOVED_AFTER_S = 600.0
+MAX_REMOVED = 1_000
 # A *place* is a partition among this many, from which the partition follows for any number of partitions.
 PLACES = 1 << 32
 
@@ -57,15 +63,22 @@ class _Watch(NamedTuple):
 
 
 class Rechecks:
-    """The `rechecks` collection as one replica sees it. Calls raise the errors of `errors.from_mongo`."""
+    """The `rechecks` collection as one replica sees it, which syncs these routes.
 
-    def __init__(self, database: MongoDatabase, longest_request_s: float, route: str, partitions: int) -> None:
+    Calls raise the errors of `errors.from_mongo`.
+    """
+
+    def __init__(
+        self, database: MongoDatabase, longest_request_s: float, routes: Collection[str], partitions: int
+    ) -> None:
         self._collection = database[RECHECKS]
         self._longest_request_s = longest_request_s
-        self._route = route
+        self._routes = sorted(routes)
         self._partitions = partitions
-        self._place_of = partitioner(route, PLACES)
+        self._places_of = cache(lambda route: partitioner(route, PLACES))
         self._due_s: dict[_Watch, float] = {}
+        self._unknown_s: dict[str, float] = {}  # since when we have seen rechecks of a route that is not in the table
+        self._sought_s = float("-inf")
 
     async def start(self) -> None:
         """Create the index that owners search."""
@@ -76,7 +89,7 @@ class Rechecks:
         """Store keys whose last write is in doubt; returns how many keys that are."""
         updates: dict[tuple[str, bytes], UpdateOne] = {}
         for _, entry in in_doubt:
-            place = self._place(entry.key)
+            place = self._place(entry)
             if place is None:
                 continue
             record_key = canonical_key(entry.key)
@@ -95,17 +108,19 @@ class Rechecks:
                 await self._collection.bulk_write(list(updates.values()), ordered=False)
         return len(updates)
 
-    async def due(self, partitions: Collection[int], limit: int) -> list[Recheck]:
-        """Rechecks of these partitions that are due. Each waits from when we first saw it, on our clock."""
+    async def due(self, partitions: Collection[int], limit: int, suspended: Collection[str] = ()) -> list[Recheck]:
+        """Rechecks of these partitions that are due. Each waits from when we first saw it, on our clock.
+
+        Those of `suspended` routes are left out. To be called by whoever owns the partitions, in an epoch of our table.
+        """
         now_s = clock.now_s()
+        await self._remove_unknown(now_s)
         due: list[Recheck] = []
         seen: set[_Watch] = set()
         async with translated():
-            cursor = self._collection.find(self._of(partitions)).limit(MAX_WATCHED)
+            cursor = self._collection.find(self._of(partitions, suspended)).limit(MAX_WATCHED)
             async for document in cursor:
-                partition = self._partition(document)
-                if partition is None or partition not in partitions:
-                    continue
+                partition = int(document["place"]) % self._partitions
                 watch = _Watch(partition, document["version"], document["done"])
                 seen.add(watch)
                 pause_s = PAUSES_IN_DEADLINES[document["done"]] * self._longest_request_s
@@ -129,19 +144,30 @@ class Rechecks:
             async with translated():
                 await self._collection.bulk_write(writes, ordered=False)
 
-    def _of(self, partitions: Collection[int]) -> dict[str, Any]:
-        """A query for our route's rechecks in these partitions; older versions stored no place."""
-        places: list[dict[str, Any]] = [{"place": {"$mod": [self._partitions, partition]}} for partition in partitions]
-        return {"route": self._route, "$or": [*places, {"place": None}]}
+    async def _remove_unknown(self, now_s: float) -> None:
+        """Now and then, remove some rechecks of routes that have been gone from the table for a while."""
+        if now_s - self._sought_s < REMOVED_AFTER_S:
+            return
+        self._sought_s = now_s
+        async with translated():
+            unknown = set(await self._collection.distinct("route")).difference(self._routes)
+            self._unknown_s = {route: self._unknown_s.get(route, now_s) for route in unknown}
+            gone = [route for route, since_s in self._unknown_s.items() if now_s - since_s >= REMOVED_AFTER_S]
+            if gone:
+                some = self._collection.find({"route": {"$in": gone}}, {"_id": 1}).limit(MAX_REMOVED)
+                ids = [document["_id"] async for document in some]
+                await self._collection.delete_many({"_id": {"$in": ids}})
 
-    def _partition(self, document: Mapping[str, Any]) -> int | None:
-        place = document["place"] if "place" in document else self._place(document["key"])
-        return None if place is None else int(place) % self._partitions
+    def _of(self, partitions: Collection[int], suspended: Collection[str]) -> dict[str, Any]:
+        """A query for our routes' rechecks in these partitions, but for those of suspended routes."""
+        routes = [route for route in self._routes if route not in suspended]
+        places = [{"place": {"$mod": [self._partitions, partition]}} for partition in partitions]
+        return {"route": {"$in": routes}, "$or": places}
 
-    def _place(self, key: Key) -> int | None:
-        """The key's place; None if it has no Typesense id, and so was never written."""
+    def _place(self, entry: Entry) -> int | None:
+        """The place of an entry's key; None if it has no Typesense id, and so was never written."""
         try:
-            return self._place_of(typesense_id(key))
+            return self._places_of(entry.route)(typesense_id(entry.key))
         except DocumentRejected:
             return None
 

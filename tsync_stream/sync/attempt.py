@@ -1,7 +1,8 @@
-"""One attempt at a batch: read its documents, project them, write them, and store dead letters of those refused.
+"""One attempt at a route's part of a batch: read its documents, project and write them, store letters of those refused.
 
 Invariants: what is written was read after the entry's cluster time; one refused document becomes a dead letter and the
-rest of its batch is written; dead letters are stored before the batch is reported as synced.
+rest of its part is written; dead letters are stored before the part is reported as synced. While a part has documents
+in memory, it has the batch's turn to read; of a part without the turn, there is at most one request.
 """
 
 import asyncio
@@ -20,13 +21,13 @@ from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.source.decoding import DenseDocuments
 from tsync_stream.state.dead_letters import ID_COLLISION, DeadLetters
 from tsync_stream.sync import refusals, wanted
-from tsync_stream.sync.batch import SyncBatch, SyncResult
+from tsync_stream.sync.batch import Part, SyncResult
 from tsync_stream.sync.slow import SlowDocuments
 from tsync_stream.sync.writer import Write
 
 
 class Attempt:
-    """What every attempt needs. One per replica: it keeps nothing of a batch."""
+    """What every attempt at one route needs. One per replica and route: it keeps nothing of a batch."""
 
     def __init__(
         self,
@@ -47,52 +48,53 @@ class Attempt:
         self._deadline_s = settings.typesense.connection_timeout_s
         self._slow = SlowDocuments(self._deadline_s, settings.longest_request_s)
 
-    async def run(self, batch: SyncBatch, max_lines: int) -> SyncResult:
-        """Sync the batch, with at most `max_lines` documents in one import request.
+    async def run(self, part: Part, max_lines: int) -> SyncResult:
+        """Sync the part, with at most `max_lines` documents in one import request.
 
         Raises the errors of MongoDB and Typesense calls; `in_doubt` says whether a write may still arrive.
         """
-        asked = wanted.wanted(batch.entries, batch.not_before)
+        asked = wanted.wanted(part.entries, part.not_before)
         projector = Projector(await self._schema.plan())
-        write, found = await self._import(batch, asked, projector, max_lines)
+        write, found = await self._import(part, asked, projector, max_lines)
         in_doubt = write.in_doubt
         if write.letters and not (now := await self._schema.look()).is_like(projector.plan):
             # A refusal counts by the schema as it is now: a field that was new a moment ago has its type and asks for
             # another form, or somebody has just changed the field and expects a replay to pass.
-            write, found = await self._import(batch, asked, Projector(now), max_lines)
+            write, found = await self._import(part, asked, Projector(now), max_lines)
             in_doubt = in_doubt or write.in_doubt
         gone = [document_id for document_id in asked.keys_by_id if document_id not in found]
         letters = write.letters
         if letters:
             # Before the letters are stored: a repetition has to find what this attempt finds.
-            outdated = await refusals.outdated_ids(letters, batch.entries, self._dead_letters, self._on_reject)
+            outdated = await refusals.outdated_ids(letters, part.entries, self._dead_letters, self._on_reject)
             letters = refusals.with_what_is_shown(letters, outdated)
             gone += outdated
         not_deleted = await write.delete(gone)
         if not_deleted:
-            letters = refusals.with_refused_deletions(letters, not_deleted, batch.entries)
+            letters = refusals.with_refused_deletions(letters, not_deleted, part.entries)
         if asked.rejected or letters:
             await self._dead_letters.add([*asked.rejected, *letters])
         await self._resolve(asked, letters)
         deleted, refused = len(gone) - len(not_deleted), len(asked.rejected) + len(letters)
         self._metrics.documents_written.labels(self._route.name).inc(write.written)
         self._metrics.documents_deleted.labels(self._route.name).inc(deleted)
-        return SyncResult(write.written, deleted, refused, in_doubt=in_doubt)
+        return SyncResult(write.written, deleted, refused, in_doubt=(self._route.name,) if in_doubt else ())
 
     async def _import(
-        self, batch: SyncBatch, asked: wanted.Wanted, projector: Projector, max_lines: int
+        self, part: Part, asked: wanted.Wanted, projector: Projector, max_lines: int
     ) -> tuple[Write, dict[str, Key]]:
         """Read and import the documents that exist; returns the requests' outcome, and the key that owns each id."""
 
         def check(deadline_s: float | None) -> None:
             self._schema.require(projector.plan)
-            if batch.lease_left_s() < (self._deadline_s if deadline_s is None else deadline_s):
+            if part.lease_left_s() < (self._deadline_s if deadline_s is None else deadline_s):
                 raise DependencyUnavailable("the lease would not outlive a request; waiting for its renewal")
 
-        write = Write(self._route, self._target, self._slow, self._import_max_bytes, max_lines, check)
+        max_bytes = self._import_max_bytes // part.parts
+        write = Write(self._route, self._target, self._slow, max_bytes, max_lines, check)
         found: dict[str, Key] = {}
         groups = list(asked.keys_by_id.values())
-        async with aclosing(batch.reader.read(self._route, groups, asked.not_before)) as reading:
+        async with part.turn, aclosing(part.reader.read(self._route, groups, asked.not_before)) as reading:
             async for documents in reading:
                 await _add(documents, asked.keys_by_id, projector, found, write)
                 del documents  # not one reply in memory while the next one comes

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.core.linger import linger_s
-from tsync_stream.core.model import EpochRef, Route
+from tsync_stream.core.model import EpochRef
 from tsync_stream.queue.tier import Read, Tier
-from tsync_stream.routes.fingerprint import was_made_for
+from tsync_stream.routes.fingerprint import divided_as_we_do
+from tsync_stream.routes.table import RouteTable
 
 # Entries of all of a lane's partitions. More at once would not be cheaper, and the first of them would wait longer.
 AT_ONCE_WHEN_BEHIND = 1_000
@@ -29,12 +30,12 @@ class ReadLimits:
 
 
 class CurrentQueue:
-    """The queue of the current epoch, if it holds entries of our route, divided among as many `partitions`."""
+    """The queue of the current epoch, if it holds entries of our routes, divided among as many `partitions`."""
 
     def __init__(
-        self, epochs: EpochWatch, tiers: Mapping[str, Tier], route: Route, partitions: int, limits: ReadLimits
+        self, epochs: EpochWatch, tiers: Mapping[str, Tier], table: RouteTable, partitions: int, limits: ReadLimits
     ) -> None:
-        self.route = route
+        self.table = table
         self.limits = limits
         self._epochs = epochs
         self._tiers = tiers
@@ -48,10 +49,9 @@ class CurrentQueue:
     def epoch(self) -> EpochRef | None:
         """The current epoch, or None if there is none yet or its entries are not ours to sync."""
         pipeline = self._epochs.current
-        state = None if pipeline is None else pipeline.routes.get(self.route.name)
-        if pipeline is None or state is None:
+        if pipeline is None or (pipeline.table, pipeline.partitions) != (self.table.version, self._partitions):
             return None
-        ours = was_made_for(state.fingerprint, pipeline.partitions, self.route, self._partitions)
+        ours = divided_as_we_do(state.fingerprint for state in pipeline.routes.values())
         return pipeline.epoch if ours else None
 
     def is_over(self, epoch: EpochRef) -> bool:

@@ -1,7 +1,8 @@
 """Sends a lane's batch to the sync agent until it is synced, however long that takes: the one retry loop of sync.
 
 The first TYPESENSE_MAX_RETRIES attempts follow soon after each other. From then on health is red, and a server that
-timed out is given longer pauses.
+timed out is given longer pauses. A retry is about what is not synced yet: a route's part that is done is not repeated
+for another's failure. What belongs to a suspended route is dropped (`sync/suspended.py`).
 
 Invariants: a batch is given up only when it has to be (a lease is gone or wanted back, a stop), and then it stays
 unacked; what may have been sent by then is named, or stays in doubt. An agent that gives no sign of life loses its
@@ -10,6 +11,7 @@ batch, and with it the right to send anything more of it.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.cluster.leases import LeaseKeeper
@@ -20,8 +22,10 @@ from tsync_stream.core.model import Entry
 from tsync_stream.core.wake import Backoff
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.source.documents import DocumentReader
-from tsync_stream.sync.batch import SyncBatch, SyncFailed, SyncResult
+from tsync_stream.sync.batch import PartsFailed, SyncBatch, SyncFailed, SyncResult
 from tsync_stream.sync.in_doubt import InDoubt
+from tsync_stream.sync.remaining import Item, Remaining
+from tsync_stream.sync.suspended import SuspendedRoutes
 
 # An agent gives a sign of life before every request, when it is let through the write gate. A request ends by its
 # deadline, a wait at the gate by twice that, and reading the documents soon.
@@ -32,9 +36,20 @@ SILENCE_IN_REQUESTS = 4
 class BatchGivenUp(DependencyUnavailable):
     """A batch is left in the queue for its next owner. `may_be_written` are those of its entries in doubt."""
 
-    def __init__(self, may_be_written: Sequence[tuple[int, Entry]]) -> None:
+    def __init__(self, may_be_written: Sequence[Item]) -> None:
         self.may_be_written = may_be_written
         super().__init__("a batch is left in the queue for its next owner")
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """What became of a batch: `in_doubt` are its entries whose write is in doubt.
+
+    `dropped` counts by route what was not synced, because its route is suspended.
+    """
+
+    in_doubt: list[Item]
+    dropped: Mapping[str, int]
 
 
 class AgentCall:
@@ -97,11 +112,13 @@ class Dispatch:
         name: str,
         call: AgentCall,
         in_doubt: InDoubt,
+        suspended: SuspendedRoutes,
         backoff: Backoff,
         attempts: int,
         health: Health,
         metrics: Metrics,
     ) -> None:
+        self.suspended = suspended
         self._check = f"sync, {name}"
         self._call = call
         self._in_doubt = in_doubt
@@ -115,36 +132,43 @@ class Dispatch:
         return f"Dispatch({self._check}: {self._failures} of {self._attempts} attempts failed, {self._backoff})"
 
     async def sync(
-        self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int], may_go_on: Callable[[], bool]
-    ) -> list[tuple[int, Entry]]:
-        """Have the entries synced, each with its partition; returns those whose write is in doubt.
+        self, entries: Sequence[Item], fences: Mapping[int, int], may_go_on: Callable[[], bool]
+    ) -> Dispatched:
+        """Have the entries synced, each with its partition, or dropped if their route is suspended.
 
         Raises `BatchGivenUp` as soon as an attempt has failed and `may_go_on` says no.
         """
-        in_doubt, done, size = False, 0, len(entries)
+        left = Remaining(entries)
         self._failures = 0
-        while done < len(entries):
-            piece = entries[done : done + size]
+        while True:
             try:
+                if self.suspended.known:
+                    left.drop(await self.suspended.confirmed(left.routes()))
+                piece = left.piece()
+                if not piece:
+                    break
                 result = await self._call.sync([entry for _, entry in piece], fences)
             except SyncFailed as error:
-                in_doubt = in_doubt or error.in_doubt
-                if error.in_doubt:
-                    self._in_doubt.add(fences)
-                    # Too much for the deadlines, perhaps: less at once comes further before the next one passes.
-                    size = max(1, len(piece) // 2)
-                await self._after_failure(error.cause, may_go_on, entries if in_doubt else ())
+                left.failed(error)
+                self._note_in_doubt(left)
+                await self._after_failure(error, may_go_on, left)
+            except TsyncError as error:  # whether a route is suspended cannot be found out
+                await self._after_failure(SyncFailed(error, in_doubt=False), may_go_on, left)
             else:
-                self._failures = 0
-                self._backoff.reset()
-                self._health.green(self._check)
-                in_doubt = in_doubt or result.in_doubt
-                done, size = done + size, size * 2
-        if in_doubt:
-            self._in_doubt.add(fences)
-            return list(entries)
+                self._worked()
+                left.synced(result.in_doubt)
+        self._worked()  # also if the last of it was dropped
+        self._note_in_doubt(left)
         lost = self._call.lost(fences)
-        return [item for item in entries if item[0] in lost]
+        return Dispatched(left.in_doubt if not lost else left.in_doubt_or_of(lost), left.dropped)
+
+    def _worked(self) -> None:
+        self._failures = 0
+        self._backoff.reset()
+        self._health.green(self._check)
+
+    def _note_in_doubt(self, left: Remaining) -> None:
+        self._in_doubt.add({partition for partition, _ in left.in_doubt})
 
     def has_nothing_to_do(self) -> None:
         """Show no failure: the next owner reports what the last batch failed with, and no success of ours would."""
@@ -154,17 +178,26 @@ class Dispatch:
         """Let go of what calls of the agent hold."""
         await self._call.close()
 
-    async def _after_failure(
-        self, cause: TsyncError, may_go_on: Callable[[], bool], in_doubt: Sequence[tuple[int, Entry]]
-    ) -> None:
-        self._failures += 1
+    async def _after_failure(self, error: SyncFailed, may_go_on: Callable[[], bool], left: Remaining) -> None:
         self._metrics.batches_retried.inc()
+        causes = (
+            {route: failure.cause for route, failure in error.failed.items()} if isinstance(error, PartsFailed) else {}
+        )
+        for route in await self.suspended.suspend(causes):
+            del causes[route]
+        if causes or not isinstance(error, PartsFailed):
+            await self._pause(next(iter(causes.values()), error.cause), may_go_on, left)
+        elif not may_go_on():  # otherwise what failed is dropped at once
+            raise BatchGivenUp(left.in_doubt)
+
+    async def _pause(self, cause: TsyncError, may_go_on: Callable[[], bool], left: Remaining) -> None:
+        self._failures += 1
         person = isinstance(cause, ConfigurationError)
         waiting = person or self._failures >= self._attempts
         if waiting:
             next_step = "nothing is written until it is fixed" if person else "retrying; the queue grows meanwhile"
             self._health.red(self._check, f"{cause}; {next_step}", needs_person=person)
         if not may_go_on():
-            raise BatchGivenUp(in_doubt)
+            raise BatchGivenUp(left.in_doubt)
         timed_out = isinstance(cause, DependencyUnavailable) and cause.timed_out
         await self._backoff.pause(busy=waiting and timed_out)

@@ -6,14 +6,16 @@ Invariants:
   partition always has the same lane.
 - What a predecessor left pending is claimed and synced before anything new is read.
 - Nothing is acked before it is synced; an ack is refused if the partition has a new owner.
-- What another route's entry means is not known here: it is reported, and never synced.
+- What an entry of a route means that is not in the table, nobody knows here: it is reported, and never synced.
+- Entries of a suspended route are acked without being synced, as `sync/suspended.py` allows it; its rechecks wait.
 - A gap in the offsets is claimed for once; if it stays, the tier is lost, and that is reported.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.core import clock
@@ -26,10 +28,11 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Tier
 from tsync_stream.state.rechecks import Recheck, Rechecks
 from tsync_stream.sync.current_queue import CurrentQueue
-from tsync_stream.sync.dispatch import BatchGivenUp, Dispatch
+from tsync_stream.sync.dispatch import BatchGivenUp, Dispatch, Dispatched
 from tsync_stream.sync.losses import ForeignEntries, LossReports
 from tsync_stream.sync.owned import OwnedPartitions
 from tsync_stream.sync.recheck_turns import RecheckTurns
+from tsync_stream.sync.remaining import Item
 
 log = logging.getLogger(__name__)
 
@@ -145,23 +148,34 @@ class LaneSteps:
         try:
             entries = [(partition, entry) for partition, found in batch.items() for entry in _entries(found)]
             self._refuse_other_routes(entries)
+            dropped: Mapping[str, int] = {}
             if entries:
-                in_doubt = await self._sync(entries, fences)
-                in_doubt += self._in_doubt.among(entries, claimed=claimed)
-                await self._rechecks.add(in_doubt)
+                dispatched = await self._sync(entries, fences)
+                dropped = dispatched.dropped
+                await self._rechecks.add([*dispatched.in_doubt, *self._in_doubt.among(entries, claimed=claimed)])
                 if not claimed:
                     self._in_doubt.stored(fences)
             refused = await self._ack(tier, epoch, batch, fences)
             took_s = time.monotonic() - started_s
-            acked = len(entries) if not refused else sum(partition not in refused for partition, _ in entries)
-            self._metrics.entries_acked.labels(self._queue.route.name).inc(acked)
+            self._count(entries, refused, dropped)
             self._metrics.batch_seconds.observe(took_s)
             if entries:
                 self._pace.note(took_s)
         finally:
             await self._let_go()
 
-    async def _sync(self, entries: Sequence[tuple[int, Entry]], fences: Mapping[int, int]) -> list[tuple[int, Entry]]:
+    def _count(self, entries: Sequence[Item], refused: Collection[int], dropped: Mapping[str, int]) -> None:
+        acked = entries if not refused else [item for item in entries if item[0] not in refused]
+        table = self._queue.table
+        counts = {next(iter(table)): len(acked)} if len(table) == 1 else Counter(entry.route for _, entry in acked)
+        for route, count in counts.items():
+            # Of those dropped, some may have been of refused partitions.
+            without_write = min(count, dropped.get(route, 0))
+            self._metrics.entries_acked.labels(route).inc(count - without_write)
+            if without_write:
+                self._metrics.entries_dropped.labels(route).inc(without_write)
+
+    async def _sync(self, entries: Sequence[Item], fences: Mapping[int, int]) -> Dispatched:
         def may_go_on() -> bool:
             return not self.stopping and self.owned.all_held(fences)
 
@@ -171,13 +185,12 @@ class LaneSteps:
             await self._rechecks.add(error.may_be_written)
             raise
 
-    def _refuse_other_routes(self, entries: Sequence[tuple[int, Entry]]) -> None:
-        ours = self._queue.route.name
-        others = {entry.route for _, entry in entries} - {ours}
+    def _refuse_other_routes(self, entries: Sequence[Item]) -> None:
+        others = {entry.route for _, entry in entries} - self._queue.table.keys()
         if others:
             raise ForeignEntries(
-                f"the queue holds entries of {', '.join(sorted(others))}, while this replica syncs {ours}; none of "
-                "them is written"
+                f"the queue holds entries of {', '.join(sorted(others))}, while this replica syncs "
+                f"{', '.join(self._queue.table)}; none of them is written"
             )
 
     def _take_in_hand(self, fences: Mapping[int, int]) -> None:
@@ -220,7 +233,7 @@ class LaneSteps:
         """Sync a batch of due rechecks; False if none is due. They are not in the queue, so there is no ack."""
         limit = self._queue.limits.batch_size
         looked_s = time.monotonic()
-        due = await self._rechecks.due(list(self.owned), limit)
+        due = await self._rechecks.due(list(self.owned), limit, self.dispatch.suspended.known)
         self._turns.found(len(due), limit, looked_s)
         if due:
             await self._sync_rechecks(due)
@@ -232,11 +245,13 @@ class LaneSteps:
         try:
             operation_time = self._leases.operation_time
             entries = [(recheck.partition, recheck.entry(operation_time)) for recheck in due]
-            in_doubt = await self._sync(entries, fences)
+            dispatched = await self._sync(entries, fences)
             # If a write is in doubt again, its recheck has a new version, which `done` does not touch.
-            await self._rechecks.add(in_doubt)
-            await self._rechecks.done(due)
-            self._metrics.rechecks_synced.labels(self._queue.route.name).inc(len(due))
+            await self._rechecks.add(dispatched.in_doubt)
+            synced = [recheck for recheck in due if recheck.route not in dispatched.dropped]
+            await self._rechecks.done(synced)
+            for route, count in Counter(recheck.route for recheck in synced).items():
+                self._metrics.rechecks_synced.labels(route).inc(count)
         finally:
             await self._let_go()
 

@@ -1,5 +1,7 @@
 """Reports of a lane that its tier is lost: the capturing replica opens the next epoch."""
 
+from collections.abc import Iterable
+
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.core.errors import TierLost, TierRefused, TsyncError
 from tsync_stream.core.health import Health
@@ -9,14 +11,14 @@ from tsync_stream.state.route_state import ReconcileNeed
 
 
 class ForeignEntries(TierLost):
-    """Something that works for another route wrote into this pipeline's queue."""
+    """Something that works for other routes wrote into this pipeline's queue."""
 
 
 class LossReports:
-    """The reports of a replica's lanes, which sync this route."""
+    """The reports of a replica's lanes, which sync these routes."""
 
-    def __init__(self, route: str, epochs: EpochWatch, positions: PositionStore, health: Health) -> None:
-        self._route = route
+    def __init__(self, routes: Iterable[str], epochs: EpochWatch, positions: PositionStore, health: Health) -> None:
+        self._routes = list(routes)
         self._epochs = epochs
         self._positions = positions
         self._health = health
@@ -34,7 +36,8 @@ class LossReports:
             self._health.red(check, text, needs_person=isinstance(error, TierRefused))
             await self._positions.suspect_tier(epoch, str(error))
             if isinstance(error, ForeignEntries):  # whatever captured them has not captured ours
-                need = ReconcileNeed(new_nonce(), "entries of another route were in the queue")
-                await self._positions.request_reconcile(self._route, need)
+                for route in self._routes:
+                    need = ReconcileNeed(new_nonce(), "entries of another route were in the queue")
+                    await self._positions.request_reconcile(route, need)
         except TsyncError as state_error:
             self._health.red(check, f"{error}; and it cannot be reported yet: {state_error}")

@@ -274,7 +274,7 @@ def letters_for_outages() -> None:
             return await original(self, batch)
         except SyncFailed as error:
             letters = [DeadLetter(entry.route, entry.key, "outage", str(error)) for entry in batch.entries]
-            await self._attempt._dead_letters.add(letters)
+            await next(iter(self._attempts.values()))._dead_letters.add(letters)
             return SyncResult(dead_letters=len(letters))
 
     agent.Sync.run = run  # type: ignore[method-assign]

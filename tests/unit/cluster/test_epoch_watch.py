@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import pytest
@@ -17,6 +17,7 @@ from tsync_stream.core.model import EpochRef
 from tsync_stream.core.wake import Wake
 from tsync_stream.source.driver import MongoHealth
 from tsync_stream.state.pipeline import Pipeline, PositionStore
+from tsync_stream.state.route_state import RouteState, suspended_state
 
 
 @dataclass
@@ -85,3 +86,36 @@ async def test_every_replica_tells_that_a_reserve_is_the_queue_once_it_knows_the
         assert health.status == status
         assert tier in str(health.problems) or status == "green"
         assert repr(watch).startswith(f"<EpochWatch epoch {number} on {tier}, for 0.")
+
+
+async def test_every_replica_tells_which_routes_are_suspended(
+    watch: EpochWatch, positions: Positions, health: Health
+) -> None:
+    reference = EpochRef("deployment", 1, "nonce", "primary")
+    states = {name: RouteState({}) for name in ("listings", "orders")}
+    positions.pipeline = Pipeline(reference, 1, 2, START, START, states)
+    await watch.refresh()
+    assert health.status == "green"
+    suspended = suspended_state(RouteState({}), "TYPESENSE_API_KEY (route orders): refused")
+    positions.pipeline = replace(positions.pipeline, routes={**states, "orders": suspended})
+    await watch.refresh()
+    ((check, problem),) = health.problems.items()
+    assert (check, problem.level, problem.needs_person) == ("route orders", "red", True)
+    for words in ("TYPESENSE_API_KEY (route orders): refused", "the others go on", "reconciled by itself"):
+        assert words in problem.text
+    positions.pipeline = replace(positions.pipeline, routes=states)
+    await watch.refresh()
+    assert health.status == "green"
+
+
+async def test_a_route_that_is_removed_while_it_is_suspended_is_not_red_any_more(
+    watch: EpochWatch, positions: Positions, health: Health
+) -> None:
+    reference = EpochRef("deployment", 1, "nonce", "primary")
+    states = {"listings": RouteState({}), "orders": suspended_state(RouteState({}), "refused")}
+    positions.pipeline = Pipeline(reference, 1, 2, START, START, states)
+    await watch.refresh()
+    assert health.status == "red"
+    positions.pipeline = replace(positions.pipeline, routes={"listings": RouteState({})})
+    await watch.refresh()
+    assert health.status == "green"

@@ -131,6 +131,7 @@ def test_a_lease_holder_that_is_red_makes_every_replica_red(world: World) -> Non
         (None, problem("capture")),  # a replica without leases concerns nobody else
         (OTHER, problem("backup", "degraded")),
         (OTHER, problem("other replicas")),  # learned from us
+        (OTHER, problem("route orders")),  # we report it by ourselves
     ],
 )
 def test_other_problems_stay_local(world: World, holder: str | None, reported: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declaration import Declaration, Parent
-from tsync_stream.routes.fingerprint import NEW_ROUTE, fingerprint_of, same_stream, was_made_for, why_reconcile
+from tsync_stream.routes.fingerprint import NEW_ROUTE, divided_as_we_do, fingerprint_of, same_stream, why_reconcile
 from tsync_stream.settings.load import default_settings
 
 ROUTE = Route("listings", "shop", "listings", "window")
@@ -62,11 +62,12 @@ def test_a_route_that_is_not_known_yet_has_no_stream() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "partitions"), [(OURS, 7), ({}, 8), ({**OURS, "division": 1}, 8), ({**OURS, "source": "a.b"}, 8)]
+    ("found", "ours"),
+    [([OURS, OURS], True), ([OURS, {}], True), ([], True), ([OURS, {**OURS, "division": 1}], False)],
+    ids=["ours", "one whose source is gone", "no route", "another version's"],
 )
-def test_an_epoch_that_was_divided_otherwise_is_not_ours(found: dict[str, Any], partitions: int) -> None:
-    assert was_made_for(OURS, 8, ROUTE, 8)
-    assert not was_made_for(found, partitions, ROUTE, 8)
+def test_an_epoch_that_was_divided_otherwise_is_not_ours(found: list[dict[str, Any]], ours: bool) -> None:
+    assert divided_as_we_do(found) is ours
 
 
 @pytest.mark.parametrize(

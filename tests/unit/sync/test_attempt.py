@@ -92,7 +92,11 @@ def sync_of(directory: Path, target: Target, letters: Letters | None = None) -> 
     """A sync agent's logic over this target."""
     settings = load_settings(directory, {})
     return Sync(
-        Attempt(ROUTE, cast("Any", target), cast("Any", letters or Letters()), Metrics(), settings, live_schema())
+        {
+            ROUTE.name: Attempt(
+                ROUTE, cast("Any", target), cast("Any", letters or Letters()), Metrics(), settings, live_schema()
+            )
+        }
     )
 
 

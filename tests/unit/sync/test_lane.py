@@ -228,7 +228,7 @@ async def test_an_in_doubt_write_is_stored_before_the_ack(bench: Bench, when: st
         if when == "an earlier batch":
             batch.result.set_exception(SyncFailed(DependencyUnavailable("slow"), in_doubt=True))
         else:
-            batch.result.set_result(SyncResult(in_doubt=True))
+            batch.result.set_result(SyncResult(in_doubt=["listings"]))
 
     bench.sync = in_doubt
     bench.tier.put(0, "a", "b")
@@ -728,15 +728,13 @@ async def test_an_agent_may_be_silent_as_long_as_a_request_may_take(monkeypatch:
 # Other settings
 
 
-async def test_an_epoch_of_another_route_or_division_is_left_alone(bench: Bench) -> None:
+async def test_an_epoch_of_another_table_or_division_is_left_alone(bench: Bench) -> None:
     bench.tier.put(0, "a")
     ours = bench.positions.current
     assert ours is not None
     for others in (
-        ours.with_route("listings", fingerprint={**FINGERPRINT, "source": "shop.orders"}),
-        ours.with_route("listings", fingerprint={**FINGERPRINT, "target": "elsewhere"}),
+        replace(ours, table="another"),
         ours.with_route("listings", fingerprint={**FINGERPRINT, "division": 1}),
-        replace(ours, routes={"orders": ours.routes["listings"]}),
         replace(ours, partitions=3),
     ):
         bench.positions.current = others

@@ -1,0 +1,80 @@
+"""What is left to sync of a batch, in pieces, and which of its entries are in doubt (pure).
+
+Invariants: an entry is left until its route's part of a piece was synced or dropped; one that was in doubt once stays
+so, because a later success does not end an earlier request. After a write in doubt the pieces are halved, since the
+same request would perhaps time out again, and they grow again with each success.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeAlias
+
+from tsync_stream.core.model import Entry
+from tsync_stream.sync.batch import PartsFailed, SyncFailed
+
+Item: TypeAlias = tuple[int, Entry]  # an entry with its partition
+
+
+class Remaining:
+    """The rest of one batch. `dropped` counts by route what was dropped of it."""
+
+    def __init__(self, entries: Sequence[Item]) -> None:
+        self.dropped: Mapping[str, int] = {}
+        self._entries = entries
+        self._left: Sequence[int] = range(len(entries))
+        self._size = len(entries)
+        self._in_doubt: set[int] = set()
+
+    def __repr__(self) -> str:
+        return f"Remaining({len(self._left)} of {len(self._entries)}, {len(self._in_doubt)} in doubt)"
+
+    def piece(self) -> Sequence[Item]:
+        """What to sync next; empty when nothing is left."""
+        numbers = self._piece()
+        return self._entries if len(numbers) == len(self._entries) else [self._entries[number] for number in numbers]
+
+    def routes(self) -> set[str]:
+        """The routes of what is left."""
+        return {self._entries[number][1].route for number in self._left}
+
+    @property
+    def in_doubt(self) -> list[Item]:
+        """The entries of which a write may still reach Typesense later."""
+        return [self._entries[number] for number in sorted(self._in_doubt)]
+
+    def in_doubt_or_of(self, partitions: Collection[int]) -> list[Item]:
+        """The same, and all entries of these partitions."""
+        return [item for number, item in enumerate(self._entries) if number in self._in_doubt or item[0] in partitions]
+
+    def synced(self, in_doubt: Collection[str] = ()) -> None:
+        """The piece is synced; a write of these of its routes is in doubt all the same."""
+        piece = self._piece()
+        if in_doubt:
+            self._in_doubt.update(self._of(piece, in_doubt))
+        self._left = self._left[len(piece) :]
+        self._size *= 2
+
+    def failed(self, error: SyncFailed) -> None:
+        """An attempt at the piece failed, or at some routes' parts of it."""
+        piece = self._piece()
+        if isinstance(error, PartsFailed):
+            in_doubt = {route for route, failure in error.failed.items() if failure.in_doubt}
+            self._in_doubt.update(self._of(piece, in_doubt.union(error.in_doubt_but_synced)))
+            self._left = [*self._of(piece, error.failed), *self._left[len(piece) :]]
+        elif error.in_doubt:
+            self._in_doubt.update(piece)
+        if error.in_doubt:
+            self._size = max(1, len(piece) // 2)
+
+    def drop(self, routes: Collection[str]) -> None:
+        """What is left of these routes is not synced."""
+        dropped = self._of(self._left, routes)
+        self.dropped = Counter(self.dropped) + Counter(self._entries[number][1].route for number in dropped)
+        kept = set(self._left).difference(dropped)
+        self._left = sorted(kept)
+
+    def _piece(self) -> Sequence[int]:
+        return self._left[: self._size]
+
+    def _of(self, numbers: Sequence[int], routes: Collection[str]) -> list[int]:
+        return [number for number in numbers if self._entries[number][1].route in routes]
