@@ -140,13 +140,11 @@ class Dispatch:
         """
         left = Remaining(entries)
         self._failures = 0
-        while True:
+        while piece := left.piece():
             try:
-                if self.suspended.known:
-                    left.drop(await self.suspended.confirmed(left.routes()))
-                piece = left.piece()
-                if not piece:
-                    break
+                if self.suspended.known and (dropped := await self.suspended.confirmed(left.routes())):
+                    left.drop(dropped)
+                    continue
                 result = await self._call.sync([entry for _, entry in piece], fences)
             except SyncFailed as error:
                 left.failed(error)
