@@ -32,7 +32,7 @@ from tsync_stream.core.terminal import write_anywhere
 from tsync_stream.embedded.environment import embedded_stack
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.replica import Replica
-from tsync_stream.routes.declared import load_all
+from tsync_stream.routes.declared import declared_routes, load_all
 from tsync_stream.settings.load import Settings, default_settings, with_servers
 from tsync_stream.sync.agent import sync_agent
 from tsync_stream.web.address import page_url, refuse_taken_address
@@ -119,7 +119,7 @@ class TsyncApp(OurApp):
         if not self.settings.embedded:
             yield
             return
-        with embedded_stack(self.settings) as environment:
+        with embedded_stack(self.settings, declared_routes(self.settings).namespaces) as environment:
             self.settings = with_servers(self.settings, environment)
             yield
 

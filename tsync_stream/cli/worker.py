@@ -2,14 +2,19 @@
 
 import os
 import platform
+from collections.abc import Sequence
 from typing import Any, cast
 
 from faust.cli.worker import worker as faust_worker
 
 from tsync_stream.cli.shared import OurApp
 from tsync_stream.core import __version__
+from tsync_stream.core.model import Route
+from tsync_stream.routes.declared import declared_routes, source_name
 from tsync_stream.settings.addresses import redacted_uri
 from tsync_stream.settings.load import Settings
+
+MAX_LISTED = 10
 
 
 class worker(faust_worker):  # noqa: N801 - the class's name is the command's
@@ -22,10 +27,11 @@ class worker(faust_worker):  # noqa: N801 - the class's name is the command's
         """The text that is printed before anything starts."""
         app = cast(OurApp, self.app)
         pages = app.web_server_url if app.conf.web_enabled else None
-        return banner(app.settings, str(pages).rstrip("/") if pages else "", loop=type(worker.loop).__module__)
+        routes, loop = declared_routes(app.settings).routes, type(worker.loop).__module__
+        return banner(app.settings, routes, str(pages).rstrip("/") if pages else "", loop)
 
 
-def banner(settings: Settings, pages: str, loop: str) -> str:
+def banner(settings: Settings, routes: Sequence[Route], pages: str, loop: str) -> str:
     """Its lines (pure, except for the process's own name and id)."""
     mongo, typesense = settings.mongo, settings.typesense
     if settings.embedded:
@@ -39,11 +45,28 @@ def banner(settings: Settings, pages: str, loop: str) -> str:
             f"primary Redis {primary.host}:{primary.port}, backup Redis {backup.host}:{backup.port}, then MongoDB "
             f"(database {settings.state_database})"
         )
+    if settings.routes_file is None:
+        (route,) = routes
+        ends = {
+            "source": f"MongoDB {source_name(route)} ({source})",
+            "target": f"Typesense {route.target} ({target})",
+        }
+    else:
+        ends = {
+            "routes": f"\n{' ' * 11}".join([f"{settings.routes_file.path}:", *_listed(routes)]),
+            "source": f"MongoDB ({source})",
+            "target": f"Typesense ({target})",
+        }
     lines = {
-        "source": f"MongoDB {mongo.database}.{mongo.collection} ({source})",
-        "target": f"Typesense {typesense.collection_name} ({target})",
+        **ends,
         "queue": queue,
         "pages": f"{pages}/health, {pages}/metrics" if pages else "none (--without-web)",
         "process": f"{os.getpid()} on {platform.node()}, Python {platform.python_version()}, {loop}",
     }
     return "\n".join([f"tsync-stream {__version__}", *(f"  {name:<8} {line}" for name, line in lines.items())])
+
+
+def _listed(routes: Sequence[Route]) -> list[str]:
+    shown = [f"{route.name}: {source_name(route)} to {route.target}" for route in routes[:MAX_LISTED]]
+    left = len(routes) - len(shown)
+    return [*shown, f"and {left} more"] if left else shown

@@ -99,7 +99,9 @@ def _signals_interrupt() -> Iterator[None]:
 def _run(console: Console, settings: Settings, seconds: float | None) -> None:
     with ExitStack() as closing:
         print(f"==> Starting MongoDB, two Redis servers and Typesense in {settings.embedded_dir}", flush=True)
-        environment = closing.enter_context(embedded_stack(settings))
+        environment = closing.enter_context(
+            embedded_stack(settings, [(settings.mongo.database, settings.mongo.collection)])
+        )
         client: MongoClient[dict[str, Any]] = MongoClient(environment["MONGODB_URI"], timeoutMS=_MONGO_TIMEOUT_MS)
         source = closing.enter_context(client)[settings.mongo.database][settings.mongo.collection]
         first_listings(source)

@@ -1,7 +1,7 @@
 """The embedded stack that the settings describe: the same for the worker, the demo and the commands."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from pymongo import MongoClient
@@ -11,17 +11,17 @@ from tsync_stream.settings.load import RedisSettings, Settings
 
 
 @contextmanager
-def embedded_stack(settings: Settings) -> Iterator[dict[str, str]]:
+def embedded_stack(settings: Settings, collections: Iterable[tuple[str, str]]) -> Iterator[dict[str, str]]:
     """Run the servers for the duration of the block; yields the variables that lead to them.
 
-    A missing source collection is created, because a newcomer's first start has none. Raises
-    `ConfigurationError` as `EmbeddedStack.start` does.
+    Those of `collections` (database and name) that are missing are created, because a newcomer's first start has none.
+    Raises `ConfigurationError` as `EmbeddedStack.start` does.
     """
     stack = _stack(settings)
     try:
         stack.start(lambda text: print(f"embedded stack: {text}", file=sys.stderr, flush=True))
         environment = stack.environment()
-        _create_source(environment["MONGODB_URI"], settings)
+        _create(environment["MONGODB_URI"], collections)
         yield environment
     finally:
         stack.stop()
@@ -57,8 +57,8 @@ def _redis_options(settings: RedisSettings) -> RedisServerOptions:
     )
 
 
-def _create_source(uri: str, settings: Settings) -> None:
+def _create(uri: str, collections: Iterable[tuple[str, str]]) -> None:
     with MongoClient[dict[str, object]](uri) as client:
-        database = client[settings.mongo.database]
-        if settings.mongo.collection not in database.list_collection_names():
-            database.create_collection(settings.mongo.collection)
+        for database, name in collections:
+            if name not in client[database].list_collection_names():
+                client[database].create_collection(name)
