@@ -18,6 +18,7 @@ from tsync_stream.capture.leader import CaptureLeader, TermRunner, TermWork
 from tsync_stream.capture.monitor import Monitor
 from tsync_stream.capture.source_facts import SourceFacts
 from tsync_stream.capture.source_watch import until_a_source_appears
+from tsync_stream.capture.sources import Sources
 from tsync_stream.capture.target_watch import CHECK as TARGET
 from tsync_stream.capture.target_watch import TargetWatch
 from tsync_stream.capture.targets import Targets
@@ -63,7 +64,6 @@ from tsync_stream.sink.mapping_plan import MappingOptions
 from tsync_stream.source.documents import REPLY_DEADLINE_S, DocumentReader, count_documents, source_collection
 from tsync_stream.source.driver import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
 from tsync_stream.source.errors import translated
-from tsync_stream.source.stream_scope import scope_of
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
@@ -244,7 +244,7 @@ class Parts:
         targets = Targets({name: self._target_watch(declaration) for name, declaration in self.table.items()})
         backlog = Backlog(self.client, self.tiers, settings.max_backlog, health, metrics)
         feed = Feed(
-            ChangeStreams(settings, scope_of(self.table.namespaces), health, metrics),
+            ChangeStreams(settings, Sources(self.table).scope, health, metrics),
             self._channels.send_changes,
             settings.buffer.max_buffer_size,
             settings.buffer.longest_linger_s,

@@ -8,13 +8,15 @@ before the batch's token passes, so no crash can lose it.
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from bson.timestamp import Timestamp
 from faust.types import StreamT
 
 from tsync_stream.capture.entries import Entries, joined
 from tsync_stream.capture.term import CapturedChanges, CaptureTerm, ChangeProgress, EntryBatch
 from tsync_stream.core.errors import Fenced, PositionLost
-from tsync_stream.core.model import Operation, Reason
+from tsync_stream.core.model import Key, Operation, Reason
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.pipeline import PositionStore
@@ -29,10 +31,14 @@ _OPERATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """What a batch of changes means: each route's entries and number of changes, and why which must be reconciled."""
+    """What a batch of changes means: each route's entries and number of changes, and why which must be reconciled.
+
+    `irrelevant` counts the changes of each route that cannot change what it shows, and that have no entry.
+    """
 
     entries: Sequence[Entries]
     changes: Mapping[str, int]
+    irrelevant: Mapping[str, int]
     needs: Mapping[str, str]
 
     @property
@@ -57,6 +63,8 @@ def capture_agent(
             if not delivery.settled:
                 for route, count in captured.changes.items():
                     metrics.changes_captured.labels(route).inc(count)
+                for route, count in captured.irrelevant.items():
+                    metrics.changes_irrelevant.labels(route).inc(count)
                 progress = ChangeProgress(changes.from_token, changes.batch.token, changes.batch.cluster_time)
                 yield EntryBatch(delivery, progress, joined(captured.entries), captured.counts, Reason.CHANGE)
 
@@ -68,6 +76,7 @@ def captured_of(changes: CapturedChanges) -> Captured:
     term, batch = changes.delivery.term, changes.batch
     entries: list[Entries] = []
     counts: dict[str, int] = {}
+    irrelevant: dict[str, int] = {}
     try:
         events = batch.changes
         others = [change for change in events if change["operation"] not in _OPERATIONS]
@@ -75,19 +84,30 @@ def captured_of(changes: CapturedChanges) -> Captured:
         if needs:
             events = [change for change in events if change["operation"] in _OPERATIONS]
         for routes, of_collection in term.sources.by_collection(events):
-            letters = [_OPERATIONS[change["operation"]] for change in of_collection]
-            keys = [change["key"] for change in of_collection]
-            times = [change["time"] for change in of_collection]
+            columns = _columns(of_collection)
             for route in routes:
+                relevant = term.sources.relevant(route.name, of_collection)
+                counts[route.name] = len(of_collection)
+                if len(relevant) < len(of_collection):
+                    irrelevant[route.name] = len(of_collection) - len(relevant)
+                keys, letters, times = columns if relevant is of_collection else _columns(relevant)
                 # All get the time of the batch's last change: reading later than asked is correct, and a shared time
                 # is stored once.
                 entries.append(Entries(route, term.partitions, Reason.CHANGE, batch.cluster_time))
                 ids = entries[-1].add(keys, letters)
                 term.note_written(route.name, zip(ids, times, strict=True))
-                counts[route.name] = len(of_collection)
     except (LookupError, TypeError) as error:
         raise PositionLost("the change stream sent an event of an unknown form") from error
-    return Captured(entries, counts, needs)
+    return Captured(entries, counts, irrelevant, needs)
+
+
+def _columns(events: Sequence[Mapping[str, Any]]) -> tuple[list[Key], list[str], list[Timestamp]]:
+    """The keys, the operations as letters, and the cluster times of some events."""
+    return (
+        [event["key"] for event in events],
+        [_OPERATIONS[event["operation"]] for event in events],
+        [event["time"] for event in events],
+    )
 
 
 async def _store_letters(entries: Sequence[Entries], dead_letters: DeadLetters) -> None:

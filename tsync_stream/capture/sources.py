@@ -1,6 +1,7 @@
 """Which routes an event of the change stream is about (pure).
 
-Invariants: a change of a document is about every route whose source its collection is. That a collection was dropped,
+Invariants: a change of a document is about every route whose source its collection is, unless it is an update of
+fields that the route is known not to depend on. That a collection was dropped,
 renamed or replaced is about every route that shows its documents, looked up ones included, and about no other.
 """
 
@@ -9,6 +10,7 @@ from typing import Any
 
 from tsync_stream.core.errors import PositionLost
 from tsync_stream.core.model import Route
+from tsync_stream.routes.relevance import relevance_of
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.change_stream import ENDING_OPERATIONS
 from tsync_stream.source.stream_scope import scope_of
@@ -16,13 +18,16 @@ from tsync_stream.source.stream_scope import scope_of
 # What happens to a whole collection or database, and leaves a stream of several collections open.
 _OF_COLLECTIONS = ENDING_OPERATIONS - {"invalidate"}
 _DROP_DATABASE = "dropDatabase"
+_UPDATE = "update"
 
 
 class Sources:
     """The sources of a table of routes, by their names as events have them: `database.collection`."""
 
     def __init__(self, table: RouteTable) -> None:
-        self.scope = scope_of(table.namespaces)
+        relevances = {name: relevance_of(declaration) for name, declaration in table.items()}
+        self._relevances = {name: each for name, each in relevances.items() if each.may_be_irrelevant}
+        self.scope = scope_of(table.namespaces, changed_paths=bool(self._relevances))
         self._of_source: dict[str, list[Route]] = {}
         self._touched: dict[str, list[str]] = {}
         for declaration in table.values():
@@ -50,6 +55,17 @@ class Sources:
             elif name in self._of_source:
                 found[name] = [change]
         return [(self._of_source[name], events) for name, events in found.items()]
+
+    def relevant(self, route: str, changes: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+        """Those of the changes of its source that may change what a route shows: the same list if all may."""
+        relevance = self._relevances.get(route)
+        if relevance is None:
+            return changes
+        return [
+            change
+            for change in changes
+            if change["operation"] != _UPDATE or relevance.touched_by(change.get("changed"))
+        ]
 
     def needs(self, events: Iterable[Mapping[str, Any]]) -> dict[str, str]:
         """Why which routes must be reconciled, after events that are not about one document.

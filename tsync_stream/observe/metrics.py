@@ -53,6 +53,9 @@ class Metrics:
             return Measured(f"tsync_{name}", f"{meaning} On the capturing replica.", self.registry)
 
         self.changes_captured = counter("changes_captured", "Changes read from the change stream.", "route")
+        self.changes_irrelevant = counter(
+            "changes_irrelevant", "Of these, updates of fields that the route does not depend on: no entry.", "route"
+        )
         self.entries_appended = counter(
             "entries_appended", "Entries appended to the queue, barriers not counted.", "route", "reason"
         )
@@ -112,6 +115,7 @@ class Metrics:
         """Show the counters of a route from now on, at 0 until something is counted."""
         for counter in (
             self.changes_captured,
+            self.changes_irrelevant,
             self.entries_acked,
             self.entries_dropped,
             self.documents_written,

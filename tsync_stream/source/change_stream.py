@@ -55,7 +55,8 @@ class ChangeBatch:
     """Change events, in order, and the token at which they end.
 
     An event has `operation` (the server's `operationType`), `time` (its `clusterTime`), `key` (the document's `_id`, if
-    it is about a document), and its own token as `_id`. In a stream of several collections it also has `namespace`:
+    it is about a document), and its own token as `_id`. If they were asked for, an update has the paths that it changed
+    as `changed`, unless they are too many. In a stream of several collections an event also has `namespace`:
     `database.collection`, with nothing behind the dot if it is about a database. There a rename has the new name as
     `to`, with `db` and `coll`.
 

@@ -3,7 +3,7 @@
 Invariants: of a single collection everything is sent, as the server sends it. Of several collections the server sends
 what concerns one of them, and nothing else: changes of its documents, and that it was dropped, renamed or replaced.
 Whatever the size of a document, an event is a few hundred bytes, unless its `_id` is large. An event is flat, because
-every object in it is one more to create for each change.
+every object in it is one more to create for each change. The names of changed paths come only where they are wanted.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,6 +13,7 @@ from typing import Any
 from bson.timestamp import Timestamp
 
 from tsync_stream.core.model import Token
+from tsync_stream.source.changed_paths import CHANGED_PATHS
 
 # Where a cursor of a database or cluster belongs to.
 _NO_COLLECTION = "$cmd.aggregate"
@@ -25,9 +26,13 @@ _WHERE = {"namespace": {"$concat": ["$ns.db", ".", {"$ifNull": ["$ns.coll", ""]}
 
 @dataclass(frozen=True, slots=True)
 class StreamScope:
-    """The collections, as pairs of a database and a collection, that one change stream is about; at least one."""
+    """The collections, as pairs of a database and a collection, that one change stream is about; at least one.
+
+    `changed_paths`: the events of updates name the paths that they changed.
+    """
 
     namespaces: Sequence[tuple[str, str]]
+    changed_paths: bool = False
 
     def __str__(self) -> str:
         if self.is_single:
@@ -67,9 +72,10 @@ class StreamScope:
         elif start is not None:
             options["resumeAfter"] = start
         stages = [{"$changeStream": options}]
+        project = {**_KEYS_ONLY, "changed": CHANGED_PATHS} if self.changed_paths else _KEYS_ONLY
         if self.is_single:
-            return [*stages, {"$project": _KEYS_ONLY}]
-        return [*stages, {"$match": self._concerned()}, {"$project": {**_KEYS_ONLY, **_WHERE}}]
+            return [*stages, {"$project": project}]
+        return [*stages, {"$match": self._concerned()}, {"$project": {**project, **_WHERE}}]
 
     def _concerned(self) -> dict[str, Any]:
         """A query for the events that concern one of our collections."""
@@ -82,9 +88,9 @@ class StreamScope:
         return {"$or": conditions}
 
 
-def scope_of(namespaces: Iterable[tuple[str, str]]) -> StreamScope:
+def scope_of(namespaces: Iterable[tuple[str, str]], *, changed_paths: bool = False) -> StreamScope:
     """The scope of these collections."""
-    return StreamScope(tuple(namespaces))
+    return StreamScope(tuple(namespaces), changed_paths)
 
 
 def time_of(token: Token) -> Timestamp | None:

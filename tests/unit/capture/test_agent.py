@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tsync_stream.capture.agent import Captured, captured_of
 from tsync_stream.capture.entries import Entries, joined
+from tsync_stream.capture.sources import Sources
 from tsync_stream.capture.term import CapturedChanges, CaptureTerm
 from tsync_stream.core.errors import PositionLost
 from tsync_stream.core.keys import canonical_key, typesense_id
@@ -158,7 +159,7 @@ async def test_the_last_event_decides_about_a_key_that_cannot_be_an_id() -> None
 
 
 async def test_a_batch_without_events_has_no_entries() -> None:
-    assert await captured([]) == Captured([], {}, {})
+    assert await captured([]) == Captured([], {}, {}, {})
 
 
 @pytest.mark.parametrize("operation", sorted(ENDING_OPERATIONS))
@@ -280,3 +281,34 @@ async def test_a_watched_id_of_one_route_is_not_that_of_another() -> None:
         assert written == {}
         await captured(of("listings", event(12)), term)
         assert written == {"12": Timestamp(5, 1)}
+
+
+# Irrelevant updates
+
+
+SEEN = Declaration(ROUTE, fields=["title"], filter={"status": "published"})
+
+
+async def test_an_update_of_fields_that_a_route_does_not_depend_on_has_no_entry() -> None:
+    events = [
+        event(1) | {"changed": ["views"]},
+        event(2) | {"changed": ["views", "title"]},
+        event(3),
+        event(4, "replace"),
+        event(5, "delete"),
+    ]
+    found = await captured(events, new_term(RouteTable([SEEN])))
+    assert {entry.key for _, entry in entries_in(found.entries[0])} == {2, 3, 4, 5}
+    assert (found.changes, found.irrelevant) == ({"listings": 5}, {"listings": 1})
+
+
+async def test_what_is_irrelevant_to_one_route_may_be_relevant_to_another_of_the_same_source() -> None:
+    other = Declaration(Route("admin", "shop", "listings", "admin"))
+    found = await captured([event(1) | {"changed": ["views"]}], new_term(RouteTable([SEEN, other])))
+    assert found.counts == {"listings": 0, "admin": 1}
+    assert found.irrelevant == {"listings": 1}
+
+
+def test_changed_paths_are_asked_for_only_where_a_route_can_use_them() -> None:
+    assert not Sources(TABLE).scope.changed_paths
+    assert Sources(RouteTable([SEEN])).scope.changed_paths
