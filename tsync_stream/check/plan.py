@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from bson import json_util
 
-from tsync_stream.check.findings import Finding, Row, note, wrong
+from tsync_stream.check.findings import Finding, note, wrong
 from tsync_stream.check.plan_facts import Count, RouteFacts
 from tsync_stream.check.typesense_releases import reference_findings
 from tsync_stream.core.model import Key
@@ -60,21 +60,8 @@ def plan_of(facts: RouteFacts, version: str = "", document: Shown | None = None)
     name = facts.declaration.route.name
     findings = [finding for width in facts.widths for finding in width.findings]
     findings += reference_findings(facts.wanted, f"the schema of route {name}", version)
-    if facts.live is not None:
-        findings += reference_findings(facts.live, f"the collection {facts.declaration.route.target}", version)
     findings += _notes(facts)
     return RoutePlan(facts, list(_failures(facts)), findings, document)
-
-
-def rights(rows: Sequence[Row]) -> list[Finding]:
-    """What is wrong with MongoDB and Typesense themselves, of all that `check` found: missing rights above all."""
-    return [
-        finding
-        for row in rows
-        if row.dependency in {"MongoDB", "Typesense"}
-        for finding in row.findings
-        if finding.level == "wrong"
-    ]
 
 
 def kinds_text(seen: Observed) -> str:

@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import orjson
 
-from tsync_stream.check import report
-from tsync_stream.check.plan import RoutePlan, Shown, as_json, plan_of, rights
+from tsync_stream.check.plan import RoutePlan, Shown, as_json, plan_of
 from tsync_stream.check.plan_document import shown_document
 from tsync_stream.check.plan_facts import RouteFacts, Servers, gather_route
+from tsync_stream.check.plan_rights import Rights, rights, together
 from tsync_stream.cli.plan_view import render
 from tsync_stream.cli.shared import EXIT_WRONG, console, print_json, reachable_settings, say
 from tsync_stream.core.terminal import printable
@@ -38,13 +39,11 @@ async def run_plan(settings: Settings, *, route: str | None, as_json_: bool, doc
     settings = reachable_settings(settings)
     chosen = _chosen(settings, route)
     async with _servers(settings) as servers:
-        # A server that cannot be used is what `check` is for.
-        rows, seen = await asyncio.gather(report.check_dependencies(settings), _look(servers, chosen, document))
-    version = next((row.version for row in rows if row.dependency == "Typesense"), "")
-    plans = [plan_of(facts, version, shown) for facts, shown in seen]
+        looks = await _looks(servers, chosen, document)
+    plans = [plan_of(look.facts, look.rights.version, look.document) for look in looks]
     if document is not None and all(plan.document is None for plan in plans):
         raise click.UsageError(f"No document of the source has the id {printable(document)}.")
-    wrong = rights(rows)
+    wrong = together(look.rights for look in looks)
     if as_json_:
         print_json(as_json(plans, wrong))
     else:
@@ -77,17 +76,26 @@ async def _servers(settings: Settings) -> AsyncIterator[Servers]:
         client.close()
 
 
-async def _look(
-    servers: Servers, chosen: Sequence[Declaration], document: str | None
-) -> list[tuple[RouteFacts, Shown | None]]:
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was seen of one route."""
+
+    facts: RouteFacts
+    rights: Rights
+    document: Shown | None
+
+
+async def _looks(servers: Servers, chosen: Sequence[Declaration], document: str | None) -> list[_Look]:
     turn = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(declaration: Declaration) -> tuple[RouteFacts, Shown | None]:
+    async def one(declaration: Declaration) -> _Look:
+        route = declaration.route
         async with turn:
-            facts = await gather_route(servers, declaration)
-            if document is None:
-                return facts, None
-            return facts, await shown_document(servers, declaration.route, facts.live or facts.wanted, document)
+            found, facts = await asyncio.gather(rights(servers.settings, route), gather_route(servers, declaration))
+            shown = None
+            if document is not None:
+                shown = await shown_document(servers, route, facts.live or facts.wanted, document)
+            return _Look(facts, found, shown)
 
     return await asyncio.gather(*map(one, chosen))
 

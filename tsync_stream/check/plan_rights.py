@@ -1,0 +1,38 @@
+"""What `check` finds wrong with MongoDB and Typesense for one route: missing rights above all. Changes nothing."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from tsync_stream.check.findings import Finding
+from tsync_stream.check.mongo import gather_mongo, judge_mongo
+from tsync_stream.check.typesense import gather_typesense, judge_typesense
+from tsync_stream.core.model import Route
+from tsync_stream.settings.load import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What is wrong, and Typesense's release (empty: unknown)."""
+
+    findings: tuple[Finding, ...] = ()
+    version: str = ""
+
+
+async def rights(settings: Settings, route: Route) -> Rights:
+    """Examine both servers, within about `findings.DEADLINE_S`; never raises for what a server does."""
+    mongo = replace(settings.mongo, database=route.database, collection=route.collection)
+    typesense = replace(settings.typesense, collection_name=route.target)
+    settings = replace(settings, mongo=mongo, typesense=typesense)
+    mongo_facts, nodes = await asyncio.gather(
+        gather_mongo(settings), asyncio.gather(*(gather_typesense(typesense, url) for url in typesense.node_urls))
+    )
+    rows = [judge_mongo(settings, mongo_facts)]
+    rows += [judge_typesense(typesense, url, facts) for url, facts in zip(typesense.node_urls, nodes, strict=True)]
+    wrong = tuple(finding for row in rows for finding in row.findings if finding.level == "wrong")
+    return Rights(wrong, next((row.version for row in rows[1:] if row.version), ""))
+
+
+def together(each: Iterable[Rights]) -> list[Finding]:
+    """The findings of all routes, each once (pure)."""
+    return list(dict.fromkeys(finding for found in each for finding in found.findings))
