@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import click
 from faust.cli import AppCommand, argument, option
 
+from tsync_stream.cli.routes import RouteName
 from tsync_stream.cli.shared import OurApp, OurCommand
 from tsync_stream.settings.forms import parse_duration
 
@@ -61,7 +62,6 @@ LIMIT = option(
     "--limit", type=click.IntRange(1, 1000), default=20, help="List at most this many, the newest first. Default: 20."
 )
 CHOICE = (
-    option("--route", metavar="NAME", help="Only those of this route."),
     option("--reason", metavar="TEXT", help="Only those with this reason, as `dead-letters count` spells it."),
     option("--older-than", "older_than_s", type=Age(), help="Only those whose last failure is older (1h, 7d)."),
     option("--newer-than", "newer_than_s", type=Age(), help="Only those whose last failure is newer (15m, 2d)."),
@@ -75,6 +75,15 @@ REPAIR = option("--repair", is_flag=True, help="Sync the documents that differ."
 def add_commands(app: OurApp) -> None:
     """Add our commands to Faust's; `worker` takes the place of Faust's own."""
     from tsync_stream.cli import worker as _  # noqa: F401 - subclassing a command registers it
+
+    def names() -> list[str]:
+        from tsync_stream.routes.declared import declared_routes
+
+        return list(declared_routes(app.settings))
+
+    name = RouteName(names)
+    one_route = option("--route", "route", type=name, metavar="NAME", help="This route alone. Default: all routes.")
+    of_route = option("--route", "route", type=name, metavar="NAME", help="Only those of this route.")
 
     def command(*options: Any) -> Callable[[Handler], type[AppCommand]]:
         return app.command(*options, base=OurCommand)
@@ -110,8 +119,8 @@ def add_commands(app: OurApp) -> None:
 
         return await run_status(app.settings, as_json=as_json or self.json, watch_s=watch_s)
 
-    @command(ALLOW_MASS_DELETE, WAIT)
-    async def reconcile(self: AppCommand, allow_mass_delete: bool, wait: bool) -> int:
+    @command(one_route, ALLOW_MASS_DELETE, WAIT)
+    async def reconcile(self: AppCommand, route: str | None, allow_mass_delete: bool, wait: bool) -> int:
         """Sync every document again.
 
         Queues every key of the source, then every id in Typesense that the source no longer has. A running worker does
@@ -119,10 +128,10 @@ def add_commands(app: OurApp) -> None:
         """
         from tsync_stream.cli.reconcile import run_reconcile
 
-        return await run_reconcile(app.settings, allow_mass_delete=allow_mass_delete, wait=wait)
+        return await run_reconcile(app.settings, route=route, allow_mass_delete=allow_mass_delete, wait=wait)
 
-    @command(REPAIR, WAIT, CANCEL)
-    async def verify(self: AppCommand, repair: bool, wait: bool, cancel: str | None) -> int:
+    @command(one_route, REPAIR, WAIT, CANCEL)
+    async def verify(self: AppCommand, **asked: Any) -> int:
         """Compare both sides, and repair differences on request.
 
         Reports what Typesense lacks, shows differently, or should not have, while live changes continue. A running
@@ -130,9 +139,9 @@ def add_commands(app: OurApp) -> None:
         """
         from tsync_stream.cli.verify import run_verify
 
-        return await run_verify(app.settings, repair=repair, wait=wait, cancel=cancel)
+        return await run_verify(app.settings, **asked)
 
-    @command(WHAT, ONE_ID, AS_JSON, WHICH, LIMIT, *CHOICE)
+    @command(WHAT, ONE_ID, AS_JSON, WHICH, LIMIT, of_route, *CHOICE)
     async def dead_letters(self: AppCommand, **asked: Any) -> int:
         """Show the documents that failed.
 
@@ -144,7 +153,7 @@ def add_commands(app: OurApp) -> None:
         asked["as_json"] = asked["as_json"] or self.json
         return await run_dead_letters(app.settings, **asked)
 
-    @command(IDS, ALL, DRY_RUN, WAIT, CANCEL, *CHOICE)
+    @command(IDS, ALL, DRY_RUN, WAIT, CANCEL, of_route, *CHOICE)
     async def replay(self: AppCommand, **asked: Any) -> int:
         """Retry failed documents.
 

@@ -23,10 +23,12 @@ from tsync_stream.cli.choosing import (
     show_key,
 )
 from tsync_stream.cli.hints import hint
+from tsync_stream.cli.routes import require_route
 from tsync_stream.cli.shared import console, print_json, reachable_settings
 from tsync_stream.core.model import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER
 from tsync_stream.core.terminal import printable, shorten
 from tsync_stream.observe.progress import show_age
+from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letter_search import ReasonCount, Record, Status
 
@@ -53,7 +55,9 @@ async def run_dead_letters(
     """List, show or count."""
     if (what == "show") != (record is not None):
         raise click.UsageError("`dead-letters show` needs the id of one dead letter; `list` and `count` take none.")
-    async with opened(reachable_settings(settings)) as our:
+    settings = reachable_settings(settings)
+    async with opened(settings) as our:
+        await require_route(our.records, declared_routes(settings), choice.get("route"))
         if record is not None:
             await _show(our, record, as_json=as_json)
         elif what == "count":
@@ -115,9 +119,9 @@ def records_table(records: Sequence[Record], now: datetime) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("id", "failed", "tries"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("key", "why", "what to do"):
-        table.add_column(heading, overflow="fold")
     several_routes = len({record.route for record in records}) > 1
+    for heading in (*(("route",) if several_routes else ()), "key", "why", "what to do"):
+        table.add_column(heading, overflow="fold")
     for record in records:
         known = hint(record.reason, record.error)
         key = show_key(record.key, LONGEST_KEY)
@@ -125,7 +129,8 @@ def records_table(records: Sequence[Record], now: datetime) -> Table:
             Text(show_id(record)),
             Text(f"{show_age(max(0.0, (now - record.last_seen).total_seconds()))} ago"),
             Text(str(record.attempts)),
-            Text(f"{printable(record.route)} {key}" if several_routes else key),
+            *((Text(printable(record.route)),) if several_routes else ()),
+            Text(key),
             Text(shorten(printable(f"{record.reason}: {record.error}"), LONGEST_ERROR)),
             Text(what_now(record) if known is None or record.status != "open" else printable(known.short)),
         )

@@ -3,13 +3,14 @@
 Invariant: without a choice nothing is replayed, and a dry run writes nothing. The replay outlives the command.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
 from tsync_stream.cli.choosing import Choice, Opened, opened, selection_of, show_id, show_key
-from tsync_stream.cli.jobs import Measured, cancel_job, follow_job, what_was_filed
+from tsync_stream.cli.jobs import Measured, cancel_job, file_jobs, follow_jobs, what_was_filed
+from tsync_stream.cli.routes import by_route, require_route
 from tsync_stream.cli.shared import EXIT_WRONG, reachable_settings
 from tsync_stream.core.terminal import printable
 from tsync_stream.observe.status_reader import StatusReader
@@ -53,19 +54,21 @@ async def run_replay(
         async with opened(settings) as our:
             selection = await selection_of(choice, our.records)
             counts = await our.records.count_by_reason(selection, "open")
-            queueable = await our.records.count_queueable(selection, settings.route_name)
-            print(what_is_chosen(counts, queueable))
+            found = {name: await our.records.count_queueable(selection, name) for name in reader.table}
+            queueable = {name: count for name, count in found.items() if count}
+            await require_route(our.records, reader.table, choice.route)
+            print(what_is_chosen(counts, sum(queueable.values())))
             if dry_run:
                 await _show_first(our, selection)
                 print("Nothing was changed: this was a dry run.")
                 return 0
             if not queueable:
                 return EXIT_WRONG if counts else 0
-            job = await our.jobs.file(
-                REPLAY, settings.route_name, {"selection": selection.to_bson(), "chosen": queueable}
-            )
-            print(what_was_filed(REPLAY, job, WHAT, live=len(seen.live)), flush=True)
-            return await _follow(our, reader, job) if wait else 0
+            wanted = {name: {"selection": selection.to_bson(), "chosen": count} for name, count in queueable.items()}
+            jobs = await file_jobs(our, REPLAY, wanted)
+            print(what_was_filed(REPLAY, jobs, WHAT, live=len(seen.live)), flush=True)
+            code = await _follow(our, reader, jobs) if wait else 0
+            return code if len(jobs) == len(wanted) else EXIT_WRONG
 
 
 async def _show_first(our: Opened, selection: Selection) -> None:
@@ -84,22 +87,22 @@ def what_is_chosen(counts: Sequence[ReasonCount], queueable: int) -> str:
     if queueable < total:
         lines.append(
             f"{total - queueable} of them cannot be queued: their `_id` cannot be a Typesense id, or they belong to a "
-            "route other than ROUTE_NAME. `dead-letters show ID` says what to do."
+            "route that is not declared. `dead-letters show ID` says what to do."
         )
     return "\n".join(lines)
 
 
-async def _follow(our: Opened, reader: StatusReader, name: str) -> int:
-    """Show its progress until it has ended; 1 if anything failed again."""
+async def _follow(our: Opened, reader: StatusReader, names: Mapping[str, str]) -> int:
+    """Show their progress until they have ended; 1 if anything failed again."""
 
     async def measure(job: Job) -> Measured:
-        outcome = await our.records.outcome(name)
+        outcome = await our.records.outcome(job.id)
         done, total = outcome.resolved + outcome.failed_again, chosen(job)
         return Measured(done, total, f"; {done} of {total} were synced or failed again")
 
-    text, succeeded = how_it_ended(await follow_job(our, reader, name, measure))
-    print(text)
-    return 0 if succeeded else EXIT_WRONG
+    ended = {route: how_it_ended(job) for route, job in (await follow_jobs(our, reader, names, measure)).items()}
+    print(by_route({route: text for route, (text, _) in ended.items()}))
+    return 0 if all(succeeded for _, succeeded in ended.values()) else EXIT_WRONG
 
 
 def chosen(job: Job) -> int:

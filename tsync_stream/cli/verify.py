@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from tsync_stream.cli.choosing import Opened, opened, show_key
-from tsync_stream.cli.jobs import Measured, cancel_job, follow_job, what_was_filed
+from tsync_stream.cli.jobs import Measured, cancel_job, file_jobs, follow_jobs, what_was_filed
+from tsync_stream.cli.routes import by_route, chosen_routes
 from tsync_stream.cli.shared import EXIT_WRONG, reachable_settings
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.settings.load import Settings
@@ -20,31 +21,49 @@ LONGEST_KEY = 60
 WHAT = "compares every document"
 
 
-async def run_verify(settings: Settings, *, repair: bool, wait: bool, cancel: str | None) -> int:
-    """File a verification, or cancel one."""
-    if cancel is not None and (repair or wait):
+async def run_verify(settings: Settings, *, route: str | None, repair: bool, wait: bool, cancel: str | None) -> int:
+    """File a verification of one route or of each, or cancel one."""
+    if cancel is not None and (repair or wait or route):
         raise click.UsageError("--cancel takes the id of a verification, and no other option.")
     settings = reachable_settings(settings)
     if cancel is not None:
         async with opened(settings) as our:
             return await cancel_job(our, VERIFY, cancel)
     async with StatusReader(settings) as reader:
+        routes = chosen_routes(reader.table, route)
         seen = await reader.read()  # it gives the best message if MongoDB is unreachable
+        documents = {each.name: each.documents for each in seen.routes}
         async with opened(settings) as our:
-            job = await our.jobs.file(VERIFY, settings.route_name, {"repair": repair, "documents": seen.documents})
+            wanted = {each.name: {"repair": repair, "documents": documents[each.name]} for each in routes}
+            jobs = await file_jobs(our, VERIFY, wanted)
             what = f"{WHAT}, and queues those that differ" if repair else WHAT
-            print(what_was_filed(VERIFY, job, what, live=len(seen.live)), flush=True)
-            return await _follow(our, reader, job) if wait else 0
+            print(what_was_filed(VERIFY, jobs, what, live=len(seen.live)), flush=True)
+            if waiting := [each.route for each in seen.reconciles if each.route in jobs]:
+                print(f"It waits for the open reconcile of {', '.join(waiting)}.", flush=True)
+            code = await _follow(our, reader, jobs) if wait else 0
+            return code if len(jobs) == len(wanted) else EXIT_WRONG
 
 
-async def _follow(our: Opened, reader: StatusReader, name: str) -> int:
+async def _follow(our: Opened, reader: StatusReader, names: Mapping[str, str]) -> int:
     async def measure(job: Job) -> Measured:
         compared = int(job.progress.get("compared", 0))
         return Measured(compared, max(compared, int(job.arguments["documents"])))
 
-    text, equal = how_it_ended(await follow_job(our, reader, name, measure))
-    print(text)
-    return 0 if equal else EXIT_WRONG
+    jobs = await follow_jobs(our, reader, names, measure)
+    ended = {route: how_it_ended(job) for route, job in jobs.items()}
+    print(by_route({route: text for route, (text, _) in ended.items()}))
+    if len(ended) > 1:
+        print(summary({route: equal for route, (_, equal) in ended.items()}))
+    return 0 if all(equal for _, equal in ended.values()) else EXIT_WRONG
+
+
+def summary(equal: Mapping[str, bool]) -> str:
+    """The last line of several verifications (pure)."""
+    unequal = [route for route, well in equal.items() if not well]
+    if not unequal:
+        return f"All {len(equal)} routes are equal."
+    well = len(equal) - len(unequal)
+    return f"{well} of {len(equal)} routes are equal; not equal, or not compared: {', '.join(unequal)}."
 
 
 def how_it_ended(job: Job | None) -> tuple[str, bool]:
@@ -64,9 +83,7 @@ def how_it_ended(job: Job | None) -> tuple[str, bool]:
 
 def _refused(result: Mapping[str, Any]) -> Refused:
     """Documents with an open dead letter at the end: those that were excepted, and those whose repair was refused."""
-    stored = result.get("refused")
-    # A replica of an older version stores only the excepted ones.
-    return Refused({"open dead letter": result["excepted"]}) if stored is None else refused_from_bson(stored)
+    return refused_from_bson(result["refused"])
 
 
 def _differences(result: Mapping[str, Any]) -> int:

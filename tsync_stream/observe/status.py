@@ -10,15 +10,21 @@ from typing import Any, Literal
 
 from tsync_stream.cluster.membership_view import MembershipView
 from tsync_stream.core.model import Position
-from tsync_stream.state.dead_letter_counts import Refused
-from tsync_stream.state.jobs import DONE, SCAN, TIME_LEFT, Job, queued_of
+from tsync_stream.observe.route_status import (
+    ReconcileStatus,
+    RouteFacts,
+    RouteStatus,
+    judge_routes,
+    reconcile_json,
+    route_json,
+)
+from tsync_stream.state.dead_letter_counts import Refused, all_refused
+from tsync_stream.state.jobs import TIME_LEFT, Job
 from tsync_stream.state.pipeline import BarrierRecord, Pipeline, synced_position
 
 # While a replica captures, the captured position follows MongoDB's clock even without changes: see
 # `IDLE_BARRIER_INTERVAL_S`.
 CAPTURED_IS_CURRENT_S = 20.0
-
-Phase = Literal["waiting", "scan", "sweep", "syncing"]
 
 
 # ---- what was read ----
@@ -26,18 +32,14 @@ Phase = Literal["waiting", "scan", "sweep", "syncing"]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One look. `backlog` is None if the queue could not be read; `unseen` says why. `now` is MongoDB's time.
-
-    `documents` is an estimate of the source's size.
-    """
+    """One look. `backlog` is None if the queue could not be read; `unseen` says why. `now` is MongoDB's time."""
 
     now: datetime
     pipeline: Pipeline | None = None
     records: Mapping[int, BarrierRecord] = field(default_factory=dict)
     membership: MembershipView = field(default_factory=MembershipView)
     backlog: Sequence[int] | None = None
-    refused: Refused = field(default_factory=Refused)
-    documents: int = 0
+    routes: Sequence[RouteFacts] = ()
     rechecks: int = 0
     unseen: Sequence[str] = ()
     jobs: Sequence[Job] = ()
@@ -81,19 +83,6 @@ class ReplicaStatus:
 
 
 @dataclass(frozen=True, slots=True)
-class ReconcileStatus:
-    """An open reconcile of a route, and its progress: documents that are synced, of about `documents`."""
-
-    route: str
-    job: str
-    reason: str
-    phase: Phase
-    mass_delete_allowed: bool
-    synced: int = 0
-    documents: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Status:
     """Everything that `status` shows. `lag_s` is an upper bound while the queue cannot be read."""
 
@@ -103,9 +92,7 @@ class Status:
     lag_s: float | None
     partitions: Sequence[PartitionStatus]
     replicas: Sequence[ReplicaStatus]
-    reconcile: ReconcileStatus | None
-    refused: Refused
-    documents: int
+    routes: Sequence[RouteStatus]
     rechecks: int
     unseen: Sequence[str]
     jobs: Sequence[Job]
@@ -126,6 +113,26 @@ class Status:
         counts = [partition.entries for partition in self.partitions if partition.entries is not None]
         return sum(counts) if len(counts) == len(self.partitions) else None
 
+    @property
+    def reconciles(self) -> Sequence[ReconcileStatus]:
+        """The open reconciles of all routes."""
+        return [route.reconcile for route in self.routes if route.reconcile is not None]
+
+    @property
+    def reconcile(self) -> ReconcileStatus | None:
+        """The open reconcile of a pipeline with one route; of several, the first one."""
+        return next(iter(self.reconciles), None)
+
+    @property
+    def documents(self) -> int:
+        """About how many documents the sources of all declared routes have."""
+        return sum(route.documents or 0 for route in self.routes)
+
+    @property
+    def refused(self) -> Refused:
+        """The open dead letters of all routes."""
+        return all_refused(route.refused for route in self.routes)
+
     def rate(self, name: str) -> float | None:
         """`captured_per_s` or `synced_per_s` of all live replicas together; None while none has published it."""
         rates = [float(replica.statistics[name]) for replica in self.live if name in replica.statistics]
@@ -136,13 +143,12 @@ def judge(facts: Facts, lease_ttl_s: float) -> Status:
     """What the facts mean (pure)."""
     replicas = _replicas(facts, lease_ttl_s)
     pipeline = facts.pipeline
-    captured = synced = reconcile = lag_s = None
+    captured = synced = all_synced = lag_s = None
+    capturing = any(replica.captures and replica.state == "live" for replica in replicas)
     if pipeline is not None:
         captured = _reached(pipeline.captured, facts.now)
         all_synced = synced_position(pipeline, facts.records)
         synced = _reached(all_synced, facts.now)
-        capturing = any(replica.captures and replica.state == "live" for replica in replicas)
-        reconcile = _reconcile(pipeline, all_synced, capturing=capturing)
         idle = facts.backlog is not None and sum(facts.backlog) == 0
         lag_s = 0.0 if idle and captured.age_s <= CAPTURED_IS_CURRENT_S else synced.age_s
     return Status(
@@ -152,9 +158,7 @@ def judge(facts: Facts, lease_ttl_s: float) -> Status:
         lag_s=lag_s,
         partitions=_partitions(facts),
         replicas=replicas,
-        reconcile=reconcile,
-        refused=facts.refused,
-        documents=facts.documents,
+        routes=judge_routes(facts.routes, pipeline, all_synced, lag_s, capturing=capturing),
         rechecks=facts.rechecks,
         unseen=facts.unseen,
         jobs=facts.jobs,
@@ -193,24 +197,6 @@ def _replicas(facts: Facts, lease_ttl_s: float) -> list[ReplicaStatus]:
     ]
 
 
-def _reconcile(pipeline: Pipeline, synced: Position, *, capturing: bool) -> ReconcileStatus | None:
-    route = next(iter(pipeline.reconciles()), "")
-    need = pipeline.need(route)
-    if need is None:
-        return None
-    cursor = pipeline.captured.cursors.get(need.job)
-    phase: Phase
-    if not capturing:
-        phase = "waiting"
-    elif cursor is None or cursor["phase"] == SCAN:
-        phase = "scan"
-    else:
-        phase = "syncing" if cursor["phase"] == DONE else "sweep"
-    done, _ = queued_of(synced.cursors.get(need.job))
-    _, documents = queued_of(cursor)
-    return ReconcileStatus(route, need.job, need.reason, phase, need.allow_mass_delete, done, documents)
-
-
 # ---- for machines ----
 
 
@@ -246,17 +232,8 @@ def as_json(status: Status) -> dict[str, Any]:
         "dead_letters_open": status.refused.total,
         "dead_letters_by_reason": dict(status.refused.by_reason),
         "rechecks_waiting": status.rechecks,
-        "reconcile": None
-        if status.reconcile is None
-        else {
-            "route": status.reconcile.route,
-            "job": status.reconcile.job,
-            "reason": status.reconcile.reason,
-            "phase": status.reconcile.phase,
-            "mass_delete_allowed": status.reconcile.mass_delete_allowed,
-            "synced": status.reconcile.synced,
-            "documents": status.reconcile.documents,
-        },
+        "reconcile": None if status.reconcile is None else reconcile_json(status.reconcile),
+        "routes": [route_json(route) for route in status.routes],
         "jobs": [_job_json(job) for job in status.jobs],
         "unseen": list(status.unseen),
     }
@@ -270,6 +247,7 @@ def _job_json(job: Job) -> dict[str, Any]:
     return {
         "job": job.id,
         "kind": job.kind,
+        "route": job.route,
         "filed_at": job.filed_at,
         "queued": job.progress.get("queued", 0),
         "chosen": job.arguments.get("chosen"),

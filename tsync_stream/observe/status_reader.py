@@ -11,10 +11,12 @@ from tsync_stream.cluster.membership_view import read_membership
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.core.model import MONGO
+from tsync_stream.observe.route_status import RouteFacts
 from tsync_stream.observe.status import Facts, Status, judge
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
+from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.addresses import redacted_uri
 from tsync_stream.settings.load import RedisSettings, Settings
 from tsync_stream.source.documents import count_documents
@@ -38,6 +40,7 @@ class StatusReader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.table = declared_routes(settings)
         self._client = command_client(settings.mongo.uri, TIMEOUT_MS, TIMEOUT_MS)
         database = state_database(self._client, settings.state_database)
         self._database = database
@@ -70,8 +73,8 @@ class StatusReader:
         return judge(facts, self._settings.lease_ttl_s)
 
     async def _read_mongo(self) -> Facts:
-        source = self._settings.mongo
-        (now, pipeline, records, membership), (counts, documents, rechecks, jobs) = await asyncio.gather(
+        routes = self.table.routes
+        (now, pipeline, records, membership), (counts, rechecks, jobs), documents = await asyncio.gather(
             asyncio.gather(
                 server_time(self._database),
                 self.positions.load(),
@@ -79,14 +82,15 @@ class StatusReader:
                 read_membership(self._database),
             ),
             asyncio.gather(
-                self._dead_letters.count_by_reason(Selection(route=self._settings.route_name), "open"),
-                count_documents(self._client, source.database, source.collection),
+                self._dead_letters.count_by_reason(Selection(), "open"),
                 self._rechecks.count(),
                 self.jobs.open(),
             ),
+            asyncio.gather(*(count_documents(self._client, route.database, route.collection) for route in routes)),
         )
-        refused = refused_among(counts)
-        return Facts(now, pipeline, records, membership, None, refused, documents, rechecks, jobs=jobs)
+        refused = {name: refused_among(count for count in counts if count.route == name) for name in self.table}
+        found = [RouteFacts(route, size, refused[route.name]) for route, size in zip(routes, documents, strict=True)]
+        return Facts(now, pipeline, records, membership, routes=found, rechecks=rechecks, jobs=jobs)
 
     async def _with_backlog(self, facts: Facts, pipeline: Pipeline) -> Facts:
         tier = pipeline.epoch.tier

@@ -1,4 +1,4 @@
-"""`status` for people: a few lines, a table of the queue, and one of the replicas. Pure."""
+"""`status` for people: a few lines, and tables of the routes if there are several, the queue, the replicas. Pure."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tsync_stream.observe.progress import percent, show_age, show_left
-from tsync_stream.observe.status import ReconcileStatus, ReplicaStatus, Status
+from tsync_stream.observe.route_status import ReconcileStatus, RouteStatus
+from tsync_stream.observe.status import ReplicaStatus, Status
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO
 from tsync_stream.state.jobs import DONE, SCAN, SWEEP, TIME_LEFT, VERIFY, Job
 
@@ -17,6 +18,7 @@ NOT_STARTED = "no pipeline yet: start a worker (`faust -A tsync_stream worker`),
 
 PHASES = {
     "waiting": "waiting for a replica",
+    "suspended": "waiting until the route can be synced again, since it is suspended",
     "scan": "queueing every key of the source",
     "sweep": "looking in Typesense for ids that the source no longer has",
     "syncing": "everything is queued; the last entries are being synced",
@@ -26,6 +28,8 @@ PHASES = {
 def render(status: Status) -> RenderableType:
     """The whole status, for a terminal."""
     parts: list[RenderableType] = [_summary(status)]
+    if len(status.routes) > 1:
+        parts.append(_routes(status))
     if status.partitions:
         parts.append(_queue(status))
     if status.replicas:
@@ -85,9 +89,11 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
     yield "dead letters", _refused(status)
     yield "rechecks", Text(f"{status.rechecks} waiting")
     yield "reconcile", _reconcile(status)
+    several = len(status.routes) > 1
     for number, job in enumerate(status.jobs):
-        # Jobs run one at a time, in this order.
-        yield "jobs" if number == 0 else "", Text(show_job(job, live=bool(status.live)), "yellow")
+        # Those of one route run one at a time, in this order.
+        of_route = f" (route {job.route})" if several else ""
+        yield "jobs" if number == 0 else "", Text(f"{show_job(job, live=bool(status.live))}{of_route}", "yellow")
     if status.capturing is None:
         yield (
             "capture",
@@ -142,6 +148,8 @@ def _reconcile(status: Status) -> Text:
     reconcile = status.reconcile
     if reconcile is None:
         return Text("none open")
+    if len(status.routes) > 1:
+        return Text(f"open for {', '.join(each.route for each in status.reconciles)}", "yellow")
     allowed = ", mass delete allowed" if reconcile.mass_delete_allowed else ""
     return Text(f"open ({reconcile.reason}{allowed}): {_reconcile_phase(status, reconcile)}", "yellow")
 
@@ -151,6 +159,33 @@ def _table(*headings: str) -> Table:
     for column in table.columns:
         column.overflow = "fold"
     return table
+
+
+def _routes(status: Status) -> RenderableType:
+    table = _table("route", "source", "target", "documents", "refused", "lag", "reconcile")
+    for route in status.routes:
+        table.add_row(
+            route.name,
+            route.source,
+            route.target,
+            "?" if route.documents is None else str(route.documents),
+            Text(str(route.refused.total), "red" if route.refused.total else ""),
+            "" if route.lag_s is None else show_age(route.lag_s),
+            _state(route),
+        )
+    return table
+
+
+def _state(route: RouteStatus) -> Text:
+    if route.suspended:
+        return Text("suspended", "red")
+    if not route.declared:
+        return Text("not declared here", "yellow")
+    if route.reconcile is None:
+        return Text("none open")
+    synced, documents = route.reconcile.synced, route.reconcile.documents
+    share = f", {percent(synced, max(synced, documents))} %" if documents else ""
+    return Text(f"{route.reconcile.phase}{share}", "yellow")
 
 
 def _queue(status: Status) -> RenderableType:

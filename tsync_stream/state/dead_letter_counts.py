@@ -3,6 +3,7 @@
 A document is refused while it has an open dead letter. Invariant: texts contain counts and reasons, never a key.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -62,6 +63,14 @@ def refused_among(counts: Iterable[ReasonCount]) -> Refused:
     for count in counts:
         found[count.reason] = found.get(count.reason, 0) + count.count
     return Refused(found)
+
+
+def all_refused(parts: Iterable[Refused]) -> Refused:
+    """Those of several routes together."""
+    found: Counter[str] = Counter()
+    for part in parts:
+        found.update(part.by_reason)
+    return Refused(dict(found))
 
 
 def refused_from_bson(stored: Iterable[Mapping[str, object]]) -> Refused:

@@ -14,17 +14,20 @@ from rich.console import Console
 from tsync_stream.cli.reconcile import how_it_ended, what_was_asked
 from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
 from tsync_stream.cluster.membership_view import MembershipView, ReplicaView
-from tsync_stream.core.model import BarrierOrder, EpochRef, Position
+from tsync_stream.core.model import BarrierOrder, EpochRef, Position, Route
 from tsync_stream.observe.progress import show_age
 from tsync_stream.observe.rates import Rates
+from tsync_stream.observe.route_status import RouteFacts
 from tsync_stream.observe.status import Facts, Status, as_json, judge
 from tsync_stream.observe.status_view import NOT_STARTED, problem_lines, progress_line, render
 from tsync_stream.state.dead_letter_counts import Refused
 from tsync_stream.state.jobs import RECONCILE, Asked, Job
 from tsync_stream.state.pipeline import BarrierRecord, Pipeline, TierSuspect
-from tsync_stream.state.route_state import ReconcileNeed, RouteState
+from tsync_stream.state.route_state import ReconcileNeed, RouteState, Suspension
 
 TTL_S = 15.0
+LISTINGS = Route("listings", "shop", "listings", "listings")
+SELLERS = Route("sellers", "shop", "sellers", "people")
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 NEED = ReconcileNeed("job1", "the first start")
 TOLD = {"captured": 7, "synced": 5, "captured_per_s": 2.0, "synced_per_s": 1.5, "started_at": NOW}
@@ -209,7 +212,7 @@ def test_a_reconciles_progress_fits_a_line() -> None:
 def test_a_person_learns_what_was_filed_and_what_happens_next(
     asked: Asked, allow: bool, live: int, says: list[str]
 ) -> None:
-    text = what_was_asked(asked, allow_mass_delete=allow, live=live)
+    text = what_was_asked({"listings": asked}, allow_mass_delete=allow, live=live)
     assert all(part in text for part in says)
 
 
@@ -231,8 +234,7 @@ def test_everything_is_shown_to_people() -> None:
             reconcile=replace(NEED, allow_mass_delete=True), tier_suspect=TierSuspect(3, "entries are missing")
         ),
         backlog=[3, 4],
-        refused=Refused({"id collision": 2}),
-        documents=50,
+        routes=[RouteFacts(LISTINGS, 50, Refused({"id collision": 2}))],
         rechecks=1,
         membership=membership(replica("a"), replica("b", 90), owners=("a", "b")),
     )
@@ -254,7 +256,12 @@ def test_everything_is_shown_to_people() -> None:
 
 
 def test_json_holds_everything_by_name() -> None:
-    status = look(pipeline=pipeline(reconcile=NEED), backlog=[3, 4], refused=Refused({"a": 1, "b": 1}), rechecks=1)
+    status = look(
+        pipeline=pipeline(reconcile=NEED),
+        backlog=[3, 4],
+        routes=[RouteFacts(LISTINGS, 0, Refused({"a": 1, "b": 1}))],
+        rechecks=1,
+    )
     shown = orjson.loads(orjson.dumps(as_json(status)))
     assert shown["pipeline"] == {
         "deployment": "d1",
@@ -311,7 +318,7 @@ def test_a_reconcile_of_an_older_version_says_only_its_phase() -> None:
             "50 documents queued, 50 refused (id collision: 50): Typesense shows older versions of these, or nothing",
             False,
         ),
-        (None, "What was refused is not known", False),
+        (None, "was replaced by a later reconcile", False),
     ],
 )
 def test_the_end_of_a_reconcile_counts_what_was_refused(result: Any, words: str, well: bool) -> None:
@@ -326,6 +333,54 @@ def test_the_end_of_a_reconcile_counts_what_was_refused(result: Any, words: str,
 )
 def test_ages_are_shown_in_one_unit(seconds: float, shown: str) -> None:
     assert show_age(seconds) == shown
+
+
+# ---- many routes ----
+
+
+def many(**states: RouteState) -> Status:
+    """Two declared routes, and whatever else the pipeline knows."""
+    facts = [RouteFacts(LISTINGS, 50, Refused({"id collision": 2})), RouteFacts(SELLERS, 7, Refused({"too deep": 1}))]
+    known = {"listings": RouteState({}), "sellers": RouteState({}), **states}
+    return look(pipeline=pipeline(routes=known), routes=facts, backlog=[0, 1])
+
+
+def row(status: Status, route: str) -> list[str]:
+    (found,) = [line.split("  ") for line in printed(status).splitlines() if line.startswith(f" {route} ")]
+    return [cell.strip() for cell in found if cell.strip()]
+
+
+def test_several_routes_are_shown_in_a_table() -> None:
+    status = many(sellers=RouteState({}, NEED))
+    assert row(status, "listings") == ["listings", "shop.listings", "listings", "50", "2", "3 s", "none open"]
+    assert row(status, "sellers") == ["sellers", "shop.sellers", "people", "7", "1", "3 s", "scan"]
+    assert (status.documents, status.refused.total) == (57, 3)
+    assert "open for sellers" in printed(status)
+
+
+def test_one_route_needs_no_table() -> None:
+    assert "shop.listings" not in printed(look(routes=[RouteFacts(LISTINGS, 50)]))
+
+
+def test_a_suspended_route_has_no_lag_and_its_reconcile_waits_for_it() -> None:
+    status = many(sellers=RouteState({}, NEED, suspended=Suspension("n1", "there is no collection shop.sellers")))
+    assert row(status, "sellers")[-1] == "suspended"
+    shown = {route["name"]: route for route in as_json(status)["routes"]}
+    assert shown["sellers"]["suspended"] == "there is no collection shop.sellers"
+    assert shown["sellers"]["lag_s"] is None
+    assert shown["sellers"]["reconcile"]["phase"] == "suspended"
+    assert (shown["listings"]["suspended"], shown["listings"]["lag_s"]) == (None, 3.0)
+
+
+def test_a_route_that_only_the_pipeline_knows_is_shown_as_such() -> None:
+    drafts = RouteState({"source": "shop.drafts", "target": "drafts"})
+    cells = row(many(drafts=drafts), "drafts")
+    assert cells == ["drafts", "shop.drafts", "drafts", "?", "0", "3 s", "not declared here"]
+
+
+def test_a_declared_route_that_never_ran_has_no_lag() -> None:
+    status = look(pipeline=pipeline(), routes=[RouteFacts(LISTINGS), RouteFacts(SELLERS)], backlog=[0, 1])
+    assert [route.lag_s for route in status.routes] == [3.0, None]
 
 
 # ---- what replicas tell ----

@@ -1,0 +1,66 @@
+"""Which routes a command acts on: the one that `--route` names, or all.
+
+Invariant: a name that is not declared is an error with a suggestion, never a guess.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from tsync_stream.core.model import Route
+from tsync_stream.core.terminal import printable
+from tsync_stream.routes.table import RouteTable
+from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
+
+
+class RouteName(click.ParamType):
+    """The name of a route. `names` returns those that a shell may complete to."""
+
+    name = "route"
+
+    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
+        self._names = names
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The declared routes whose names begin like this."""
+        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Any name: dead letters may be of a route that was removed."""
+        return str(value)
+
+
+def chosen_routes(table: RouteTable, name: str | None) -> list[Route]:
+    """The routes that a command acts on. Raises `click.UsageError` if the one that was named is not declared."""
+    if name is None:
+        return table.routes
+    if name not in table:
+        raise click.UsageError(unknown_route(table, name))
+    return [table[name].route]
+
+
+def unknown_route(table: RouteTable, name: str) -> str:
+    """What is wrong with a name, and which one was meant (pure)."""
+    likely = get_close_matches(name, table, n=1)
+    suggestion = f" Did you mean {likely[0]}?" if likely else ""
+    return f"There is no route {printable(name)}.{suggestion} The routes are: {', '.join(table)}."
+
+
+async def require_route(records: DeadLetterRecords, table: RouteTable, route: str | None) -> None:
+    """Raise `click.UsageError` for a route that is not declared, and of which there is no dead letter either."""
+    if route is not None and route not in table and not await records.count(Selection(route=route), "all"):
+        raise click.UsageError(unknown_route(table, route))
+
+
+def by_route(texts: Mapping[str, str]) -> str:
+    """The results of several routes, each under its name; of a single one, the result alone (pure)."""
+    if len(texts) == 1:
+        return next(iter(texts.values()))
+    return "\n".join(f"{route}:\n{_indented(text)}" for route, text in texts.items())
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

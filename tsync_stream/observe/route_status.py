@@ -1,0 +1,145 @@
+"""What `status` says of each route: what it syncs, how far, what is refused, its reconcile, its suspension. Pure.
+
+Invariant: a route is shown if it is declared here or known to the pipeline. What is not known of it is None.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tsync_stream.core.model import Position, Route
+from tsync_stream.routes.declared import source_name
+from tsync_stream.state.dead_letter_counts import Refused
+from tsync_stream.state.jobs import DONE, SCAN, queued_of
+from tsync_stream.state.pipeline import Pipeline
+from tsync_stream.state.route_state import RouteState
+
+Phase = Literal["waiting", "suspended", "scan", "sweep", "syncing"]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFacts:
+    """What was read of a declared route. `documents` is an estimate of the source's size."""
+
+    route: Route
+    documents: int = 0
+    refused: Refused = field(default_factory=Refused)
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcileStatus:
+    """An open reconcile of a route, and its progress: documents that are synced, of about `documents`."""
+
+    route: str
+    job: str
+    reason: str
+    phase: Phase
+    mass_delete_allowed: bool
+    synced: int = 0
+    documents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RouteStatus:
+    """One route. `suspended` says why it is, "" if it is not; then, and before its first start, it has no lag.
+
+    `declared`: it is in the table of routes of whoever asks; otherwise `documents` is not known.
+    """
+
+    name: str
+    source: str
+    target: str
+    declared: bool
+    documents: int | None
+    refused: Refused
+    lag_s: float | None
+    reconcile: ReconcileStatus | None
+    suspended: str
+
+
+def judge_routes(
+    facts: Sequence[RouteFacts],
+    pipeline: Pipeline | None,
+    synced: Position | None,
+    lag_s: float | None,
+    *,
+    capturing: bool,
+) -> list[RouteStatus]:
+    """The declared routes in their order, then those that only the pipeline knows. `lag_s` is that of all."""
+    states = {} if pipeline is None else pipeline.routes
+    by_name = {each.route.name: each for each in facts}
+    found = []
+    for name in dict.fromkeys([*by_name, *states]):
+        state, of_route = states.get(name), by_name.get(name)
+        fingerprint = {} if state is None else state.fingerprint
+        suspended = "" if state is None or state.suspended is None else state.suspended.reason
+        reconcile = None
+        if state is not None and pipeline is not None and synced is not None:
+            reconcile = _reconcile(name, state, pipeline, synced, capturing=capturing)
+        found.append(
+            RouteStatus(
+                name=name,
+                source=source_name(of_route.route) if of_route else str(fingerprint.get("source", "")),
+                target=of_route.route.target if of_route else str(fingerprint.get("target", "")),
+                declared=of_route is not None,
+                documents=of_route.documents if of_route else None,
+                refused=of_route.refused if of_route else Refused(),
+                lag_s=None if state is None or suspended else lag_s,
+                reconcile=reconcile,
+                suspended=suspended,
+            )
+        )
+    return found
+
+
+def _reconcile(
+    name: str, state: RouteState, pipeline: Pipeline, synced: Position, *, capturing: bool
+) -> ReconcileStatus | None:
+    need = state.reconcile
+    if need is None:
+        return None
+    cursor = pipeline.captured.cursors.get(need.job)
+    phase: Phase
+    if not capturing:
+        phase = "waiting"
+    elif state.suspended is not None:
+        phase = "suspended"
+    elif cursor is None or cursor["phase"] == SCAN:
+        phase = "scan"
+    else:
+        phase = "syncing" if cursor["phase"] == DONE else "sweep"
+    done, _ = queued_of(synced.cursors.get(need.job))
+    _, documents = queued_of(cursor)
+    return ReconcileStatus(name, need.job, need.reason, phase, need.allow_mass_delete, done, documents)
+
+
+# ---- for machines ----
+
+
+def route_json(route: RouteStatus) -> dict[str, Any]:
+    """One of `routes` in what `--json` prints."""
+    return {
+        "name": route.name,
+        "source": route.source,
+        "target": route.target,
+        "declared": route.declared,
+        "documents": route.documents,
+        "dead_letters_open": route.refused.total,
+        "dead_letters_by_reason": dict(route.refused.by_reason),
+        "lag_s": route.lag_s,
+        "reconcile": None if route.reconcile is None else reconcile_json(route.reconcile),
+        "suspended": route.suspended or None,
+    }
+
+
+def reconcile_json(reconcile: ReconcileStatus) -> Mapping[str, Any]:
+    """An open reconcile in what `--json` prints."""
+    return {
+        "route": reconcile.route,
+        "job": reconcile.job,
+        "reason": reconcile.reason,
+        "phase": reconcile.phase,
+        "mass_delete_allowed": reconcile.mass_delete_allowed,
+        "synced": reconcile.synced,
+        "documents": reconcile.documents,
+    }
