@@ -159,8 +159,8 @@ class Parts:
 
         # Sync, then capture with its jobs
         self.sync = Sync({route.name: self._attempt(route) for route in self.table.routes})
-        usability = Usability(self.client, self.target, self._open_reader)
-        self._suspended = SuspendedRoutes(self.table, self.epochs, self.positions, usability)
+        self._usability = Usability(self.client, self.target, self._open_reader)
+        self._suspended = SuspendedRoutes(self.table, self.epochs, self.positions, self._usability)
         lanes = [self._lane(number) for number in range(settings.sync_lanes)]
         self.reader = Reader(lanes, self.positions, health)
         self.leader = self._capture_leader()
@@ -287,6 +287,7 @@ class Parts:
 
         return JobKinds(
             open_sides,
+            partial(self._usability.require, route),
             partial(self._count_documents, route),
             self.schemas[route.name],
             self.dead_letters,

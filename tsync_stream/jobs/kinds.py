@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
+from bson.timestamp import Timestamp
+
 from tsync_stream.core.model import Reason
 from tsync_stream.jobs.compare import Comparison
 from tsync_stream.jobs.judge import Judge
@@ -33,11 +35,15 @@ class Filed(Running, Protocol):
 
 
 class JobKinds:
-    """Makes the jobs of one route. `open_sides` gives a job its own view of both sides; the job's runner closes it."""
+    """Makes the jobs of one route. `open_sides` gives a job its own view of both sides; the job's runner closes it.
+
+    `require_usable` raises a `TsyncError` while the route cannot be synced.
+    """
 
     def __init__(
         self,
         open_sides: Callable[[], Sides],
+        require_usable: Callable[[], Awaitable[None]],
         count_documents: Callable[[], Awaitable[int]],
         schema: LiveSchema,
         dead_letters: DeadLetters,
@@ -45,16 +51,26 @@ class JobKinds:
         mass_delete_share: float,
     ) -> None:
         self.open_sides = open_sides
+        self.require_usable = require_usable
         self.mass_delete_share = mass_delete_share
         self._count_documents = count_documents
         self._schema = schema
         self._dead_letters = dead_letters
         self._records = records
 
-    def reconcile(self, job: str, term: JobTerm, sides: Sides, may_sweep: Callable[[], Awaitable[None]]) -> Reconcile:
-        """The reconcile that answers a need."""
+    def reconcile(
+        self,
+        job: str,
+        term: JobTerm,
+        sides: Sides,
+        may_sweep: Callable[[], Awaitable[None]],
+        not_before: Timestamp,
+    ) -> Reconcile:
+        """The reconcile that answers a need; it reads the source as it was at `not_before`, or later."""
         producer = term.producer(sides.route, job, Reason.RECONCILE)
-        return Reconcile(producer, sides, self._dead_letters, self._records, self._count_documents, may_sweep)
+        return Reconcile(
+            producer, sides, self._dead_letters, self._records, self._count_documents, may_sweep, not_before
+        )
 
     def filed(self, job: Job, term: JobTerm, sides: Sides, wanted: Callable[[], bool]) -> Filed | None:
         """A filed job, ready to run; None if this version does not understand it. `wanted`: nobody cancelled it."""

@@ -1,7 +1,8 @@
 """The reconcile that a route needs: runs it, and clears the need when everything that it queued is synced.
 
-Invariant: a need is met when a barrier behind the job's last entry is synced; the result is stored before the need is
-cleared, so whoever waits for that finds it.
+Invariants: a need is met when a barrier behind the job's last entry is synced; the result is stored before the need is
+cleared, so whoever waits for that finds it. The need of a suspended route waits until the route can be synced, and
+nothing is scanned before its suspension has ended (`state/suspension.py`).
 """
 
 import asyncio
@@ -10,18 +11,26 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, NoReturn
 
+from bson.timestamp import Timestamp
+
+from tsync_stream.core.errors import Fenced, TsyncError
 from tsync_stream.core.health import Health
+from tsync_stream.core.model import BEGINNING_OF_TIME
 from tsync_stream.jobs.kinds import JobKinds
 from tsync_stream.jobs.ledger import JobLedger
 from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored
 from tsync_stream.jobs.reconcile import Reconcile
 from tsync_stream.jobs.term import JobTerm
+from tsync_stream.routes.usability import pause_before_s
 from tsync_stream.state.dead_letter_counts import describe_reconcile
 from tsync_stream.state.jobs import RECONCILE, SCAN, queued_of
 from tsync_stream.state.pipeline import Pipeline, PositionStore
 from tsync_stream.state.route_state import ReconcileNeed
 
 log = logging.getLogger(__name__)
+
+# Between two looks whether a suspended route can be synced again.
+USABLE_INTERVAL_S = 5.0
 
 
 class NeededReconcile:
@@ -48,8 +57,9 @@ class NeededReconcile:
         return self._term.need(self._route)
 
     async def run(self, need: ReconcileNeed) -> NoReturn:
-        """Run the reconcile. Raises `BatchLost`; outages are waited out."""
+        """Run the reconcile. Raises `BatchLost` and `Fenced`; outages are waited out."""
         term = self._term
+        not_before = await self._resumed(need)
         sides = self._kinds.open_sides()
         guard = MassDeleteGuard(
             self._title,
@@ -68,7 +78,7 @@ class NeededReconcile:
             await guard.wait()
 
         log.info("%s: began (%s)", self._title, need.reason)
-        job: Reconcile = self._kinds.reconcile(need.job, term, sides, may_sweep)
+        job: Reconcile = self._kinds.reconcile(need.job, term, sides, may_sweep, not_before)
         try:
             await term.persevere(self._title, job.run)
         finally:
@@ -76,6 +86,35 @@ class NeededReconcile:
         await term.until_synced(job, lambda: self.need is None)
         while True:  # the term ends by other means
             await asyncio.Event().wait()
+
+    async def _resumed(self, need: ReconcileNeed) -> Timestamp:
+        """Return once the route is not suspended: since when what was dropped is seen by whoever reads the source."""
+        capture, route = self._term.capture, self._route
+        suspended = capture.pipeline.routes[route].suspended
+        if suspended is None:
+            return BEGINNING_OF_TIME
+        await asyncio.sleep(pause_before_s(need.suspensions))
+        while not await self._is_usable():
+            await asyncio.sleep(USABLE_INTERVAL_S)
+        resumed: list[Timestamp | None] = []
+
+        async def resume() -> None:
+            resumed.append(await self._positions.resume(route, suspended.nonce))
+
+        await self._term.persevere(self._title, resume)
+        (since,) = resumed
+        if since is None:
+            raise Fenced(f"the suspension of route {route} has ended already")
+        capture.pipeline = capture.pipeline.with_route(route, suspended=None)
+        log.info("route %s: it can be synced again, and is reconciled now", route)
+        return since
+
+    async def _is_usable(self) -> bool:
+        try:
+            await self._kinds.require_usable()
+        except TsyncError:  # health shows why the route was suspended, and the servers' checks an outage
+            return False
+        return True
 
     async def look(self, stored: Pipeline) -> None:
         """Once a second: log the progress, and clear the need when it is met."""

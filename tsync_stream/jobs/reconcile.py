@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
+from bson.timestamp import Timestamp
+
 from tsync_stream.core.keys import canonical_key
-from tsync_stream.core.model import Key
+from tsync_stream.core.model import BEGINNING_OF_TIME, Key
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
@@ -27,6 +29,7 @@ class Reconcile:
     """One reconcile under one capture term; `run` goes on from the term's cursor and ends when all is queued.
 
     `may_sweep` returns when what the scan queued is in Typesense, and as much as the sweep finds may be deleted.
+    `not_before`: the source is read as it was then, or later.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class Reconcile:
         records: DeadLetterRecords,
         count_documents: Callable[[], Awaitable[int]],
         may_sweep: Callable[[], Awaitable[None]],
+        not_before: Timestamp = BEGINNING_OF_TIME,
     ) -> None:
         self.producer = producer
         self._sides = sides
@@ -44,6 +48,7 @@ class Reconcile:
         self._records = records
         self._count_documents = count_documents
         self._may_sweep = may_sweep
+        self._not_before = not_before
         # Documents queued so far, and about how many there are; they travel with the cursor.
         self._queued, self._documents = queued_of(producer.cursor)
 
@@ -55,6 +60,10 @@ class Reconcile:
         if self._phase() == SWEEP:
             await self._sweep()
 
+    @property
+    def _read_from(self) -> Timestamp:
+        return max(self._not_before, self.producer.captured_time)
+
     def _phase(self) -> str:
         return SCAN if self.producer.cursor is None else str(self.producer.cursor["phase"])
 
@@ -63,7 +72,7 @@ class Reconcile:
         if producer.cursor is None:
             await self._dead_letters.mark_unqueueable(route, producer.job)
             self._documents = await self._count_documents()
-        async with aclosing(self._sides.keys(producer.cursor, producer.captured_time)) as scan:
+        async with aclosing(self._sides.keys(producer.cursor, self._read_from)) as scan:
             async for keys, cursor in scan:
                 async with producer.turn():
                     self._queued += len(keys)
@@ -73,7 +82,7 @@ class Reconcile:
 
     async def _sweep(self) -> None:
         await self._may_sweep()
-        async with aclosing(self._sides.orphans(self.producer.captured_time)) as sweep:
+        async with aclosing(self._sides.orphans(self._read_from)) as sweep:
             async for _, found in sweep:
                 # A string key is its own Typesense id, so it leads to the id's partition and to every key behind it.
                 if found:

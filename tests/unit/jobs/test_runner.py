@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
 from bson.timestamp import Timestamp
@@ -15,9 +15,10 @@ from bson.timestamp import Timestamp
 from tests.support.waiting import eventually
 from tsync_stream.capture.persist import append_batch
 from tsync_stream.capture.term import BatchLost, CaptureTerm, EntryBatch
-from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, Fenced
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import EpochRef, Head, Position, Reason, Route
+from tsync_stream.jobs import need as need_of
 from tsync_stream.jobs import producer, runner
 from tsync_stream.jobs import term as job_terms
 from tsync_stream.jobs.kinds import JobKinds
@@ -32,9 +33,10 @@ from tsync_stream.routes.table import RouteTable
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Outcome, Page, ReasonCount, Selection
+from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job, JobStore
 from tsync_stream.state.pipeline import Pipeline, PositionStore
-from tsync_stream.state.route_state import ReconcileNeed, RouteState
+from tsync_stream.state.route_state import ReconcileNeed, RouteState, Suspension
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 AS_OF = Timestamp(77, 1)
@@ -78,6 +80,10 @@ class MemoryRecords:
         first = 0 if after == "" else int(after) + 1
         numbers = range(first, min(first + limit, self.count))
         return Page([f"{number:02}" for number in numbers], list(numbers), AS_OF)
+
+    async def mark_unqueueable(self, route: str, job: str) -> None: ...
+
+    async def close_marked(self, route: str, job: str) -> None: ...
 
     async def mark(self, job: str, ids: Sequence[str]) -> None:
         self.marked.setdefault(job, []).extend(ids)
@@ -146,10 +152,22 @@ class World:
         self.go_on = asyncio.Event()
         self.lose = False
         self.reasons: set[str] = set()
+        self.scans: list[tuple[str, Timestamp]] = []
+        self.broken: set[str] = set()  # routes that cannot be synced
+        self.resumed: list[tuple[str, str]] = []
+        self.resumed_at: Timestamp | None = Timestamp(900, 1)
         self.job_term = JobTerm(self.term, self._send, batch_size=5, health=self.health)
         unused, letters = cast("Any", None), cast("DeadLetterRecords", self.records)
         kinds = {
-            route.name: JobKinds(partial(_open_sides, route), unused, unused, unused, letters, mass_delete_share=0.2)
+            route.name: JobKinds(
+                partial(_open_sides, self, route),
+                partial(self._require_usable, route),
+                self._count_documents,
+                unused,
+                cast("DeadLetters", self.records),
+                letters,
+                mass_delete_share=0.2,
+            )
             for route in routes
         }
         ledger = JobLedger(cast("JobStore", self.jobs), letters, RouteTable(map(Declaration, routes)))
@@ -165,6 +183,19 @@ class World:
         assert job in self.jobs.ended, "whoever waits for the need to be cleared then looks for the result"
         (route,) = (name for name, need in self.pipeline.reconciles().items() if need == job)
         self.pipeline = self.pipeline.with_route(route, reconcile=None)
+
+    async def note_asked(self, job: str, asked_of: int) -> None: ...
+
+    async def resume(self, route: str, nonce: str) -> Timestamp | None:
+        self.resumed.append((route, nonce))
+        return self.resumed_at
+
+    async def _require_usable(self, route: Route) -> None:
+        if route.name in self.broken:
+            raise ConfigurationError("it is still broken")
+
+    async def _count_documents(self) -> int:
+        return 7
 
     async def _send(self, batch: EntryBatch) -> None:
         self.reasons.add(batch.reason)
@@ -201,25 +232,40 @@ class World:
             await asyncio.gather(task, return_exceptions=True)
 
 
-class Closed:
-    """A reader of documents that no job here needs."""
+@dataclass
+class Source:
+    """MongoDB, with the keys 0 to 6 in every collection."""
+
+    world: World
+    route: Route
+    operation_time: Timestamp = AS_OF
+
+    def filters(self, route: Route) -> bool:
+        return False
+
+    async def scan_keys(self, route: Route, after: Mapping[str, Any] | None, not_before: Timestamp, count: int) -> Any:
+        self.world.scans.append((route.name, not_before))
+        first = 0 if after is None else after["_id"] + 1
+        return list(range(7))[first : first + count]
 
     async def close(self) -> None: ...
 
 
-def _open_sides(route: Route) -> Sides:
-    return Sides(route, cast("DocumentReader", Closed()), cast("TypesenseTarget", None), PAGE)
+def _open_sides(world: World, route: Route) -> Sides:
+    return Sides(route, cast("DocumentReader", Source(world, route)), cast("TypesenseTarget", None), PAGE)
 
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
         (runner, "LOOK_INTERVAL_S"),
+        (need_of, "USABLE_INTERVAL_S"),
         (job_terms, "LOOK_INTERVAL_S"),
         (job_terms, "JOB_RETRY_S"),
         (producer, "ROOM_INTERVAL_S"),
     ):
         monkeypatch.setattr(module, name, 0.001)
+    monkeypatch.setattr(need_of, "pause_before_s", lambda suspensions: 0.001)
 
 
 async def test_a_replay_queues_every_chosen_key_and_is_done_when_they_are_synced() -> None:
@@ -569,3 +615,58 @@ async def test_what_waits_in_the_queue_bounds_all_jobs_together() -> None:
     assert len(world.queued()) == 2 * 60, "with one page more than the bound of 100, however many jobs there are"
     for task in loads:
         task.cancel()
+
+
+# Suspended routes
+
+NEEDED = ReconcileNeed("r1", "the route was suspended", suspensions=1)
+
+
+def suspended_world() -> World:
+    """`listings` is suspended, and both routes need a reconcile."""
+    world = World(routes=(ROUTE, SELLERS))
+    world.pipeline = world.pipeline.with_route(ROUTE.name, reconcile=NEEDED, suspended=Suspension("n1", "refused"))
+    world.pipeline = world.pipeline.with_route(SELLERS.name, reconcile=ReconcileNeed("r2", "asked"))
+    world.term.pipeline = world.pipeline
+    return world
+
+
+@asynccontextmanager
+async def reconciling(world: World) -> AsyncIterator[list[asyncio.Task[NoReturn]]]:
+    _, *reconciles = [asyncio.create_task(work) for work in world.running.work()]
+    try:
+        yield reconciles
+    finally:
+        for task in (_, *reconciles):
+            task.cancel()
+        await asyncio.gather(_, *reconciles, return_exceptions=True)
+
+
+async def test_the_reconcile_of_a_suspended_route_waits_until_it_can_be_synced_and_delays_no_other() -> None:
+    world = suspended_world()
+    world.broken = {ROUTE.name}
+    async with reconciling(world):
+        await eventually(lambda: world.term.appended.cursors.get("r2", {}).get("phase") == "sweep")
+        assert {route for route, _ in world.scans} == {SELLERS.name}
+        assert world.resumed == []
+        world.broken = set()
+        await eventually(lambda: world.term.appended.cursors.get("r1", {}).get("phase") == "sweep")
+    assert world.resumed == [(ROUTE.name, "n1")]
+    assert world.term.pipeline.routes[ROUTE.name].suspended is None
+
+
+async def test_nothing_is_scanned_from_before_the_suspension_ended() -> None:
+    world = suspended_world()
+    async with reconciling(world):
+        await eventually(lambda: world.term.appended.cursors.get("r1", {}).get("phase") == "sweep")
+    assert {time for route, time in world.scans if route == ROUTE.name} == {Timestamp(900, 1)}
+    assert {time for route, time in world.scans if route == SELLERS.name} == {Timestamp(1, 0)}
+
+
+async def test_a_suspension_that_somebody_else_has_ended_ends_the_term() -> None:
+    world = suspended_world()
+    world.resumed_at = None
+    async with reconciling(world) as (listings, _):
+        with pytest.raises(Fenced, match="has ended already"):
+            await asyncio.wait_for(asyncio.shield(listings), 5)
+    assert ROUTE.name not in {route for route, _ in world.scans}
