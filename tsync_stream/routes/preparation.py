@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.declared import of_route
 from tsync_stream.routes.proposal import Proposal, propose
 from tsync_stream.routes.sampling import observe, untyped
 from tsync_stream.sink.client import TypesenseTarget
@@ -46,15 +47,16 @@ async def prepare_collection(
         return live
     declared = declared_schema(declaration, schema_file)
     if declared is not None:
-        return await target.create_collection(declared)
+        of = "TYPESENSE_SCHEMA_FILE" if declaration.schema is None else of_route("schema", declaration.route)
+        return await target.create_collection(declared, of)
     proposal = await find(declaration)
     if proposal is None or not proposal.fields:
         log.info("route %s: no documents to find a schema in; Typesense detects all types", route)
         return await target.create_collection(default_schema(name))
     try:
-        made = await target.create_collection({**proposal.schema, "name": name})
+        made = await target.create_collection({**proposal.schema, "name": name}, "the proposal")
     except ConfigurationError as refused:
-        log.warning("route %s: Typesense detects all types, since it refuses the proposal: %s", route, refused)
+        log.warning("route %s: Typesense detects all types; %s", route, refused)
         return await target.create_collection(default_schema(name))
     _log_proposal(declaration, proposal)
     return made

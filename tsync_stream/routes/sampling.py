@@ -97,6 +97,9 @@ async def observe(
         groups = [[key] for key in keys[first : first + KEYS_AT_ONCE]]
         async with aclosing(reader.read(route, groups, BEGINNING_OF_TIME)) as portions:
             async for documents in portions:
+                if clock.now_s() > until_s:
+                    sample.complete = False
+                    return sample
                 # Not on the event loop, where the leases live.
                 await asyncio.to_thread(_observe, sample, documents, projector, judge)
                 del documents

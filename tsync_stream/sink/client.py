@@ -122,8 +122,13 @@ class TypesenseTarget:
                 raise DependencyUnavailable("Typesense: /stats.json is answered by something else")
             return not stats.get("pending_write_batches", 0)
 
-    async def create_collection(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Create the collection, or return it if another replica has just created it."""
+    async def create_collection(
+        self, schema: Mapping[str, Any], declared_by: str = "TYPESENSE_SCHEMA_FILE"
+    ) -> Mapping[str, Any]:
+        """Create the collection, or return it if another replica has just created it.
+
+        Raises `ConfigurationError` in Typesense's words if it refuses the schema; `declared_by` names where it is from.
+        """
         try:
             async with self._asked("a new collection") as client:
                 try:
@@ -135,7 +140,7 @@ class TypesenseTarget:
                 raise
             # Its words are about the schema: no document is involved.
             words = refused.words[:_LONGEST_WORDS]
-            raise ConfigurationError(f"TYPESENSE_SCHEMA_FILE: Typesense refuses the schema: {words}") from refused
+            raise ConfigurationError(f"{declared_by}: Typesense refuses the schema: {words}") from refused
 
     async def import_lines(
         self,
