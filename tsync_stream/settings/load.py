@@ -206,6 +206,8 @@ def _settings(texts: Mapping[str, str], directory: Path) -> Settings:
     if problems:
         file = values.get("ROUTES_FILE")
         raise WrongSettings(problems, file if isinstance(file, RoutesFile) else None)
+    if values["ROUTES_FILE"]:
+        values["TYPESENSE_SCHEMA_FILE"] = None  # the file says this of every route
     # Resolved here, so that replicas compare the name itself, however it was given.
     values["ROUTE_NAME"] = values["ROUTE_NAME"] or values["MONGODB_COLLECTION"]
     return _build(values)

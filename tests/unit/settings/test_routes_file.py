@@ -99,6 +99,14 @@ def test_rules_about_what_the_file_replaces_do_not_count(tmp_path: Path) -> None
     assert load_settings(tmp_path, same).state_database == "shop"
 
 
+def test_the_schema_file_of_the_settings_is_for_the_route_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "schema.json").write_text('{"fields": []}', encoding="utf-8")
+    chosen = {"TYPESENSE_SCHEMA_FILE": "schema.json"}
+    assert load_settings(tmp_path, chosen).typesense.schema_file == tmp_path / "schema.json"
+    (tmp_path / "tsync.yaml").write_bytes(b"a")
+    assert load_settings(tmp_path, chosen).typesense.schema_file is None
+
+
 def test_the_lines_for_exit_name_the_page_about_routes() -> None:
     assert lines_for_exit(WrongRoutes(["tsync.yaml:1:1: x"])).splitlines() == [
         "tsync-stream cannot start: 1 problem",
