@@ -30,7 +30,7 @@ from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.cluster.identity import own_identity
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.cluster.membership import Membership
-from tsync_stream.cluster.reachability import MONGODB, TYPESENSE, Look, OneAtATime, Reach
+from tsync_stream.cluster.reachability import MONGODB, TYPESENSE, AnyOf, Look, OneAtATime, Reach
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.health import Health
@@ -51,7 +51,7 @@ from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.declaration import Declaration
-from tsync_stream.routes.declared import declared_routes, route_of
+from tsync_stream.routes.declared import declared_routes
 from tsync_stream.routes.preparation import found_schema, prepare_collection
 from tsync_stream.routes.transform_runner import TransformRunner
 from tsync_stream.routes.usability import Usability
@@ -102,7 +102,6 @@ class Parts:
         self._health = health
         self._metrics = metrics
         self.table = declared_routes(settings)
-        self.route = route_of(settings)
         self._views = source_views(self.table, self._transform_of)
         for name in self.table:
             metrics.show_route(name)
@@ -138,8 +137,8 @@ class Parts:
 
         # Who does what
         looks: dict[str, Look] = {
-            MONGODB: OneAtATime("MongoDB", self._look_at_source),
-            TYPESENSE: partial(self.target.look, self.route.target),
+            MONGODB: OneAtATime("MongoDB", AnyOf(partial(self._look_at_source, route) for route in self.table.routes)),
+            TYPESENSE: AnyOf(partial(self.target.look, route.target) for route in self.table.routes),
             **{tier.name: tier.look for tier in redis},
         }
         self.reach = Reach(looks, settings.lease_ttl_s, self._wake, health, self._present_tier)
@@ -185,9 +184,9 @@ class Parts:
     async def _count_documents(self, route: Route) -> int:
         return await count_documents(self.client, route.database, route.collection)
 
-    async def _look_at_source(self) -> None:
-        """Read the source, as sync does. The leases and the epoch watch notice if our own state is out of reach."""
-        source = source_collection(self.client, self.route)
+    async def _look_at_source(self, route: Route) -> None:
+        """Read a source, as sync does. The leases and the epoch watch notice if our own state is out of reach."""
+        source = source_collection(self.client, route)
         try:
             async with translated():
                 await source.find_one({}, {"_id": 1}, max_time_ms=TIMEOUT_MS)

@@ -12,7 +12,8 @@ Invariant: a replica that holds nothing and has nothing to do looks all the same
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tsync_stream.core import clock
@@ -33,6 +34,9 @@ GREEN_AFTER_S = 5.0
 
 MONGODB, TYPESENSE = "mongodb", "typesense"
 TITLES = {MONGODB: "MongoDB", TYPESENSE: "Typesense", PRIMARY: "the primary Redis", BACKUP: "the backup Redis"}
+
+# Of a server's collections, in one look.
+MOST_TRIED = 5
 
 Look = Callable[[], Awaitable[object]]
 
@@ -151,3 +155,29 @@ class OneAtATime:
         task.result()
         if clock.now_s() - self._began_s > LOOK_DEADLINE_S:
             raise DependencyUnavailable(f"{self._title}: it takes longer than {LOOK_DEADLINE_S:g} s to answer")
+
+
+class AnyOf:
+    """A look at one of several collections of a server: the server is well if one of them answers.
+
+    What is wrong with a single one, such as a missing right, is a matter of its route alone. The next look begins with
+    the one that answered.
+    """
+
+    def __init__(self, looks: Iterable[Look]) -> None:
+        self._looks = deque(looks)
+
+    async def __call__(self) -> None:
+        """Look at a few of them, one after the other, until one answers. Raises what the last one raises."""
+        for _ in range(min(MOST_TRIED, len(self._looks)) - 1):
+            try:
+                await self._looks[0]()
+            except ConfigurationError:
+                self._looks.rotate(-1)
+            else:
+                return
+        try:
+            await self._looks[0]()
+        except ConfigurationError:
+            self._looks.rotate(-1)
+            raise

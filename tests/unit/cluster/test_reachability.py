@@ -1,15 +1,16 @@
 """What a replica reports as unreachable and reachable, after its patience, and what its health says sooner."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.support.waiting import eventually
 from tsync_stream.cluster import reachability as reach_module
-from tsync_stream.cluster.reachability import GREEN_AFTER_S, RED_AFTER_S, OneAtATime, Reach
+from tsync_stream.cluster.reachability import GREEN_AFTER_S, RED_AFTER_S, AnyOf, OneAtATime, Reach
 from tsync_stream.core import clock
-from tsync_stream.core.errors import DependencyUnavailable, TierRefused, TsyncError
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierRefused, TsyncError
 from tsync_stream.core.health import Health
 from tsync_stream.core.wake import Wake
 
@@ -188,3 +189,40 @@ async def test_its_representation_says_which_servers_answer() -> None:
     await reach._look("mongodb", server.look)
     await reach._look("typesense", other.look)
     assert repr(reach) == "Reach(mongodb: answers, typesense: away)"
+
+
+def looks_of(outcomes: dict[str, Exception | None], seen: list[str]) -> AnyOf:
+    async def look(name: str) -> None:
+        seen.append(name)
+        if error := outcomes[name]:
+            raise error
+
+    return AnyOf(partial(look, name) for name in outcomes)
+
+
+async def test_a_server_answers_if_one_of_its_collections_does() -> None:
+    seen: list[str] = []
+    outcomes: dict[str, Exception | None] = {"a": ConfigurationError("refused"), "b": None, "c": None}
+    look = looks_of(outcomes, seen)
+    await look()
+    await look()
+    assert seen == ["a", "b", "b"], "the next look begins with the one that answered"
+    outcomes["b"] = ConfigurationError("refused")
+    await look()
+    assert seen[3:] == ["b", "c"]
+
+
+async def test_a_server_that_is_away_is_asked_once() -> None:
+    seen: list[str] = []
+    with pytest.raises(DependencyUnavailable):
+        await looks_of({"a": DependencyUnavailable("away"), "b": None}, seen)()
+    assert seen == ["a"]
+
+
+async def test_a_server_that_refuses_all_of_many_collections_is_not_asked_for_each() -> None:
+    seen: list[str] = []
+    look = looks_of({name: ConfigurationError(name) for name in "abcdefg"}, seen)
+    for _ in range(2):
+        with pytest.raises(ConfigurationError):
+            await look()
+    assert seen == list("abcdefgabc")
