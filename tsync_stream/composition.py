@@ -158,7 +158,7 @@ class Parts:
 
         # Sync, then capture with its jobs
         self.sync = Sync({route.name: self._attempt(route) for route in self.table.routes})
-        self._usability = Usability(self.client, self.target, self._open_reader)
+        self._usability = Usability(self.table, self.client, self.target, self._open_reader)
         self._suspended = SuspendedRoutes(self.table, self.epochs, self.positions, self._usability)
         lanes = [self._lane(number) for number in range(settings.sync_lanes)]
         self.reader = Reader(lanes, self.positions, health)

@@ -2,14 +2,18 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.integration.conftest import Client
 from tests.support.stack import Names, detecting_schema, typesense_client, typesense_settings
-from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, RouteUnusable
 from tsync_stream.core.model import Route
 from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.routes.usability import FIRST_PAUSE_S, LONGEST_PAUSE_S, Usability, pause_before_s
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import REPLY_DEADLINE_S, DocumentReader
@@ -47,13 +51,14 @@ Asking = Callable[..., Usability]
 
 
 @pytest.fixture
-async def asking(client: Client, stack: EmbeddedStack) -> AsyncIterator[Asking]:
+async def asking(client: Client, stack: EmbeddedStack, route: Route) -> AsyncIterator[Asking]:
     """Makes a `Usability` over real servers, with this API key and at this port."""
     targets: list[TypesenseTarget] = []
 
-    def ask(key: str = stack.typesense.api_key, port: int = stack.typesense.port) -> Usability:
+    def ask(key: str = stack.typesense.api_key, port: int = stack.typesense.port, **declared: Any) -> Usability:
         targets.append(TypesenseTarget(typesense_settings(port, key)))
-        return Usability(client, targets[-1], lambda: DocumentReader(client, REPLY_DEADLINE_S))
+        table = RouteTable([Declaration(route, **declared)])
+        return Usability(table, client, targets[-1], lambda: DocumentReader(client, REPLY_DEADLINE_S))
 
     yield ask
     for target in targets:
@@ -107,6 +112,18 @@ async def test_a_missing_source_cannot(asking: Asking, client: Client, route: Ro
 async def test_an_empty_source_can(asking: Asking, client: Client, route: Route) -> None:
     await client[route.database][route.collection].delete_many({})
     await asking().require(route)
+
+
+async def test_a_transform_that_cannot_be_imported_cannot_until_it_can(
+    asking: Asking, route: Route, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"written_late_{route.target}"
+    asked = asking(transform=f"{module}:listing")
+    with pytest.raises(RouteUnusable, match="route orders: transform"):
+        await asked.require(route)
+    (tmp_path / f"{module}.py").write_text("def listing(document):\n    return document\n")
+    await asked.require(route)
 
 
 async def test_of_a_server_that_does_not_answer_nobody_knows(

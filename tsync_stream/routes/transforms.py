@@ -19,6 +19,7 @@ def transform_function(name: str) -> Callable[[Any], Any]:
     if directory not in sys.path and "" not in sys.path:
         sys.path.insert(0, directory)
     module, _, path = name.partition(":")
+    importlib.invalidate_caches()  # the module may have been written since it was last looked for
     found: Any = importlib.import_module(module)
     for part in path.split("."):
         found = getattr(found, part)

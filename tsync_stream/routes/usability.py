@@ -1,15 +1,19 @@
 """Whether a route can be synced now: what is asked before it is resumed, and of others before one is suspended.
 
-Everything that sync does for the route is tried, without a change: an import and a deletion that are about nothing, and
-a read of one document. Invariant: nothing is judged from what a server does not answer; that is an outage.
+Everything that sync does for the route is tried, without a change: an import and a deletion that are about nothing, the
+import of its transform, and a read of one document. Invariant: nothing is judged from what a server does not answer;
+that is an outage.
 """
 
+import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
-from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError, RouteUnusable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Route
 from tsync_stream.routes.declared import of_route, source_name
+from tsync_stream.routes.table import RouteTable
+from tsync_stream.routes.transforms import why_not_importable
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.collection import described, kind_of, problem_of_source
 from tsync_stream.source.documents import DocumentReader
@@ -22,9 +26,16 @@ LONGEST_PAUSE_S = 600.0
 
 
 class Usability:
-    """Asks both servers about routes. `open_reader` makes a reader, for one question."""
+    """Asks both servers about the routes of a table. `open_reader` makes a reader, for one question."""
 
-    def __init__(self, client: MongoClient, target: TypesenseTarget, open_reader: Callable[[], DocumentReader]) -> None:
+    def __init__(
+        self,
+        table: RouteTable,
+        client: MongoClient,
+        target: TypesenseTarget,
+        open_reader: Callable[[], DocumentReader],
+    ) -> None:
+        self._table = table
         self._client = client
         self._target = target
         self._open_reader = open_reader
@@ -40,6 +51,9 @@ class Usability:
         kind = kind_of(await described(self._client, route.database, route.collection))
         if problem := problem_of_source(source_name(route), kind):
             raise ConfigurationError(of_route("MONGODB_COLLECTION", route) + ": " + "; ".join(problem))
+        transform = self._table[route.name].transform
+        if transform and (why := await asyncio.to_thread(why_not_importable, transform)):
+            raise RouteUnusable(f"route {route.name}: transform `{transform}` {why}")
         reader = self._open_reader()
         try:
             keys = await reader.scan_keys(route, None, BEGINNING_OF_TIME, 1)
