@@ -8,6 +8,7 @@ import pytest
 from tests.acceptance.conftest import Equal, Source
 from tests.acceptance.state import State
 from tests.support.comparison import actual_documents
+from tests.support.planted import CONFLICTS, planted
 from tests.support.stack import Names, typesense_client
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker
@@ -59,3 +60,22 @@ def test_documents_are_rewritten_when_a_field_is_declared_a_geopoint_later(
         client.patch(f"/collections/{names.typesense_collection}", json={"fields": fields}).raise_for_status()
     wait_for(lambda: near_paris(stack, names) == ["pair", "point"], 30.0, lambda: f"not found: {worker.health()}")
     equal()
+
+
+@pytest.mark.timeout(120)
+def test_values_that_detection_would_refuse_become_no_dead_letters(
+    source: Source, state: State, worker: Worker, equal: Equal
+) -> None:
+    """The schema is found in a sample before the first document is written, and the log names what is in conflict."""
+    source.insert_many(planted(seed=5))
+    worker.start()
+    equal()
+    state.wait_until_reconciled()
+    assert state.open_letters() == []
+    log = worker.log()
+    named = {path for path in CONFLICTS if f": `{path}` " in log}
+    assert named == CONFLICTS
+    assert "five" not in log
+    source.insert_one({"_id": "later", "one_and_many": "z", "whole_and_fraction": 7.25, "new": 1})
+    equal()
+    assert state.open_letters() == []

@@ -1,19 +1,16 @@
 """The schema that is found in a sample takes every document of it, on real servers."""
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
-from bson.decimal128 import Decimal128
-from bson.int64 import Int64
-from bson.objectid import ObjectId
 
 from tests.integration.conftest import Client, Collection
+from tests.support.planted import A_DATE, CONFLICTS, PARIS, planted
 from tests.support.stack import Names, typesense_client, typesense_settings
 from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.model import Route
@@ -29,59 +26,6 @@ from tsync_stream.source.sample import sample_keys, size_of
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-PARIS = [2.35, 48.85]
-POINT = {"type": "Point", "coordinates": PARIS}
-SHAPE = {"type": "LineString", "coordinates": [PARIS, [12.5, 41.9]]}
-A_DATE = datetime(2024, 5, 6, tzinfo=UTC)
-
-# For each field, values that detection by the first value would refuse, or show wrongly.
-PLANTED: dict[str, list[Any]] = {
-    "whole_and_fraction": [4, 4.5, Decimal128("1.25"), Int64(2**40)],
-    "one_and_many": ["a", ["b", "c"], []],
-    "numbers_one_and_many": [1, [2, 3.5]],
-    "number_and_text": [5, "five", 5.5, True, A_DATE, ObjectId("65a1b2c3d4e5f60718293a4b")],
-    "zeros": ["007", "7", "1234"],
-    "place": [POINT, {"type": "Point", "coordinates": [13, 52]}],
-    "lat_lng": [{"lat": 48.85, "lng": 2.35}, {"lat": 48, "lng": 2}],
-    "place_and_shape": [POINT, SHAPE],
-    "places": [POINT, [POINT, POINT], []],
-    "date": [A_DATE, A_DATE + timedelta(days=1)],
-    "date_and_number": [A_DATE, 17],
-    "date_and_text": [A_DATE, "2024-05-06"],
-    "large": [2**53 + 1, -(2**63)],
-    "object_and_text": [{"a": 1}, "text", [{"a": "x"}, 7]],
-    "object_and_objects": [{"a": 1, "at": POINT, "inner": {"b": "x"}}, [{"a": 1.5}, {"inner": {"b": ["y"]}}], []],
-    "deep": [{"a": {"b": 1}}, {"a": {"b": [2, "x"]}}, {"a": {}}, {}],
-    "messy_inside": [{"a": {"b": 1}, "c": 1}, {"a": 7}],
-    "arrays_in_arrays": [[[1, 2], [3]], [[4]]],
-    "mixed_array": [[1, "a", True], ["b"]],
-    "only_empty": [[], []],
-    "c+d (e)": [{"x": 1}, 5],
-    "c.d": [1, "x"],
-    "data": [{f"2024-{number}": number for number in range(300)}, {"2024-1": "x"}],
-}
-CONFLICTS = {
-    "whole_and_fraction",
-    "one_and_many",
-    "numbers_one_and_many",
-    "number_and_text",
-    "zeros",
-    "place_and_shape",
-    "places",
-    "date_and_number",
-    "date_and_text",
-    "object_and_text",
-    "object_and_objects",
-    "object_and_objects.a",
-    "deep.a.b",
-    "messy_inside.a",
-    "arrays_in_arrays",
-    "mixed_array",
-    "c+d (e)",
-    "c.d",
-    "data",
-}
 
 
 @dataclass
@@ -137,17 +81,6 @@ async def shop(
     with typesense_client(stack) as typesense:
         yield Shop(client, source, declaration, target, typesense)
     await target.close()
-
-
-def planted(seed: int) -> list[dict[str, Any]]:
-    """Documents with every planted value, in a random order."""
-    rows = max(map(len, PLANTED.values()))
-    documents: list[dict[str, Any]] = [
-        {"_id": number, **{name: values[number] for name, values in PLANTED.items() if number < len(values)}}
-        for number in range(rows)
-    ]
-    random.Random(seed).shuffle(documents)
-    return documents
 
 
 @pytest.mark.parametrize("seed", [1, 2])

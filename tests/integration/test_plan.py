@@ -12,7 +12,7 @@ import pytest
 from bson.objectid import ObjectId
 from pymongo.database import Database
 
-from tests.integration.test_found_schema import CONFLICTS, planted
+from tests.support.planted import CONFLICTS, planted
 from tests.support.stack import Names, mongo_client, typesense_client
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # Sampling ends after this, with what was read until then.
 SAMPLE_TIME_S = 6.0
-_MOST_LOGGED = 20
+_MOST_LOGGED = 50
 
 FindSchema: TypeAlias = Callable[[Declaration], Awaitable[Proposal | None]]
 

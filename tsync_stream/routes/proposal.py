@@ -181,7 +181,7 @@ def _notes(seen: Observed, kind: str) -> Iterator[Conflict]:
         yield Conflict("conflict", path, _TWO_SPELLINGS, "to Typesense both are one field", _rarest(seen))
     mixed = base != "geopoint" and len(kinds) > 1 and not (kinds <= _TEXTS or kinds <= _PLACES or kinds <= _OBJECTS)
     if mixed and base in {"float", "int64"}:
-        yield Conflict("conflict", path, f"holds {_listed(seen)}", f"`{base}` holds all of them", _rarest(seen))
+        yield Conflict("conflict", path, f"holds {_listed(seen)}", f"`{kind}` holds all of them", _rarest(seen))
     elif mixed:
         yield Conflict("conflict", path, f"holds {_listed(seen)}", "all are stored as text", _rarest(seen))
     single = [form for form in seen.forms if not form.many]
