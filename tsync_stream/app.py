@@ -91,7 +91,12 @@ class TsyncApp(OurApp):
         entries = self.channel(maxsize=1)
         batches = self.channel(maxsize=max(1, buffer.max_buffer_size // buffer.batch_size))
 
-        capture = capture_agent(lambda: self._running.dead_letters, lambda: self._running.positions, self._metrics)
+        capture = capture_agent(
+            lambda: self._running.dead_letters,
+            lambda: self._running.positions,
+            lambda: self._running.fan_out,
+            self._metrics,
+        )
         self.agent(changes, name="capture", sink=[entries])(capture)
         self.agent(entries, name="persist")(persist_agent(self._metrics))
         sync = sync_agent(lambda: self._running.sync)

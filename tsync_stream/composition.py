@@ -13,6 +13,7 @@ from typing import Any
 from tsync_stream.capture.backlog import Backlog
 from tsync_stream.capture.begin import Beginning
 from tsync_stream.capture.epochs import Epochs
+from tsync_stream.capture.fan_out import FanOut
 from tsync_stream.capture.feed import ChangeStreams, Feed
 from tsync_stream.capture.leader import CaptureLeader, TermRunner, TermWork
 from tsync_stream.capture.monitor import Monitor
@@ -40,6 +41,7 @@ from tsync_stream.core.wake import Backoff, Wake
 from tsync_stream.jobs.kinds import JobKinds
 from tsync_stream.jobs.ledger import JobLedger
 from tsync_stream.jobs.need import NeededReconcile
+from tsync_stream.jobs.refresh import RefreshJobs
 from tsync_stream.jobs.runner import FiledJobs, TermJobs
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.jobs.term import JobTerm
@@ -64,12 +66,14 @@ from tsync_stream.sink.mapping_plan import MappingOptions
 from tsync_stream.source.documents import REPLY_DEADLINE_S, DocumentReader, count_documents, source_collection
 from tsync_stream.source.driver import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
 from tsync_stream.source.errors import translated
+from tsync_stream.source.references import References
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks
+from tsync_stream.state.refreshes import Refreshes
 from tsync_stream.sync.agent import Sync
 from tsync_stream.sync.attempt import Attempt
 from tsync_stream.sync.batch import SyncBatch
@@ -115,6 +119,8 @@ class Parts:
         database = state_database(self.client, settings.state_database)
         self.positions = PositionStore(database)
         self.jobs = JobStore(database)
+        self.refreshes = Refreshes(database)
+        self.fan_out = FanOut(self.table, References(self.client), self.refreshes, settings.fan_out_inline)
         self.rechecks = Rechecks(database, settings.longest_request_s, self.table, settings.partitions)
         self.dead_letters = DeadLetters(database, metrics.count_refused)
         self._dead_letter_records = DeadLetterRecords(database)
@@ -295,10 +301,12 @@ class Parts:
         )
 
     def _jobs_of(self, term: CaptureTerm, kinds: Mapping[str, JobKinds]) -> TermJobs:
-        job_term = JobTerm(term, self._channels.send_entries, self._settings.buffer.batch_size, self._health)
+        batch_size, refreshes = self._settings.buffer.batch_size, self.refreshes
+        job_term = JobTerm(term, self._channels.send_entries, batch_size, self._health, refreshes.open)
         ledger = JobLedger(self.jobs, self._dead_letter_records, self.table)
         needed = [
             NeededReconcile(route, job_term, made, ledger, self.positions, self._health)
             for route, made in kinds.items()
         ]
-        return TermJobs(job_term, FiledJobs(job_term, kinds, ledger), needed)
+        refresh = RefreshJobs(job_term, self.table, refreshes, partial(References, self.client))
+        return TermJobs(job_term, FiledJobs(job_term, kinds, ledger), needed, refresh)

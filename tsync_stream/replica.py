@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from tsync_stream.capture.fan_out import FanOut
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.composition import Channels, Parts
 from tsync_stream.core.errors import TsyncError
@@ -47,6 +48,11 @@ class Replica:
     def positions(self) -> PositionStore:
         """For the agent *capture*."""
         return self._parts.positions
+
+    @property
+    def fan_out(self) -> FanOut:
+        """For the agent *capture*."""
+        return self._parts.fan_out
 
     @property
     def sync(self) -> Sync:

@@ -26,9 +26,8 @@ async def running_replica(settings: Settings) -> AsyncIterator[Metrics]:
     replica = Replica(settings, Channels(changes.put, entries.put, batches.put), Health(), metrics)
 
     async def capture() -> None:
-        async for batch in capture_agent(lambda: replica.dead_letters, lambda: replica.positions, metrics)(
-            _values(changes)
-        ):
+        agent = capture_agent(lambda: replica.dead_letters, lambda: replica.positions, lambda: replica.fan_out, metrics)
+        async for batch in agent(_values(changes)):
             await entries.put(batch)
 
     async def persist() -> None:

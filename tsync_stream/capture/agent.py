@@ -6,14 +6,16 @@ keys, never documents. A collection that was dropped, renamed or replaced has it
 before the batch's token passes, so no crash can lose it.
 """
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bson.timestamp import Timestamp
 from faust.types import StreamT
 
 from tsync_stream.capture.entries import Entries, joined
+from tsync_stream.capture.fan_out import FanOut, Shown
 from tsync_stream.capture.term import CapturedChanges, CaptureTerm, ChangeProgress, EntryBatch
 from tsync_stream.core.errors import Fenced, PositionLost
 from tsync_stream.core.model import Key, Operation, Reason
@@ -44,11 +46,22 @@ class Captured:
     @property
     def counts(self) -> dict[str, int]:
         """How many entries there are of each route."""
-        return {name: count for entries in self.entries for name, count in entries.counts.items()}
+        counts: Counter[str] = Counter()
+        for entries in self.entries:
+            counts[entries.route.name] += entries.count
+        return dict(counts)
+
+    def with_shown(self, shown: Shown) -> "Captured":
+        """With what changes of looked-up documents mean."""
+        needs = {**shown.needs, **self.needs}
+        return replace(self, entries=[*self.entries, *shown.entries], needs=needs)
 
 
 def capture_agent(
-    dead_letters: Callable[[], DeadLetters], positions: Callable[[], PositionStore], metrics: Metrics
+    dead_letters: Callable[[], DeadLetters],
+    positions: Callable[[], PositionStore],
+    fan_out: Callable[[], FanOut],
+    metrics: Metrics,
 ) -> Callable[[StreamT[CapturedChanges]], AsyncIterator[EntryBatch]]:
     """The agent's function; what it yields goes to the persist agent's channel."""
 
@@ -57,6 +70,9 @@ def capture_agent(
             delivery = changes.delivery
             with delivery.handled_by("capture"):
                 captured = captured_of(changes)
+                if (lookups := fan_out()).any:
+                    shown = await lookups.follow(delivery.term, changes.batch.changes, changes.batch.cluster_time)
+                    captured = captured.with_shown(shown)
                 await _store_letters(captured.entries, dead_letters())
                 if captured.needs:
                     await _store_needs(delivery.term, captured.needs, positions())

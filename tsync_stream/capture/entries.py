@@ -43,6 +43,11 @@ class Entries:
         return sum(map(len, self._by_partition.values()))
 
     @property
+    def ids(self) -> list[str]:
+        """The Typesense ids of all entries."""
+        return [document_id for entries in self._by_partition.values() for document_id in entries]
+
+    @property
     def counts(self) -> dict[str, int]:
         """The number of entries, by the route's name."""
         return {self.route.name: self.count}
@@ -81,7 +86,7 @@ class Entries:
                 entries[document_id] = entries[document_id]._replace(operation=Operation.DELETE)
 
     def add_keys(self, keys: Collection[Key]) -> None:
-        """Add keys that a job wants synced."""
+        """Add keys whose documents need not have changed themselves."""
         self.add(keys, Operation.CHECK * len(keys))
 
     def _reject(self, entry: Entry, error: DocumentRejected) -> None:

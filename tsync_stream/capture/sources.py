@@ -8,6 +8,7 @@ renamed or replaced is about every route that shows its documents, looked up one
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tsync_stream.capture.followed import followed, owner_paths
 from tsync_stream.core.errors import PositionLost
 from tsync_stream.core.model import Route
 from tsync_stream.routes.relevance import relevance_of
@@ -27,7 +28,11 @@ class Sources:
     def __init__(self, table: RouteTable) -> None:
         relevances = {name: relevance_of(declaration) for name, declaration in table.items()}
         self._relevances = {name: each for name, each in relevances.items() if each.may_be_irrelevant}
-        self.scope = scope_of(table.namespaces, changed_paths=bool(self._relevances))
+        lookups = followed(table)
+        names = bool(self._relevances) or any(
+            each.relevance.may_be_irrelevant for some in lookups.values() for each in some
+        )
+        self.scope = scope_of(table.namespaces, changed_paths=names, before=owner_paths(table))
         self._of_source: dict[str, list[Route]] = {}
         self._touched: dict[str, list[str]] = {}
         for declaration in table.values():
@@ -47,14 +52,21 @@ class Sources:
         """
         if self.scope.is_single:
             return [(routes, changes) for routes in self._of_source.values()] if changes else []
+        named = self.by_name(changes).items()
+        return [(self._of_source[name], events) for name, events in named if name in self._of_source]
+
+    def by_name(self, changes: Sequence[Mapping[str, Any]]) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """The events of each collection, by its name. Raises `LookupError` for events of another form."""
+        if self.scope.is_single:
+            return dict.fromkeys(self._touched, changes)
         found: dict[str, list[Mapping[str, Any]]] = {}
         for change in changes:
             name = change["namespace"]
             if name in found:
                 found[name].append(change)
-            elif name in self._of_source:
+            else:
                 found[name] = [change]
-        return [(self._of_source[name], events) for name, events in found.items()]
+        return found
 
     def relevant(self, route: str, changes: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """Those of the changes of its source that may change what a route shows: the same list if all may."""

@@ -52,6 +52,7 @@ class Reason:
     RECONCILE = "reconcile"
     REPLAY = "replay"
     VERIFY = "verify"
+    REFRESH = "refresh"
 
 
 @dataclass(frozen=True, slots=True)

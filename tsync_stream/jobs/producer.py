@@ -22,12 +22,19 @@ Send = Callable[[EntryBatch], Awaitable[object]]
 
 
 class Room:
-    """The queue's room for the batches of all jobs of a term. They wait while more than `most_waiting` are unacked."""
+    """The queue's room for the batches of all jobs of a term. They wait while more than `most_waiting` are unacked.
 
-    def __init__(self, term: CaptureTerm, most_waiting: int) -> None:
+    `less` is another such room, with a smaller limit; whoever waits for it makes the others wait too.
+    """
+
+    def __init__(self, term: CaptureTerm, most_waiting: int, turn: asyncio.Lock | None = None) -> None:
         self._term = term
         self._most_waiting = most_waiting
-        self._turn = asyncio.Lock()
+        self._turn = turn or asyncio.Lock()
+
+    def less(self, most_waiting: int) -> "Room":
+        """Room for few entries: live changes queue behind them."""
+        return Room(self._term, min(most_waiting, self._most_waiting), self._turn)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

@@ -17,9 +17,11 @@ from tsync_stream.jobs.kinds import Filed, JobKinds
 from tsync_stream.jobs.ledger import JobLedger
 from tsync_stream.jobs.need import NeededReconcile
 from tsync_stream.jobs.producer import Producer
+from tsync_stream.jobs.refresh import RefreshJobs
 from tsync_stream.jobs.term import LOOK_INTERVAL_S, JobTerm
 from tsync_stream.state.jobs import VERIFY, Job
 from tsync_stream.state.pipeline import Pipeline
+from tsync_stream.state.refreshes import is_refresh
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +121,7 @@ class FiledJobs:
         for job, cursor in list(capture.appended.cursors.items()):
             landing = self._landing.get(job)
             # A batch that is still on its way begins at the cursor, and must find it.
-            if job not in kept and (landing is None or landing.cursor == cursor):
+            if job not in kept and not is_refresh(job) and (landing is None or landing.cursor == cursor):
                 capture.forget_job(job)
 
     def _is_open(self, name: str) -> bool:
@@ -131,20 +133,24 @@ class FiledJobs:
 
 
 class TermJobs:
-    """All jobs of one term; `needed` has one part for each route."""
+    """All jobs of one term; `needed` has one part for each route. `refreshes` is None where nothing is looked up."""
 
-    def __init__(self, term: JobTerm, filed: FiledJobs, needed: Sequence[NeededReconcile]) -> None:
+    def __init__(
+        self, term: JobTerm, filed: FiledJobs, needed: Sequence[NeededReconcile], refreshes: RefreshJobs | None = None
+    ) -> None:
         self._term = term
         self._filed = filed
         self._needed = needed
+        self._refreshes = refreshes
 
     def __repr__(self) -> str:
-        return f"<TermJobs {self._filed}, {', '.join(map(repr, self._needed))}>"
+        return f"<TermJobs {self._filed}, {', '.join(map(repr, self._needed))}, {self._refreshes}>"
 
     def work(self) -> list[Coroutine[Any, Any, NoReturn]]:
         """What runs while the term lasts; whatever one of them raises ends it."""
         reconciles = [needed.run(need) for needed in self._needed if (need := needed.need) is not None]
-        return [self._filed.run(), *reconciles]
+        refreshes = [] if self._refreshes is None else [self._refreshes.run()]
+        return [self._filed.run(), *reconciles, *refreshes]
 
     async def look(self, stored: Pipeline, synced: Position) -> None:
         """Once a second: everything up to `synced` is in Typesense now, or a dead letter."""

@@ -5,7 +5,7 @@ batch ends the term, and goes on in the next one.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol
 
 from bson.timestamp import Timestamp
@@ -24,6 +24,8 @@ JOB_RETRY_S = 2.0
 SURELY_CAPTURED_S = int(2 * LONGEST_READ_S)
 # All jobs wait while more than this many batches' worth of entries are unacked in each partition.
 MAX_WAITING_BATCHES = 10
+# So many unacked entries, in all partitions, are the most that a live change may find before it.
+MAX_WAITING_QUIETLY = 2_000
 
 
 class Running(Protocol):
@@ -36,22 +38,38 @@ class Running(Protocol):
 
 
 class JobTerm:
-    """A capture term as its jobs see it. `synced` is how far everything was synced at the last look."""
+    """A capture term as its jobs see it. `synced` is how far everything was synced at the last look.
 
-    def __init__(self, term: CaptureTerm, send: Send, batch_size: int, health: Health) -> None:
+    `open_refreshes` returns the ids of the refreshes that have not ended.
+    """
+
+    def __init__(
+        self,
+        term: CaptureTerm,
+        send: Send,
+        batch_size: int,
+        health: Health,
+        open_refreshes: Callable[[], Awaitable[Collection[str]]],
+    ) -> None:
         self.capture = term
         self.synced = term.pipeline.began
         self._send = send
         self._room = Room(term, MAX_WAITING_BATCHES * batch_size * term.partitions)
+        self._quiet_room = self._room.less(MAX_WAITING_QUIETLY)
+        self._open_refreshes = open_refreshes
         self._health = health
 
     def need(self, route: str) -> ReconcileNeed | None:
         """The open reconcile of a route, as this term knows it."""
         return self.capture.pipeline.need(route)
 
-    def producer(self, route: Route, job: str, reason: str) -> Producer:
-        """The way to the queue for a job that queues keys of this route for this reason."""
-        return Producer(route, job, reason, self.capture, self._send, self._room)
+    def producer(self, route: Route, job: str, reason: str, *, quietly: bool = False) -> Producer:
+        """The way to the queue for a job that queues keys of this route for this reason.
+
+        `quietly`: few of them wait at a time, so that live changes are not delayed.
+        """
+        room = self._quiet_room if quietly else self._room
+        return Producer(route, job, reason, self.capture, self._send, room)
 
     def synced_cursor(self, job: str) -> Mapping[str, Any] | None:
         """How far what the job queued is synced; None: nothing is."""
@@ -63,11 +81,19 @@ class JobTerm:
         return cursor is not None and cursor["phase"] == DONE
 
     async def synced_up_to(self, cluster_time: Timestamp, wanted: Callable[[], bool]) -> None:
-        """Return when every change up to this time is synced, or when that is no longer wanted."""
+        """Return when every change up to this time is synced wherever it is shown, or when that is no longer wanted.
+
+        Raises the errors of MongoDB calls.
+        """
         surely = Timestamp(cluster_time.time + SURELY_CAPTURED_S, cluster_time.inc)
         self.capture.await_barrier(surely)
         while wanted() and self.synced.cluster_time < surely:
             await asyncio.sleep(LOOK_INTERVAL_S)
+        # Documents that show what those changes changed are on their way as long as these refreshes are open.
+        waiting = set(await self._open_refreshes())
+        while waiting and wanted():
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            waiting.intersection_update(await self._open_refreshes())
 
     async def until_synced(self, running: Running, ended: Callable[[], bool]) -> None:
         """Return when `ended` says so. Raises `BatchLost` if the job's last batch never reaches the queue."""

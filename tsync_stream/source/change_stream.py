@@ -7,7 +7,7 @@ token (the post-batch resume token), so that a quiet collection's position does 
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bson
@@ -41,6 +41,7 @@ _TOKEN_CODES = frozenset(
     {9, 15, *range(40646, 40650), *range(50790, 50880), *range(51055, 51058), *range(6189500, 6189505), 7182501}
 )
 _MAX_TIME_EXPIRED = 50
+_UNKNOWN_OPTION = 40415
 # BSONObjectTooLarge. An event holds the key a second time, in its resume token, in hexadecimal.
 _TOO_LARGE = 10334
 
@@ -56,7 +57,8 @@ class ChangeBatch:
 
     An event has `operation` (the server's `operationType`), `time` (its `clusterTime`), `key` (the document's `_id`, if
     it is about a document), and its own token as `_id`. If they were asked for, an update has the paths that it changed
-    as `changed`, unless they are too many. In a stream of several collections an event also has `namespace`:
+    as `changed`, unless they are too many, and an event of a collection that keeps pre-images has the fields that were
+    asked for as `before`. In a stream of several collections an event also has `namespace`:
     `database.collection`, with nothing behind the dot if it is about a database. There a rename has the new name as
     `to`, with `db` and `coll`.
 
@@ -112,6 +114,16 @@ class ChangeStream:
         return stream
 
     async def _open(self, start: Token | Timestamp | None, batch_size: int, longest_s: float) -> None:
+        try:
+            await self._aggregate(start, batch_size, longest_s)
+        except OperationFailure as error:
+            if error.code != _UNKNOWN_OPTION or not self._scope.before:
+                raise
+            # Before MongoDB 6.0. Routes that need pre-images cannot be used there, and others can.
+            self._scope = replace(self._scope, before=())
+            await self._aggregate(start, batch_size, longest_s)
+
+    async def _aggregate(self, start: Token | Timestamp | None, batch_size: int, longest_s: float) -> None:
         command = {
             "aggregate": self._scope.aggregate,
             "pipeline": self._scope.stages(start),

@@ -57,6 +57,12 @@ def kind_of(information: Mapping[str, Any] | None) -> str | None:
     return None if information is None else str(information.get("type", COLLECTION))
 
 
+def keeps_pre_images(information: Mapping[str, Any]) -> bool:
+    """Whether the change stream can show a document of this collection as it was before a change (pure)."""
+    options = information.get("options") or {}
+    return bool((options.get("changeStreamPreAndPostImages") or {}).get("enabled"))
+
+
 def problem_of_source(name: str, kind: str | None) -> tuple[str, str] | None:
     """Why this kind cannot be a source, and what to do about it; None if it can (pure)."""
     if kind is None:

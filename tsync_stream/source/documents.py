@@ -20,9 +20,10 @@ from pymongo.read_concern import ReadConcern
 
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.keys import BSON_OPTIONS, can_be_stored, canonical_key, typesense_id
-from tsync_stream.core.model import BEGINNING_OF_TIME, Key, Route
+from tsync_stream.core.model import Key, Route
+from tsync_stream.source.causal_session import CausalSession
 from tsync_stream.source.decoding import decode, decoded, portions, turn_for
-from tsync_stream.source.driver import MongoClient, MongoCollection, MongoSession
+from tsync_stream.source.driver import MongoClient, MongoCollection
 from tsync_stream.source.errors import from_mongo
 from tsync_stream.source.undecodable import NOT_DECODED
 from tsync_stream.source.view import MAX_VIEW_KEYS, SourceView
@@ -57,7 +58,7 @@ class DocumentReader:
         self._deadline_s = deadline_s
         # The limit of a query on the server. Without it, a limit configured on the server would end ours.
         self._max_time_ms = max(1, int(deadline_s * 1000))
-        self._session: MongoSession | None = None
+        self._session = CausalSession(client)
         self._sources: dict[Route, MongoCollection] = {}
         self._document_bytes = 1  # on average, in the last reply
 
@@ -67,8 +68,7 @@ class DocumentReader:
 
         A read with this time as `not_before` returns nothing older than earlier reads.
         """
-        newest: Timestamp | None = None if self._session is None else self._session.delegate.operation_time
-        return BEGINNING_OF_TIME if newest is None else newest
+        return self._session.operation_time
 
     async def read(
         self, route: Route, key_groups: Sequence[Sequence[Key]], not_before: Timestamp
@@ -78,7 +78,7 @@ class DocumentReader:
         Raises `RouteUnusable` and the errors of `errors.from_mongo`. The documents of one group of keys (all that share
         a Typesense id) come in BSON order; groups in none.
         """
-        session = await self._session_after(not_before)
+        session = await self._session.after(not_before)
         collection = self._source(route)
         view = self._views.get(route.name)
         viewed = None if view is None else Viewed(route.name, view, collection, session, self._documents_of)
@@ -147,7 +147,7 @@ class DocumentReader:
 
         A document exists if the route's filter matches it, or fails for it: what is shown of it, sync finds out.
         """
-        session = await self._session_after(not_before)
+        session = await self._session.after(not_before)
         collection = self._source(route)
         found: list[Key] = []
         if self.filters(route):
@@ -172,7 +172,7 @@ class DocumentReader:
 
         `min` with a hint crosses BSON types, where `$gt` would stop silently at the end of one.
         """
-        session = await self._session_after(not_before)
+        session = await self._session.after(not_before)
         collection = self._source(route)
         limit = count + (after is not None)
         bound = {} if after is None else {"min": {"_id": after["_id"]}}
@@ -202,24 +202,12 @@ class DocumentReader:
 
     async def close(self) -> None:
         """End the session."""
-        if self._session is not None:
-            await self._session.end_session()
-            self._session = None
+        await self._session.close()
 
     def _source(self, route: Route) -> MongoCollection:
         if route not in self._sources:  # creating one takes as long as encoding a small query
             self._sources[route] = source_collection(self._client, route)
         return self._sources[route]
-
-    async def _session_after(self, not_before: Timestamp) -> MongoSession:
-        if self._session is None:
-            try:
-                self._session = await self._client.start_session(causal_consistency=True)
-            except PyMongoError as error:
-                raise from_mongo(error) from error
-        if not_before > BEGINNING_OF_TIME:
-            self._session.advance_operation_time(not_before)
-        return self._session
 
 
 def source_collection(client: MongoClient, route: Route) -> MongoCollection:

@@ -19,7 +19,7 @@ from tsync_stream.source.changed_paths import CHANGED_PATHS
 _NO_COLLECTION = "$cmd.aggregate"
 # How a resume token begins: the type of a timestamp, and where that ends.
 _TIMESTAMP_TYPE, _TIME_END = 0x82, 9
-_KEYS_ONLY = {"operation": "$operationType", "time": "$clusterTime", "key": "$documentKey._id"}
+_KEYS_ONLY: dict[str, Any] = {"operation": "$operationType", "time": "$clusterTime", "key": "$documentKey._id"}
 # Of several collections an event says which one it is about. Only a rename has a `to`.
 _WHERE = {"namespace": {"$concat": ["$ns.db", ".", {"$ifNull": ["$ns.coll", ""]}]}, "to": "$to"}
 
@@ -28,11 +28,13 @@ _WHERE = {"namespace": {"$concat": ["$ns.db", ".", {"$ifNull": ["$ns.coll", ""]}
 class StreamScope:
     """The collections, as pairs of a database and a collection, that one change stream is about; at least one.
 
-    `changed_paths`: the events of updates name the paths that they changed.
+    `changed_paths`: the events of updates name the paths that they changed. `before`: an event has these fields of the
+    document as it was before, where its collection keeps pre-images.
     """
 
     namespaces: Sequence[tuple[str, str]]
     changed_paths: bool = False
+    before: Sequence[str] = ()
 
     def __str__(self) -> str:
         if self.is_single:
@@ -67,12 +69,16 @@ class StreamScope:
     def stages(self, start: Token | Timestamp | None) -> list[dict[str, Any]]:
         """The stages of a stream after a token, from a moment on (inclusive), or from now on (None)."""
         options: dict[str, Any] = {"allChangesForCluster": True} if self.is_cluster else {}
+        if self.before:
+            options["fullDocumentBeforeChange"] = "whenAvailable"
         if isinstance(start, Timestamp):
             options["startAtOperationTime"] = start
         elif start is not None:
             options["resumeAfter"] = start
         stages = [{"$changeStream": options}]
         project = {**_KEYS_ONLY, "changed": CHANGED_PATHS} if self.changed_paths else _KEYS_ONLY
+        if self.before:
+            project = {**project, "before": _before(self.before)}
         if self.is_single:
             return [*stages, {"$project": project}]
         return [*stages, {"$match": self._concerned()}, {"$project": {**project, **_WHERE}}]
@@ -88,9 +94,23 @@ class StreamScope:
         return {"$or": conditions}
 
 
-def scope_of(namespaces: Iterable[tuple[str, str]], *, changed_paths: bool = False) -> StreamScope:
+def scope_of(
+    namespaces: Iterable[tuple[str, str]], *, changed_paths: bool = False, before: Sequence[str] = ()
+) -> StreamScope:
     """The scope of these collections."""
-    return StreamScope(tuple(namespaces), changed_paths)
+    return StreamScope(tuple(namespaces), changed_paths, before)
+
+
+def _before(paths: Sequence[str]) -> dict[str, Any]:
+    """These fields of the pre-image, each in its place; nothing at all if there is no pre-image."""
+    image: dict[str, Any] = {}
+    for path in paths:
+        *outer, last = path.split(".")
+        place = image
+        for name in outer:
+            place = place.setdefault(name, {})
+        place[last] = f"$fullDocumentBeforeChange.{path}"
+    return {"$cond": [{"$gt": ["$fullDocumentBeforeChange", None]}, image, "$$REMOVE"]}
 
 
 def time_of(token: Token) -> Timestamp | None:

@@ -19,6 +19,7 @@ LEASES = "leases"
 RECHECKS = "rechecks"
 DEAD_LETTERS = "dead_letters"
 JOBS = "jobs"
+REFRESHES = "refreshes"
 FALLBACK_QUEUE = "fallback_queue"
 
 # The one document of `pipeline` that is no barrier record.

@@ -45,6 +45,10 @@ PARTITIONS = 2
 PAGE = 3
 
 
+async def no_refreshes() -> Sequence[str]:
+    return ()
+
+
 @dataclass
 class MemoryTier:
     """The writer's side of a tier."""
@@ -156,7 +160,7 @@ class World:
         self.broken: set[str] = set()  # routes that cannot be synced
         self.resumed: list[tuple[str, str]] = []
         self.resumed_at: Timestamp | None = Timestamp(900, 1)
-        self.job_term = JobTerm(self.term, self._send, batch_size=5, health=self.health)
+        self.job_term = JobTerm(self.term, self._send, batch_size=5, health=self.health, open_refreshes=no_refreshes)
         unused, letters = cast("Any", None), cast("DeadLetterRecords", self.records)
         kinds = {
             route.name: JobKinds(

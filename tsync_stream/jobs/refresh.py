@@ -1,0 +1,127 @@
+"""Refreshes: queue every document that shows something that has changed, where those are too many for one batch.
+
+Nobody files or cancels a refresh: capture stores it before the change passes (`state/refreshes.py`), and it runs beside
+all other jobs. Invariants: a refresh ends when everything that it queued is synced, and only then its cursor is
+dropped. It begins again after an interruption, since queueing a key twice does no harm. Few of its entries wait in the
+queue at a time: live changes queue behind them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import aclosing
+from functools import partial
+from typing import NoReturn
+
+from tsync_stream.core.model import Reason, Route
+from tsync_stream.jobs.producer import Producer
+from tsync_stream.jobs.term import LOOK_INTERVAL_S, JobTerm
+from tsync_stream.routes.declaration import Parent
+from tsync_stream.routes.table import RouteTable
+from tsync_stream.source.references import References
+from tsync_stream.state.jobs import DONE
+from tsync_stream.state.refreshes import Refresh, Refreshes, is_refresh
+
+log = logging.getLogger(__name__)
+
+QUEUEING = "queueing"
+PAGE = 500
+
+
+class RefreshRun:
+    """One refresh under one capture term."""
+
+    def __init__(
+        self, refresh: Refresh, route: Route, producer: Producer, term: JobTerm, references: References
+    ) -> None:
+        self.producer = producer
+        self._refresh = refresh
+        self._route = route
+        self._term = term
+        self._references = references
+        self.queued = 0
+
+    async def run(self) -> None:
+        """Queue all pages. Raises the errors of MongoDB calls, and the tier's."""
+        producer, refresh = self.producer, self._refresh
+        if producer.cursor is not None and producer.cursor["phase"] == DONE:
+            return
+        self.queued = 0
+        place = (self._route.database, self._route.collection)
+        pages = self._references.pages(place, refresh.local, refresh.references, refresh.as_of, PAGE)
+        async with aclosing(pages) as found:
+            async for keys in found:
+                # With the time of our read: what was written by then is captured as a change of its own.
+                as_of = max(refresh.as_of, self._references.operation_time)
+                async with producer.turn():
+                    entries = producer.entries(keys, as_of)
+                    self._term.capture.note_written(self._route.name, ((name, as_of) for name in entries.ids))
+                    self.queued += len(keys)
+                    await producer.queue(entries, {"phase": QUEUEING, "queued": self.queued})
+        empty = producer.entries([], refresh.as_of)
+        await producer.queue(empty, {"phase": DONE, "queued": self.queued})
+
+
+class RefreshJobs:
+    """The refreshes of one capture term, one after another."""
+
+    def __init__(
+        self, term: JobTerm, table: RouteTable, refreshes: Refreshes, open_references: Callable[[], References]
+    ) -> None:
+        self._term = term
+        self._table = table
+        self._refreshes = refreshes
+        self._open_references = open_references
+        self._running: Refresh | None = None
+
+    def __repr__(self) -> str:
+        return f"<RefreshJobs running {'nothing' if self._running is None else self._running.id}>"
+
+    async def run(self) -> NoReturn:
+        """Run whatever capture stores. Raises `BatchLost`; outages are waited out."""
+        while True:
+            await self._term.persevere("refresh", self._begin_next)
+            if self._running is None:
+                await asyncio.sleep(LOOK_INTERVAL_S)
+                continue
+            refresh = self._running
+            route = self._route_of(refresh)
+            if route is not None:
+                await self._run_one(refresh, route)
+            await self._term.persevere("refresh", partial(self._refreshes.end, refresh.id))
+            self._term.capture.forget_job(refresh.id)
+            self._running = None
+
+    async def _begin_next(self) -> None:
+        self._running = await self._refreshes.begin_next()
+        if self._running is None:
+            self._drop_cursors()
+
+    async def _run_one(self, refresh: Refresh, route: Route) -> None:
+        check = f"refresh (route {route.name})"
+        references = self._open_references()
+        producer = self._term.producer(route, refresh.id, Reason.REFRESH, quietly=True)
+        running = RefreshRun(refresh, route, producer, self._term, references)
+        source = f"{route.database}.{refresh.collection}"
+        log.info("%s: began, for changes of %d documents of %s", check, len(refresh.references), source)
+        try:
+            await self._term.persevere(check, running.run)
+        finally:
+            await references.close()
+        await self._term.until_synced(running, lambda: self._term.is_synced(refresh.id))
+        log.info("%s: done, %d documents queued", check, running.queued)
+
+    def _route_of(self, refresh: Refresh) -> Route | None:
+        """None if the route does not declare this lookup any more: it was reconciled for that."""
+        declaration = self._table.get(refresh.route)
+        if declaration is None:
+            return None
+        parents = (lookup for lookup in declaration.lookups if isinstance(lookup, Parent))
+        looked_up = {(lookup.collection, lookup.local) for lookup in parents}
+        return declaration.route if (refresh.collection, refresh.local) in looked_up else None
+
+    def _drop_cursors(self) -> None:
+        """Of refreshes that a term ended without dropping their cursors: none is open now."""
+        for job in list(self._term.capture.appended.cursors):
+            if is_refresh(job):
+                self._term.capture.forget_job(job)

@@ -1,0 +1,109 @@
+"""Refreshes: documents to be synced because what they refer to has changed, and that are too many to queue at once.
+
+A refresh gathers references until it begins. Invariants: it is stored by a majority write before the position passes
+the changes that it stands for; it ends only when everything that it queued is synced; what it gathers after it has
+begun, another one gathers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bson.timestamp import Timestamp
+from pymongo import ReturnDocument
+
+from tsync_stream.core.model import Key
+from tsync_stream.source.driver import MongoDatabase
+from tsync_stream.source.errors import translated
+from tsync_stream.state.database import REFRESHES
+from tsync_stream.state.pipeline import new_nonce
+
+# A document holds 16 MB, and a key is at most 1 KB.
+MOST_REFERENCES = 5_000
+_AT_ONCE = 1_000
+_PREFIX = "refresh-"
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A refresh as stored: the documents of `route` whose field `local` refers to one of these of `collection`."""
+
+    id: str
+    route: str
+    collection: str
+    local: str
+    references: Sequence[Key]
+    as_of: Timestamp
+
+
+def is_refresh(job: str) -> bool:
+    """Whether the job of a cursor is a refresh (pure)."""
+    return job.startswith(_PREFIX)
+
+
+class Refreshes:
+    """The `refreshes` collection. Every call raises the errors of `errors.from_mongo`."""
+
+    def __init__(self, database: MongoDatabase) -> None:
+        self._collection = database[REFRESHES]
+
+    async def gather(
+        self, route: str, collection: str, local: str, references: Sequence[Key], as_of: Timestamp
+    ) -> None:
+        """Have every document refreshed that refers to one of these, as it is at `as_of` or later."""
+        for first in range(0, len(references), _AT_ONCE):
+            some = list(references[first : first + _AT_ONCE])
+            waiting = {
+                "route": route,
+                "collection": collection,
+                "local": local,
+                "begun": False,
+                "count": {"$lte": MOST_REFERENCES - len(some)},
+            }
+            change = {
+                "$addToSet": {"references": {"$each": some}},
+                "$inc": {"count": len(some)},
+                "$max": {"as_of": as_of},
+            }
+            fresh = {
+                "_id": f"{_PREFIX}{new_nonce()}",
+                **waiting,
+                "count": len(some),
+                "references": some,
+                "as_of": as_of,
+            }
+            async with translated():
+                if not (await self._collection.update_one(waiting, change)).matched_count:
+                    await self._collection.insert_one({"_id": f"{_PREFIX}{new_nonce()}", **fresh})
+
+    async def open(self) -> list[str]:
+        """The ids of all refreshes that have not ended."""
+        async with translated():
+            return [document["_id"] async for document in self._collection.find({}, {"_id": 1})]
+
+    async def begin_next(self) -> Refresh | None:
+        """Begin the one that has waited longest; one that has begun before comes first. It gathers no more then."""
+        async with translated():
+            found = await self._collection.find_one({}, {"_id": 1}, sort=[("begun", -1), ("as_of", 1)])
+            if found is None:
+                return None
+            begun = await self._collection.find_one_and_update(
+                {"_id": found["_id"]}, {"$set": {"begun": True}}, return_document=ReturnDocument.AFTER
+            )
+        return None if begun is None else _refresh(begun)
+
+    async def end(self, refresh: str) -> None:
+        """Everything that it queued is synced, or its route is gone."""
+        async with translated():
+            await self._collection.delete_one({"_id": refresh})
+
+
+def _refresh(document: Mapping[str, Any]) -> Refresh:
+    return Refresh(
+        id=document["_id"],
+        route=document["route"],
+        collection=document["collection"],
+        local=document["local"],
+        references=document["references"],
+        as_of=document["as_of"],
+    )
