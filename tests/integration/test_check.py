@@ -283,3 +283,56 @@ async def test_a_server_of_another_kind_at_the_address_is_reported(
     )
     assert not rows[PRIMARY].healthy
     assert not rows[TYPESENSE].healthy
+
+
+# ---- many routes ----
+
+ROUTES = """
+routes:
+  listings:
+    source: {database}.{collection}
+    target: {target}
+    lookups:
+      - {{from: sellers, local: seller_id, as: seller, fields: [name]}}
+      - {{children: reviews, foreign: listing_id, as: reviews, fields: [stars]}}
+  orders:
+    source: {database}.orders
+    target: {target}_orders
+    schema:
+      fields: [{{name: listing, type: string, reference: {target}.id}}]
+"""
+
+
+async def test_each_route_is_examined_with_its_lookups_and_its_schema(
+    stack: EmbeddedStack, settings: Callable[..., Settings], names: Names, source: None, tmp_path: Path
+) -> None:
+    place = {"database": names.database, "collection": names.collection, "target": names.typesense_collection}
+    file = tmp_path / "routes.yaml"
+    file.write_text(ROUTES.format(**place), encoding="utf-8")
+    with mongo_client(stack) as client:
+        database = client[names.database]
+        database["sellers"].insert_one({"name": "Ada"})
+        database["reviews"].insert_one({"listing_id": 1, "stars": 5})
+        rows = await check_dependencies(settings(ROUTES_FILE=str(file)))
+        assert wrong(rows[MONGO]) == [f"route orders: there is no collection {names.database}.orders"]
+
+        database.create_collection("orders")
+        rows = await check_dependencies(settings(ROUTES_FILE=str(file)))
+        lines = [line for finding in rows[MONGO].findings for line in finding.lines]
+        (without,) = wrong(rows[MONGO])
+        assert f"route listings: {names.database}.reviews keeps no pre-images" in without
+        unindexed = [finding.text for finding in rows[MONGO].findings if finding.level == "note"]
+        assert len(unindexed) == 2, unindexed
+        assert f"`seller_id` of {names.database}.{names.collection} has no index" in unindexed[0]
+        assert "`listing_id` of" in unindexed[1]
+        refers = "the schema of route orders (ROUTES_FILE) refers to another collection with listing"
+        assert any(refers in text for text in wrong(rows[TYPESENSE]))
+
+        # Every line does what it is for.
+        for line in lines:
+            assert "createIndex" in line or "collMod" in line
+        database[names.collection].create_index([("seller_id", 1)])
+        database["reviews"].create_index([("listing_id", 1)])
+        database.command({"collMod": "reviews", "changeStreamPreAndPostImages": {"enabled": True}})
+    rows = await check_dependencies(settings(ROUTES_FILE=str(file)))
+    assert list(rows[MONGO].findings) == []

@@ -4,7 +4,7 @@ Invariant: every query has a time limit on the server; a number that cannot be h
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bson.errors import BSONError
@@ -42,22 +42,64 @@ async def widths(client: MongoClient, declaration: Declaration) -> list[Width]:
     return [await _width(client, declaration.route, lookup) for lookup in declaration.lookups]
 
 
+async def lookup_findings(client: MongoClient, declaration: Declaration) -> list[Finding]:
+    """What the lookups of a route lack, without their widths. Raises the errors of `from_mongo`.
+
+    Without an index it works, slowly; without pre-images, deleted children stay in what shows them.
+    """
+    found, route = [], declaration.route
+    for lookup in declaration.lookups:
+        documents, indexed = await _size_and_index(client, route, lookup)
+        if not indexed:
+            found.append(replace(_no_index(route, *_reference(route, lookup), documents), level="note"))
+        found += await _without_pre_images(client, route, lookup)
+    return found
+
+
 async def _width(client: MongoClient, route: Route, lookup: Lookup) -> Width:
-    if isinstance(lookup, Children):
-        name, field = lookup.collection, lookup.foreign
-    else:
-        name, field = route.collection, lookup.local
-    referring = source_collection(client, Route(route.name, route.database, name, route.target))
+    name, field = _reference(route, lookup)
+    documents, indexed = await _size_and_index(client, route, lookup)
     try:
-        documents = int(await referring.estimated_document_count(maxTimeMS=QUERY_TIME_MS))
-        indexed = field in [next(iter(index["key"])) async for index in referring.list_indexes()]
-        most, exact = await _most(referring, field, documents, indexed=indexed)
+        most, exact = await _most(_referring(client, route, name), field, documents, indexed=indexed)
     except (PyMongoError, BSONError) as error:
         raise from_mongo(error) from error
     findings = [] if indexed else [_no_index(route, name, field, documents)]
-    if isinstance(lookup, Children) and not _has_pre_images(await described(client, route.database, name)):
-        findings.append(_no_pre_images(route, name))
+    findings += await _without_pre_images(client, route, lookup)
     return Width(lookup, name, field, most, exact, findings)
+
+
+def _reference(route: Route, lookup: Lookup) -> tuple[str, str]:
+    """The collection that holds a lookup's references, and the field."""
+    if isinstance(lookup, Children):
+        return lookup.collection, lookup.foreign
+    return route.collection, lookup.local
+
+
+def _referring(client: MongoClient, route: Route, name: str) -> MongoCollection:
+    return source_collection(client, Route(route.name, route.database, name, route.target))
+
+
+async def _size_and_index(client: MongoClient, route: Route, lookup: Lookup) -> tuple[int, bool]:
+    """About how many documents may refer to others, and whether the field that does has an index."""
+    name, field = _reference(route, lookup)
+    referring = _referring(client, route, name)
+    try:
+        documents = int(await referring.estimated_document_count(maxTimeMS=QUERY_TIME_MS))
+        indexes = [index async for index in referring.list_indexes()]
+    except (PyMongoError, BSONError) as error:
+        raise from_mongo(error) from error
+    # An index of some documents finds no others.
+    return documents, any(
+        next(iter(index["key"])) == field and "partialFilterExpression" not in index for index in indexes
+    )
+
+
+async def _without_pre_images(client: MongoClient, route: Route, lookup: Lookup) -> list[Finding]:
+    """The finding about children that keep none; a missing collection keeps none yet."""
+    if not isinstance(lookup, Children):
+        return []
+    information = await described(client, route.database, lookup.collection)
+    return [] if information is None or _has_pre_images(information) else [_no_pre_images(route, lookup.collection)]
 
 
 async def _most(referring: MongoCollection, field: str, documents: int, *, indexed: bool) -> tuple[int | None, bool]:
@@ -96,8 +138,8 @@ def _no_index(route: Route, collection: str, field: str, documents: int) -> Find
     )
 
 
-def _has_pre_images(information: Mapping[str, Any] | None) -> bool:
-    options = {} if information is None else information.get("options", {})
+def _has_pre_images(information: Mapping[str, Any]) -> bool:
+    options = information.get("options", {})
     return bool(options.get("changeStreamPreAndPostImages", {}).get("enabled"))
 
 

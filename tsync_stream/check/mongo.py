@@ -10,39 +10,37 @@ from uuid import uuid4
 from pymongo import ReadPreference
 from pymongo.errors import ConfigurationError as MongoConfigurationError
 from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
-from pymongo.read_concern import ReadConcern
 
 from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
+from tsync_stream.check.sources import INSTALL, UNAUTHORIZED, SourceFacts, gather_sources, judge_sources
 from tsync_stream.cluster.membership_view import read_membership
-from tsync_stream.core.errors import ConfigurationError, TsyncError
+from tsync_stream.cluster.tables import differing_routes
+from tsync_stream.core.errors import TsyncError
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.addresses import redacted_uri
 from tsync_stream.settings.common import common_settings, differences
 from tsync_stream.settings.load import Settings
-from tsync_stream.source.change_stream import ChangeStream
-from tsync_stream.source.collection import described, kind_of, problem_of_source
 from tsync_stream.source.documents import count_documents
 from tsync_stream.source.driver import MongoClient, command_client
-from tsync_stream.source.errors import MONGO_UNSUPPORTED_CODES, code_of, describe_mongo_error, words_of
+from tsync_stream.source.errors import code_of, describe_mongo_error, words_of
 from tsync_stream.source.hello import Hello, hello_of, version_of
 from tsync_stream.source.oplog import read_oplog
-from tsync_stream.source.stream_scope import scope_of
 from tsync_stream.state.database import PIPELINE, state_database
-from tsync_stream.state.dead_letter_counts import WHAT_TO_DO, Refused, describe, refused_among
+from tsync_stream.state.dead_letter_counts import Refused, describe, refused_among, what_to_do
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
 
 OLDEST_VERSION = (4, 4)
-INSTALL = "install MongoDB 4.4 or newer"
 # Their new change stream reader was switched off again in 9.0.2.
 DOUBTFUL_VERSIONS = frozenset({(9, 0, 0), (9, 0, 1)})
 # How long the driver may look for a primary, and then for the server itself; together less than DEADLINE_S.
 SELECTION_TIMEOUT_MS = 2_500
 DIRECT_TIMEOUT_MS = 1_000
 
-UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
+AUTHENTICATION_FAILED = 18
 INITIATE = "mongosh --eval 'rs.initiate()'"
 
 # What a check attempts; `MongoFacts.failures` is keyed by these.
-SOURCE, READ, CHANGES, STATE, LETTERS, OPLOG = "source", "read", "changes", "state", "letters", "oplog"
+STATE, LETTERS, OPLOG = "state", "letters", "oplog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,41 +48,35 @@ class MongoFacts:
     """What one look saw. `hello` is None if no server answered, not even without the replica set's name.
 
     `error` is why the driver found no primary. `direct`: `hello` comes from a direct connection to the one server of
-    the URI. `failures` has the errors of single attempts; `source_type` is None if there is no such collection.
-    `differing` says which settings differ from those of the pipeline's last replicas. `documents` is an estimate for
-    the source.
+    the URI. `failures` has the errors of single attempts. `differing` says which settings differ from those of the
+    pipeline's last replicas, and `other_table` which routes do. `refused` and `documents`, an estimate of the source's
+    size, are by route.
     """
 
     error: Exception | None = None
     hello: Hello | None = None
     direct: bool = False
     version: str = ""
-    source_type: str | None = None
+    sources: SourceFacts = field(default_factory=SourceFacts)
     differing: Sequence[str] = ()
+    other_table: str = ""
     replicas_run: bool = False
-    refused: Refused = field(default_factory=Refused)
-    documents: int = 0
+    refused: Mapping[str, Refused] = field(default_factory=dict)
+    documents: Mapping[str, int] = field(default_factory=dict)
     oplog_seen: bool = True
     failures: Mapping[str, Exception] = field(default_factory=dict)
-
-    @property
-    def not_mongodb(self) -> bool:
-        """The server speaks MongoDB's protocol, but its change streams are missing or incomplete."""
-        failure = self.failures.get(CHANGES)
-        code = code_of(failure)
-        return code in MONGO_UNSUPPORTED_CODES or (code is None and isinstance(failure, ConfigurationError))
 
 
 # ---- looking ----
 
 
-async def gather_mongo(settings: Settings) -> MongoFacts:
+async def gather_mongo(settings: Settings, table: RouteTable) -> MongoFacts:
     """Examine the server; never raises for what it does or does not answer."""
     error: Exception
     try:
         async with asyncio.timeout(DEADLINE_S):
             try:
-                return await _look(settings)
+                return await _look(settings, table)
             except ServerSelectionTimeoutError as failure:
                 error = failure
             hello = await _hello_from_one_server(settings.mongo.uri)
@@ -93,7 +85,7 @@ async def gather_mongo(settings: Settings) -> MongoFacts:
         return MongoFacts(error=failure)
 
 
-async def _look(settings: Settings) -> MongoFacts:
+async def _look(settings: Settings, table: RouteTable) -> MongoFacts:
     client = command_client(
         settings.mongo.uri, SELECTION_TIMEOUT_MS, SELECTION_TIMEOUT_MS, appname="tsync-stream check"
     )
@@ -108,21 +100,20 @@ async def _look(settings: Settings) -> MongoFacts:
             except (PyMongoError, TsyncError) as error:
                 failures[name] = error
 
-        source_type, _, _, state, letters, oplog = await asyncio.gather(
-            attempt(SOURCE, _source_type(client, settings)),
-            attempt(READ, _read(client, settings)),
-            attempt(CHANGES, _open_and_close_changes(client, settings)),
-            attempt(STATE, _use_state(client, settings)),
-            attempt(LETTERS, _count_letters(client, settings)),
+        sources, state, letters, oplog = await asyncio.gather(
+            gather_sources(client, table),
+            attempt(STATE, _use_state(client, settings, table)),
+            attempt(LETTERS, _count_letters(client, settings, table)),
             attempt(OPLOG, read_oplog(client)),
         )
-        differing, replicas_run = state or ((), False)
-        refused, documents = letters or (Refused(), 0)
+        differing, other_table, replicas_run = state or ((), "", False)
+        refused, documents = letters or ({}, {})
         return MongoFacts(
             hello=hello,
             version=version,
-            source_type=source_type,
+            sources=sources,
             differing=differing,
+            other_table=other_table,
             replicas_run=replicas_run,
             refused=refused,
             documents=documents,
@@ -147,41 +138,31 @@ async def _hello_from_one_server(uri: str) -> Hello | None:
         client.close()
 
 
-async def _source_type(client: MongoClient, settings: Settings) -> str | None:
-    return kind_of(await described(client, settings.mongo.database, settings.mongo.collection))
-
-
-async def _read(client: MongoClient, settings: Settings) -> None:
-    database = client.get_database(
-        settings.mongo.database, read_preference=ReadPreference.PRIMARY, read_concern=ReadConcern("majority")
-    )
-    await database[settings.mongo.collection].find_one({}, {"_id": 1})
-
-
-async def _open_and_close_changes(client: MongoClient, settings: Settings) -> None:
-    stream = await ChangeStream.open(client, scope_of([(settings.mongo.database, settings.mongo.collection)]), None, 1)
-    await stream.close()
-
-
-async def _use_state(client: MongoClient, settings: Settings) -> tuple[Sequence[str], bool]:
-    """Try a majority-confirmed write. Returns how other replicas' settings differ, and whether any of them runs."""
+async def _use_state(client: MongoClient, settings: Settings, table: RouteTable) -> tuple[Sequence[str], str, bool]:
+    """Try a majority-confirmed write. Returns how other replicas' settings and routes differ, and whether any runs."""
     database = state_database(client, settings.state_database)
     await database[PIPELINE].update_one({"_id": f"check:{uuid4()}"}, {"$set": {"never": "written"}})
     membership = await read_membership(database)
     replicas_run = any(not (replica.expired or replica.dead) for replica in membership.replicas.values())
-    return differences(membership.settings, common_settings(settings)), replicas_run
+    other_table = differing_routes(membership.table, table) if membership.table else ""
+    return differences(membership.settings, common_settings(settings)), other_table, replicas_run
 
 
-async def _count_letters(client: MongoClient, settings: Settings) -> tuple[Refused, int]:
+async def _count_letters(
+    client: MongoClient, settings: Settings, table: RouteTable
+) -> tuple[dict[str, Refused], dict[str, int]]:
     records = DeadLetterRecords(state_database(client, settings.state_database))
-    counts = await records.count_by_reason(Selection(route=settings.route_name), "open")
-    return refused_among(counts), await count_documents(client, settings.mongo.database, settings.mongo.collection)
+    counts = await records.count_by_reason(Selection(), "open")
+    refused = {name: refused_among(count for count in counts if count.route == name) for name in table}
+    some = [route for route in table.routes if refused[route.name].total]
+    sizes = await asyncio.gather(*(count_documents(client, route.database, route.collection) for route in some))
+    return refused, {route.name: size for route, size in zip(some, sizes, strict=True)}
 
 
 # ---- judging ----
 
 
-def judge_mongo(settings: Settings, facts: MongoFacts) -> Row:
+def judge_mongo(settings: Settings, table: RouteTable, facts: MongoFacts) -> Row:
     """The row of MongoDB (pure)."""
     hello = facts.hello
     if hello is None:
@@ -191,8 +172,10 @@ def judge_mongo(settings: Settings, facts: MongoFacts) -> Row:
     elif facts.direct:
         findings = [_no_primary(settings, hello)]
     else:
-        findings = [*_server(facts, hello), *_source(settings, facts), *_state(settings, facts)]
-        findings += _letters(settings, facts)
+        from_file = settings.routes_file is not None
+        sources = judge_sources(table, facts.sources, from_file=from_file)
+        findings = [*_server(facts, hello), *sources, *_state(settings, facts)]
+        findings += _letters(settings, table, facts)
     answered = hello is not None or code_of(facts.error) is not None
     return Row("MongoDB", redacted_uri(settings.mongo.uri), answered, facts.version, findings)
 
@@ -262,26 +245,6 @@ def _server(facts: MongoFacts, hello: Hello) -> Iterator[Finding]:
         yield wrong("it is not the primary", "name all members in MONGODB_URI, without directConnection")
 
 
-def _source(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
-    mongo = settings.mongo
-    name = f"{mongo.database}.{mongo.collection}"
-    refused = {SOURCE: "may not list", READ: "may not read", CHANGES: "may not open a change stream on"}
-    for attempt, words in refused.items():
-        if code_of(facts.failures.get(attempt)) == UNAUTHORIZED:
-            yield wrong(f"the user {words} {name}", f"grant the user the role `read` on {mongo.database}")
-            return
-    problem = None if SOURCE in facts.failures else problem_of_source(name, facts.source_type)
-    if problem is not None:
-        yield wrong(*problem)
-    elif facts.not_mongodb:
-        yield wrong("this server is not supported: it lacks MongoDB's change streams", INSTALL)
-    elif failed := [attempt for attempt in (READ, CHANGES) if attempt in facts.failures]:
-        yield wrong(
-            f"reading {name} fails ({describe_mongo_error(facts.failures[failed[0]])})",
-            "look for the cause in the server's log",
-        )
-
-
 def _state(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
     name = settings.state_database
     error = facts.failures.get(STATE)
@@ -300,11 +263,21 @@ def _state(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
             "nothing to do if you changed them: the next start uses the new ones. Another deployment needs "
             "a STATE_DATABASE of its own",
         )
+    if facts.other_table and not facts.differing:
+        running = "the replicas that run have" if facts.replicas_run else "the last replicas had"
+        yield note(
+            f"{running} another table of routes: {facts.other_table}",
+            "nothing to do if you changed the routes file (ROUTES_FILE): replicas that start with this one take over, "
+            "unless it is an older one",
+        )
 
 
-def _letters(settings: Settings, facts: MongoFacts) -> Iterator[Finding]:
+def _letters(settings: Settings, table: RouteTable, facts: MongoFacts) -> Iterator[Finding]:
     share = settings.dead_letter_alert_share
-    level = facts.refused.level(facts.documents, share)
-    if level != "green":
-        find = wrong if level == "red" else note
-        yield find(describe(facts.refused, facts.documents, share), WHAT_TO_DO)
+    for name, refused in facts.refused.items():
+        documents = facts.documents.get(name, 0)
+        level = refused.level(documents, share)
+        if level != "green":
+            find = wrong if level == "red" else note
+            of_route = f"route {name}: " if len(table) > 1 else ""
+            yield find(f"{of_route}{describe(refused, documents, share)}", what_to_do(table.option(name)))

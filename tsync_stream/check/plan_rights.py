@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tsync_stream.check.findings import Finding
 from tsync_stream.check.mongo import gather_mongo, judge_mongo
 from tsync_stream.check.typesense import gather_typesense, judge_typesense
-from tsync_stream.core.model import Route
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import Settings
 
 
@@ -19,16 +20,17 @@ class Rights:
     version: str = ""
 
 
-async def rights(settings: Settings, route: Route) -> Rights:
+async def rights(settings: Settings, declaration: Declaration) -> Rights:
     """Examine both servers, within about `findings.DEADLINE_S`; never raises for what a server does."""
-    mongo = replace(settings.mongo, database=route.database, collection=route.collection)
-    typesense = replace(settings.typesense, collection_name=route.target)
-    settings = replace(settings, mongo=mongo, typesense=typesense)
+    table, typesense = RouteTable([declaration]), settings.typesense
     mongo_facts, nodes = await asyncio.gather(
-        gather_mongo(settings), asyncio.gather(*(gather_typesense(typesense, url) for url in typesense.node_urls))
+        gather_mongo(settings, table),
+        asyncio.gather(*(gather_typesense(typesense, table, url) for url in typesense.node_urls)),
     )
-    rows = [judge_mongo(settings, mongo_facts)]
-    rows += [judge_typesense(typesense, url, facts) for url, facts in zip(typesense.node_urls, nodes, strict=True)]
+    rows = [judge_mongo(settings, table, mongo_facts)]
+    rows += [
+        judge_typesense(typesense, table, url, facts) for url, facts in zip(typesense.node_urls, nodes, strict=True)
+    ]
     wrong = tuple(finding for row in rows for finding in row.findings if finding.level == "wrong")
     return Rights(wrong, next((row.version for row in rows[1:] if row.version), ""))
 

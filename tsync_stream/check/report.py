@@ -5,33 +5,32 @@ Invariants: nothing is changed anywhere. One row per dependency (per node of a T
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from tsync_stream.check.findings import Row
 from tsync_stream.check.mongo import gather_mongo, judge_mongo
 from tsync_stream.check.redis import gather_redis, judge_redis
 from tsync_stream.check.typesense import gather_typesense, judge_typesense
+from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import Settings
 
 
 async def check_dependencies(settings: Settings) -> list[Row]:
     """Examine all of them, within about `findings.DEADLINE_S`; never raises for what a server does."""
-    typesense = settings.typesense
+    typesense, table = settings.typesense, declared_routes(settings)
     mongo, primary, backup, nodes = await asyncio.gather(
-        gather_mongo(settings),
+        gather_mongo(settings, table),
         gather_redis(settings.primary_redis),
         gather_redis(settings.backup_redis),
-        asyncio.gather(*(gather_typesense(typesense, url) for url in typesense.node_urls)),
+        asyncio.gather(*(gather_typesense(typesense, table, url) for url in typesense.node_urls)),
     )
     schema = None if typesense.schema_file is None else typesense.schema_file.read_text(encoding="utf-8")
     return [
-        judge_mongo(settings, mongo),
+        judge_mongo(settings, table, mongo),
         judge_redis(settings.primary_redis, primary),
         judge_redis(settings.backup_redis, backup, other=primary),
-        *(
-            judge_typesense(typesense, url, facts, schema)
-            for url, facts in zip(typesense.node_urls, nodes, strict=True)
-        ),
+        *map(partial(judge_typesense, typesense, table, schema=schema), typesense.node_urls, nodes),
     ]
 
 

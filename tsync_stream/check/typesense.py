@@ -1,12 +1,12 @@
-"""Can we write to this Typesense node, with this key, into this collection? Changes nothing.
+"""Can we write to this Typesense node, with this key, into the collections of all routes? Changes nothing.
 
 What the key may do is tested with requests that have no effect: Typesense checks the key before it finds that a request
 has no name, no documents, or the id of a document that cannot exist.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -17,6 +17,8 @@ from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, wrong
 from tsync_stream.check.typesense_releases import reference_findings, release_findings
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.connection import http_client
 from tsync_stream.sink.many_fields import MANY_FIELDS, about_many_fields
@@ -29,39 +31,61 @@ from tsync_stream.sink.values import path_text
 GET, CREATE = "collections:get", "collections:create"
 IMPORT, DELETE, EXPORT = "documents:import", "documents:delete", "documents:export"
 _REFUSED = frozenset({401, 403})
+# Collections that are looked at together.
+MOST_AT_ONCE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class TargetFacts:
+    """One collection: `answers` are HTTP codes by action, and `collection` is the answer to GET, whatever it is."""
+
+    answers: Mapping[str, int]
+    collection: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class TypesenseFacts:
-    """What one look saw. `error` is set if a request got no answer; `answers` are HTTP codes by action.
+    """What one look saw. `error` is set if a request got no answer; `targets` are the collections by name.
 
-    `collection` is the answer to GET, whatever it is; `marks_code` is the HTTP code of a request for one of our marks.
+    `marks_code` is the HTTP code of a request for one of our marks.
     """
 
     error: Exception | None = None
     health_code: int = 0
     health: Any = None
     version: str = ""
-    answers: Mapping[str, int] = field(default_factory=dict)
-    collection: Any = None
+    targets: Mapping[str, TargetFacts] = field(default_factory=dict)
     marks_code: int = 0
 
 
-async def gather_typesense(settings: TypesenseSettings, url: str) -> TypesenseFacts:
+async def gather_typesense(settings: TypesenseSettings, table: RouteTable, url: str) -> TypesenseFacts:
     """Examine one node; never raises for what it does or does not answer."""
     try:
         async with asyncio.timeout(DEADLINE_S), http_client(settings, DEADLINE_S, url) as client:
-            return await _look(client, quote(settings.collection_name, safe=""))
+            return await _look(client, [route.target for route in table.routes])
     except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:  # the deadline's TimeoutError is an OSError
         return TypesenseFacts(error)
 
 
-async def _look(client: httpx.AsyncClient, collection: str) -> TypesenseFacts:
+async def _look(client: httpx.AsyncClient, collections: Sequence[str]) -> TypesenseFacts:
     health = await client.get("/health")
     if _json(health) is None or not health.is_success:
         return TypesenseFacts(None, health.status_code, _json(health))
     debug = await client.get("/debug")
     version = _version(_json(debug)) if debug.is_success else ""
+    limit = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def look_at(name: str) -> TargetFacts:
+        async with limit:
+            return await _target(client, quote(name, safe=""))
+
+    targets = await asyncio.gather(*map(look_at, collections))
+    mark = await client.get(f"/collections/{MARKERS}/documents/{uuid4()}")
+    found = dict(zip(collections, targets, strict=True))
+    return TypesenseFacts(None, health.status_code, _json(health), version, found, mark.status_code)
+
+
+async def _target(client: httpx.AsyncClient, collection: str) -> TargetFacts:
     documents = f"/collections/{collection}/documents"
     nothing = str(uuid4())
     requests = {
@@ -71,24 +95,43 @@ async def _look(client: httpx.AsyncClient, collection: str) -> TypesenseFacts:
         DELETE: client.delete(f"{documents}/{nothing}"),
         EXPORT: client.get(f"{documents}/export", params={"filter_by": f"id:[`{nothing}`]"}),
     }
-    marks = client.get(f"/collections/{MARKERS}/documents/{nothing}")
-    *responses, mark = await asyncio.gather(*requests.values(), marks)
+    responses = await asyncio.gather(*requests.values())
     answers = {action: response.status_code for action, response in zip(requests, responses, strict=True)}
-    collection_found = _json(responses[0]) if answers[GET] == 200 else None
-    found = (answers, collection_found, mark.status_code)
-    return TypesenseFacts(None, health.status_code, _json(health), version, *found)
+    return TargetFacts(answers, _json(responses[0]) if answers[GET] == 200 else None)
 
 
-def judge_typesense(settings: TypesenseSettings, url: str, facts: TypesenseFacts, schema: str | None = None) -> Row:
+def judge_typesense(
+    settings: TypesenseSettings, table: RouteTable, url: str, facts: TypesenseFacts, schema: str | None = None
+) -> Row:
     """The row of one node (pure). `schema` is the text of TYPESENSE_SCHEMA_FILE, if there is one."""
     findings = [*_node(url, facts), *release_findings(facts.version)]
-    if facts.answers:
-        findings += [*_key_and_collection(settings, facts.answers), *_marks(facts)]
-    findings += reference_findings(facts.collection, f"the collection {settings.collection_name}", facts.version)
-    findings += _fields(settings, facts.collection)
+    if facts.targets and all(set(seen.answers.values()) <= _REFUSED for seen in facts.targets.values()):
+        findings.append(wrong("the API key is refused", "set TYPESENSE_API_KEY to a key of this server"))
+    else:
+        for declaration in table.values():
+            found = _target_findings(declaration, facts)
+            findings += [_of_route(finding, table, declaration.route.name) for finding in found]
+        findings += _marks(facts)
+    for declaration in table.values():
+        whose = f"the schema of route {declaration.route.name} (ROUTES_FILE)"
+        findings += reference_findings(declaration.schema, whose, facts.version)
     if schema is not None:
         findings += _schema(settings, schema, facts.version)
     return Row("Typesense", url, facts.error is None, facts.version, findings)
+
+
+def _target_findings(declaration: Declaration, facts: TypesenseFacts) -> Iterator[Finding]:
+    """The findings about the collection of one route."""
+    name = declaration.route.target
+    seen = facts.targets.get(name)
+    if seen is not None:
+        yield from _key_and_collection(name, seen.answers)
+        yield from reference_findings(seen.collection, f"the collection {name}", facts.version)
+        yield from _fields(name, seen.collection)
+
+
+def _of_route(finding: Finding, table: RouteTable, route: str) -> Finding:
+    return finding if len(table) == 1 else replace(finding, text=f"route {route}: {finding.text}")
 
 
 def _node(url: str, facts: TypesenseFacts) -> Iterator[Finding]:
@@ -103,19 +146,15 @@ def _node(url: str, facts: TypesenseFacts) -> Iterator[Finding]:
             f"{url}/health answers {facts.health_code} without JSON: this is not Typesense",
             "correct TYPESENSE_HOST and TYPESENSE_PORT",
         )
-    elif not facts.answers:
+    elif not facts.targets:
         because = facts.health.get("resource_error")
         text = f"it reports that it is not healthy ({because or facts.health_code})"
         yield wrong(text, "give it more disk or memory" if because else "wait until it has caught up, or see its log")
 
 
-def _key_and_collection(settings: TypesenseSettings, answers: Mapping[str, int]) -> Iterator[Finding]:
-    name = settings.collection_name
+def _key_and_collection(name: str, answers: Mapping[str, int]) -> Iterator[Finding]:
     refused = [action for action, code in answers.items() if code in _REFUSED]
     exists = answers[GET] == 200
-    if len(refused) == len(answers):
-        yield wrong("the API key is refused", "set TYPESENSE_API_KEY to a key of this server")
-        return
     if failing := [code for code in answers.values() if code >= 500 or code in {408, 422, 429}]:
         yield wrong(
             f"it answers requests with {failing[0]}", "wait until it has caught up, or see its log and its disk"
@@ -133,13 +172,14 @@ def _key_and_collection(settings: TypesenseSettings, answers: Mapping[str, int])
 
 
 def _marks(facts: TypesenseFacts) -> Iterator[Finding]:
-    if facts.marks_code in _REFUSED and facts.answers[GET] not in _REFUSED:
+    may_read = any(seen.answers[GET] not in _REFUSED for seen in facts.targets.values())
+    if facts.marks_code in _REFUSED and may_read:
         unseen = "a Typesense that was restored from an older backup would go unnoticed"
         rights = "`documents:*` and `collections:create` on it"
         yield note(f"the API key may not use the collection {MARKERS}, so {unseen}", f"allow the key {rights}")
 
 
-def _fields(settings: TypesenseSettings, collection: Any) -> Iterator[Finding]:
+def _fields(collection_name: str, collection: Any) -> Iterator[Finding]:
     """What is wrong or unusual about the collection's fields."""
     fields = collection.get("fields") if isinstance(collection, dict) else None
     described = [field for field in fields if isinstance(field, dict)] if isinstance(fields, list) else []
@@ -147,12 +187,11 @@ def _fields(settings: TypesenseSettings, collection: Any) -> Iterator[Finding]:
     for name in filter(is_never_sent, names):
         drop = f'{{"fields": [{{"name": "{path_text(name)}", "drop": true}}]}}'
         yield wrong(
-            f"because of its field `{path_text(name)}`, {settings.collection_name} refuses documents "
-            "without that field",
-            f"`PATCH /collections/{settings.collection_name}` with {drop}, or drop the collection: it is created again",
+            f"because of its field `{path_text(name)}`, {collection_name} refuses documents without that field",
+            f"`PATCH /collections/{collection_name}` with {drop}, or drop the collection: it is created again",
         )
     if len(names) >= MANY_FIELDS:
-        yield note(about_many_fields(settings.collection_name, names))
+        yield note(about_many_fields(collection_name, names))
 
 
 def _schema(settings: TypesenseSettings, text: str, version: str) -> Iterator[Finding]:

@@ -91,7 +91,9 @@ async def _looks(servers: Servers, chosen: Sequence[Declaration], document: str 
     async def one(declaration: Declaration) -> _Look:
         route = declaration.route
         async with turn:
-            found, facts = await asyncio.gather(rights(servers.settings, route), gather_route(servers, declaration))
+            found, facts = await asyncio.gather(
+                rights(servers.settings, declaration), gather_route(servers, declaration)
+            )
             shown = None
             if document is not None:
                 shown = await shown_document(servers, route, facts.live or facts.wanted, document)

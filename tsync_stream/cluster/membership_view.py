@@ -45,11 +45,15 @@ class ReplicaView:
 
 @dataclass(frozen=True, slots=True)
 class MembershipView:
-    """One look at the `leases` collection. `settings` are those that all holders of leases have in common."""
+    """One look at the `leases` collection. `settings` are those that all holders of leases have in common.
+
+    `table` is their table of routes, as `cluster/tables.py` stores it; empty before the first start.
+    """
 
     leases: Mapping[str, LeaseView] = field(default_factory=dict)
     replicas: Mapping[str, ReplicaView] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    table: Mapping[str, Any] = field(default_factory=dict)
 
     def holder(self, lease: str) -> str | None:
         """The replica that holds a lease, None if nobody does."""
@@ -75,6 +79,7 @@ async def read_membership(database: MongoDatabase) -> MembershipView:
     leases: dict[str, LeaseView] = {}
     replicas: dict[str, ReplicaView] = {}
     settings: Mapping[str, str] = {}
+    table: Mapping[str, Any] = {}
     async with translated():
         async for document in database[LEASES].find({}):
             name = str(document["_id"])
@@ -88,7 +93,7 @@ async def read_membership(database: MongoDatabase) -> MembershipView:
                     statistics=document.get("statistics") or {},
                 )
             elif name == GROUP:
-                settings = document["settings"]
+                settings, table = document["settings"], document["table"]
             else:
                 leases[name] = LeaseView(name, document["holder"], document["fence"])
-    return MembershipView(leases, replicas, settings)
+    return MembershipView(leases, replicas, settings, table)

@@ -13,15 +13,17 @@ from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 from rich.console import Console
 
 from tsync_stream.check.findings import Row, version_numbers
-from tsync_stream.check.mongo import CHANGES, READ, SOURCE, STATE, MongoFacts, judge_mongo
+from tsync_stream.check.mongo import STATE, MongoFacts, judge_mongo
 from tsync_stream.check.redis import RedisFacts, judge_redis
 from tsync_stream.check.report import all_healthy, as_json
+from tsync_stream.check.sources import READ, SOURCE, CollectionFacts, SourceFacts
 from tsync_stream.check.typesense import (
     CREATE,
     DELETE,
     EXPORT,
     GET,
     IMPORT,
+    TargetFacts,
     TypesenseFacts,
     judge_typesense,
 )
@@ -30,6 +32,7 @@ from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError, TierLost, TsyncError
 from tsync_stream.queue.redis_config import apply_server_settings, differences, directives
 from tsync_stream.queue.redis_errors import from_redis
+from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.source.errors import from_mongo
 from tsync_stream.source.hello import hello_of
@@ -45,6 +48,7 @@ def settings_with(**environment: str) -> Settings:
 
 
 SETTINGS = settings_with()
+TABLE = declared_routes(SETTINGS)
 
 
 def wrong(row: Row) -> list[str]:
@@ -84,11 +88,31 @@ def test_the_innermost_cause_of_a_failed_connection_is_reported() -> None:
 PRIMARY = {"setName": "rs0", "isWritablePrimary": True, "primary": "db1:27017", "hosts": ["db1:27017"]}
 
 
-def mongo(settings: Settings = SETTINGS, **facts: Any) -> Row:
-    """The row of a MongoDB that is healthy except for these facts."""
-    healthy: dict[str, Any] = {"hello": PRIMARY, "version": "6.0.5", "source_type": "collection"}
+CHANGES = "changes"
+
+
+def mongo(
+    settings: Settings = SETTINGS,
+    source_type: str | None = "collection",
+    failures: Mapping[str, Exception] | None = None,
+    refused: Refused | None = None,
+    documents: int = 0,
+    **facts: Any,
+) -> Row:
+    """The row of a MongoDB that is healthy except for these facts, with the one route of the environment."""
+    failures = failures or {}
+    collection = CollectionFacts(source_type, failures)
+    namespace = (settings.mongo.database, settings.mongo.collection)
+    healthy: dict[str, Any] = {
+        "hello": PRIMARY,
+        "version": "6.0.5",
+        "sources": SourceFacts({namespace: collection}, failures.get(CHANGES)),
+        "failures": failures,
+        "refused": {settings.route_name: refused or Refused()},
+        "documents": {settings.route_name: documents},
+    }
     found = {**healthy, **facts}
-    return judge_mongo(settings, MongoFacts(**{**found, "hello": hello_of(found["hello"])}))
+    return judge_mongo(settings, declared_routes(settings), MongoFacts(**{**found, "hello": hello_of(found["hello"])}))
 
 
 def refusal(code: int) -> OperationFailure:
@@ -182,7 +206,7 @@ def test_other_settings_than_the_last_replicas_are_worth_a_note() -> None:
 )
 def test_a_server_that_answers_while_the_driver_finds_no_primary(uri: str, hello: Any, says: str) -> None:
     facts = MongoFacts(error=ServerSelectionTimeoutError("No primary"), hello=hello_of(hello), direct=True)
-    (text,) = wrong(judge_mongo(settings_with(MONGODB_URI=uri), facts))
+    (text,) = wrong(judge_mongo(settings_with(MONGODB_URI=uri), TABLE, facts))
     assert says in text
 
 
@@ -199,7 +223,7 @@ def test_a_server_that_answers_while_the_driver_finds_no_primary(uri: str, hello
     ],
 )
 def test_a_mongodb_that_cannot_be_used(error: Exception, reachable: bool, says: str) -> None:
-    row = judge_mongo(SETTINGS, MongoFacts(error=error))
+    row = judge_mongo(SETTINGS, TABLE, MongoFacts(error=error))
     (text,) = wrong(row)
     assert says in text
     assert row.reachable is reachable
@@ -452,9 +476,14 @@ HEALTHY = {"ok": True}
 ALLOWED = {GET: 200, CREATE: 400, IMPORT: 200, DELETE: 404, EXPORT: 200}
 
 
+def targets(answers: Mapping[str, int], collection: Any = None) -> dict[str, TargetFacts]:
+    """The one collection of the environment."""
+    return {SETTINGS.typesense.collection_name: TargetFacts(answers, collection)}
+
+
 def typesense(answers: Mapping[str, int] = ALLOWED, settings: Settings = SETTINGS, schema: str | None = None) -> Row:
-    facts = TypesenseFacts(None, 200, HEALTHY, "0.24.1", answers)
-    return judge_typesense(settings.typesense, URL, facts, schema)
+    facts = TypesenseFacts(None, 200, HEALTHY, "0.24.1", targets(answers))
+    return judge_typesense(settings.typesense, TABLE, URL, facts, schema)
 
 
 def test_a_healthy_typesense_has_no_findings() -> None:
@@ -499,7 +528,7 @@ def test_a_key_need_not_create_a_collection_that_exists() -> None:
     ],
 )
 def test_a_typesense_that_cannot_be_used(facts: TypesenseFacts, reachable: bool, says: str) -> None:
-    row = judge_typesense(SETTINGS.typesense, URL, facts)
+    row = judge_typesense(SETTINGS.typesense, TABLE, URL, facts)
     (text,) = wrong(row)
     assert says in text
     assert row.reachable is reachable
@@ -536,13 +565,13 @@ def test_no_secret_is_printed_whatever_a_server_says() -> None:
         TYPESENSE_API_KEY=SECRET,
     )
     rows = [
-        judge_mongo(settings, MongoFacts(error=refusal(18))),
-        judge_mongo(settings, MongoFacts(error=ServerSelectionTimeoutError(SECRET))),
+        judge_mongo(settings, TABLE, MongoFacts(error=refusal(18))),
+        judge_mongo(settings, TABLE, MongoFacts(error=ServerSelectionTimeoutError(SECRET))),
         mongo(settings, failures=dict.fromkeys((SOURCE, READ, CHANGES, STATE), refusal(1))),
         judge_redis(settings.primary_redis, RedisFacts(redis.exceptions.ResponseError(SECRET))),
         judge_redis(settings.primary_redis, RedisFacts(redis.exceptions.ConnectionError(SECRET))),
         typesense(dict.fromkeys(ALLOWED, 401), settings),
-        judge_typesense(settings.typesense, URL, TypesenseFacts(httpx.ConnectError(SECRET))),
+        judge_typesense(settings.typesense, TABLE, URL, TypesenseFacts(httpx.ConnectError(SECRET))),
     ]
     assert SECRET not in str(as_json(rows, []))
 
@@ -551,7 +580,9 @@ def fields_found(*names: str) -> list[tuple[str, str]]:
     """What is found in a collection with these fields."""
     collection = {"fields": [{"name": name, "type": "int64"} for name in names]}
     answers = {"collections:get": 200}
-    row = judge_typesense(SETTINGS.typesense, URL, TypesenseFacts(None, 200, HEALTHY, "0.24.1", answers, collection))
+    row = judge_typesense(
+        SETTINGS.typesense, TABLE, URL, TypesenseFacts(None, 200, HEALTHY, "0.24.1", targets(answers, collection))
+    )
     return [(finding.level, finding.text) for finding in row.findings if "field" in finding.text]
 
 
@@ -570,5 +601,5 @@ def test_many_fields_are_noted_with_the_object_that_brings_them() -> None:
 
 @pytest.mark.parametrize("collection", [None, 5, [], {}, {"fields": None}, {"fields": [1, None, {}, {"name": 5}]}])
 def test_an_unforeseen_description_of_the_collection_is_no_crash(collection: object) -> None:
-    facts = TypesenseFacts(None, 200, HEALTHY, "0.24.1", {"collections:get": 200}, collection)
-    assert judge_typesense(SETTINGS.typesense, URL, facts).healthy
+    facts = TypesenseFacts(None, 200, HEALTHY, "0.24.1", targets({"collections:get": 200}, collection))
+    assert judge_typesense(SETTINGS.typesense, TABLE, URL, facts).healthy

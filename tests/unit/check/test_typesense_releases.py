@@ -16,22 +16,25 @@ from tsync_stream.check.typesense import (
     EXPORT,
     GET,
     IMPORT,
+    TargetFacts,
     TypesenseFacts,
     _look,
     judge_typesense,
 )
 from tsync_stream.check.typesense_releases import reference_findings, release_findings
+from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import load_settings
 
-SETTINGS = load_settings(Path("/nowhere"), {}).typesense
+SETTINGS = load_settings(Path("/nowhere"), {})
+TABLE = declared_routes(SETTINGS)
 ANSWERS = {GET: 200, CREATE: 400, IMPORT: 200, DELETE: 404, EXPORT: 200}
 GOOD = {"name": "seller_id", "type": "string", "reference": "s.id", "async_reference": True, "cascade_delete": False}
 PAGE = (Path(__file__).parents[3] / "docs" / "compatibility.md").read_text(encoding="utf-8")
 
 
 def found(version: str = "29.0", collection: Any = None, schema: str | None = None) -> list[Finding]:
-    facts = TypesenseFacts(None, 200, {"ok": True}, version, ANSWERS, collection)
-    return list(judge_typesense(SETTINGS, "http://t", facts, schema).findings)
+    facts = TypesenseFacts(None, 200, {"ok": True}, version, {TABLE.routes[0].target: TargetFacts(ANSWERS, collection)})
+    return list(judge_typesense(SETTINGS.typesense, TABLE, "http://t", facts, schema).findings)
 
 
 @pytest.mark.parametrize("version", ["0.24.1", "0.25.2", "26.1", "27.1", "28.0", "29.0", "30.0", "30.2", "", "nightly"])
@@ -97,7 +100,7 @@ async def test_no_answer_of_debug_is_too_odd(debug: str) -> None:
         return httpx.Response(200, text=debug if request.url.path == "/debug" else '{"ok":true}')
 
     async with httpx.AsyncClient(base_url="http://t", transport=httpx.MockTransport(answer)) as client:
-        list(release_findings((await _look(client, "c")).version))
+        list(release_findings((await _look(client, ["c"])).version))
 
 
 # ---- the page ----

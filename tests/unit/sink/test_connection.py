@@ -13,6 +13,9 @@ from aiohttp import web
 from tests.support.fake_typesense import HOST, Asked, fake_typesense
 from tsync_stream.check.typesense import gather_typesense
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
+from tsync_stream.core.model import Route
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import TypesenseSettings, load_settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.connection import http_client, http_session
@@ -34,6 +37,9 @@ def as_typesense(asked: Asked) -> web.Response:
     return web.json_response({"ok": True} if asked.path.endswith("/health") else SCHEMA)
 
 
+TABLE = RouteTable([Declaration(Route("c", "shop", "c", "c"))])
+
+
 async def ask_everything(chosen: TypesenseSettings) -> None:
     """Each client that we have, once."""
     target = TypesenseTarget(chosen)
@@ -42,7 +48,7 @@ async def ask_everything(chosen: TypesenseSettings) -> None:
         assert await target.import_lines("c", [b'{"id": "1"}']) == []
     finally:
         await target.close()
-    assert (await gather_typesense(chosen, chosen.node_urls[0])).error is None
+    assert (await gather_typesense(chosen, TABLE, chosen.node_urls[0])).error is None
 
 
 @pytest.mark.parametrize("trusted", [False, True])

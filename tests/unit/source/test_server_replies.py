@@ -22,6 +22,7 @@ from tsync_stream.check.mongo import MongoFacts, judge_mongo
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.declared import declared_routes
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import default_settings
 from tsync_stream.sink.errors import check_status
@@ -181,8 +182,8 @@ def test_the_oplog(which: int, data: st.DataObject) -> None:
 @given(st.sampled_from(HELLOS).flatmap(broken), broken(BUILD_INFO), st.booleans())
 def test_what_a_mongodb_says_of_itself(hello: Any, build_info: Any, direct: bool) -> None:
     """As `check` judges it, and as the commands read MongoDB's time."""
-    facts = MongoFacts(hello=hello_of(hello), version=version_of(build_info), source_type="collection", direct=direct)
-    judge_mongo(default_settings(), facts)
+    facts = MongoFacts(hello=hello_of(hello), version=version_of(build_info), direct=direct)
+    judge_mongo(default_settings(), declared_routes(default_settings()), facts)
     with suppress(TsyncError):
         assert isinstance(time_of(hello), datetime)
 
