@@ -1,0 +1,67 @@
+"""A wide change is refreshed although its replica is killed and the queue is wiped in the middle of it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.state import State
+from tests.faults.support.cluster import Cluster
+from tests.support.shop import Shop, listing
+from tests.support.stack import Names, mongo_client, redis_client
+from tests.support.waiting import wait_for
+from tsync_stream.embedded import EmbeddedStack
+
+WIDE = 12_000
+
+
+@pytest.fixture
+def shop(stack: EmbeddedStack, names: Names) -> Iterator[Shop]:
+    """Many listings of one category."""
+    with mongo_client(stack) as client:
+        found = Shop(stack, names, client[names.database])
+        found.fill()
+        found.listings.insert_many([listing(n, n % 4, "c0") for n in range(100, WIDE)])
+        yield found
+
+
+@pytest.fixture
+def cluster(stack: EmbeddedStack, names: Names, shop: Shop, tmp_path: Path) -> Iterator[Cluster]:
+    """Three replicas that share the partitions."""
+    path = tmp_path / "shop.yaml"
+    path.write_text(shop.routes_file())
+    made = Cluster(stack, names, tmp_path)
+    made.settings |= {"ROUTES_FILE": str(path), "FAN_OUT_INLINE": "50", "LEASE_TTL": "15s"}
+    try:
+        made.add(3)
+        made.wait_until_shared()
+        yield made
+    except BaseException:
+        print(made.log())
+        raise
+    finally:
+        made.end()
+
+
+def test_a_refresh_survives_a_crash_and_a_wiped_queue(
+    stack: EmbeddedStack, names: Names, shop: Shop, cluster: Cluster
+) -> None:
+    shop.wait_until_equal(120.0)
+    with mongo_client(stack) as client:
+        refreshes = client[names.state_database]["refreshes"]
+        state = State(client[names.state_database])
+        shop.categories.update_one({"_id": "c0"}, {"$set": {"name": "wide"}})
+        wait_for(lambda: refreshes.find_one({"begun": True}) is not None, 30.0, "no refresh begins")
+        refresh = refreshes.find_one({"begun": True})
+        assert refresh is not None
+        wait_for(lambda: any(each["job"] == refresh["_id"] for each in state.cursors()), 30.0, "nothing is queued")
+        leader = cluster.capturing()
+        leader.kill()
+        with redis_client(stack.primary_redis) as client_of_queue:
+            client_of_queue.delete(*client_of_queue.scan_iter(match=f"{names.primary_queue_key}:*"))
+        assert not shop.equal(), "the refresh was over before the crash: make it wider"
+        shop.sellers.update_one({"_id": 1}, {"$set": {"name": "renamed meanwhile"}})
+        shop.reviews.delete_one({"_id": 5})
+        shop.wait_until_equal(180.0)
+        wait_for(lambda: refreshes.count_documents({}) == 0, 60.0, "the refresh does not end")
+        wait_for(lambda: not state.cursors(), 60.0, "its cursor is kept")
