@@ -7,6 +7,7 @@ import pytest
 
 from tests.acceptance.state import State
 from tests.faults.support.cluster import Cluster
+from tests.support.forked import ForkedWorker
 from tests.support.shop import Shop, listing
 from tests.support.stack import Names, mongo_client, redis_client
 from tests.support.waiting import wait_for
@@ -65,3 +66,28 @@ def test_a_refresh_survives_a_crash_and_a_wiped_queue(
         shop.wait_until_equal(180.0)
         wait_for(lambda: refreshes.count_documents({}) == 0, 60.0, "the refresh does not end")
         wait_for(lambda: not state.cursors(), 60.0, "its cursor is kept")
+
+
+def test_without_pre_images_a_route_with_children_is_red_until_they_are_kept(
+    stack: EmbeddedStack, names: Names, shop: Shop, tmp_path: Path
+) -> None:
+    database = shop.reviews.database
+    keep = {"collMod": "reviews", "changeStreamPreAndPostImages": {"enabled": True}}
+    database.command({**keep, "changeStreamPreAndPostImages": {"enabled": False}})
+    (tmp_path / "shop.yaml").write_text(shop.routes_file())
+    with ForkedWorker(stack, names, tmp_path, ROUTES_FILE=str(tmp_path / "shop.yaml")) as worker:
+
+        def problems() -> str:
+            return str(worker.health()["problems"])
+
+        wait_for(lambda: "reviews keeps no pre-images" in problems(), 30.0, problems)
+        assert 'db.runCommand({collMod: "reviews", changeStreamPreAndPostImages: {enabled: true}})' in problems()
+        database.command(keep)
+        shop.wait_until_equal(120.0)
+        wait_for(lambda: "pre-images" not in problems(), 30.0, problems)
+        # One that is missing all the same costs a reconcile.
+        database.command({**keep, "changeStreamPreAndPostImages": {"enabled": False}})
+        shop.reviews.delete_one({"_id": 3})
+        wait_for(lambda: "reviews keeps no pre-images" in problems(), 30.0, problems)
+        database.command(keep)
+        shop.wait_until_equal(120.0)

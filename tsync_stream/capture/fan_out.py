@@ -14,6 +14,7 @@ from bson.timestamp import Timestamp
 from tsync_stream.capture.entries import Entries
 from tsync_stream.capture.followed import Followed, followed, owners, usable
 from tsync_stream.capture.term import CaptureTerm
+from tsync_stream.core import clock
 from tsync_stream.core.model import Key, Reason, UnreadableKey
 from tsync_stream.routes.declaration import Children, Parent
 from tsync_stream.routes.table import RouteTable
@@ -21,6 +22,9 @@ from tsync_stream.source.references import References
 from tsync_stream.state.refreshes import Refreshes
 
 OF_DOCUMENTS = frozenset({"insert", "update", "replace", "delete"})
+# A look that takes so long is not repeated for a while: what it would find is left to refreshes.
+SLOW_S = 0.4
+SLOW_FOR_S = 60.0
 UNREADABLE = "a looked-up document has a key that cannot be read"
 
 
@@ -40,6 +44,7 @@ class FanOut:
         self._references = references
         self._refreshes = refreshes
         self._most = most
+        self._slow_until_s: dict[tuple[str, str], float] = {}
 
     def __repr__(self) -> str:
         return f"FanOut({', '.join(self._followed) or 'no lookups'})"
@@ -84,11 +89,25 @@ class FanOut:
         references = [change["key"] for change in changes if not isinstance(change["key"], UnreadableKey)]
         if len(references) < len(changes):
             shown.needs[route.name] = UNREADABLE
-        place = (route.database, route.collection)
-        keys = await self._references.referring(place, lookup.local, references, as_of, most)
+        keys = await self._look(each, lookup, references, as_of, most)
         if keys is None:
             await self._refreshes.gather(route.name, lookup.collection, lookup.local, references, as_of)
             return ()
+        return keys
+
+    async def _look(
+        self, each: Followed, lookup: Parent, references: Sequence[Key], as_of: Timestamp, most: int
+    ) -> Sequence[Key] | None:
+        """The keys of referring documents; None if they are for a refresh."""
+        which, began_s = (each.route.name, lookup.local), clock.now_s()
+        if began_s < self._slow_until_s.get(which, began_s):
+            return None
+        place = (each.route.database, each.route.collection)
+        keys = await self._references.referring(place, lookup.local, references, as_of, most)
+        now_s = clock.now_s()
+        if keys is None and now_s - began_s >= SLOW_S:
+            # Without an index, say. Other routes must not wait for this one with every change.
+            self._slow_until_s[which] = now_s + SLOW_FOR_S
         return keys
 
     async def _owners(
