@@ -167,7 +167,7 @@ def test_a_verification_under_load_finds_no_difference_when_its_replica_crashes(
         trial.take_over(killed_s, *others)
         leader.launch()
         wait_for(lambda: job()["status"] == "done", 120.0, lambda: f"it does not end: {job()}")
-        result = job()["result"]
+        result, documents = job()["result"], job()["arguments"]["documents"]  # as many as there were at first
         assert (result["missing"], result["different"], result["extra"], result["foreign"]) == (0, 0, 0, 0), result
-        assert result["compared"] > 500
+        assert result["compared"] > documents / 2 > 0
         trial.load.wait_for_operations(100)
