@@ -225,7 +225,9 @@ async def test_only_one_dense_document_is_in_memory_at_a_time(client: Client, ro
         assert found == [650_000] * 4
         for reader in readers:
             await reader.close()
-    assert most["in turn"] < 500 < most["together"], most
+    # "together" begins with what the allocator kept of "in turn", so its peak shows as less than it is.
+    assert 1.5 * most["in turn"] < most["together"], most
+    assert most["in turn"] < 500, most
 
 
 async def hold(reader: DocumentReader, route: Route, key: Key) -> int:
