@@ -24,6 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--fault-seed", type=int, help="use this seed in every fault test")
     group.addoption("--fault-hold", type=float, default=5.0, help="how many seconds each outage of a server lasts")
     group.addoption("--fault-replicas", type=int, default=1, help="minimum number of replicas, where more make sense")
+    group.addoption(
+        "--fault-listings", type=int, default=3_000, help="how many listings the tests of several routes have"
+    )
     group.addoption("--fault-report", type=Path, help="write the table of the fault tests as Markdown to this file")
     group.addoption(
         "--fault-altered", default="", help="run every replica with these changes of tests/faults/support/altered.py"

@@ -66,7 +66,6 @@ class Refreshes:
                 "$max": {"as_of": as_of},
             }
             fresh = {
-                "_id": f"{_PREFIX}{new_nonce()}",
                 **waiting,
                 "count": len(some),
                 "references": some,
