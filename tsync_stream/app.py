@@ -108,10 +108,16 @@ class TsyncApp(OurApp):
             send_batch=lambda value: batches.send(value=value),
         )
 
-    def refuse_bad_settings(self) -> None:
+    def refuse_bad_settings(self, *, imports: bool = False) -> None:
         """End the process with every problem of the settings, if there is one."""
-        if self._problems is not None:
-            exit_for(self._problems)
+        problems = self._problems
+        if imports and (problems is not None or self.settings.routes_file is not None):
+            try:
+                load_all(imports=True)
+            except ConfigurationError as error:
+                problems = error
+        if problems is not None:
+            exit_for(problems)
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:

@@ -96,6 +96,7 @@ def add_commands(app: OurApp) -> None:
         """
         from tsync_stream.cli.check import run_check
 
+        app.refuse_bad_settings(imports=True)
         return await run_check(app.settings, as_json=as_json or self.json)
 
     @command(ROUTE, AS_JSON, DOCUMENT, WRITE)
@@ -107,6 +108,7 @@ def add_commands(app: OurApp) -> None:
         """
         from tsync_stream.cli.plan import run_plan
 
+        app.refuse_bad_settings(imports=True)
         return await run_plan(app.settings, route=route, as_json_=as_json or self.json, document=document, write=write)
 
     @command(AS_JSON, WATCH)

@@ -33,7 +33,7 @@ class Worker(FaustWorker):
     """
 
     def __init__(self, app: OurApp, *services: Any, loglevel: Any = None, **options: Any) -> None:
-        app.refuse_bad_settings()
+        app.refuse_bad_settings(imports=True)
         if not _on_command_line("loglevel"):
             loglevel = app.settings.log_level
         super().__init__(app, *services, loglevel=loglevel, **options)

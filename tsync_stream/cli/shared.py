@@ -34,8 +34,11 @@ class OurApp(faust.App):
 
     settings: Settings
 
-    def refuse_bad_settings(self) -> None:
-        """End the process if settings are wrong, and print every problem."""
+    def refuse_bad_settings(self, *, imports: bool = False) -> None:
+        """End the process if settings or routes are wrong, and print every problem.
+
+        `imports`: a transform that cannot be imported is one. Who does not run it need not have its module.
+        """
         raise NotImplementedError
 
     def surroundings(self) -> AbstractContextManager[None]:

@@ -57,12 +57,16 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A source collection and the Typesense collection or alias that shows it, under a name of its own."""
+    """A source collection and the Typesense collection or alias that shows it, under a name of its own.
+
+    `declared_in` is the name of the file that declares it, for messages; "" if the settings do.
+    """
 
     name: str
     database: str
     collection: str
     target: str
+    declared_in: str = field(default="", compare=False, repr=False)
 
 
 class Entry(NamedTuple):

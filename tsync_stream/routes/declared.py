@@ -13,22 +13,33 @@ from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import Settings, WrongRoutes, WrongSettings, load_settings
 from tsync_stream.settings.routes_file import RoutesFile
 
+_KEYS = {
+    "MONGODB_DATABASE": "source",
+    "MONGODB_COLLECTION": "source",
+    "TYPESENSE_COLLECTION_NAME": "target",
+    "TYPESENSE_SCHEMA_FILE": "schema",
+}
 
-def load_all(directory: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+
+def load_all(
+    directory: Path | None = None, environ: Mapping[str, str] | None = None, *, imports: bool = False
+) -> Settings:
     """The settings, as `load_settings` reads them, if the routes that they declare can be used too.
 
-    Raises ConfigurationError with every problem of both.
+    `imports`: transforms must be importable, as they have to be where they run. Raises ConfigurationError with every
+    problem of both.
     """
     try:
         settings = load_settings(directory, environ)
     except WrongSettings as error:
         if error.routes_file is not None:
             try:
-                _table_of(error.routes_file, None)
+                _table_of(error.routes_file, None, imports=imports)
             except WrongRoutes as wrong:
                 raise WrongRoutes([*error.problems, *wrong.problems]) from None
         raise
-    declared_routes(settings)
+    if settings.routes_file is not None:
+        _table_of(settings.routes_file, settings.state_database, imports=imports)
     return settings
 
 
@@ -39,11 +50,11 @@ def declared_routes(settings: Settings) -> RouteTable:
     return _table_of(settings.routes_file, settings.state_database)
 
 
-def _table_of(file: RoutesFile, state_database: str | None) -> RouteTable:
+def _table_of(file: RoutesFile, state_database: str | None, *, imports: bool = False) -> RouteTable:
     # Only here: a start without a file does not wait for what reads one.
     from tsync_stream.routes.file import table_of
 
-    return table_of(file, state_database)
+    return table_of(file, state_database, imports=imports)
 
 
 def route_of(settings: Settings) -> Route:
@@ -64,6 +75,9 @@ def source_name(route: Route) -> str:
 def of_route(setting: str, route: Route) -> str:
     """The beginning of a message about one setting of one route: `TYPESENSE_COLLECTION_NAME (route listings)`.
 
-    A message names both, because a route need not come from environment variables.
+    Of a route that a file declares, it names the key that takes the setting's place: ``target of route listings
+    (tsync.yaml)``.
     """
-    return f"{setting} (route {route.name})"
+    if not route.declared_in:
+        return f"{setting} (route {route.name})"
+    return f"`{_KEYS.get(setting, setting)}` of route {route.name} ({route.declared_in})"

@@ -48,7 +48,7 @@ def decoded(value: Any, place: Place, report: Report) -> Any:
 
 def _unwrapped(name: str, value: dict[str, Any], place: Place, report: Report) -> Any:
     try:
-        found = json_util.object_hook(_plain(value), JSON_OPTIONS)
+        found = json_util.object_hook(plain(value), JSON_OPTIONS)
     except (BSONError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
         found = None
     if found is None or isinstance(found, dict):
@@ -57,8 +57,10 @@ def _unwrapped(name: str, value: dict[str, Any], place: Place, report: Report) -
     return found
 
 
-def _plain(value: Any) -> Any:
-    """Without our mark on dates: inside a wrapper they are what is expected."""
+def plain(value: Any) -> Any:
+    """The value without our mark on dates: they are texts where values are not compared."""
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
     return str(value) if isinstance(value, Date) else value

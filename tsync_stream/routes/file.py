@@ -1,7 +1,8 @@
 """The routes file → the table of routes, or every problem of the file at once.
 
 Invariants: a table is made only of a file without problems. Nothing is written and no server is asked; schema files
-are read and the modules of transforms are imported, because a route that lacks them cannot work.
+are read, because a route that lacks its own cannot begin. Modules of transforms are imported only where that is asked:
+who looks at a running deployment need not have them.
 """
 
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from tsync_stream.core.model import Route
 from tsync_stream.routes.cross_checks import CALCULATIONS, route_problems, table_problems
 from tsync_stream.routes.declaration import Children, Declaration, FieldForm, Lookup, Parent
-from tsync_stream.routes.extended_json import decoded
+from tsync_stream.routes.extended_json import decoded, plain
 from tsync_stream.routes.file_forms import DATE_FORMS
 from tsync_stream.routes.file_models import LookupPart, ParentPart, RoutePart, RoutesPart, SummaryPart
 from tsync_stream.routes.file_schemas import SchemaProblem, read_schema, schema_problems
@@ -30,10 +31,13 @@ from tsync_stream.settings.routes_file import RoutesFile
 
 
 @lru_cache(maxsize=4)
-def table_of(file: RoutesFile, state_database: str | None) -> RouteTable:
-    """The table that a file declares; the same one each time. Raises WrongRoutes with every problem."""
+def table_of(file: RoutesFile, state_database: str | None, *, imports: bool = False) -> RouteTable:
+    """The table that a file declares; the same one each time. Raises WrongRoutes with every problem.
+
+    `imports`: a transform that cannot be imported is one.
+    """
     read = read_yaml(file.content, dict(file.variables))
-    table = None if read.value is None else _Loading(read, file.path, state_database).table()
+    table = None if read.value is None else _Loading(read, file.path, state_database, imports=imports).table()
     if table is None or read.problems:
         raise WrongRoutes(lines(read.problems, _shown(file.path)))
     return table
@@ -47,9 +51,10 @@ def _shown(path: Path) -> Path:
 class _Loading:
     """One pass over a file that is YAML. What is wrong goes to `read.problems`."""
 
-    def __init__(self, read: Read, path: Path, state_database: str | None) -> None:
+    def __init__(self, read: Read, path: Path, state_database: str | None, *, imports: bool) -> None:
         self._read = read
-        self._folder = path.parent
+        self._imports = imports
+        self._folder, self._file = path.parent, path.name
         self._state_database = state_database
 
     def table(self) -> RouteTable | None:
@@ -75,7 +80,7 @@ class _Loading:
         self._report_all(route_problems(part, place))
         database, _, collection = part.source.partition(".")
         return Declaration(
-            route=Route(name=name, database=database, collection=collection, target=part.target),
+            route=Route(name, database, collection, part.target, self._file),
             filter=self._filter(part.filter or {}, (*place, "filter")),
             lookups=tuple(_lookup(each) for each in part.lookups or ()),
             pipeline=self._pipeline(part.pipeline or [], (*place, "pipeline")),
@@ -99,7 +104,7 @@ class _Loading:
         return found
 
     def _transform(self, name: str, place: Place) -> str:
-        if name and place not in self._read.broken and (why := why_not_importable(name)):
+        if self._imports and name and place not in self._read.broken and (why := why_not_importable(name)):
             self._report(place, f"`{self._read.written.get(place, 'transform')}` {why}")
         return name
 
@@ -117,7 +122,7 @@ class _Loading:
             for inner, text in schema_problems(given):
                 at = (*place, *inner)
                 self._report(at, text if self._is_literal(at) else "this is not valid with the values of its variables")
-        return {name: value for name, value in given.items() if name != "name"}
+        return {name: plain(value) for name, value in given.items() if name != "name"}
 
     def _is_literal(self, place: Place) -> bool:
         """Whether a value holds no variable, so that a message may quote it."""

@@ -66,7 +66,9 @@ class RouteTable(Mapping[str, Declaration]):
 
 def digest(declaration: Declaration) -> str:
     """A digest of all that a declaration says; the order of its mappings counts, as it does for MongoDB."""
-    document = bson.encode({"declaration": _plain(asdict(declaration))}, codec_options=BSON_OPTIONS)
+    said = asdict(declaration)
+    del said["route"]["declared_in"]  # where it says so is another matter
+    document = bson.encode({"declaration": _plain(said)}, codec_options=BSON_OPTIONS)
     return hashlib.sha256(document).hexdigest()[:VERSION_DIGITS]
 
 

@@ -19,6 +19,8 @@ from tsync_stream.source.collection import described, kind_of, problem_of_source
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.driver import MongoClient
 
+SETTING = "MONGODB_COLLECTION"
+
 # A route that is suspended again before its reconcile is done is given longer to be repaired: whatever fails there does
 # not show in what is asked here, and each try ends a term of all routes.
 FIRST_PAUSE_S = 2.0
@@ -49,8 +51,9 @@ class Usability:
         await self._target.harmless_import(route.target)
         await self._target.harmless_delete(route.target)
         kind = kind_of(await described(self._client, route.database, route.collection))
-        if problem := problem_of_source(source_name(route), kind):
-            raise ConfigurationError(of_route("MONGODB_COLLECTION", route) + ": " + "; ".join(problem))
+        setting = of_route(SETTING, route)
+        if problem := problem_of_source(source_name(route), kind, setting if route.declared_in else SETTING):
+            raise ConfigurationError(f"{setting}: " + "; ".join(problem))
         transform = self._table[route.name].transform
         if transform and (why := await asyncio.to_thread(why_not_importable, transform)):
             raise RouteUnusable(f"route {route.name}: transform `{transform}` {why}")

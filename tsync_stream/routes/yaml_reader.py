@@ -152,7 +152,9 @@ class _Building:
                 self._read.add(spot, place, "a key must be a text")
                 continue
             name = str(key.value)
-            if name in seen:
+            if not _is_unicode(name) or "\x00" in name:
+                self._read.add(spot, place, "a key must be a text in Unicode, without the character 0")
+            elif name in seen:
                 self._read.add(spot, (*place, name), f"`{name}` is here twice: before, in line {seen[name].line}")
             elif name == "<<" and key.style is None:
                 self._read.add(spot, (*place, name), "YAML 1.2 has no merge keys (`<<`): write the keys out")
@@ -170,6 +172,9 @@ class _Building:
         except Missing as missing:
             self._read.add(self._within(node, missing.written), place, missing.reason)
             return written
+        if not _is_unicode(text):
+            self._read.add(spot, place, "this is not a text in Unicode")
+            return None
         plain = node.style is None
         # A variable that stands alone without quotes is read as if its value stood there.
         tag = str(node.tag) if text == written or not plain else _tag_of(text)
@@ -191,6 +196,11 @@ class _Building:
 
 def _spot(node: Node) -> Spot:
     return Spot(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it has no lone surrogates, which escapes and variables may bring, and BSON does not have."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _tag_of(text: str) -> str:

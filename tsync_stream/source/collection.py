@@ -27,12 +27,15 @@ async def described(client: MongoClient, database: str, name: str) -> Mapping[st
     return None
 
 
-async def source_uuid(client: MongoClient, database: str, name: str) -> bytes:
-    """The UUID of the source: a recreated one has another. Raises `ConfigurationError` if it cannot be a source."""
+async def source_uuid(client: MongoClient, database: str, name: str, setting: str = "MONGODB_COLLECTION") -> bytes:
+    """The UUID of the source: a recreated one has another. `setting` is what names it.
+
+    Raises `ConfigurationError` if it cannot be a source.
+    """
     information = await described(client, database, name)
-    problem = problem_of_source(f"{database}.{name}", kind_of(information))
+    problem = problem_of_source(f"{database}.{name}", kind_of(information), setting)
     if problem is not None:
-        raise ConfigurationError("MONGODB_COLLECTION: " + "; ".join(problem))
+        raise ConfigurationError(f"{setting}: " + "; ".join(problem))
     assert information is not None
     try:
         return bytes(information["info"]["uuid"])
@@ -63,11 +66,12 @@ def keeps_pre_images(information: Mapping[str, Any]) -> bool:
     return bool((options.get("changeStreamPreAndPostImages") or {}).get("enabled"))
 
 
-def problem_of_source(name: str, kind: str | None) -> tuple[str, str] | None:
-    """Why this kind cannot be a source, and what to do about it; None if it can (pure)."""
+def problem_of_source(name: str, kind: str | None, setting: str = "MONGODB_COLLECTION") -> tuple[str, str] | None:
+    """Why this kind cannot be a source, and what to do about it; None if it can (pure). `setting` is what names it."""
     if kind is None:
-        return f"there is no collection {name}", "create it, or set MONGODB_DATABASE and MONGODB_COLLECTION"
+        both = "MONGODB_DATABASE and MONGODB_COLLECTION" if setting == "MONGODB_COLLECTION" else setting
+        return f"there is no collection {name}", f"create it, or set {both}"
     if kind != COLLECTION:
         words = {"timeseries": "time series"}.get(kind, kind)
-        return f"{name} is a {words}, which has no change stream", "set MONGODB_COLLECTION to a collection"
+        return f"{name} is a {words}, which has no change stream", f"set {setting} to a collection"
     return None

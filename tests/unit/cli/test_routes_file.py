@@ -10,9 +10,12 @@ import pytest
 GOOD = "routes:\n  products:\n    source: shop.products\n    target: products\n"
 
 
-def run(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+NOBODY = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100"
+
+
+def run(directory: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """`tsync-stream` in a working directory, with nothing of this process's settings."""
-    environment = {"PATH": os.environ["PATH"], "PARTITIONS": "none", "SECRET": "s3cret"}
+    environment = {"PATH": os.environ["PATH"], "PARTITIONS": "none", "SECRET": "s3cret", **settings}
     command = [sys.executable, "-m", "tsync_stream", *arguments]
     return subprocess.run(
         command, cwd=directory, env=environment, capture_output=True, text=True, timeout=120, check=False
@@ -42,3 +45,12 @@ def test_help_needs_no_valid_file(tmp_path: Path) -> None:
     found = run(tmp_path, "--help")
     assert found.returncode == 0
     assert "worker" in found.stdout
+
+
+def test_only_who_runs_transforms_needs_their_modules(tmp_path: Path) -> None:
+    (tmp_path / "tsync.yaml").write_text(f"{GOOD}    transform: nosuch:product\n", encoding="utf-8")
+    for command in ("worker", "check", "plan"):
+        found = run(tmp_path, command, PARTITIONS="8")
+        assert found.returncode == 2, found.stderr
+        assert "tsync.yaml:5:5, route products: `nosuch:product` is not found" in found.stderr
+    assert "nosuch" not in run(tmp_path, "status", PARTITIONS="8", MONGODB_URI=NOBODY).stderr

@@ -6,7 +6,7 @@ import pytest
 
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.model import Route
-from tsync_stream.routes.declared import of_route, route_of
+from tsync_stream.routes.declared import declared_routes, load_all, of_route, route_of
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import load_settings
 
@@ -36,3 +36,21 @@ def test_a_name_that_does_not_fit_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_message_names_the_setting_and_the_route() -> None:
     route = Route("search", "shop", "orders", "items")
     assert of_route("TYPESENSE_COLLECTION_NAME", route) == "TYPESENSE_COLLECTION_NAME (route search)"
+
+
+def test_a_message_about_a_route_of_a_file_names_its_key(tmp_path: Path) -> None:
+    (tmp_path / "tsync.yaml").write_text("routes: {search: {source: shop.orders, target: items}}", encoding="utf-8")
+    (route,) = declared_routes(load_all(tmp_path, {})).routes
+    assert route == Route("search", "shop", "orders", "items"), "where it is declared makes no other route of it"
+    assert of_route("TYPESENSE_COLLECTION_NAME", route) == "`target` of route search (tsync.yaml)"
+    assert of_route("MONGODB_COLLECTION", route) == "`source` of route search (tsync.yaml)"
+    assert of_route("schema", route) == "`schema` of route search (tsync.yaml)"
+
+
+def test_the_name_of_the_file_is_no_part_of_the_version(tmp_path: Path) -> None:
+    text = "routes: {listings: {source: neatlisting.listings, target: listings}}"
+    versions = {declared_routes(load_all(tmp_path, {})).version}
+    for name in ("tsync.yaml", "other.yaml"):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        versions.add(declared_routes(load_all(tmp_path, {"ROUTES_FILE": name})).version)
+    assert len(versions) == 1

@@ -60,7 +60,7 @@ def problems(directory: Path, content: str | bytes, **environ: str) -> list[str]
     file = directory / "tsync.yaml"
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(ConfigurationError) as caught:
-        load_all(directory, environ)
+        load_all(directory, environ, imports=True)
     return [problem.replace(str(file), "tsync.yaml") for problem in caught.value.problems]
 
 
@@ -258,6 +258,15 @@ def test_a_schema_file_that_is_wrong_is_a_problem_where_it_is_named(tmp_path: Pa
     (found,) = problems(tmp_path, f"{PLAIN}    schema: schema.json\n")
     assert found.startswith("tsync.yaml:6:5, route products: ")
     assert says in found
+
+
+def test_what_looks_like_a_date_is_a_text_where_names_are_expected(tmp_path: Path) -> None:
+    found = route_of(tmp_path, exclude="[2024-05-06]", types="{a: string}", schema="{fields: [{name: a, type: auto}]}")
+    assert found.exclude == ("2024-05-06",)
+    assert type(found.exclude[0]) is str
+    found = route_of(tmp_path, schema="{fields: [{name: 2024-05-06, type: auto}]}")
+    assert found.schema is not None
+    assert type(found.schema["fields"][0]["name"]) is str
 
 
 def test_a_table_is_made_once_in_a_process(tmp_path: Path) -> None:

@@ -219,6 +219,20 @@ def test_a_file_that_declares_no_routes_says_where_it_fails(
     assert any(each.startswith(begins) and says in each for each in found), found
 
 
+@pytest.mark.parametrize(
+    ("filter_", "says"),
+    [
+        (r'{"a\0": 1}', "a key must be a text in Unicode, without the character 0"),
+        (r'{"a\ud800": 1}', "a key must be a text in Unicode"),
+        (r'{a: "\ud800"}', "this is not a text in Unicode"),
+        ("{a: '${BYTES}'}", "this is not a text in Unicode"),
+    ],
+)
+def test_what_bson_cannot_hold_is_a_problem(tmp_path: Path, filter_: str, says: str) -> None:
+    (found,) = problems(tmp_path, f"{PLAIN}    filter: {filter_}\n", BYTES="\udcff")
+    assert says in found
+
+
 def test_a_key_twice_is_a_problem(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, f"{PLAIN}    source: shop.others\n")
     assert found == "tsync.yaml:6:5, route products: `source` is here twice: before, in line 4"

@@ -38,6 +38,7 @@ TOKENS = (
     ),
     *("---\n", "...\n", "%YAML 1.1\n", "? ", "<<: ", "~", "null", "0o9", "0x", ".inf", "9" * 30, "2024-01-01", "\x85"),
     *("${SECRET}", "${", "$${", "${NONE}", "\ufeff", "\u2028", "é", "\x00", "_id", "$where", "$date", "$oid", "$and"),
+    *('"\\ud800"', '"\\0"', "${BYTES}"),
     *("routes", "lookups", "children", "summary", "schema", "fields", "$unwind", "$group", "$replaceWith", "$$NOW"),
 )
 
@@ -72,7 +73,7 @@ FILES = st.one_of(
 def test_a_file_is_a_table_or_a_list_of_problems(content: bytes) -> None:
     problems: list[str] | None = None
     try:
-        table = table_of(RoutesFile(FILE, content, (("SECRET", SECRET),)), "tsync")
+        table = table_of(RoutesFile(FILE, content, (("BYTES", "\udcff"), ("SECRET", SECRET))), "tsync")
     except ConfigurationError as error:
         problems = error.problems
     if problems is None:

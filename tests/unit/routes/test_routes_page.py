@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.routes.test_file import problems, table
 from tests.unit.routes.test_file_schema import refused
+from tsync_stream.routes.declared import load_all
 from tsync_stream.routes.extended_json import EXAMPLES
 from tsync_stream.routes.file_models import ChildrenPart, ParentPart, RoutePart
 from tsync_stream.routes.filters import OF_A_FIELD, REFUSED, REFUSED_VARIABLES
@@ -39,6 +40,7 @@ def test_the_files_are_found() -> None:
 @pytest.mark.parametrize("text", FILES)
 def test_a_file_of_the_page_declares_routes(tmp_path: Path, text: str) -> None:
     assert table(tmp_path, text, STAGE="test", REGION="north").routes
+    assert load_all(tmp_path, {"STAGE": "test", "REGION": "north"}, imports=True)
     assert refused(text) == []
 
 
