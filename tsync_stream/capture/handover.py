@@ -20,13 +20,19 @@ from tsync_stream.core.health import Health
 
 log = logging.getLogger(__name__)
 
+MOST_AT_ONCE = 3
+
 
 @dataclass(frozen=True, slots=True)
 class TermEnd:
-    """Why a term ended without a fault. `leave_tier`: the next one opens an epoch on a better tier, at once."""
+    """Why a term ended without a fault. `leave_tier`: the next one opens an epoch on a better tier, at once.
+
+    `for_a_route`: something about one route made it end, for which no other should have to wait.
+    """
 
     reason: str
     leave_tier: bool = False
+    for_a_route: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +65,14 @@ class Handover:
         """A term has begun with it; only a term that lasts ends the counting (pure)."""
         return Handover(times_unavailable=self.times_unavailable)
 
-    def begins_at_once(self, end: "TermEnd | TsyncError") -> bool:
-        """Whether the next beginning, after this end, follows without a pause (pure)."""
+    def begins_at_once(self, end: "TermEnd | TsyncError", short_terms: int) -> bool:
+        """Whether the next beginning, after this end, follows without a pause (pure).
+
+        `short_terms` is how many terms in a row, up to this one, were short: a route that ends them all the time would
+        leave nothing for the work.
+        """
         if isinstance(end, TermEnd):
-            return end.leave_tier
+            return end.leave_tier or (end.for_a_route and short_terms <= MOST_AT_ONCE)
         return isinstance(end, TierUnavailable | TierRefused) and self.times_unavailable == 1
 
 

@@ -119,15 +119,15 @@ class CaptureLeader:
         while not self._stopping:
             began_s = time.monotonic()
             held, end = await self._try_term()
-            at_once = False
-            if end is not None:
-                report(end, self._health)
-                self._handover = self._handover.after(end)
-                at_once = self._handover.begins_at_once(end)
             lasted = held and time.monotonic() - began_s > LASTING_TERM_S
             if lasted:
                 self._handover = replace(self._handover, times_unavailable=0)
             self._short_terms = 0 if lasted else min(self._short_terms + 1, MOST_SHORT_TERMS) if held else 1
+            at_once = False
+            if end is not None:
+                report(end, self._health)
+                self._handover = self._handover.after(end)
+                at_once = self._handover.begins_at_once(end, self._short_terms)
             if not at_once and not self._stopping:
                 # Not at all after a term that lasted; longer and longer after terms that ended as soon as they began.
                 await self._wake.wait(PAUSE_AFTER_FAULT_S * self._short_terms)

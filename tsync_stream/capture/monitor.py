@@ -53,7 +53,7 @@ class Monitor:
             await asyncio.sleep(MONITOR_INTERVAL_S)
             stored = await self._current(term)
             if stored.reconciles() != term.pipeline.reconciles():
-                return TermEnd("a reconcile was requested; a new term begins with it")
+                return TermEnd("a reconcile was requested; a new term begins with it", for_a_route=True)
             if saved != term.appended:
                 saved = term.appended
                 await self._positions.save_captured(stored, saved)

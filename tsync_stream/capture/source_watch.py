@@ -23,4 +23,5 @@ async def until_a_source_appears(term: CaptureTerm, facts: SourceFacts) -> TermE
             except TsyncError:
                 break  # MongoDB is out of reach: others say so
             if isinstance(found, bytes):
-                return TermEnd(f"the source of the route {name} can be used now; a new term begins with it")
+                reason = f"the source of the route {name} can be used now; a new term begins with it"
+                return TermEnd(reason, for_a_route=True)

@@ -79,7 +79,7 @@ class TargetWatch:
             looks += 1
             if looks % LOOKS_PER_CHECK == 0 and (found := await self.replaced(stored.routes[self._route.name])):
                 self._found = found
-                return TermEnd(f"{found}; a new term begins with a reconcile")
+                return TermEnd(f"{found}; a new term begins with a reconcile", for_a_route=True)
 
     async def difference(self, stored: RouteState) -> str:
         """How the collection differs from the one that the route's fingerprint describes; "" if it does not.
@@ -145,6 +145,8 @@ class TargetWatch:
             return
         self._noted_s = now_s
         try:
+            if state.marked is not None and await self._markers.is_behind(name, as_number(state.marked)):
+                return  # the next check tells; a newer mark would hide it
             noted = await self._markers.note(name, as_number(synced))
         except TsyncError:
             # The request may still be carried out, later, over a newer mark: leave time for that.

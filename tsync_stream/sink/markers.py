@@ -72,13 +72,22 @@ class Markers:
             text = "Typesense: its answer about the collection has no name or creation time"
             raise DependencyUnavailable(text) from error
         nonce = _metadata(live).get(METADATA) or await self._synonym(name)
-        answer = await self._target.ask("GET", _marker(name))
-        refused = answer.status in KEY_REFUSED
-        if answer.status != HTTPStatus.NOT_FOUND and not refused:
-            check_status(answer.status, "a marker", body=answer.body)
-        synced = _object(answer).get("synced")
+        answer = await self._marker(name)
         nonce = nonce if isinstance(nonce, str) else ""
-        return Seen(name, created_at, nonce, _whole(synced), checks, refused)
+        synced = _whole(_object(answer).get("synced"))
+        return Seen(name, created_at, nonce, synced, checks, answer.status in KEY_REFUSED)
+
+    async def is_behind(self, name: str, synced: int) -> bool:
+        """Whether the mark of a collection of this name is older than this position, or is gone."""
+        answer = await self._marker(name)
+        noted = _whole(_object(answer).get("synced"))
+        return answer.status not in KEY_REFUSED and (noted is None or noted < synced)
+
+    async def _marker(self, name: str) -> Answer:
+        answer = await self._target.ask("GET", _marker(name))
+        if answer.status != HTTPStatus.NOT_FOUND and answer.status not in KEY_REFUSED:
+            check_status(answer.status, "a marker", body=answer.body)
+        return answer
 
     async def place(self, seen: Seen, nonce: str) -> str:
         """Put a nonce on the collection; returns it, or "" if that is not allowed."""

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from tsync_stream.capture.handover import Handover, TermEnd, report
+from tsync_stream.capture.handover import MOST_AT_ONCE, Handover, TermEnd, report
 from tsync_stream.core.errors import (
     ConfigurationError,
     DependencyUnavailable,
@@ -23,7 +23,8 @@ DOWN = TierUnavailable("primary: no answer")
 @pytest.mark.parametrize(
     ("end", "handover", "at_once"),
     [
-        (TermEnd("a reconcile was requested"), Handover(), False),
+        (TermEnd("a reconcile was requested", for_a_route=True), Handover(), True),
+        (TermEnd("this replica stops"), Handover(), False),
         (TermEnd("going back", leave_tier=True), Handover(leave_tier="going back"), True),
         (DOWN, Handover(unavailable="primary: no answer", times_unavailable=1), True),
         (TierRefused("NOPERM"), Handover(unavailable="NOPERM", times_unavailable=1), True),
@@ -37,7 +38,7 @@ DOWN = TierUnavailable("primary: no answer")
 def test_what_the_next_beginning_learns(end: TermEnd | TsyncError, handover: Handover, at_once: bool) -> None:
     after = Handover().after(end)
     assert after == handover
-    assert after.begins_at_once(end) is at_once
+    assert after.begins_at_once(end, 1) is at_once
 
 
 def test_failed_beginnings_add_to_what_the_last_term_left() -> None:
@@ -47,7 +48,13 @@ def test_failed_beginnings_add_to_what_the_last_term_left() -> None:
 
 def test_only_the_first_failure_of_a_tier_is_retried_at_once() -> None:
     handover = Handover().after(DOWN).after(DOWN)
-    assert (handover.times_unavailable, handover.begins_at_once(DOWN)) == (2, False)
+    assert (handover.times_unavailable, handover.begins_at_once(DOWN, 1)) == (2, False)
+
+
+def test_a_route_that_ends_one_term_after_another_has_to_wait() -> None:
+    end = TermEnd("a reconcile was requested", for_a_route=True)
+    at_once = [Handover().begins_at_once(end, short_terms) for short_terms in range(MOST_AT_ONCE + 2)]
+    assert at_once == [True] * (MOST_AT_ONCE + 1) + [False]
 
 
 def test_a_term_that_begins_takes_everything_but_the_count() -> None:

@@ -77,7 +77,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Make:
 
 async def test_another_collection_ends_the_term_without_a_fault_once_it_exists(world: Make) -> None:
     made = world("", GONE)
-    assert await made.run() == TermEnd(f"{GONE}; a new term begins with a reconcile")
+    assert await made.run() == TermEnd(f"{GONE}; a new term begins with a reconcile", for_a_route=True)
     assert (made.looks, made.prepared) == (2 * LOOKS_PER_CHECK, 1)
 
 
