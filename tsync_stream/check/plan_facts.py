@@ -123,7 +123,7 @@ async def gather_route(servers: Servers, declaration: Declaration) -> RouteFacts
             proposal,
             live,
             declared,
-            None if live is None else effect(found, live),
+            None if live is None else effect(found, live, types_alone=declared is None),
             added,
             removed,
             await looking,

@@ -21,24 +21,29 @@ class Effect:
     changed: Sequence[str] = ()
 
 
-def effect(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> Effect:
-    """Compare two schemas; patterns are compared as fields of that name."""
+def effect(wanted: Mapping[str, Any], live: Mapping[str, Any], *, types_alone: bool = False) -> Effect:
+    """Compare two schemas; patterns are compared as fields of that name.
+
+    With `types_alone`, options such as facets are not: a proposal only suggests them.
+    """
     present = {str(field["name"]): field for field in live["fields"]}
     added, changed = [], []
     for field in wanted["fields"]:
         name = str(field["name"])
         if name not in present:
             added.append(f"{name} {field['type']}")
-        elif difference := _difference(field, present[name]):
+        elif difference := _difference(field, present[name], types_alone=types_alone):
             changed.append(f"{name}: {difference}")
     if changed:
         return Effect("reindex", tuple(added), tuple(changed))
     return Effect("fields added" if added else "nothing", tuple(added))
 
 
-def _difference(wanted: Mapping[str, Any], live: Mapping[str, Any]) -> str:
+def _difference(wanted: Mapping[str, Any], live: Mapping[str, Any], *, types_alone: bool) -> str:
     if wanted["type"] != live["type"]:
         return f"{live['type']} in the live collection, {wanted['type']} wanted"
+    if types_alone:
+        return ""
     for option, default in _DEFAULTS.items():
         here, there = wanted.get(option, default), live.get(option, default)
         if here != there and not (option == "optional" and wanted["type"] == "auto"):

@@ -46,3 +46,10 @@ def test_another_type_or_option_needs_a_reindex(wanted: dict[str, Any], differen
     city = {"name": "city", "type": "string"}
     found = of({"name": "price", "type": "float", "optional": True, **wanted}, city)
     assert found == Effect("reindex", ("city string",), (difference,))
+
+
+def test_of_a_proposal_only_the_types_count() -> None:
+    wanted = {"fields": [{"name": "price", "type": "float", "facet": True}]}
+    assert effect(wanted, {"fields": [PRICE]}, types_alone=True) == Effect("nothing")
+    wanted = {"fields": [{"name": "price", "type": "int64"}]}
+    assert effect(wanted, {"fields": [PRICE]}, types_alone=True).kind == "reindex"
