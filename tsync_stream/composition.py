@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from bson.timestamp import Timestamp
+
 from tsync_stream.capture.backlog import Backlog
 from tsync_stream.capture.begin import Beginning
 from tsync_stream.capture.epochs import Epochs
@@ -247,7 +249,8 @@ class Parts:
         tiers = Tiers(self.tiers, settings.fail_back_after_s, self.epochs.age_s)
         sources = SourceFacts(self.client, self.table)
         targets = Targets({name: self._target_watch(declaration) for name, declaration in self.table.items()})
-        backlog = Backlog(self.client, self.tiers, settings.max_backlog, health, metrics)
+        since = self.refreshes.since if self.fan_out.any else _nothing_refreshed
+        backlog = Backlog(self.client, self.tiers, settings.max_backlog, health, metrics, since)
         feed = Feed(
             ChangeStreams(settings, Sources(self.table).scope, health, metrics),
             self._channels.send_changes,
@@ -310,3 +313,7 @@ class Parts:
         ]
         refresh = RefreshJobs(job_term, self.table, refreshes, partial(References, self.client))
         return TermJobs(job_term, FiledJobs(job_term, kinds, ledger), needed, refresh)
+
+
+async def _nothing_refreshed() -> Mapping[str, Timestamp]:
+    return {}

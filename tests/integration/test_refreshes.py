@@ -16,6 +16,7 @@ async def test_a_refresh_gathers_references_until_it_begins(state: Database) -> 
     await refreshes.gather("listings", "sellers", "seller_id", [2, 1], LATE)
     await refreshes.gather("listings", "sellers", "other_id", [3], Timestamp(10, 1))
     assert len(await refreshes.open()) == 2
+    assert await refreshes.since() == {"listings": EARLY}
     begun = await refreshes.begin_next()
     assert begun is not None
     assert (begun.route, begun.collection, begun.local) == ("listings", "sellers", "seller_id")

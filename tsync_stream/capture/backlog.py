@@ -5,7 +5,9 @@ the oplog, health knows how long MongoDB will still hold those that are not sync
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
+
+from bson.timestamp import Timestamp
 
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.core.health import Health
@@ -20,16 +22,26 @@ FULL_UNTIL_SHARE = 0.9
 
 
 class Backlog:
-    """`full` says whether the feed should pause. `tiers` are the names of all tiers, for the metrics."""
+    """`full` says whether the feed should pause. `tiers` are the names of all tiers, for the metrics.
+
+    `refreshing_since` returns, for each route with open refreshes, the time of the oldest change that they stand for.
+    """
 
     def __init__(
-        self, client: MongoClient, tiers: Collection[str], max_backlog: int, health: Health, metrics: Metrics
+        self,
+        client: MongoClient,
+        tiers: Collection[str],
+        max_backlog: int,
+        health: Health,
+        metrics: Metrics,
+        refreshing_since: Callable[[], Awaitable[Mapping[str, Timestamp]]],
     ) -> None:
         self._client = client
         self._tiers = tiers
         self._max_backlog = max_backlog
         self._health = health
         self._metrics = metrics
+        self._refreshing_since = refreshing_since
         self.full = False
         self._oplog: Oplog | None = None
         self._oplog_looked_s = float("-inf")
@@ -48,12 +60,14 @@ class Backlog:
         for name in self._tiers:
             metrics.tier.labels(name).set(name == term.pipeline.epoch.tier)
         behind = term.backlog > 0 or term.in_flight > 0
-        lag_s = max(0.0, time.time() - synced.cluster_time.time) if behind else 0.0
+        lag_s = _ago_s(synced.cluster_time) if behind else 0.0
         metrics.lag_seconds.set(lag_s)
+        since = await self._refreshing_since()
         metrics.route_lag_seconds.clear()
         for name in term.table:
             if term.pipeline.need(name) is None:  # what is synced says nothing about a route that is being reconciled
-                metrics.route_lag_seconds.labels(name).set(lag_s)
+                refresh_lag_s = _ago_s(since[name]) if name in since else 0.0
+                metrics.route_lag_seconds.labels(name).set(max(lag_s, refresh_lag_s))
         await self._look_at_oplog()
         self._report(term.backlog, synced, behind=behind)
 
@@ -80,6 +94,10 @@ class Backlog:
             health.red("oplog", f"{describe_left(left_s)}; enlarge the oplog, or find out why nothing is synced")
         else:
             health.green("oplog")
+
+
+def _ago_s(cluster_time: Timestamp) -> float:
+    return max(0.0, time.time() - cluster_time.time)
 
 
 def describe_left(left_s: float | None) -> str:

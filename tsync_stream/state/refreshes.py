@@ -70,6 +70,7 @@ class Refreshes:
                 "count": len(some),
                 "references": some,
                 "as_of": as_of,
+                "since": as_of,
             }
             async with translated():
                 if not (await self._collection.update_one(waiting, change)).matched_count:
@@ -79,6 +80,15 @@ class Refreshes:
         """The ids of all refreshes that have not ended."""
         async with translated():
             return [document["_id"] async for document in self._collection.find({}, {"_id": 1})]
+
+    async def since(self) -> dict[str, Timestamp]:
+        """For each route with open refreshes: the cluster time of the oldest change that they stand for."""
+        found: dict[str, Timestamp] = {}
+        async with translated():
+            async for document in self._collection.find({}, {"route": 1, "since": 1}):
+                route, since = document["route"], document["since"]
+                found[route] = min(since, found.get(route, since))
+        return found
 
     async def begin_next(self) -> Refresh | None:
         """Begin the one that has waited longest; one that has begun before comes first. It gathers no more then."""
