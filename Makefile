@@ -16,6 +16,7 @@ PYTHON ?= python3.13 python3.12 python3.11 python3
 # They are run, not looked up: a version manager may provide a command that only says the version is missing.
 FITS := import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 
+EXAMPLE ?= shop
 SOAK_SECONDS ?= 1800
 FAULT_SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 FAULT_HOLD ?= 60
@@ -28,10 +29,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start hundreds of workers. With cached bytecode a start takes a second, without it five.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo test releases faults soak bench scaling lint unit format install lock clean always
+.PHONY: help demo example test releases faults soak bench scaling lint unit format install lock clean always
 
 help:
 	@echo "make demo     set up, then run the whole pipeline with live sample listings, until Ctrl-C (DEMO_SECONDS=20: for 20 s)"
+	@echo "make example  set up, then run an example on its own servers: EXAMPLE=shop, blog or homes (EXAMPLE_FLAGS=--stay)"
 	@echo "make test     set up, then run every check and every test"
 	@echo "make releases set up, then test every release of Typesense that we imitate: changes, reconcile, verify, kill -9"
 	@echo "make faults   set up, then run the fault suite with three replicas, once per seed (FAULT_SEEDS='1 2 3 4 5 6 7 8 9 10')"
@@ -46,6 +48,9 @@ help:
 
 demo: install
 	@$(BIN)/python -m tsync_stream.demo
+
+example: install
+	@$(BIN)/python -m examples.$(EXAMPLE) $(EXAMPLE_FLAGS)
 
 test: lint
 	@echo "==> pytest"

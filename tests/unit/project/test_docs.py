@@ -11,9 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "tsync_stream"
-DOCUMENTS = sorted(
-    path.relative_to(ROOT).as_posix() for folder in (".", "docs", "deploy") for path in (ROOT / folder).glob("*.md")
-)
+FOLDERS = (".", "docs", "deploy", "examples", "examples/*")
+DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for folder in FOLDERS for path in ROOT.glob(f"{folder}/*.md"))
 
 # Made by a command, or by whoever follows the text.
 MADE = {
@@ -23,6 +22,7 @@ MADE = {
     "results.md",
     ".tsync/",
     "redis.conf",
+    "prices.py",
     "docker-compose.override.yml",
 }
 
@@ -127,7 +127,9 @@ def comments_and_docstrings(path: Path) -> Iterator[str]:
 
 
 def test_every_file_that_the_code_speaks_of_exists() -> None:
-    files = [path for folder in ("tsync_stream", "tests", "bench") for path in (ROOT / folder).rglob("*.py")]
+    files = [
+        path for folder in ("tsync_stream", "tests", "bench", "examples") for path in (ROOT / folder).rglob("*.py")
+    ]
     names = {f"/{path.relative_to(ROOT).as_posix()}" for path in files}
     missing = {
         (path.relative_to(ROOT).as_posix(), name)

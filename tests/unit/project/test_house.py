@@ -17,7 +17,18 @@ MODULES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.
 MOST_LINES, FEWEST_LINES = 350, 25
 
 # Everything that people read.
-PROSE = ("tsync_stream", "README.md", "CONTRIBUTING.md", "docs", "deploy", "Makefile", "CHANGELOG.md", "bench", "tests")
+PROSE = (
+    "tsync_stream",
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs",
+    "deploy",
+    "Makefile",
+    "CHANGELOG.md",
+    "bench",
+    "tests",
+    "examples",
+)
 SUFFIXES = {".py", ".md", ".yml", ".conf", ".js", ""}
 # Word by word translations; what they mean is "fix", "forever", "recently", "if it is", "is healthy again".
 NOT_ENGLISH = re.compile(r"\bmend|for ever\b|\bof late\b|\bbe it that\b|\bis well again\b", re.IGNORECASE)

@@ -1,0 +1,1 @@
+"""Three complete applications, each with its routes, sample data and one command, such as `python -m examples.shop`."""

@@ -1,0 +1,1 @@
+"""A shop: products with their seller, their categories, and what their reviews say together."""
