@@ -130,7 +130,8 @@ class TsyncApp(OurApp):
         if not self.settings.embedded:
             yield
             return
-        with embedded_stack(self.settings, declared_routes(self.settings).namespaces) as environment:
+        table = declared_routes(self.settings)
+        with embedded_stack(self.settings, table.namespaces, table.with_pre_images) as environment:
             self.settings = with_servers(self.settings, environment)
             yield
 

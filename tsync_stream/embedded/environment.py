@@ -1,17 +1,22 @@
 """The embedded stack that the settings describe: the same for the worker, the demo and the commands."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeAlias
 
 from pymongo import MongoClient
 
 from tsync_stream.embedded import EmbeddedStack, RedisServerOptions
 from tsync_stream.settings.load import RedisSettings, Settings
 
+Namespace: TypeAlias = tuple[str, str]  # a database and a collection
+
 
 @contextmanager
-def embedded_stack(settings: Settings, collections: Iterable[tuple[str, str]]) -> Iterator[dict[str, str]]:
+def embedded_stack(
+    settings: Settings, collections: Iterable[Namespace], with_pre_images: Container[Namespace] = ()
+) -> Iterator[dict[str, str]]:
     """Run the servers for the duration of the block; yields the variables that lead to them.
 
     Those of `collections` (database and name) that are missing are created, because a newcomer's first start has none.
@@ -21,7 +26,7 @@ def embedded_stack(settings: Settings, collections: Iterable[tuple[str, str]]) -
     try:
         stack.start(lambda text: print(f"embedded stack: {text}", file=sys.stderr, flush=True))
         environment = stack.environment()
-        _create(environment["MONGODB_URI"], collections)
+        create_missing(environment["MONGODB_URI"], collections, with_pre_images)
         yield environment
     finally:
         stack.stop()
@@ -57,8 +62,12 @@ def _redis_options(settings: RedisSettings) -> RedisServerOptions:
     )
 
 
-def _create(uri: str, collections: Iterable[tuple[str, str]]) -> None:
+def create_missing(uri: str, collections: Iterable[Namespace], with_pre_images: Container[Namespace]) -> None:
+    """Create the collections that do not exist; the others stay as they are."""
     with MongoClient[dict[str, object]](uri) as client:
         for database, name in collections:
+            options: dict[str, Any] = {}
+            if (database, name) in with_pre_images:
+                options["changeStreamPreAndPostImages"] = {"enabled": True}
             if name not in client[database].list_collection_names():
-                client[database].create_collection(name)
+                client[database].create_collection(name, **options)

@@ -12,7 +12,7 @@ import bson
 
 from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.core.model import Route
-from tsync_stream.routes.declaration import Declaration, Namespace
+from tsync_stream.routes.declaration import Children, Declaration, Namespace
 
 VERSION_DIGITS = 16
 
@@ -58,6 +58,16 @@ class RouteTable(Mapping[str, Declaration]):
     def option(self, route: str) -> str:
         """What a command needs to act on this route alone: ` --route listings`; "" if there is no other."""
         return "" if len(self) == 1 else f" --route {route}"
+
+    @property
+    def with_pre_images(self) -> set[Namespace]:
+        """The collections of children: after a deletion, only a pre-image tells whose child it was."""
+        return {
+            (each.route.database, lookup.collection)
+            for each in self.values()
+            for lookup in each.lookups
+            if isinstance(lookup, Children)
+        }
 
     def of_source(self, namespace: Namespace) -> list[Declaration]:
         """The routes that show documents of this collection."""

@@ -24,6 +24,10 @@ def test_the_stream_shows_each_collection_once() -> None:
     assert table.namespaces == [("shop", "listings"), ("shop", "sellers"), ("shop", "reviews")]
 
 
+def test_only_collections_of_children_need_pre_images() -> None:
+    assert RouteTable([LISTINGS, SELLERS]).with_pre_images == {("shop", "reviews")}
+
+
 def test_two_routes_may_share_a_source() -> None:
     drafts = Declaration(Route("drafts", "shop", "listings", "drafts"))
     assert RouteTable([LISTINGS, SELLERS, drafts]).of_source(("shop", "listings")) == [LISTINGS, drafts]
