@@ -113,6 +113,8 @@ async def test_the_scan_that_follows_reads_no_earlier_than_what_was_dropped(
     resumed = await store.resume("orders", suspended.nonce)
     assert resumed is not None
     assert resumed > captured
+    assert await store.time_of_now() > resumed, "a later term that goes on with the scan reads no earlier either"
+    assert await store.load() is not None
 
 
 async def test_no_writer_that_has_not_seen_a_suspension_or_its_end_begins_a_term(

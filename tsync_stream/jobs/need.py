@@ -91,8 +91,8 @@ class NeededReconcile:
         """Return once the route is not suspended: since when what was dropped is seen by whoever reads the source."""
         capture, route = self._term.capture, self._route
         suspended = capture.pipeline.routes[route].suspended
-        if suspended is None:
-            return BEGINNING_OF_TIME
+        if suspended is None:  # an earlier term has ended the last suspension, or there was none
+            return await self._time_of_now() if need.suspensions else BEGINNING_OF_TIME
         await asyncio.sleep(pause_before_s(need.suspensions))
         while not await self._is_usable():
             await asyncio.sleep(USABLE_INTERVAL_S)
@@ -108,6 +108,15 @@ class NeededReconcile:
         capture.pipeline = capture.pipeline.with_route(route, suspended=None)
         log.info("route %s: it can be synced again, and is reconciled now", route)
         return since
+
+    async def _time_of_now(self) -> Timestamp:
+        times: list[Timestamp] = []
+
+        async def ask() -> None:
+            times.append(await self._positions.time_of_now())
+
+        await self._term.persevere(self._title, ask)
+        return times[-1]
 
     async def _is_usable(self) -> bool:
         try:

@@ -194,6 +194,9 @@ class World:
         self.resumed.append((route, nonce))
         return self.resumed_at
 
+    async def time_of_now(self) -> Timestamp:
+        return Timestamp(950, 1)
+
     async def _require_usable(self, route: Route) -> None:
         if route.name in self.broken:
             raise ConfigurationError("it is still broken")
@@ -665,6 +668,15 @@ async def test_nothing_is_scanned_from_before_the_suspension_ended() -> None:
         await eventually(lambda: world.term.appended.cursors.get("r1", {}).get("phase") == "sweep")
     assert {time for route, time in world.scans if route == ROUTE.name} == {Timestamp(900, 1)}
     assert {time for route, time in world.scans if route == SELLERS.name} == {Timestamp(1, 0)}
+
+
+async def test_nor_does_a_later_term_scan_from_before_that() -> None:
+    world = suspended_world()
+    world.term.pipeline = world.pipeline = world.pipeline.with_route(ROUTE.name, suspended=None)
+    async with reconciling(world):
+        await eventually(lambda: world.term.appended.cursors.get("r1", {}).get("phase") == "sweep")
+    assert world.resumed == []
+    assert {time for route, time in world.scans if route == ROUTE.name} == {Timestamp(950, 1)}
 
 
 async def test_a_suspension_that_somebody_else_has_ended_ends_the_term() -> None:
