@@ -47,16 +47,20 @@ class Usability:
 
         Raises `ConfigurationError` if a person must act first, and `DependencyUnavailable` if nobody knows.
         """
-        await self._target.look(route.target)
-        await self._target.harmless_import(route.target)
-        await self._target.harmless_delete(route.target)
+        # Its own declaration first: without it, nothing else can be asked, and a missing collection is not created.
+        transform = self._table[route.name].transform
+        if transform and (why := await asyncio.to_thread(why_not_importable, transform)):
+            raise RouteUnusable(f"route {route.name}: transform `{transform}` {why}")
         kind = kind_of(await described(self._client, route.database, route.collection))
         setting = of_route(SETTING, route)
         if problem := problem_of_source(source_name(route), kind, setting if route.declared_in else SETTING):
             raise ConfigurationError(f"{setting}: " + "; ".join(problem))
-        transform = self._table[route.name].transform
-        if transform and (why := await asyncio.to_thread(why_not_importable, transform)):
-            raise RouteUnusable(f"route {route.name}: transform `{transform}` {why}")
+        await self._read_one(route)
+        await self._target.look(route.target)
+        await self._target.harmless_import(route.target)
+        await self._target.harmless_delete(route.target)
+
+    async def _read_one(self, route: Route) -> None:
         reader = self._open_reader()
         try:
             keys = await reader.scan_keys(route, None, BEGINNING_OF_TIME, 1)

@@ -8,9 +8,10 @@ so the two have to be ordered, whatever any replica remembers of the epoch docum
 - An entry is dropped only after a majority write of this very batch, made when the entry had been read, found the
   suspension in force (`confirm_suspended`). A suspension that a lane remembers proves nothing: it may have ended.
 - The job of the need scans nothing before its own majority write has ended the suspension (`resume`), and it reads the
-  source no earlier than that write, nor does a later term that goes on with the job (`time_of_now`). All three change one document, so they have one order: what was dropped had been
-  captured before the confirmation, the confirmation precedes the end of the suspension, and the scan follows that end.
-  Whatever is queued after the end, the scan's own entries among it, finds nothing to confirm, and is written.
+  source no earlier than that write, nor does a later term that goes on with the job (`time_of_now`). All these change
+  one document, so they have one order: what was dropped had been captured before the confirmation, the confirmation
+  precedes the end of the suspension, and the scan follows that end. Whatever is queued after the end, the scan's own
+  entries among it, finds nothing to confirm, and is written.
 - A nonce is never in force twice. The compare-and-set that begins a term compares suspensions too, so a replica that
   has an older epoch document in memory cannot bring an ended one back; and a need is not cleared while its route is
   suspended.
@@ -91,7 +92,6 @@ class Suspensions:
             )
             time: Timestamp | None = session.delegate.operation_time
         return time if result.matched_count else None
-
 
     async def time_of_now(self) -> Timestamp:
         """A time that follows every change of the epoch document so far.

@@ -65,10 +65,21 @@ class SuspendedRoutes:
 
     async def _suspend(self, route: str, cause: TsyncError) -> bool:
         pipeline = self._epochs.current
-        if pipeline is None or await self._positions.suspend(pipeline.epoch, route, str(cause)) is None:
+        reason = await self._reason(route, cause)
+        if pipeline is None or await self._positions.suspend(pipeline.epoch, route, reason) is None:
             return False
         await self._epochs.refresh()
         return True
+
+    async def _reason(self, route: str, cause: TsyncError) -> str:
+        """What to repair: a collection, for example, is missing because the route's transform cannot be imported."""
+        try:
+            await self._usability.require(self._table[route].route)
+        except ConfigurationError as error:
+            return str(error)
+        except TsyncError:
+            pass
+        return str(cause)
 
     async def _another_can_be_synced(self, route: str) -> bool:
         suspended = self.known
