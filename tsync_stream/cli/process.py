@@ -18,6 +18,7 @@ from tsync_stream.cli.shared import EXIT_USAGE, OurApp
 from tsync_stream.cluster.membership import ForeignSettings
 from tsync_stream.core.errors import ConfigurationError, unforeseen
 from tsync_stream.core.quiet import keep_quiet
+from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import lines_for_exit
 from tsync_stream.settings.texts import unused
 
@@ -33,7 +34,9 @@ class Worker(FaustWorker):
     """
 
     def __init__(self, app: OurApp, *services: Any, loglevel: Any = None, **options: Any) -> None:
-        app.refuse_bad_settings(imports=True)
+        app.refuse_bad_settings()
+        # Beside other routes, one whose transform cannot be imported is suspended, and keeps none of them from working.
+        app.refuse_bad_settings(imports=len(declared_routes(app.settings)) == 1)
         if not _on_command_line("loglevel"):
             loglevel = app.settings.log_level
         super().__init__(app, *services, loglevel=loglevel, **options)
