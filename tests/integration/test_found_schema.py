@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.conftest import Client, Collection
+from tests.integration.conftest import Client, Collection, fail
 from tests.support.planted import A_DATE, CONFLICTS, PARIS, planted
 from tests.support.stack import Names, typesense_client, typesense_settings
-from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.core.model import Route
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.routes.declaration import Declaration
@@ -175,3 +175,11 @@ async def test_a_small_collection_is_sampled_as_a_whole(shop: Shop) -> None:
     size = await size_of(shop.client, shop.declaration.route)
     keys = await sample_keys(shop.client, shop.declaration.route, {"n": 1}, size)
     assert sorted(keys) == list(range(1, 200, 2))
+
+
+async def test_without_a_sample_in_time_nothing_is_created(shop: Shop, mongo_names: Names) -> None:
+    await shop.source.insert_one({"price": 4.5})
+    await fail(shop.client, mongo_names, "aggregate", times=10, errorCode=50)
+    with pytest.raises(DependencyUnavailable, match="no document for a sample"):
+        await shop.prepared()
+    assert await shop.target.collection(shop.declaration.route.target) is None

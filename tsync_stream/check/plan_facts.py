@@ -91,7 +91,6 @@ class Servers:
 
 async def gather_route(servers: Servers, declaration: Declaration) -> RouteFacts:
     """Look at one route. Raises the errors of both servers, and `ConfigurationError` for a wrong schema file."""
-    until_s = clock.now_s() + SAMPLE_TIME_S
     route, client = declaration.route, servers.client
     declared = declared_schema(declaration, servers.settings.typesense.schema_file)
     live, size, places = await asyncio.gather(
@@ -107,6 +106,7 @@ async def gather_route(servers: Servers, declaration: Declaration) -> RouteFacts
     try:
         keys = await sample_keys(client, route, declaration.filter, size)
         sample, problem = Sample(), ""
+        until_s = clock.now_s() + SAMPLE_TIME_S
         try:
             sample = await observe(reader, route, keys, untyped(servers.options, route.target), until_s, judge)
         except RouteUnusable as error:

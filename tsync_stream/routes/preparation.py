@@ -26,7 +26,7 @@ from tsync_stream.source.sample import sample_keys, size_of
 
 log = logging.getLogger(__name__)
 
-# Sampling ends after this, with what was read until then.
+# Reading a sample ends after this, with what was read until then.
 SAMPLE_TIME_S = 6.0
 _MOST_LOGGED = 50
 
@@ -83,11 +83,11 @@ async def found_schema(
     client: MongoClient, open_reader: Callable[[], DocumentReader], options: MappingOptions, declaration: Declaration
 ) -> Proposal | None:
     """The proposal for a sample of the route's documents; None if there are none. Raises the errors of `from_mongo`."""
-    until_s = clock.now_s() + SAMPLE_TIME_S
     route = declaration.route
     places = await indexes_of_places(client, route.database, route.collection)
     keys = await sample_keys(client, route, declaration.filter, await size_of(client, route))
     reader = open_reader()
+    until_s = clock.now_s() + SAMPLE_TIME_S
     try:
         sample = await observe(reader, route, keys, untyped(options, route.target), until_s)
     finally:

@@ -84,20 +84,21 @@ async def observe(
     until_s: float,
     judge: Judge | None = None,
 ) -> Sample:
-    """Read the documents of these keys, and observe what is shown of them. Ends soon after `until_s`.
+    """Read the documents of these keys, and observe what is shown of them. Ends soon after `until_s`, but not without
+    any document.
 
     What a judge rejects is counted as rejected, and observed all the same. Raises the errors of
     `source.errors.from_mongo`.
     """
     sample = Sample()
     for first in range(0, len(keys), KEYS_AT_ONCE):
-        if clock.now_s() > until_s:
+        if sample.documents and clock.now_s() > until_s:
             sample.complete = False
             break
         groups = [[key] for key in keys[first : first + KEYS_AT_ONCE]]
         async with aclosing(reader.read(route, groups, BEGINNING_OF_TIME)) as portions:
             async for documents in portions:
-                if clock.now_s() > until_s:
+                if sample.documents and clock.now_s() > until_s:
                     sample.complete = False
                     return sample
                 # Not on the event loop, where the leases live.

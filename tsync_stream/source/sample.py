@@ -7,6 +7,7 @@ within it is left out. The number of keys is bounded, and smaller where document
 bounded too.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from bson.errors import BSONError
 from pymongo.errors import PyMongoError
 
+from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.keys import can_be_stored, canonical_key
 from tsync_stream.core.model import Key, Route
 from tsync_stream.source.decoding import decoded
@@ -26,7 +28,7 @@ MOST_KEYS = 10_000
 FEWEST_KEYS = 200
 MOST_BYTES = 64_000_000
 KEYS_OF_EACH_END = 500
-QUERY_TIME_MS = 2_500
+QUERY_TIME_MS = 4_000
 # MongoDB takes random documents without a scan only if they are fewer than one in twenty (`$sample`).
 _SCANNED_SHARE = 20
 _TIME_OVER = 50  # MaxTimeMSExpired
@@ -69,22 +71,27 @@ async def size_of(client: MongoClient, route: Route) -> Size:
 async def sample_keys(
     client: MongoClient, route: Route, matching: Mapping[str, Any], size: Size, most: int = MOST_KEYS
 ) -> list[Key]:
-    """Different keys of documents that a filter matches, those chosen at random first.
+    """Different keys of documents that a filter matches, in random order: some of them are a sample, too.
 
     If MongoDB cannot find enough of them in time, keys of other documents may be among them. A key that no query can
-    hold is left out. Raises the errors of `from_mongo`.
+    hold is left out. Raises the errors of `from_mongo`, `DependencyUnavailable` if no query ends in time.
     """
     source = source_collection(client, route)
     most = min(most, size.most_keys)
-    found = await _keys(source, _random(matching, size.documents, most))
-    if found is None and matching and size.documents > _SCANNED_SHARE * most:
-        found = await _keys(source, _random({}, size.documents, most))
-    keys = found or []
+    tried = [await _keys(source, _random(matching, size.documents, most))]
+    if tried[0] is None and matching and size.documents > _SCANNED_SHARE * most:
+        tried.append(await _keys(source, _random({}, size.documents, most)))
     if size.documents > most:
         for direction in (1, -1):
-            ends = [*_matched(matching), {"$sort": {"_id": direction}}, {"$limit": KEYS_OF_EACH_END}, _KEY_ALONE]
-            keys += await _keys(source, ends) or []
-    return list({canonical_key(key): key for key in keys if can_be_stored(key)}.values())
+            end = [*_matched(matching), {"$sort": {"_id": direction}}, {"$limit": KEYS_OF_EACH_END}, _KEY_ALONE]
+            tried.append(await _keys(source, end))
+    found = [keys for keys in tried if keys is not None]
+    if not found:
+        raise DependencyUnavailable(f"MongoDB: it finds no document for a sample within {QUERY_TIME_MS / 1000:g} s")
+    keys = [key for some in found for key in some if can_be_stored(key)]
+    different = list({canonical_key(key): key for key in keys}.values())
+    random.shuffle(different)
+    return different
 
 
 _KEY_ALONE = {"$project": {"_id": 1}}

@@ -55,6 +55,11 @@ async def test_it_ends_in_time_even_within_a_part(monkeypatch: pytest.MonkeyPatc
     assert (sample.documents, sample.complete) == (200, False)
 
 
+async def test_a_part_is_read_even_if_there_is_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sample = await Reader(monkeypatch, {"n": 1}, seconds=100.0).sample(KEYS_AT_ONCE)
+    assert (sample.documents, sample.complete) == (100, False)
+
+
 async def test_what_cannot_be_shown_is_counted_with_some_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = await Reader(monkeypatch, {" blank": "a secret"}).sample(50)
     (what,) = sample.rejections.counts
