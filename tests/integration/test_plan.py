@@ -211,6 +211,8 @@ def test_a_view_is_planned_with_the_width_of_its_lookups(
         {"collection": "reviews", "field": "listing_id", "most": 7, "exact": True},
     ]
     lines = [line for finding in route["findings"] for line in finding["lines"]]
+    result = shell.run_command("plan", "listings")
+    assert "3 problems found" in result.stdout, "each is said once"
     assert [line.partition(").")[2].partition(")")[2].lstrip(".") or line for line in lines] == [
         'createIndex({"seller_id": 1})',
         'createIndex({"listing_id": 1})',

@@ -1,13 +1,11 @@
-"""What `check` finds wrong with MongoDB and Typesense for one route: missing rights above all. Changes nothing."""
+"""What `check` finds wrong with MongoDB and Typesense for some routes: missing rights above all. Changes nothing."""
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tsync_stream.check.findings import Finding
 from tsync_stream.check.mongo import gather_mongo, judge_mongo
 from tsync_stream.check.typesense import gather_typesense, judge_typesense
-from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import Settings
 
@@ -20,9 +18,9 @@ class Rights:
     version: str = ""
 
 
-async def rights(settings: Settings, declaration: Declaration) -> Rights:
+async def rights(settings: Settings, table: RouteTable) -> Rights:
     """Examine both servers, within about `findings.DEADLINE_S`; never raises for what a server does."""
-    table, typesense = RouteTable([declaration]), settings.typesense
+    typesense = settings.typesense
     mongo_facts, nodes = await asyncio.gather(
         gather_mongo(settings, table),
         asyncio.gather(*(gather_typesense(typesense, table, url) for url in typesense.node_urls)),
@@ -33,8 +31,3 @@ async def rights(settings: Settings, declaration: Declaration) -> Rights:
     ]
     wrong = tuple(finding for row in rows for finding in row.findings if finding.level == "wrong")
     return Rights(wrong, next((row.version for row in rows[1:] if row.version), ""))
-
-
-def together(each: Iterable[Rights]) -> list[Finding]:
-    """The findings of all routes, each once (pure)."""
-    return list(dict.fromkeys(finding for found in each for finding in found.findings))

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -12,13 +11,14 @@ import orjson
 from tsync_stream.check.plan import RoutePlan, Shown, as_json, plan_of
 from tsync_stream.check.plan_document import shown_document
 from tsync_stream.check.plan_facts import RouteFacts, Servers, gather_route
-from tsync_stream.check.plan_rights import Rights, rights, together
+from tsync_stream.check.plan_rights import rights
 from tsync_stream.cli.plan_view import render
 from tsync_stream.cli.shared import EXIT_WRONG, console, print_json, reachable_settings, say
 from tsync_stream.core.terminal import printable
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declared import declared_routes
 from tsync_stream.routes.schema_writing import NotWritable, with_schema
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.routes.transform_runner import TransformRunner
 from tsync_stream.routes.view import source_views
 from tsync_stream.settings.load import Settings
@@ -39,11 +39,12 @@ async def run_plan(settings: Settings, *, route: str | None, as_json_: bool, doc
     settings = reachable_settings(settings)
     chosen = _chosen(settings, route)
     async with _servers(settings) as servers:
-        looks = await _looks(servers, chosen, document)
-    plans = [plan_of(look.facts, look.rights.version, look.document) for look in looks]
+        found, looks = await asyncio.gather(rights(settings, chosen), _looks(servers, chosen, document))
+    plans = [plan_of(facts, found.version, shown) for facts, shown in looks]
     if document is not None and all(plan.document is None for plan in plans):
         raise click.UsageError(f"No document of the source has the id {printable(document)}.")
-    wrong = together(look.rights for look in looks)
+    # What the lookups of a route need is said with the route.
+    wrong = [each for each in found.findings if not any(each in plan.findings for plan in plans)]
     if as_json_:
         print_json(as_json(plans, wrong))
     else:
@@ -53,13 +54,13 @@ async def run_plan(settings: Settings, *, route: str | None, as_json_: bool, doc
     return EXIT_WRONG if wrong or not all(plan.fine for plan in plans) else 0
 
 
-def _chosen(settings: Settings, route: str | None) -> list[Declaration]:
+def _chosen(settings: Settings, route: str | None) -> RouteTable:
     table = declared_routes(settings)
     if route is None:
-        return list(table.values())
+        return table
     if route not in table:
         raise click.UsageError(f"There is no route {printable(route)}; there is {', '.join(table)}.")
-    return [table[route]]
+    return RouteTable([table[route]])
 
 
 @asynccontextmanager
@@ -76,30 +77,17 @@ async def _servers(settings: Settings) -> AsyncIterator[Servers]:
         client.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """What was seen of one route."""
-
-    facts: RouteFacts
-    rights: Rights
-    document: Shown | None
-
-
-async def _looks(servers: Servers, chosen: Sequence[Declaration], document: str | None) -> list[_Look]:
+async def _looks(servers: Servers, chosen: RouteTable, document: str | None) -> list[tuple[RouteFacts, Shown | None]]:
     turn = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(declaration: Declaration) -> _Look:
-        route = declaration.route
+    async def one(declaration: Declaration) -> tuple[RouteFacts, Shown | None]:
         async with turn:
-            found, facts = await asyncio.gather(
-                rights(servers.settings, declaration), gather_route(servers, declaration)
-            )
-            shown = None
-            if document is not None:
-                shown = await shown_document(servers, route, facts.live or facts.wanted, document)
-            return _Look(facts, found, shown)
+            facts = await gather_route(servers, declaration)
+            if document is None:
+                return facts, None
+            return facts, await shown_document(servers, declaration.route, facts.live or facts.wanted, document)
 
-    return await asyncio.gather(*map(one, chosen))
+    return await asyncio.gather(*map(one, chosen.values()))
 
 
 def _write(settings: Settings, plans: Sequence[RoutePlan]) -> None:
