@@ -150,19 +150,19 @@ def test_what_happens_to_one_source_is_the_matter_of_its_route_alone(
 def test_a_dropped_database_is_the_matter_of_its_routes_alone(
     stack: EmbeddedStack, worker: Worker, routes: ManyRoutes, state: State
 ) -> None:
-    routes.declare({"one": (routes.near, "one"), "gone": (routes.far, "gone"), "with it": (routes.far, "other")})
+    routes.declare({"one": (routes.near, "one"), "gone": (routes.far, "gone"), "with_it": (routes.far, "other")})
     routes.source("gone").insert_many(listings(20))
-    routes.source("with it").insert_many(listings(20))
+    routes.source("with_it").insert_many(listings(20))
     start(worker, routes)
     routes.wait_until_equal()
-    wait_for_reconciles(state.jobs, "gone", "one", "with it")
+    wait_for_reconciles(state.jobs, "gone", "one", "with_it")
     with Beside(stack, routes, "one") as beside:
         routes.source("gone").database.client.drop_database(routes.far)
         wait_for(
-            lambda: suspended(state.pipeline()) == {"gone", "with it"}, 20.0, lambda: f"{state.pipeline()['routes']}"
+            lambda: suspended(state.pipeline()) == {"gone", "with_it"}, 20.0, lambda: f"{state.pipeline()['routes']}"
         )
         routes.source("gone").insert_one({"_id": "anew"})
-        wait_for(lambda: suspended(state.pipeline()) == {"with it"}, 30.0, lambda: f"{state.pipeline()['routes']}")
+        wait_for(lambda: suspended(state.pipeline()) == {"with_it"}, 30.0, lambda: f"{state.pipeline()['routes']}")
     routes.wait_until_equal("one", "gone", timeout_s=40.0)
     assert state.epoch() == 1
     assert max(beside.delays_s) < MOST_LAG_S, sorted(beside.delays_s)[-5:]

@@ -17,7 +17,7 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.capture.sources import Sources
 from tsync_stream.core.errors import TsyncError, unforeseen
-from tsync_stream.core.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Head, Position, Route, Token
+from tsync_stream.core.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Head, Position, Token
 from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.change_stream import ChangeBatch
@@ -170,11 +170,6 @@ class CaptureTerm:
             f"<CaptureTerm epoch {epoch.epoch} on {epoch.tier}, fence {self.fence}, {state}, "
             f"{self.in_flight} in flight, backlog {self.backlog}{pause}>"
         )
-
-    @property
-    def route(self) -> Route:
-        """The first route."""
-        return self.table.routes[0]
 
     @property
     def partitions(self) -> int:
