@@ -7,6 +7,7 @@ import pytest
 
 from tests.acceptance.state import State
 from tests.faults.support.cluster import Cluster
+from tests.support.background import repeated
 from tests.support.forked import ForkedWorker
 from tests.support.shop import Shop, listing
 from tests.support.stack import Names, mongo_client, redis_client
@@ -90,4 +91,26 @@ def test_without_pre_images_a_route_with_children_is_red_until_they_are_kept(
         shop.reviews.delete_one({"_id": 3})
         wait_for(lambda: "reviews keeps no pre-images" in problems(), 30.0, problems)
         database.command(keep)
+        shop.wait_until_equal(120.0)
+
+
+def test_a_verification_waits_for_what_is_being_refreshed(
+    stack: EmbeddedStack, names: Names, shop: Shop, tmp_path: Path
+) -> None:
+    (tmp_path / "shop.yaml").write_text(shop.routes_file())
+    file = str(tmp_path / "shop.yaml")
+    shop.listings.delete_many({"_id": {"$gte": 300}})
+
+    def step(number: int) -> None:
+        shop.sellers.update_one({"_id": number % 4}, {"$set": {"name": f"seller {number}"}})
+        shop.reviews.update_one({"_id": number % 30}, {"$set": {"listing_id": number % 7}})
+        if number % 50 == 0:
+            shop.categories.update_one({"_id": "c0"}, {"$set": {"name": f"wide {number}"}})
+
+    with ForkedWorker(stack, names, tmp_path, ROUTES_FILE=file, FAN_OUT_INLINE="50") as worker:
+        shop.wait_until_equal(120.0)
+        with repeated(step):
+            found = worker.run_command("verify", "--wait", timeout_s=240.0)
+        # Nearly all of them change all the time through what they show; none of that is a difference.
+        assert "220 documents were compared; none differs" in found.stdout, found.stdout + found.stderr
         shop.wait_until_equal(120.0)
