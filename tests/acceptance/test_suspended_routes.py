@@ -186,3 +186,27 @@ def test_a_collection_that_somebody_deletes_holds_up_no_other_route_and_comes_ba
     wait_for(lambda: worker.health()["status"] == "green", 30.0, lambda: str(worker.health()))
     write(source, routes, 300)
     catches_up()
+
+
+def test_a_suspension_outlives_the_replica_that_captures(
+    source: Source, worker: Worker, names: Names, shown: Shown, grant: Grant, stack: EmbeddedStack
+) -> None:
+    worker.environment["TOKEN"] = names.token
+    (worker.directory / "tsync.yaml").write_text("\n".join(FILE.splitlines()[:4]), encoding="utf-8")
+    grant(*GOOD)
+    for route in (*GOOD, "keyless"):
+        source.database[route].insert_many([{"_id": number, "n": number} for number in range(50)])
+    other = Worker(stack, names, worker.directory)
+    other.environment = {**worker.environment, "WEB_PORT": str(other.port)}
+    with worker, other:
+        for replica in (worker, other):
+            wait_for(lambda: set(red_routes(replica)) == {"keyless"}, 30.0, lambda: str(replica.health()))  # noqa: B023
+        worker.kill()
+        write(source, (*GOOD, "keyless"), 100)
+        for route in GOOD:
+            wait_for(lambda: shown(route) == expected(source, route), 60.0, f"{route} stands still")  # noqa: B023
+        assert set(red_routes(other)) == {"keyless"}
+        assert shown("keyless") == {}
+        grant(*GOOD, "keyless")
+        wait_for(lambda: shown("keyless") == expected(source, "keyless"), 60.0, lambda: str(other.health()))
+        wait_for(lambda: not red_routes(other), 30.0, lambda: str(other.health()))
