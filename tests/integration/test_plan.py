@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -271,3 +272,11 @@ def test_a_large_collection_takes_a_bounded_time(
     assert 9_000 < route["sampled"] <= 11_000
     assert route["documents"]["number"] == 100_000
     assert [(each["field"], each["level"]) for each in route["conflicts"]] == [("price", "conflict")]
+
+
+def test_the_page_describes_each_key(shell: Worker, names: Names, database: Database[dict[str, Any]]) -> None:
+    database[names.collection].insert_one({"_id": 1})
+    page = (Path(__file__).parents[2] / "docs/commands.md").read_text(encoding="utf-8")
+    section = page.partition("\n## plan\n")[2].partition("\n## ")[0].partition("`--json` prints")[2]
+    first_cells = re.findall(r"^\| (`[^|]+`) \|", section, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(first_cells))) == plan(shell).keys()
