@@ -1,16 +1,19 @@
 """The examples without their servers: what they declare, and the functions that need none."""
 
 from pathlib import Path
+from typing import Any, cast
 
+import httpx
 import pytest
 
-from examples import blog, homes, shop
+from examples import blog, homes, running, shop
 from examples.blog.__main__ import EXAMPLE as BLOG
 from examples.blog.search_text import post, text_of
 from examples.homes.__main__ import EXAMPLE as HOMES
-from examples.running import Example, Search, address, listed, shown_lines
+from examples.running import Documents, Example, ExampleFailed, Running, Search, address, listed, shown_lines
 from examples.shop.__main__ import EXAMPLE as SHOP
 from tests.unit.routes.test_file_schema import refused
+from tsync_stream.demo.servers import Worker
 from tsync_stream.routes.declared import declared_routes, load_all
 
 ROOT = Path(__file__).parents[3]
@@ -65,3 +68,37 @@ def test_what_was_found_is_one_line_each() -> None:
 def test_counts_are_a_sentence() -> None:
     assert listed({"sellers": 3}) == "3 sellers"
     assert listed({"sellers": 3, "reviews": 5, "products": 20}) == "3 sellers, 5 reviews and 20 products"
+
+
+class HealthyWorker:
+    """A worker that reports no problem."""
+
+    def report(self) -> dict[str, Any]:
+        return {"problems": []}
+
+
+def answering(status: int, answer: dict[str, Any]) -> Running:
+    """A running example whose Typesense always answers the same."""
+    typesense = httpx.Client(
+        base_url="http://typesense", transport=httpx.MockTransport(lambda _: httpx.Response(status, json=answer))
+    )
+    return Running(cast(Documents, None), typesense, cast(Worker, HealthyWorker()))
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "instead"),
+    [
+        (200, {"found": 1, "hits": [{"document": {"id": "b"}}]}, "['b']"),
+        (200, {"found": 2, "hits": [{"document": {"id": "b"}}, {"document": {"id": "a"}}]}, "['b', 'a']"),
+        (200, {"found": 0, "hits": []}, "0"),
+        (404, {"message": "no such facet"}, "no such facet"),
+    ],
+)
+def test_an_example_fails_if_a_search_finds_anything_else(
+    status: int, answer: dict[str, Any], instead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "PATIENCE_S", 0.0)
+    with pytest.raises(ExampleFailed) as failed:
+        answering(status, answer).finds(Search("Things", "things", {"q": "*"}, str), "a", "b")
+    assert "“Things” should find ['a', 'b']" in str(failed.value)
+    assert instead in str(failed.value)
