@@ -16,7 +16,7 @@ from tsync_stream.capture.entries import Entries
 from tsync_stream.capture.term import CaptureTerm, Delivery, EntryBatch, JobProgress
 from tsync_stream.core.model import Key, Route
 
-ROOM_INTERVAL_S = 0.05
+ROOM_INTERVAL_S = 0.01
 
 Send = Callable[[EntryBatch], Awaitable[object]]
 

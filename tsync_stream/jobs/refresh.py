@@ -25,7 +25,7 @@ from tsync_stream.state.refreshes import Refresh, Refreshes, is_refresh
 log = logging.getLogger(__name__)
 
 QUEUEING = "queueing"
-PAGE = 500
+PAGE = 200
 
 
 class RefreshRun:

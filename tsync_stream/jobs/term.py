@@ -25,7 +25,7 @@ SURELY_CAPTURED_S = int(2 * LONGEST_READ_S)
 # All jobs wait while more than this many batches' worth of entries are unacked in each partition.
 MAX_WAITING_BATCHES = 10
 # So many unacked entries, in all partitions, are the most that a live change may find before it.
-MAX_WAITING_QUIETLY = 2_000
+MAX_WAITING_QUIETLY = 400
 
 
 class Running(Protocol):
