@@ -203,6 +203,8 @@ async def test_an_older_state_is_recognized_by_its_older_marker(
         others.put(f"{path}?action=upsert", {"id": name, "synced": 104 << 32})
         assert await made.difference() == OLDER
         await made.note(110)
+        assert await made.difference() == OLDER, "a newer mark does not hide it"
+        await made.make_ours(110)
         assert await made.difference() == ""
         others.remove(f"{path}/{name}")
         assert await made.difference() == OLDER
