@@ -59,7 +59,10 @@ class CollectionMissing(ConfigurationError):
     """Typesense itself says that there is no such collection."""
 
     def __init__(self) -> None:
-        super().__init__("TYPESENSE_COLLECTION_NAME: Typesense has no such collection (404)")
+        # What a request is about is not known here: one route's collection, named by a setting or in the routes file.
+        super().__init__(
+            "TYPESENSE_COLLECTION_NAME: Typesense has no such collection (404); a routes file names it as `target`"
+        )
 
 
 def check_status(status: int, request: str, *, in_doubt: bool = False, body: bytes = b"") -> None:
