@@ -82,7 +82,8 @@ def capture_agent(
                 for route, count in captured.irrelevant.items():
                     metrics.changes_irrelevant.labels(route).inc(count)
                 progress = ChangeProgress(changes.from_token, changes.batch.token, changes.batch.cluster_time)
-                yield EntryBatch(delivery, progress, joined(captured.entries), captured.counts, Reason.CHANGE)
+                entries, needed = joined(captured.entries), bool(captured.needs)
+                yield EntryBatch(delivery, progress, entries, captured.counts, Reason.CHANGE, stored_need=needed)
 
     return capture
 

@@ -31,7 +31,7 @@ async def append_batch(batch: EntryBatch) -> None:
     """Append one batch, and a barrier if one is due. Raises the tier's errors and `BatchLost`."""
     term = batch.delivery.term
     position = batch.progress.advance(term.appended)
-    barrier = term.barrier_due(position, batch.count)
+    barrier = term.barrier_due(position, batch.count, at_once=batch.stored_need)
     appends = term.appends(batch.entries, barrier)
     if appends:
         await term.tier.append(term.pipeline.epoch, term.fence, position.token, appends)

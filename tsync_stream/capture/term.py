@@ -110,13 +110,18 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class EntryBatch:
-    """Entries by partition, on their way to the queue; `counts` is how many there are of each route."""
+    """Entries by partition, on their way to the queue; `counts` is how many there are of each route.
+
+    `stored_need`: a change of the batch has had a need of a reconcile stored, which ends the term soon. A barrier
+    follows at once: otherwise the next term would read that change again, and end in the same way.
+    """
 
     delivery: Delivery
     progress: ChangeProgress | JobProgress
     entries: Mapping[int, Sequence[Entry]]
     counts: Mapping[str, int]
     reason: str
+    stored_need: bool = False
 
     @property
     def count(self) -> int:
@@ -225,9 +230,9 @@ class CaptureTerm:
             calls.append(Append(partition, after, offset, [*entries.get(partition, ()), *mark]))
         return calls
 
-    def barrier_due(self, position: Position, count: int) -> Barrier | None:
+    def barrier_due(self, position: Position, count: int, *, at_once: bool = False) -> Barrier | None:
         """The barrier to append behind a batch of `count` entries that ends at `position`, if it is time for one."""
-        if not self.is_time_for_barrier(position, count):
+        if not at_once and not self.is_time_for_barrier(position, count):
             return None
         return Barrier(BarrierOrder(self.pipeline.epoch.epoch, self.fence, self._counter + 1), position)
 

@@ -170,6 +170,15 @@ async def test_after_entries_the_next_barrier_follows_within_its_interval(pass_t
     assert term.barrier_due(at(3), 0) is not None, "though this batch is empty, the last one was not"
 
 
+async def test_a_barrier_follows_a_stored_need_at_once(pass_time: Callable[[float], None]) -> None:
+    """The need ends the term: without the barrier, the next one would read the change that brought the need again."""
+    term = new_term()
+    take(term, {}, term.barrier_due(at(1), 0))
+    assert term.barrier_due(at(2), 0) is None
+    barrier = term.barrier_due(at(2), 0, at_once=True)
+    assert barrier == Barrier(BarrierOrder(4, FENCE, 2), at(2))
+
+
 async def test_an_idle_source_gets_fewer_barriers(pass_time: Callable[[float], None]) -> None:
     term = new_term()
     take(term, {}, term.barrier_due(at(1), 0))
