@@ -13,7 +13,7 @@ from tsync_stream.capture.followed import owner_paths
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.model import Position, Route, Token
 from tsync_stream.routes.declaration import Children, Declaration
-from tsync_stream.routes.declared import of_route
+from tsync_stream.routes.declared import source_setting
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.collection import COLLECTION, described, keeps_pre_images, kind_of, source_uuid
@@ -21,7 +21,6 @@ from tsync_stream.source.driver import MongoClient
 from tsync_stream.source.stream_scope import scope_of, time_of
 
 POSITION_WAIT_S = 1.0
-SETTING = "MONGODB_COLLECTION"
 
 
 class SourceFacts:
@@ -41,8 +40,7 @@ class SourceFacts:
         """The UUID of one route's source, or why it, or a collection that the route looks in, cannot be used."""
         try:
             await self._require_lookups(self._table[route.name])
-            setting = of_route(SETTING, route) if route.declared_in else SETTING
-            return await source_uuid(self._client, route.database, route.collection, setting)
+            return await source_uuid(self._client, route.database, route.collection, source_setting(route))
         except ConfigurationError as error:
             return error
 

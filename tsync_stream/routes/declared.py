@@ -13,9 +13,10 @@ from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import Settings, WrongRoutes, WrongSettings, load_settings
 from tsync_stream.settings.routes_file import RoutesFile
 
+_SOURCE = "MONGODB_COLLECTION"
 _KEYS = {
     "MONGODB_DATABASE": "source",
-    "MONGODB_COLLECTION": "source",
+    _SOURCE: "source",
     "TYPESENSE_COLLECTION_NAME": "target",
     "TYPESENSE_SCHEMA_FILE": "schema",
 }
@@ -81,3 +82,8 @@ def of_route(setting: str, route: Route) -> str:
     if not route.declared_in:
         return f"{setting} (route {route.name})"
     return f"`{_KEYS.get(setting, setting)}` of route {route.name} ({route.declared_in})"
+
+
+def source_setting(route: Route) -> str:
+    """What names the route's source: `MONGODB_COLLECTION`, or the key of the file that declares the route."""
+    return of_route(_SOURCE, route) if route.declared_in else _SOURCE

@@ -69,10 +69,6 @@ class RouteTable(Mapping[str, Declaration]):
             if isinstance(lookup, Children)
         }
 
-    def of_source(self, namespace: Namespace) -> list[Declaration]:
-        """The routes that show documents of this collection."""
-        return [each for each in self.values() if each.source == namespace]
-
 
 def digest(declaration: Declaration) -> str:
     """A digest of all that a declaration says; the order of its mappings counts, as it does for MongoDB."""

@@ -11,15 +11,13 @@ from contextlib import aclosing
 
 from tsync_stream.core.errors import ConfigurationError, RouteUnusable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Route
-from tsync_stream.routes.declared import of_route, source_name
+from tsync_stream.routes.declared import of_route, source_name, source_setting
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.routes.transforms import why_not_importable
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.collection import described, kind_of, problem_of_source
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.source.driver import MongoClient
-
-SETTING = "MONGODB_COLLECTION"
 
 # A route that is suspended again before its reconcile is done is given longer to be repaired: whatever fails there does
 # not show in what is asked here, and each try ends a term of all routes.
@@ -52,9 +50,8 @@ class Usability:
         if transform and (why := await asyncio.to_thread(why_not_importable, transform)):
             raise RouteUnusable(f"route {route.name}: transform `{transform}` {why}")
         kind = kind_of(await described(self._client, route.database, route.collection))
-        setting = of_route(SETTING, route)
-        if problem := problem_of_source(source_name(route), kind, setting if route.declared_in else SETTING):
-            raise ConfigurationError(f"{setting}: " + "; ".join(problem))
+        if problem := problem_of_source(source_name(route), kind, source_setting(route)):
+            raise ConfigurationError(f"{of_route('MONGODB_COLLECTION', route)}: " + "; ".join(problem))
         await self._read_one(route)
         await self._target.look(route.target)
         await self._target.harmless_import(route.target)

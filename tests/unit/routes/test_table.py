@@ -30,7 +30,9 @@ def test_only_collections_of_children_need_pre_images() -> None:
 
 def test_two_routes_may_share_a_source() -> None:
     drafts = Declaration(Route("drafts", "shop", "listings", "drafts"))
-    assert RouteTable([LISTINGS, SELLERS, drafts]).of_source(("shop", "listings")) == [LISTINGS, drafts]
+    table = RouteTable([LISTINGS, SELLERS, drafts])
+    assert [table[name].source for name in ("listings", "drafts")] == [("shop", "listings")] * 2
+    assert table.namespaces == RouteTable([LISTINGS, SELLERS]).namespaces
 
 
 def test_the_version_does_not_depend_on_the_order_of_routes() -> None:

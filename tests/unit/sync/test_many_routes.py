@@ -9,9 +9,10 @@ import orjson
 import pytest
 from bson.timestamp import Timestamp
 
+from tests.support.letters import Letters
 from tests.support.schemas import live_schema
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
-from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, Key, Operation, Route
+from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key, Operation, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.settings.load import load_settings
 from tsync_stream.sink.gate import WriteGate
@@ -77,22 +78,6 @@ class Target:
         for document_id in ids:
             self.shown.get(collection, {}).pop(document_id, None)
         return []
-
-
-class Letters:
-    """Records the dead letters that were written."""
-
-    def __init__(self) -> None:
-        self.written: list[DeadLetter] = []
-
-    async def add(self, letters: Sequence[DeadLetter]) -> None:
-        self.written += letters
-
-    async def resolve(self, *_: object) -> int:
-        return 0
-
-    async def open_among(self, *_: object, **__: object) -> set[str]:
-        return set()
 
 
 class Bench:

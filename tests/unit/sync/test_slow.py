@@ -8,10 +8,11 @@ from typing import Any, cast
 import pytest
 from bson.timestamp import Timestamp
 
+from tests.support.letters import Letters
 from tests.support.schemas import live_schema
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.core.model import BEGINNING_OF_TIME, DeadLetter, Entry, Operation, Route
+from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Operation, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.sink.gate import WriteGate
@@ -65,22 +66,6 @@ class Target:
     @property
     def deadlines_of_heavy(self) -> list[float | None]:
         return [deadline_s for lines, deadline_s in self.sent if b"big" in lines[0]]
-
-
-class Letters:
-    """Records the dead letters that were written."""
-
-    def __init__(self) -> None:
-        self.written: list[DeadLetter] = []
-
-    async def add(self, letters: Sequence[DeadLetter]) -> None:
-        self.written += letters
-
-    async def resolve(self, *_: object) -> int:
-        return 0
-
-    async def open_among(self, *_: object, **__: object) -> set[str]:
-        return set()
 
 
 class Bench:
