@@ -73,14 +73,14 @@ class EpochWatch:
                 self._mongo.failed(
                     "epoch", error, "until it can be read, this replica does not know which epoch is current"
                 )
-            else:
-                self._mongo.worked("epoch")
             await asyncio.sleep(LOOK_INTERVAL_S)
             while (early_s := self._refreshed_s + LOOK_INTERVAL_S + LATE_S - clock.now_s()) > 0:
                 await asyncio.sleep(early_s)
 
     async def _look(self) -> Pipeline | None:
         before, self.current = self.current, await self._positions.load()
+        # Whoever has read it: as long as somebody else refreshes it, `run` does not look.
+        self._mongo.worked("epoch")
         self._tell_suspensions(before)
         if (before and before.epoch) != (self.current and self.current.epoch):
             self._seen_since_s = clock.now_s()

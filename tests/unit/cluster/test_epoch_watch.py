@@ -77,6 +77,15 @@ async def test_while_somebody_else_refreshes_it_does_not_look(
     await eventually(lambda: positions.loads > 13)
 
 
+async def test_an_outage_is_over_as_soon_as_anybody_has_read_the_epoch(
+    watch: EpochWatch, positions: Positions, health: Health
+) -> None:
+    positions.outages = 1
+    await eventually(lambda: health.status == "red")
+    await watch.refresh()
+    assert health.status == "green"
+
+
 async def test_every_replica_tells_that_a_reserve_is_the_queue_once_it_knows_the_epoch(
     watch: EpochWatch, positions: Positions, health: Health
 ) -> None:
