@@ -5,7 +5,7 @@ from bson.timestamp import Timestamp
 from tests.integration.conftest import Client, Collection, Database
 from tsync_stream.core.model import BEGINNING_OF_TIME, Route
 from tsync_stream.source.references import References
-from tsync_stream.state.refreshes import MOST_REFERENCES, Refreshes
+from tsync_stream.state.refreshes import MOST_REFERENCES, Lookup, Refreshes
 
 EARLY, LATE = Timestamp(5, 1), Timestamp(9, 1)
 
@@ -19,7 +19,7 @@ async def test_a_refresh_gathers_references_until_it_begins(state: Database) -> 
     assert await refreshes.since() == {"listings": EARLY}
     begun = await refreshes.begin_next()
     assert begun is not None
-    assert (begun.route, begun.collection, begun.local) == ("listings", "sellers", "seller_id")
+    assert begun.lookup == Lookup("listings", "sellers", "seller_id")
     assert (begun.references, begun.as_of) == ([1, "a", 2], LATE)
 
 
@@ -37,6 +37,23 @@ async def test_what_is_gathered_after_a_refresh_has_begun_is_another_one(state: 
     await refreshes.end(second.id)
     assert await refreshes.begin_next() is None
     assert await refreshes.open() == []
+
+
+async def test_one_refresh_of_each_lookup_runs_at_a_time(state: Database) -> None:
+    refreshes = Refreshes(state)
+    await refreshes.gather("listings", "sellers", "seller_id", [1], EARLY)
+    sellers = await refreshes.begin_next()
+    assert sellers is not None
+    await refreshes.gather("listings", "sellers", "seller_id", [2], EARLY)
+    await refreshes.gather("listings", "sellers", "agent_id", [3], LATE)
+    agents = await refreshes.begin_next([sellers.lookup])
+    assert agents is not None
+    assert (agents.lookup, agents.references) == (Lookup("listings", "sellers", "agent_id"), [3])
+    assert await refreshes.begin_next([sellers.lookup, agents.lookup]) is None
+    await refreshes.end(sellers.id)
+    further = await refreshes.begin_next([agents.lookup])
+    assert further is not None
+    assert (further.lookup, further.references) == (sellers.lookup, [2])
 
 
 async def test_a_refresh_has_room_for_so_many_references_and_none_is_lost(state: Database) -> None:

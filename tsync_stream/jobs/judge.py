@@ -63,18 +63,20 @@ class Judge:
                 if found:
                     await asyncio.sleep(pause_s)
                     found = await self.look(keys_of(found), findings)
+            since = self._sides.source.operation_time
+            if found:
+                await self._synced_up_to(since)
             for _ in range(MOST_LOOKS):
                 if not found or not self._wanted():
                     break
-                since = self._sides.source.operation_time
-                await self._synced_up_to(since)
                 await self._sides.until_settled(self._wanted)
                 found = await self.look(keys_of(found), findings)
+                seen = self._sides.source.operation_time
                 # Whatever was written before this look is captured then, and so in `written`.
-                await self._synced_up_to(self._sides.source.operation_time)
+                await self._synced_up_to(seen)
                 moved = {name for name, cluster_time in written.items() if cluster_time > since}
                 findings.differences += [item for item in found if item.document_id not in moved]
-                found = [item for item in found if item.document_id in moved]
+                found, since = [item for item in found if item.document_id in moved], seen
         findings.unsettled += len(found)
 
     async def until_seen_is_synced(self) -> None:

@@ -2,8 +2,8 @@
 
 Nobody files or cancels a refresh: capture stores it before the change passes (`state/refreshes.py`), and it runs beside
 all other jobs. Invariants: a refresh ends when everything that it queued is synced, and only then its cursor is
-dropped. It begins again after an interruption, since queueing a key twice does no harm. Few of its entries wait in the
-queue at a time: live changes queue behind them.
+dropped. It begins again after an interruption, since queueing a key twice does no harm. Of one lookup, one runs at a
+time: further changes gather meanwhile. Few of their entries wait in the queue: live changes queue behind them.
 """
 
 import asyncio
@@ -14,18 +14,21 @@ from functools import partial
 from typing import NoReturn
 
 from tsync_stream.core.model import Reason, Route
+from tsync_stream.core.tasks import end_tasks
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.term import LOOK_INTERVAL_S, JobTerm
 from tsync_stream.routes.declaration import Parent
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.references import References
 from tsync_stream.state.jobs import DONE
-from tsync_stream.state.refreshes import Refresh, Refreshes, is_refresh
+from tsync_stream.state.refreshes import Lookup, Refresh, Refreshes, is_refresh
 
 log = logging.getLogger(__name__)
 
 QUEUEING = "queueing"
 PAGE = 200
+# Each reads with a session of its own, and they take turns at the queue.
+MOST_AT_ONCE = 8
 
 
 class RefreshRun:
@@ -48,7 +51,7 @@ class RefreshRun:
             return
         self.queued = 0
         place = (self._route.database, self._route.collection)
-        pages = self._references.pages(place, refresh.local, refresh.references, refresh.as_of, PAGE)
+        pages = self._references.pages(place, refresh.lookup.local, refresh.references, refresh.as_of, PAGE)
         async with aclosing(pages) as found:
             async for keys in found:
                 # With the time of our read: what was written by then is captured as a change of its own.
@@ -63,7 +66,7 @@ class RefreshRun:
 
 
 class RefreshJobs:
-    """The refreshes of one capture term, one after another."""
+    """The refreshes of one capture term, those of several lookups side by side."""
 
     def __init__(
         self, term: JobTerm, table: RouteTable, refreshes: Refreshes, open_references: Callable[[], References]
@@ -72,38 +75,46 @@ class RefreshJobs:
         self._table = table
         self._refreshes = refreshes
         self._open_references = open_references
-        self._running: Refresh | None = None
+        self._running: dict[Lookup, asyncio.Task[None]] = {}
 
     def __repr__(self) -> str:
-        return f"<RefreshJobs running {'nothing' if self._running is None else self._running.id}>"
+        return f"<RefreshJobs running {', '.join(map(str, self._running)) or 'nothing'}>"
 
     async def run(self) -> NoReturn:
         """Run whatever capture stores. Raises `BatchLost`; outages are waited out."""
-        while True:
-            await self._term.persevere("refresh", self._begin_next)
-            if self._running is None:
-                await asyncio.sleep(LOOK_INTERVAL_S)
-                continue
-            refresh = self._running
-            route = self._route_of(refresh)
-            if route is not None:
-                await self._run_one(refresh, route)
-            await self._term.persevere("refresh", partial(self._refreshes.end, refresh.id))
-            self._term.capture.forget_job(refresh.id)
-            self._running = None
+        running = self._running
+        try:
+            while True:
+                if (refresh := await self._begin_next()) is not None:
+                    running[refresh.lookup] = asyncio.create_task(self._run_one(refresh))
+                elif running:
+                    await asyncio.wait(running.values(), timeout=LOOK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    self._drop_cursors()
+                    await asyncio.sleep(LOOK_INTERVAL_S)
+                for lookup in [lookup for lookup, task in running.items() if task.done()]:
+                    running.pop(lookup).result()
+        finally:
+            await end_tasks(running.values())
 
-    async def _begin_next(self) -> None:
-        self._running = await self._refreshes.begin_next()
-        if self._running is None:
-            self._drop_cursors()
+    async def _begin_next(self) -> Refresh | None:
+        if len(self._running) >= MOST_AT_ONCE:
+            return None
+        return await self._term.persevere("refreshes", partial(self._refreshes.begin_next, list(self._running)))
 
-    async def _run_one(self, refresh: Refresh, route: Route) -> None:
-        check = f"refresh (route {route.name})"
+    async def _run_one(self, refresh: Refresh) -> None:
+        route = self._route_of(refresh)
+        check = f"refresh ({refresh.lookup})"
+        if route is not None:
+            await self._queue_and_sync(refresh, route, check)
+        await self._term.persevere(check, partial(self._refreshes.end, refresh.id))
+        self._term.capture.forget_job(refresh.id)
+
+    async def _queue_and_sync(self, refresh: Refresh, route: Route, check: str) -> None:
         references = self._open_references()
         producer = self._term.producer(route, refresh.id, Reason.REFRESH, quietly=True)
         running = RefreshRun(refresh, route, producer, self._term, references)
-        source = f"{route.database}.{refresh.collection}"
-        log.info("%s: began, for changes of %d documents of %s", check, len(refresh.references), source)
+        log.info("%s: began, for %d changed documents", check, len(refresh.references))
         try:
             await self._term.persevere(check, running.run)
         finally:
@@ -113,12 +124,12 @@ class RefreshJobs:
 
     def _route_of(self, refresh: Refresh) -> Route | None:
         """None if the route does not declare this lookup any more: it was reconciled for that."""
-        declaration = self._table.get(refresh.route)
+        declaration = self._table.get(refresh.lookup.route)
         if declaration is None:
             return None
         parents = (lookup for lookup in declaration.lookups if isinstance(lookup, Parent))
         looked_up = {(lookup.collection, lookup.local) for lookup in parents}
-        return declaration.route if (refresh.collection, refresh.local) in looked_up else None
+        return declaration.route if (refresh.lookup.collection, refresh.lookup.local) in looked_up else None
 
     def _drop_cursors(self) -> None:
         """Of refreshes that a term ended without dropping their cursors: none is open now."""

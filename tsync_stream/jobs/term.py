@@ -6,7 +6,7 @@ batch ends the term, and goes on in the next one.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from bson.timestamp import Timestamp
 
@@ -17,6 +17,8 @@ from tsync_stream.core.model import Route
 from tsync_stream.jobs.producer import Producer, Room, Send
 from tsync_stream.state.jobs import DONE
 from tsync_stream.state.route_state import ReconcileNeed
+
+T = TypeVar("T")
 
 LOOK_INTERVAL_S = 1.0
 JOB_RETRY_S = 2.0
@@ -103,19 +105,17 @@ class JobTerm:
                 raise BatchLost(f"the last batch of a {kind} was lost before it was persisted")
             await asyncio.sleep(LOOK_INTERVAL_S)
 
-    async def persevere(self, check: str, step: Callable[[], Awaitable[None]]) -> None:
+    async def persevere(self, check: str, step: Callable[[], Awaitable[T]]) -> T:
         """Finish a step of a job, however many outages it takes. `check` is where health reports them."""
         try:
             while True:
                 try:
-                    await step()
+                    return await step()
                 except (DependencyUnavailable, ConfigurationError) as error:
                     person = isinstance(error, ConfigurationError)
                     text = f"{error}; the job goes on where it stopped once this is repaired"
                     self._health.red(check, text, needs_person=person)
                     await asyncio.sleep(JOB_RETRY_S)
-                else:
-                    return
         finally:
             # Also when the term ends under the step: another replica may run the job then.
             self._health.green(check)

@@ -6,7 +6,7 @@ begun, another one gathers.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from bson.timestamp import Timestamp
@@ -25,13 +25,23 @@ _PREFIX = "refresh-"
 
 
 @dataclass(frozen=True, slots=True)
-class Refresh:
-    """A refresh as stored: the documents of `route` whose field `local` refers to one of these of `collection`."""
+class Lookup:
+    """Documents of `route` refer to documents of `collection` by their field `local`."""
 
-    id: str
     route: str
     collection: str
     local: str
+
+    def __str__(self) -> str:
+        return f"route {self.route}, {self.collection} by {self.local}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """A refresh as stored: every document that refers to one of `references` is to be synced as of `as_of` or later."""
+
+    id: str
+    lookup: Lookup
     references: Sequence[Key]
     as_of: Timestamp
 
@@ -90,10 +100,14 @@ class Refreshes:
                 found[route] = min(since, found.get(route, since))
         return found
 
-    async def begin_next(self) -> Refresh | None:
-        """Begin the one that has waited longest; one that has begun before comes first. It gathers no more then."""
+    async def begin_next(self, running: Sequence[Lookup] = ()) -> Refresh | None:
+        """Begin the one that has waited longest, of lookups of which none is running. It gathers no more then.
+
+        One that has begun before comes first.
+        """
+        others = {"$nor": [asdict(lookup) for lookup in running]} if running else {}
         async with translated():
-            found = await self._collection.find_one({}, {"_id": 1}, sort=[("begun", -1), ("as_of", 1)])
+            found = await self._collection.find_one(others, {"_id": 1}, sort=[("begun", -1), ("as_of", 1)])
             if found is None:
                 return None
             begun = await self._collection.find_one_and_update(
@@ -110,9 +124,7 @@ class Refreshes:
 def _refresh(document: Mapping[str, Any]) -> Refresh:
     return Refresh(
         id=document["_id"],
-        route=document["route"],
-        collection=document["collection"],
-        local=document["local"],
+        lookup=Lookup(document["route"], document["collection"], document["local"]),
         references=document["references"],
         as_of=document["as_of"],
     )
