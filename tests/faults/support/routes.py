@@ -92,7 +92,9 @@ class RoutesTrial:
         self.names = names
         self.targets = targets(names)
         self.cluster = Cluster(stack, names, directory)
-        self.cluster.settings["ROUTES_FILE"] = str(routes_file(names, directory))
+        # All listings have the wide category: its change must lead to a refresh, however few they are.
+        inline = str(min(1_000, listings // 4))
+        self.cluster.settings |= {"ROUTES_FILE": str(routes_file(names, directory)), "FAN_OUT_INLINE": inline}
         self.row = Row("", 0)
         self.listings = listings
         self._least_replicas = least_replicas
