@@ -249,7 +249,7 @@ class Parts:
         tiers = Tiers(self.tiers, settings.fail_back_after_s, self.epochs.age_s)
         sources = SourceFacts(self.client, self.table)
         targets = Targets({name: self._target_watch(declaration) for name, declaration in self.table.items()})
-        since = self.refreshes.since if self.fan_out.any else _nothing_refreshed
+        since = self.refreshes.since if self.table.looks_up else _nothing_refreshed
         backlog = Backlog(self.client, self.tiers, settings.max_backlog, health, metrics, since)
         feed = Feed(
             ChangeStreams(settings, Sources(self.table).scope, health, metrics),

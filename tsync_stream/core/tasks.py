@@ -6,7 +6,8 @@ do not see it, and a loop that misses its only cancellation never ends.
 """
 
 import asyncio
-from collections.abc import Collection, Coroutine
+from collections.abc import AsyncGenerator, Collection, Coroutine
+from contextlib import aclosing
 from typing import Any, TypeVar
 
 # A cancelled task gets this long to clean up before it is cancelled again.
@@ -54,3 +55,23 @@ async def all_to_end(work: Collection[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*tasks)
     finally:
         await end_tasks(tasks)
+
+
+async def one_ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
+    """The items, each of which is asked for while its predecessor is in use. Close it, and `items` is closed too."""
+
+    async def following() -> T:
+        return await anext(items)
+
+    async with aclosing(items):
+        waiting = asyncio.create_task(following())
+        try:
+            while True:
+                try:
+                    item = await waiting
+                except StopAsyncIteration:
+                    return
+                waiting = asyncio.create_task(following())
+                yield item
+        finally:
+            await end_tasks([waiting])

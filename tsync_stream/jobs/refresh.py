@@ -14,7 +14,7 @@ from functools import partial
 from typing import NoReturn
 
 from tsync_stream.core.model import Reason, Route
-from tsync_stream.core.tasks import end_tasks
+from tsync_stream.core.tasks import end_tasks, one_ahead
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.term import LOOK_INTERVAL_S, JobTerm
 from tsync_stream.routes.declaration import Parent
@@ -26,7 +26,7 @@ from tsync_stream.state.refreshes import Lookup, Refresh, Refreshes, is_refresh
 log = logging.getLogger(__name__)
 
 QUEUEING = "queueing"
-PAGE = 200
+PAGE = 250
 # Each reads with a session of its own, and they take turns at the queue.
 MOST_AT_ONCE = 8
 
@@ -52,7 +52,8 @@ class RefreshRun:
         self.queued = 0
         place = (self._route.database, self._route.collection)
         pages = self._references.pages(place, refresh.lookup.local, refresh.references, refresh.as_of, PAGE)
-        async with aclosing(pages) as found:
+        # The next page is read while this one waits for its turn.
+        async with aclosing(one_ahead(pages)) as found:
             async for keys in found:
                 # With the time of our read: what was written by then is captured as a change of its own.
                 as_of = max(refresh.as_of, self._references.operation_time)
@@ -82,16 +83,19 @@ class RefreshJobs:
 
     async def run(self) -> NoReturn:
         """Run whatever capture stores. Raises `BatchLost`; outages are waited out."""
-        running = self._running
+        running, stored = self._running, self._refreshes.stored
         try:
             while True:
                 if (refresh := await self._begin_next()) is not None:
-                    running[refresh.lookup] = asyncio.create_task(self._run_one(refresh))
-                elif running:
-                    await asyncio.wait(running.values(), timeout=LOOK_INTERVAL_S, return_when=asyncio.FIRST_COMPLETED)
+                    task = asyncio.create_task(self._run_one(refresh))
+                    task.add_done_callback(lambda _: stored.ring())  # another one of its lookup may have waited
+                    running[refresh.lookup] = task
                 else:
-                    self._drop_cursors()
-                    await asyncio.sleep(LOOK_INTERVAL_S)
+                    if not running:
+                        self._drop_cursors()
+                    if not running and not self._table.looks_up:
+                        await asyncio.Event().wait()  # this term stores none
+                    await stored.wait(LOOK_INTERVAL_S)
                 for lookup in [lookup for lookup, task in running.items() if task.done()]:
                     running.pop(lookup).result()
         finally:

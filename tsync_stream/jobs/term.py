@@ -27,7 +27,7 @@ SURELY_CAPTURED_S = int(2 * LONGEST_READ_S)
 # All jobs wait while more than this many batches' worth of entries are unacked in each partition.
 MAX_WAITING_BATCHES = 10
 # So many unacked entries, in all partitions, are the most that a live change may find before it.
-MAX_WAITING_QUIETLY = 400
+MAX_WAITING_QUIETLY = 700
 
 
 class Running(Protocol):

@@ -60,6 +60,11 @@ class RouteTable(Mapping[str, Declaration]):
         return "" if len(self) == 1 else f" --route {route}"
 
     @property
+    def looks_up(self) -> bool:
+        """Whether any route shows documents of other collections."""
+        return any(each.lookups for each in self.values())
+
+    @property
     def with_pre_images(self) -> set[Namespace]:
         """The collections of children: after a deletion, only a pre-image tells whose child it was."""
         return {

@@ -13,6 +13,7 @@ from bson.timestamp import Timestamp
 from pymongo import ReturnDocument
 
 from tsync_stream.core.model import Key
+from tsync_stream.core.wake import Wake
 from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import REFRESHES
@@ -52,9 +53,13 @@ def is_refresh(job: str) -> bool:
 
 
 class Refreshes:
-    """The `refreshes` collection. Every call raises the errors of `errors.from_mongo`."""
+    """The `refreshes` collection. Every call raises the errors of `errors.from_mongo`.
+
+    `stored` rings when this process has stored something to be refreshed.
+    """
 
     def __init__(self, database: MongoDatabase) -> None:
+        self.stored = Wake()
         self._collection = database[REFRESHES]
 
     async def gather(
@@ -85,6 +90,7 @@ class Refreshes:
             async with translated():
                 if not (await self._collection.update_one(waiting, change)).matched_count:
                     await self._collection.insert_one({"_id": f"{_PREFIX}{new_nonce()}", **fresh})
+        self.stored.ring()
 
     async def open(self) -> list[str]:
         """The ids of all refreshes that have not ended."""

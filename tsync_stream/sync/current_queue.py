@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.core.linger import linger_s
-from tsync_stream.core.model import EpochRef
+from tsync_stream.core.model import Entry, EpochRef, Operation, RecordBatch
 from tsync_stream.queue.tier import Read, Tier
 from tsync_stream.routes.fingerprint import divided_as_we_do
 from tsync_stream.routes.table import RouteTable
@@ -72,12 +72,17 @@ class CurrentQueue:
     def pause_after(self, read: Read) -> float:
         """How long to linger after a read, in seconds, so that changes gather.
 
-        Many at once are cheaper for MongoDB and Typesense, and changes of one document become one write.
+        Many at once are cheaper for MongoDB and Typesense, and changes of one document become one write. While a job
+        queues, nothing more gathers: it waits for us.
         """
         self._behind = read.full
-        count = sum(
-            len(record_batch.items)
-            for record_batches in read.record_batches.values()
-            for record_batch in record_batches
-        )
-        return 0.0 if read.full else linger_s(count, self.limits.buffer_size, self.limits.longest_linger_s)
+        found = [record_batch for record_batches in read.record_batches.values() for record_batch in record_batches]
+        if read.full or any(map(_of_a_job, found)):
+            return 0.0
+        count = sum(len(record_batch.items) for record_batch in found)
+        return linger_s(count, self.limits.buffer_size, self.limits.longest_linger_s)
+
+
+def _of_a_job(record_batch: RecordBatch) -> bool:
+    last = record_batch.items[-1]
+    return isinstance(last, Entry) and last.operation == Operation.CHECK

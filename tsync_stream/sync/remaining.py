@@ -1,18 +1,22 @@
 """What is left to sync of a batch, in pieces, and which of its entries are in doubt (pure).
 
 Invariants: an entry is left until its route's part of a piece was synced or dropped; one that was in doubt once stays
-so, because a later success does not end an earlier request. After a write in doubt the pieces are halved, since the
-same request would perhaps time out again, and they grow again with each success.
+so, because a later success does not end an earlier request. Changes come before what a job queued, if that is much:
+nobody waits for it. After a write in doubt the pieces are halved, since the same request would perhaps time out again,
+and they grow again with each success.
 """
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeAlias
 
-from tsync_stream.core.model import Entry
+from tsync_stream.core.model import Entry, Operation
 from tsync_stream.sync.batch import PartsFailed, SyncFailed
 
 Item: TypeAlias = tuple[int, Entry]  # an entry with its partition
+
+# A piece of its own costs two requests. From so many entries of jobs on, the others would wait longer than that takes.
+MANY_OF_JOBS = 50
 
 
 class Remaining:
@@ -21,7 +25,10 @@ class Remaining:
     def __init__(self, entries: Sequence[Item]) -> None:
         self.dropped: Mapping[str, int] = {}
         self._entries = entries
+        self._first = _changes_among_jobs(entries)
         self._left: Sequence[int] = range(len(entries))
+        if self._first:
+            self._left = [*sorted(self._first), *(number for number in self._left if number not in self._first)]
         self._size = len(entries)
         self._in_doubt: set[int] = set()
 
@@ -70,11 +77,20 @@ class Remaining:
         """What is left of these routes is not synced."""
         dropped = self._of(self._left, routes)
         self.dropped = Counter(self.dropped) + Counter(self._entries[number][1].route for number in dropped)
-        kept = set(self._left).difference(dropped)
-        self._left = sorted(kept)
+        gone = set(dropped)
+        self._left = [number for number in self._left if number not in gone]
 
     def _piece(self) -> Sequence[int]:
-        return self._left[: self._size]
+        size = self._size
+        if self._first and (ahead := sum(number in self._first for number in self._left)):
+            size = min(size, ahead)
+        return self._left[:size]
 
     def _of(self, numbers: Sequence[int], routes: Collection[str]) -> list[int]:
         return [number for number in numbers if self._entries[number][1].route in routes]
+
+
+def _changes_among_jobs(entries: Sequence[Item]) -> frozenset[int]:
+    """The numbers of the entries to be synced first; none if all of them may as well be synced at once."""
+    changes = frozenset(number for number, (_, entry) in enumerate(entries) if entry.operation != Operation.CHECK)
+    return changes if len(entries) - len(changes) >= MANY_OF_JOBS else frozenset()

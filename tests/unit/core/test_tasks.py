@@ -1,11 +1,14 @@
 """Tasks end together, even if a library swallows a cancellation."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 
+from tests.support.waiting import eventually
 from tsync_stream.core import tasks
-from tsync_stream.core.tasks import all_to_end, end_tasks, first_to_end
+from tsync_stream.core.tasks import all_to_end, end_tasks, first_to_end, one_ahead
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -116,3 +119,47 @@ async def test_a_caller_cancelled_while_tasks_end_still_ends_them() -> None:
 
 async def test_ending_no_tasks_is_fine() -> None:
     await end_tasks([])
+
+
+class Pages:
+    """Three pages; says how many were asked for, and whether it was closed."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.closed = False
+        self.breaks_at = 0
+
+    async def read(self) -> AsyncGenerator[int, None]:
+        try:
+            for number in (1, 2, 3):
+                self.asked = number
+                if number == self.breaks_at:
+                    raise ConnectionError("away")
+                yield number
+        finally:
+            self.closed = True
+
+
+async def test_the_next_item_is_asked_for_while_one_is_in_use() -> None:
+    pages, found = Pages(), []
+    async for page in one_ahead(pages.read()):
+        found.append(page)
+        await eventually(lambda: pages.asked == min(len(found) + 1, 3))
+    assert found == [1, 2, 3]
+    assert pages.closed
+
+
+async def test_an_error_comes_when_its_item_is_due() -> None:
+    pages = Pages()
+    pages.breaks_at = 2
+    items = one_ahead(pages.read())
+    assert await anext(items) == 1
+    with pytest.raises(ConnectionError):
+        await anext(items)
+
+
+async def test_who_leaves_early_closes_the_source() -> None:
+    pages = Pages()
+    async with aclosing(one_ahead(pages.read())) as items:
+        assert await anext(items) == 1
+    assert pages.closed

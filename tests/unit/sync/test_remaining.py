@@ -10,16 +10,22 @@ from hypothesis import strategies as st
 
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import Entry, Operation
+from tsync_stream.sync import remaining
 from tsync_stream.sync.batch import PartsFailed, SyncFailed
 from tsync_stream.sync.remaining import Item, Remaining
 
 ROUTES = ["listings", "orders", "users"]
 
 
-def items(*routes: str) -> list[Item]:
-    """One entry of each of these routes, with its number as key; every other one in partition 1."""
+def items(*routes: str, operations: str = "") -> list[Item]:
+    """One entry of each of these routes, with its number as key; every other one in partition 1.
+
+    They are updates unless `operations` has a letter for each.
+    """
+    operations = operations or Operation.UPDATE * len(routes)
     return [
-        (number % 2, Entry(route, number, Operation.UPDATE, Timestamp(7, 1))) for number, route in enumerate(routes)
+        (number % 2, Entry(route, number, operation, Timestamp(7, 1)))
+        for number, (route, operation) in enumerate(zip(routes, operations, strict=True))
     ]
 
 
@@ -80,8 +86,38 @@ def test_the_entries_of_a_lost_partition_are_in_doubt_too() -> None:
     assert keys(left.in_doubt_or_of({})) == [0, 2]
 
 
+def test_changes_are_synced_before_what_a_job_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remaining, "MANY_OF_JOBS", 3)
+    left = Remaining(items(*["listings"] * 6, operations="cucdcc"))
+    assert keys(left.piece()) == [1, 3]
+    left.failed(PartsFailed({"listings": failure()}))
+    assert keys(left.piece()) == [1, 3], "and again, until they are"
+    left.synced()
+    assert keys(left.piece()) == [0, 2, 4, 5]
+    left.synced()
+    assert not left.piece()
+
+
+@pytest.mark.parametrize("operations", ["cuc", "cccc", "uuuu"])
+def test_what_takes_no_longer_together_is_one_piece(operations: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remaining, "MANY_OF_JOBS", 3)
+    left = Remaining(items(*["listings"] * len(operations), operations=operations))
+    assert keys(left.piece()) == list(range(len(operations)))
+
+
+def test_of_changes_in_doubt_before_a_job_half_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remaining, "MANY_OF_JOBS", 2)
+    left = Remaining(items(*["listings"] * 7, operations="cucuucu"))
+    left.failed(failure(in_doubt=True))
+    assert keys(left.piece()) == [1, 3]
+    left.drop([])
+    left.synced()
+    assert keys(left.piece()) == [4, 6]
+
+
 @given(
     routes=st.lists(st.sampled_from(ROUTES), min_size=1, max_size=30),
+    data=st.data(),
     outcomes=st.lists(
         st.tuples(
             st.sampled_from(["synced", "parts", "agent", "drop"]), st.sets(st.sampled_from(ROUTES)), st.booleans()
@@ -89,9 +125,14 @@ def test_the_entries_of_a_lost_partition_are_in_doubt_too() -> None:
         max_size=20,
     ),
 )
-def test_every_entry_is_synced_or_dropped_once(routes: list[str], outcomes: list[tuple[str, set[str], bool]]) -> None:
-    entries = items(*routes)
-    left = Remaining(entries)
+def test_every_entry_is_synced_or_dropped_once(
+    routes: list[str], data: st.DataObject, outcomes: list[tuple[str, set[str], bool]]
+) -> None:
+    operations = data.draw(st.text("cu", min_size=len(routes), max_size=len(routes)))
+    entries = items(*routes, operations=operations)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remaining, "MANY_OF_JOBS", 2)
+        left = Remaining(entries)
     done: Counter[int] = Counter()
     doubted: set[int] = set()
     dropped = 0
