@@ -1,19 +1,24 @@
-"""The suite can fail: Z or M detects each of three wrong designs, under the fault that it does not survive.
+"""The suite can fail: Z or M detects each of these wrong designs, under the fault that it does not survive.
 
 `support/altered.py` puts the wrong designs into the workers of these tests; the product passes the same scenarios in
 the other files.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.faults.support import altered, damage
+from tests.faults.support.routes import RoutesTrial
 from tests.faults.support.scenarios import HOT, frozen_with_an_old_write
 from tests.faults.support.trial import Trial
+from tests.support.catalogue import WIDE
 from tests.support.comparison import Difference, difference
 from tests.support.proxy import Proxy
+from tests.support.stack import Names
 from tests.support.waiting import wait_for
+from tsync_stream.embedded import EmbeddedStack
 
 pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
@@ -72,3 +77,21 @@ def test_m_fails_with_four_consumers_of_one_stream(trial: Trial, seed: Seed) -> 
             )
         trial.row.result = "failed, as it must"
         trial.watcher.stop()
+
+
+@pytest.mark.parametrize("design", [altered.no_fan_out, altered.forgotten_refreshes])
+def test_z_fails_if_what_is_looked_up_is_not_followed(
+    design: Callable[[], None], stack: EmbeddedStack, names: Names, tmp_path: Path, seed: Seed
+) -> None:
+    """As test_parents_children_and_filters_stay_right_under_load."""
+    trial = RoutesTrial(stack, names, tmp_path, least_replicas=1, listings=400)
+    trial.cluster.changed.append(design.__name__)
+
+    def run() -> None:
+        with trial.under_load(f"control: {design.__name__}", seed(904)):
+            trial.load.rename_category(WIDE)
+            trial.load.wait_for_operations(100)
+            trial.z_timeout_s = 3.0
+
+    with pytest.raises(AssertionError, match=r"listings: \d+ differ, for one"):
+        run()

@@ -16,6 +16,7 @@ import orjson
 
 from tests.support.forked import be_faust
 from tsync_stream.capture import epochs, persist
+from tsync_stream.capture.fan_out import FanOut, Shown
 from tsync_stream.capture.term import BatchLost, CaptureTerm, ChangeProgress
 from tsync_stream.composition import Parts
 from tsync_stream.core.model import DeadLetter
@@ -23,6 +24,7 @@ from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.state import pipeline
 from tsync_stream.state.rechecks import Rechecks
+from tsync_stream.state.refreshes import Refreshes
 from tsync_stream.sync import agent
 from tsync_stream.sync import wanted as merging
 from tsync_stream.sync.batch import SyncFailed, SyncResult
@@ -280,6 +282,23 @@ def letters_for_outages() -> None:
     agent.Sync.run = run  # type: ignore[method-assign]
 
 
+def no_fan_out() -> None:
+    """A change of a looked-up document refreshes nothing that shows it."""
+
+    async def follow(self: FanOut, *arguments: Any) -> Shown:
+        return Shown()
+
+    FanOut.follow = follow  # type: ignore[method-assign,assignment]
+
+
+def forgotten_refreshes() -> None:
+    """A change that is shown by too many documents for one batch refreshes none of them."""
+
+    async def gather(self: Refreshes, *arguments: Any) -> None: ...
+
+    Refreshes.gather = gather  # type: ignore[method-assign,assignment]
+
+
 CHANGES: dict[str, Change] = {
     change.__name__: change
     for change in (
@@ -299,6 +318,8 @@ CHANGES: dict[str, Change] = {
         jump_over_lost_batches,
         carry_on_from_now,
         letters_for_outages,
+        no_fan_out,
+        forgotten_refreshes,
     )
 }
 

@@ -25,7 +25,6 @@ from tests.support.waiting import wait_for
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.state.database import RECHECKS
 
-Z_TIMEOUT_S = 60.0
 _LOOK_INTERVAL_S = 0.3
 
 
@@ -96,6 +95,7 @@ class RoutesTrial:
         inline = str(min(1_000, listings // 4))
         self.cluster.settings |= {"ROUTES_FILE": str(routes_file(names, directory)), "FAN_OUT_INLINE": inline}
         self.row = Row("", 0)
+        self.z_timeout_s = 60.0
         self.listings = listings
         self._least_replicas = least_replicas
         self.load: Catalogue
@@ -171,7 +171,7 @@ class RoutesTrial:
             differs = self._difference()
             return not differs
 
-        wait_for(equal, Z_TIMEOUT_S, lambda: differs)
+        wait_for(equal, self.z_timeout_s, lambda: differs)
 
     def _difference(self) -> str:
         """What differs first, by route; "" if nothing does."""
