@@ -285,7 +285,12 @@ class Parts:
         schema_file = self._settings.typesense.schema_file
         prepare = partial(prepare_collection, self.target, declaration, schema_file, find)
         check = self.table.title(TARGET, declaration.route.name)
-        return TargetWatch(self.target, declaration.route, check, self.positions, self._health, prepare)
+        leases = self.leases
+
+        def lease_left_s() -> float:
+            return leases.time_left_s() if leases.holding(CAPTURE) else 0.0
+
+        return TargetWatch(self.target, declaration.route, check, self.positions, self._health, prepare, lease_left_s)
 
     def _job_kinds(self, route: Route) -> JobKinds:
         settings = self._settings

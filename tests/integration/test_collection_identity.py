@@ -50,6 +50,7 @@ class Bench:
     def __init__(self, settings: TypesenseSettings) -> None:
         self.target = TypesenseTarget(settings)
         self.positions, self.health = Positions(), Health()
+        self.lease_left_s = 60.0
         self.watch = TargetWatch(
             self.target,
             Route("c", "shop", "listings", settings.collection_name),
@@ -57,6 +58,7 @@ class Bench:
             cast("Any", self.positions),
             self.health,
             self._prepare,
+            lambda: self.lease_left_s,
         )
         start = Position({"_data": "00"}, Timestamp(1, 0))
         self.stored = Pipeline(EpochRef("d", 1, "n", "primary"), 1, 8, start, start, {"c": RouteState({})})
@@ -212,6 +214,21 @@ async def test_an_older_state_is_recognized_by_its_older_marker(
         assert await made.difference() == ""
         others.remove(f"/collections/{name}")
         assert await made.difference() == "the Typesense collection is gone"
+
+
+async def test_who_captured_before_marks_nothing_any_more(stack: EmbeddedStack, names: Names, bench: Benches) -> None:
+    """A replica that was frozen wakes beside its successor: an older mark would look like an older Typesense."""
+    async with bench((HOST,), stack.typesense.port) as before, bench((HOST,), stack.typesense.port) as now:
+        await now.target.create_collection(default_schema(names.typesense_collection))
+        await now.make_ours(100)
+        before.stored = now.stored
+        await now.note(110)
+        before.lease_left_s = 0.0
+        await before.note(105)
+        assert before.positions.marked is None
+        with pytest.raises(DependencyUnavailable, match="capture lease"):
+            await before.make_ours(105)
+        assert await now.difference() == ""
 
 
 async def test_no_difference_counts_while_typesense_replays_its_log(

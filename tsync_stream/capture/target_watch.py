@@ -14,7 +14,7 @@ from bson.timestamp import Timestamp
 from tsync_stream.capture.handover import TermEnd
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.core import clock
-from tsync_stream.core.errors import ConfigurationError, TsyncError
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declared import of_route
@@ -35,7 +35,8 @@ NOTE_INTERVAL_S = 2.0
 class TargetWatch:
     """Checks the collection of one route and marks it. It outlives terms, as an outage does.
 
-    `check` is its health check; `prepare` creates the collection if it is missing.
+    `check` is its health check; `prepare` creates the collection if it is missing. `lease_left_s` returns for how long
+    the capture lease is surely ours: a mark that arrives after our successor's would be older.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class TargetWatch:
         positions: PositionStore,
         health: Health,
         prepare: Callable[[], Awaitable[object]],
+        lease_left_s: Callable[[], float],
     ) -> None:
         self.prepare = prepare
+        self._lease_left_s = lease_left_s
         self._target = target
         self._route = route
         self._check = check
@@ -119,14 +122,16 @@ class TargetWatch:
         """Mark the existing collection as the one that is filled from `synced` on.
 
         Returns its part of the fingerprint, and the time it is marked with (None: it takes no marks). Raises the errors
-        of Typesense calls.
+        of Typesense calls, and `DependencyUnavailable` if the capture lease is not ours any more.
         """
         seen = await self._markers.look()
         if seen is None:
             raise ConfigurationError(
                 of_route("TYPESENSE_COLLECTION_NAME", self._route) + ": the collection is gone again"
             )
+        self._require_lease()
         nonce = await self._markers.place(seen, new_nonce())
+        self._require_lease()
         self._notes_refused = not await self._markers.note(seen.name, as_number(synced))
         part = {
             "target_name": seen.name,
@@ -147,6 +152,7 @@ class TargetWatch:
         try:
             if state.marked is not None and await self._markers.is_behind(name, as_number(state.marked)):
                 return  # the next check tells; a newer mark would hide it
+            self._require_lease()
             noted = await self._markers.note(name, as_number(synced))
         except TsyncError:
             # The request may still be carried out, later, over a newer mark: leave time for that.
@@ -156,6 +162,11 @@ class TargetWatch:
             await self._positions.save_marked(stored, self._route.name, synced)
         else:
             self._notes_refused = True
+
+    def _require_lease(self) -> None:
+        """Before each mark. Raises `DependencyUnavailable`."""
+        if self._lease_left_s() < self._target.deadline_s:
+            raise DependencyUnavailable("the capture lease would not outlive a request; waiting for its renewal")
 
     def _report(self, error: TsyncError) -> None:
         assert self._read_s is not None

@@ -38,7 +38,7 @@ class World:
         self.most_looks = most_looks
         self.prepare_fails: TsyncError | None = None
         nothing = cast("Any", None)
-        self.watch = TargetWatch(nothing, ROUTE, "target", nothing, Health(), self._prepare)
+        self.watch = TargetWatch(nothing, ROUTE, "target", nothing, Health(), self._prepare, lambda: 60.0)
         monkeypatch.setattr(self.watch, "difference", self._difference)
         monkeypatch.setattr(self.watch, "note_synced", self._note_synced)
         pipeline = Pipeline(EpochRef("d", 1, "n", "primary"), 7, 1, START, START, {ROUTE.name: RouteState({})})
