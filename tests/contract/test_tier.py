@@ -370,6 +370,19 @@ async def test_the_backlog_is_what_is_not_acked_read_or_not(tier: Tier, epoch: E
     assert await tier.backlog(epoch, PARTITIONS) == [3, 0, 1]
 
 
+async def test_a_peek_shows_what_is_not_acked_read_or_not(tier: Tier, epoch: EpochRef, writer: Writer) -> None:
+    await writer.append_apart(0, ["a", "b", "c", "d"])
+    await tier.own(epoch, {0: OWNER})
+    first, *_ = await take(tier, epoch, 2)
+    assert keys(await tier.peek(epoch, 0, 100)) == ["a", "b", "c", "d"]
+    await tier.ack(epoch, {0: ids([first])}, {0: OWNER})
+    assert keys(await tier.peek(epoch, 0, 100)) == ["b", "c", "d"]
+    assert keys(await tier.peek(epoch, 0, 2)) == ["b", "c"]
+    assert await tier.peek(epoch, 1, 100) == []
+    # Nothing was read by that.
+    assert keys(await take(tier, epoch, 2)) == ["c", "d"]
+
+
 async def test_an_append_under_an_older_fence_is_fenced(
     tier: Tier, other: Tier, epoch: EpochRef, writer: Writer
 ) -> None:

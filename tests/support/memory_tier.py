@@ -216,6 +216,10 @@ class MemoryTier:
         await self._answer()
         return [self._waiting(self.server.partition(epoch, number)) for number in range(partitions)]
 
+    async def peek(self, epoch: EpochRef, partition: int, limit: int) -> Sequence[RecordBatch]:
+        await self._answer()
+        return self._batches(epoch, partition, sorted(self.server.stream(epoch, partition).entries)[:limit])
+
     async def remove_older(self, epoch: EpochRef) -> int:
         await self._answer()
         older = [key for key in self.server.partitions if key[0] == epoch.deployment and key[1] < epoch.epoch]

@@ -1,7 +1,7 @@
-"""Turns a person's choice into a selection of dead letters, and shows their keys on a terminal.
+"""Turns a person's choice into a selection of dead letters.
 
 Invariants: an id that names none, or more than one, is an error, never a guess. Ages are measured on MongoDB's clock,
-which the records use. Keys and servers' texts are escaped, so they cannot send the terminal control sequences.
+which the records use.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -9,16 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from string import hexdigits
-from typing import Any
 
 import click
-import orjson
-from bson import json_util
-from bson.objectid import ObjectId
 
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.core.model import Key
-from tsync_stream.core.terminal import printable, shorten
+from tsync_stream.core.terminal import printable
 from tsync_stream.settings.addresses import redacted_uri
 from tsync_stream.settings.load import Settings
 from tsync_stream.source.driver import MongoClient, command_client
@@ -119,17 +114,3 @@ async def named(beginning: str, records: DeadLetterRecords) -> Record:
 def show_id(record: Record) -> str:
     """As many digits as tell records apart in practice."""
     return record.id[:SHOWN_DIGITS]
-
-
-def show_key(key: Key, longest: int) -> str:
-    """A key, about as a person would write it in a query (pure)."""
-    if isinstance(key, ObjectId):
-        return f'ObjectId("{key}")'
-    return shorten(
-        printable(json_util.dumps(key, json_options=json_util.RELAXED_JSON_OPTIONS, ensure_ascii=False)), longest
-    )
-
-
-def key_as_json(key: Key) -> Any:
-    """A key in relaxed extended JSON."""
-    return orjson.loads(json_util.dumps(key, json_options=json_util.RELAXED_JSON_OPTIONS))

@@ -1,4 +1,4 @@
-"""The command line: `faust -A tsync_stream check | plan | status | reconcile | verify | dead-letters | replay`.
+"""The command line of `faust -A tsync_stream`: check, plan, status, explain, reconcile, verify, dead-letters, replay.
 
 The commands themselves are in the modules beside this one. Exit codes: 0 success, 1 something is wrong or could not be
 read, 2 wrong settings or usage, 130 interrupted.
@@ -35,6 +35,8 @@ class Age(click.ParamType):
 
 AS_JSON = option("--json", "as_json", is_flag=True, help="Print JSON.")
 ROUTE = argument("route", metavar="[ROUTE]", required=False)
+ROUTE_AND_ID = argument("what", metavar="[ROUTE] ID", nargs=-1, required=True)
+SHOW_VALUES = option("--show-values", is_flag=True, help="Show the values of its fields too.")
 DOCUMENT = option(
     "--document", metavar="ID", help="Show the document with this Typesense id too, with its content: before and after."
 )
@@ -165,3 +167,19 @@ def add_commands(app: OurApp) -> None:
         from tsync_stream.cli.replay import run_replay
 
         return await run_replay(app.settings, **asked)
+
+    _add_explain(app)
+
+
+def _add_explain(app: OurApp) -> None:
+    @app.command(ROUTE_AND_ID, AS_JSON, SHOW_VALUES, base=OurCommand)
+    async def explain(self: AppCommand, what: tuple[str, ...], as_json: bool, show_values: bool) -> int:
+        """Say everything that is known of one document.
+
+        [ROUTE] ID: the route may be left out if there is only one; ID is the id that Typesense shows. Both sides, their
+        difference, and what happens next. Exits with 1 if they differ, or if that could not be determined.
+        """
+        from tsync_stream.cli.explain import run_explain
+
+        app.refuse_bad_settings(imports=True)
+        return await run_explain(app.settings, what=what, as_json=as_json or self.json, show_values=show_values)

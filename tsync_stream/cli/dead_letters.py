@@ -15,16 +15,15 @@ from rich.text import Text
 from tsync_stream.cli.choosing import (
     Choice,
     Opened,
-    key_as_json,
     named,
     opened,
     selection_of,
     show_id,
-    show_key,
 )
 from tsync_stream.cli.hints import hint
 from tsync_stream.cli.routes import require_route
 from tsync_stream.cli.shared import console, print_json, reachable_settings
+from tsync_stream.core.key_text import key_as_json, show_key
 from tsync_stream.core.model import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER
 from tsync_stream.core.terminal import printable, shorten
 from tsync_stream.observe.progress import show_age

@@ -13,7 +13,7 @@ from tsync_stream.check.findings import Finding
 from tsync_stream.check.plan import RoutePlan, Shown, kinds_text, relaxed
 from tsync_stream.check.plan_facts import RouteFacts
 from tsync_stream.cli.check import render_findings
-from tsync_stream.cli.choosing import show_key
+from tsync_stream.core.key_text import show_key
 from tsync_stream.core.model import Key
 from tsync_stream.core.terminal import printable
 from tsync_stream.sink.values import path_text

@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from tsync_stream.cli.choosing import Choice, Opened, opened, selection_of, show_id, show_key
+from tsync_stream.cli.choosing import Choice, Opened, opened, selection_of, show_id
 from tsync_stream.cli.jobs import Measured, cancel_job, file_jobs, follow_jobs, what_was_filed
 from tsync_stream.cli.routes import by_route, require_route
 from tsync_stream.cli.shared import EXIT_WRONG, reachable_settings
+from tsync_stream.core.key_text import show_key
 from tsync_stream.core.terminal import printable
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.settings.load import Settings

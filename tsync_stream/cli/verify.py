@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
-from tsync_stream.cli.choosing import Opened, opened, show_key
+from tsync_stream.cli.choosing import Opened, opened
 from tsync_stream.cli.jobs import Measured, cancel_job, file_jobs, follow_jobs, what_was_filed
 from tsync_stream.cli.routes import by_route, chosen_routes
 from tsync_stream.cli.shared import EXIT_WRONG, reachable_settings
+from tsync_stream.core.key_text import show_key
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO, Refused, refused_from_bson

@@ -18,17 +18,14 @@ from tsync_stream.core.keys import typesense_id
 from tsync_stream.core.model import Key
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.routes.projector import Projector
+from tsync_stream.sink.comparable import as_stored, comparable
 from tsync_stream.sink.live_schema import LiveSchema
-from tsync_stream.sink.schema import values_at
 
 Kind = Literal["missing", "different", "extra"]
 
 DIGEST_BYTES = 16
-# Up to here, every whole number is both a double and an integer.
-LARGEST_WHOLE = 2**53
 # The digest of a document that exists and cannot be written: nothing that Typesense shows equals it.
 REFUSED = b""
-FLATTENED = ".flat"
 # Few, because they travel in a cursor.
 MOST_EXAMPLES = 10
 
@@ -105,53 +102,12 @@ def difference(expected: bytes | None, actual: bytes | None) -> Kind | None:
     return None if expected == actual else "different"
 
 
-def digest(document: Mapping[str, Any]) -> bytes:
-    """A digest that is equal for documents that are equal as JSON, whatever the order of their fields (pure).
+def digest(form: Mapping[str, Any]) -> bytes:
+    """A digest that is equal for equal forms (`sink/comparable.py`), whatever the order of their fields (pure).
 
-    `4` equals `4.0`: a field of integers that was given the type float shows one, and would be sent the other. Raises
-    `orjson.JSONEncodeError` for what is not JSON.
+    Raises `orjson.JSONEncodeError` for what is not JSON.
     """
-    text = orjson.dumps(_with_whole_numbers(document), option=orjson.OPT_SORT_KEYS)
-    return blake2b(text, digest_size=DIGEST_BYTES).digest()
-
-
-def _with_whole_numbers(value: Any) -> Any:
-    kind = type(value)
-    if kind is float:
-        return int(value) if -LARGEST_WHOLE <= value <= LARGEST_WHOLE and value.is_integer() else value
-    if kind is dict:
-        return {name: item if type(item) is str else _with_whole_numbers(item) for name, item in value.items()}
-    if kind is list:
-        return [item if type(item) is str else _with_whole_numbers(item) for item in value]
-    return value
-
-
-def as_stored(exported: dict[str, Any]) -> dict[str, Any]:
-    """A document of a filtered export as it is stored (pure).
-
-    Typesense 0.24.1 leaves its own flattened fields in the export, and lists them in `.flat`.
-    """
-    for name in exported.pop(FLATTENED, ()):
-        exported.pop(name, None)
-    return exported
-
-
-def without_doubles(document: dict[str, Any]) -> dict[str, Any]:
-    """A document without its field `a.b` if its field `a` contains a `b`: an export cannot tell them apart (pure)."""
-    for name in [name for name in document if "." in name]:
-        others = {other: value for other, value in document.items() if other != name}
-        if any(True for _ in values_at(others, name.split("."))):
-            document = others
-    return document
-
-
-def fields_of_its_own(collection: Mapping[str, Any]) -> frozenset[str]:
-    """Top-level fields that Typesense fills in (`embed`) or leaves out of documents (`store`) by itself.
-
-    See https://typesense.org/docs/latest/api/collections.html (pure).
-    """
-    fields = collection["fields"]
-    return frozenset(field["name"] for field in fields if "embed" in field or field.get("store") is False)
+    return blake2b(orjson.dumps(form, option=orjson.OPT_SORT_KEYS), digest_size=DIGEST_BYTES).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +168,4 @@ class Comparison:
             return REFUSED
 
     def _digest(self, document: dict[str, Any]) -> bytes:
-        for name in self.left_out:
-            document.pop(name, None)
-        return digest(without_doubles(document))
+        return digest(comparable(document, self.left_out))

@@ -13,11 +13,12 @@ from typing import Any
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.key_candidates import candidate_keys
 from tsync_stream.core.model import Key
-from tsync_stream.jobs.compare import Difference, Findings, Tally, fields_of_its_own
+from tsync_stream.jobs.compare import Difference, Findings, Tally
 from tsync_stream.jobs.judge import Judge, keys_of
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.routes.declared import of_route
+from tsync_stream.sink.comparable import fields_of_its_own
 from tsync_stream.state.dead_letters import can_be_queued
 from tsync_stream.state.jobs import DONE, SCAN, SWEEP, Job
 

@@ -8,17 +8,13 @@ from dataclasses import replace
 from typing import Self
 
 from tsync_stream.cluster.membership_view import read_membership
-from tsync_stream.core.causes import cause_of
-from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
-from tsync_stream.core.model import MONGO
+from tsync_stream.core.errors import DependencyUnavailable, TsyncError
+from tsync_stream.observe.current_queue import CurrentQueue
 from tsync_stream.observe.route_status import RouteFacts
 from tsync_stream.observe.status import Facts, Status, judge
-from tsync_stream.queue.mongo_tier import MongoFallback
-from tsync_stream.queue.redis_tier import RedisStreams
-from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.addresses import redacted_uri
-from tsync_stream.settings.load import RedisSettings, Settings
+from tsync_stream.settings.load import Settings
 from tsync_stream.source.documents import count_documents
 from tsync_stream.source.driver import command_client
 from tsync_stream.source.errors import describe_mongo_error
@@ -48,10 +44,7 @@ class StatusReader:
         self._dead_letters = DeadLetterRecords(database)
         self.jobs = JobStore(database)
         self._rechecks = Rechecks(database, settings.longest_request_s, (), settings.partitions)
-        # No retries: a person is waiting, and can repeat the command.
-        self._queues: dict[str, RedisSettings] = {
-            queue.name: replace(queue, max_retries=0) for queue in (settings.primary_redis, settings.backup_redis)
-        }
+        self._queue = CurrentQueue(settings, database, DEADLINE_S)
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,23 +86,11 @@ class StatusReader:
         return Facts(now, pipeline, records, membership, routes=found, rechecks=rechecks, jobs=jobs)
 
     async def _with_backlog(self, facts: Facts, pipeline: Pipeline) -> Facts:
-        tier = pipeline.epoch.tier
-        queue: Tier
-        if tier == MONGO:
-            queue, place = MongoFallback(self._database), "the queue: MongoDB"
-        else:
-            settings = self._queues[tier]
-            queue, place = RedisStreams(settings), f"the queue: {tier} Redis at {settings.host}:{settings.port}"
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                backlog = await queue.backlog(pipeline.epoch, pipeline.partitions)
-        except ConfigurationError as error:
-            return replace(facts, unseen=[f"the queue: {error}"])
-        except (TsyncError, TimeoutError) as error:
-            return replace(facts, unseen=[f"{place} does not answer ({cause_of(error)})"])
-        finally:
-            await queue.close()
-        return replace(facts, backlog=backlog)
+            async with self._queue.opened(pipeline.epoch.tier) as queue:
+                return replace(facts, backlog=await queue.backlog(pipeline.epoch, pipeline.partitions))
+        except TsyncError as error:
+            return replace(facts, unseen=[str(error)])
 
     def _about_mongo(self, why: str) -> str:
         return f"MongoDB cannot be read at {redacted_uri(self._settings.mongo.uri)} (MONGODB_URI): {why}"

@@ -23,7 +23,7 @@ import pymongo
 from pymongo import DeleteMany, ReplaceOne, UpdateMany, UpdateOne
 
 from tsync_stream.core.errors import DependencyUnavailable, Fenced
-from tsync_stream.core.model import EpochRef, Head, PartitionBatches, Token
+from tsync_stream.core.model import EpochRef, Head, PartitionBatches, RecordBatch, Token
 from tsync_stream.queue import mongo_layout as documents
 from tsync_stream.queue.codec import encode_record_batch
 from tsync_stream.queue.mongo_layout import DELIVERED, HEAD, OWNER, Document, PartitionState, document_id, lost
@@ -169,6 +169,12 @@ class MongoFallback:
         async with self._at(epoch) as at:
             found = await at.find(range(partitions))
         return [_unacked(partition, found) for partition in range(partitions)]
+
+    async def peek(self, epoch: EpochRef, partition: int, limit: int) -> Sequence[RecordBatch]:
+        async with self._at(epoch) as at:
+            (state,) = await at.states([partition])
+            found = await at.entries({partition: (state.acked + 1, state.acked + limit)})
+        return found[partition]
 
     async def remove_older(self, epoch: EpochRef) -> int:
         return await self._remove(documents.older_epochs(epoch))

@@ -177,6 +177,14 @@ class RedisStreams:
                 for last, acked in zip(answers[:partitions], answers[partitions:], strict=True)
             ]
 
+    async def peek(self, epoch: EpochRef, partition: int, limit: int) -> Sequence[RecordBatch]:
+        with self._translated():
+            (found,) = await ask(
+                self._client, ("XRANGE", self._keys.stream(epoch, partition), "-", "+", "COUNT", limit)
+            )
+        with self._understood(partition):
+            return [_record_batch(batch_id, fields) for batch_id, fields in found]
+
     async def remove_older(self, epoch: EpochRef) -> int:
         removed = 0
         with self._translated(), self._understood():

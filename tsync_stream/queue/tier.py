@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tsync_stream.core.errors import DependencyUnavailable
-from tsync_stream.core.model import Barrier, Entry, EpochRef, Head, PartitionBatches, Token
+from tsync_stream.core.model import Barrier, Entry, EpochRef, Head, PartitionBatches, RecordBatch, Token
 
 # A tier that takes longer to say that it takes entries is not fit to be the queue.
 PROBE_DEADLINE_S = 1.0
@@ -97,6 +97,9 @@ class Tier(Protocol):
 
     async def backlog(self, epoch: EpochRef, partitions: int) -> Sequence[int]:
         """How many entries of each partition are not acked."""
+
+    async def peek(self, epoch: EpochRef, partition: int, limit: int) -> Sequence[RecordBatch]:
+        """The oldest record batches that are not acked, read or not, at most `limit`. For people: nothing changes."""
 
     async def remove_older(self, epoch: EpochRef) -> int:
         """Delete what older epochs of this deployment left; returns how many keys or documents that was."""

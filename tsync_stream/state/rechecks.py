@@ -171,6 +171,13 @@ class Rechecks:
         except DocumentRejected:
             return None
 
+    async def waiting(self, route: str, keys: Iterable[Key]) -> list[Recheck]:
+        """Those of these keys of a route, which need not be one of ours."""
+        records = [{"route": route, "key": Binary(canonical_key(key))} for key in keys]
+        async with translated():
+            cursor = self._collection.find({"_id": {"$in": records}})
+            return [_recheck(document, int(document["place"]) % self._partitions) async for document in cursor]
+
     async def count(self) -> int:
         """How many keys are waiting, approximately."""
         async with translated():
