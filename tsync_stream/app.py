@@ -30,6 +30,7 @@ from tsync_stream.core.health import Health
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.terminal import write_anywhere
 from tsync_stream.embedded.environment import embedded_stack
+from tsync_stream.observe.health_report import ReplicaView
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.replica import Replica
 from tsync_stream.routes.declared import declared_routes, load_all
@@ -77,7 +78,7 @@ class TsyncApp(OurApp):
             autodiscover=False,
         )
         self._channels = self._add_agents()
-        add_pages(self, self._health, self._metrics, self._partitions_owned)
+        add_pages(self, self._health, self._metrics, self._view)
         add_commands(self)
 
     def _init_fixups(self) -> MutableSequence[Any]:
@@ -158,8 +159,8 @@ class TsyncApp(OurApp):
         assert self._replica is not None, "agents get work from the replica only"
         return self._replica
 
-    def _partitions_owned(self) -> int:
-        return 0 if self._replica is None else self._replica.partitions_owned
+    def _view(self) -> ReplicaView:
+        return ReplicaView() if self._replica is None else self._replica.view()
 
 
 def _end_if_failed(starting: asyncio.Task[None]) -> None:

@@ -151,6 +151,8 @@ class Parts:
         }
         self.reach = Reach(looks, settings.lease_ttl_s, self._wake, health, self._present_tier)
         self._rates = Rates(clock.now_s())
+        common = common_settings(settings)
+        self.membership = Membership(database, common, self.table, settings.lease_ttl_s, health)
         self.leases = LeaseKeeper(
             database,
             own_identity(),
@@ -158,7 +160,7 @@ class Parts:
             settings.lease_ttl_s,
             self._released,
             self._wake,
-            Membership(database, common_settings(settings), self.table, settings.lease_ttl_s, health),
+            self.membership,
             self._statistics,
             self.reach.report,
             self._mongo_health,

@@ -13,11 +13,26 @@ from typing import Any
 from tsync_stream.capture.fan_out import FanOut
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.composition import Channels, Parts
-from tsync_stream.core.errors import TsyncError
+from tsync_stream.core import clock
+from tsync_stream.core.errors import ConfigurationError, TsyncError
 from tsync_stream.core.health import Health
 from tsync_stream.core.tasks import end_tasks
+from tsync_stream.observe.conditions import (
+    PARTITIONS,
+    ROUTES,
+    SERVERS,
+    STAGES,
+    Conditions,
+    State,
+    States,
+    routes,
+    servers,
+    worst,
+)
 from tsync_stream.observe.field_watch import watch_fields
+from tsync_stream.observe.health_report import RUNNING, STARTING, STOPPING, Phase, ReplicaView
 from tsync_stream.observe.metrics import Metrics
+from tsync_stream.observe.stalls import BOUND_S
 from tsync_stream.queue.tier import Tier
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letters import DeadLetters
@@ -38,6 +53,11 @@ class Replica:
         self._parts = Parts(settings, channels, health, metrics)
         self._watch_fields = partial(watch_fields, self._parts.schemas, self._parts.table, health, settings.max_fields)
         self._tasks: list[asyncio.Task[None]] = []
+        self._phase: Phase = STARTING
+        self._conditions = Conditions(self._states)
+
+    def __repr__(self) -> str:
+        return f"<Replica {self._phase}, {self._parts.leases}>"
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -59,11 +79,31 @@ class Replica:
         """For the agent *sync*."""
         return self._parts.sync
 
-    @property
-    def partitions_owned(self) -> int:
-        """How many partitions this replica works on now."""
+    def view(self) -> ReplicaView:
+        """What the pages show of it."""
         leases = self._parts.leases
-        return sum(name != CAPTURE and leases.holding(name) is not None for name in leases.held)
+        return ReplicaView(
+            phase=self._phase,
+            replica=leases.replica,
+            member=self._parts.membership.joined,
+            partitions_owned=sum(name != CAPTURE and leases.holding(name) is not None for name in leases.held),
+            by_group=self._conditions.by_group,
+        )
+
+    def _states(self) -> States:
+        """What each part is doing, for the pages."""
+        parts = self._parts
+        capture, partitions = parts.leader.state, parts.reader.states
+        return {
+            SERVERS: servers(parts.reach.checks, self._health),
+            STAGES: {
+                "capture": State(capture),
+                "persist": State("working" if capture in {"reading", "paused"} else "standby"),
+                "sync": worst(partitions, ("retrying", "claiming", "working", "standby")),
+            },
+            ROUTES: routes(parts.table, parts.epochs.current),
+            PARTITIONS: {str(partition): State(word) for partition, word in sorted(partitions.items())},
+        }
 
     async def start(self, crash: Callable[[BaseException], object]) -> None:
         """Wait until MongoDB answers, then start working in the background.
@@ -80,6 +120,7 @@ class Replica:
         self._tasks = [asyncio.create_task(work(), name=name) for name, work in self._work().items()]
         for task in self._tasks:
             task.add_done_callback(ended)
+        self._phase = RUNNING
 
     def _work(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         parts = self._parts
@@ -88,6 +129,7 @@ class Replica:
             "epochs": parts.epochs.run,
             "reach": parts.reach.run,
             "stalls": parts.stalls.run,
+            "conditions": self._conditions.run,
             "dead letters": parts.dead_letter_watch.run,
             "reader": parts.reader.run,
             "leader": parts.leader.run,
@@ -96,6 +138,7 @@ class Replica:
 
     async def stop(self) -> None:
         """Finish what is in hand and give everything back. The agents must still be running."""
+        self._phase = STOPPING
         parts = self._parts
         parts.leader.stop()
         await self._finished("leader")
@@ -123,11 +166,16 @@ class Replica:
         await parts.leases.start()
 
     async def _until_it_works(self, step: Callable[[], Awaitable[None]]) -> None:
+        began_s = clock.now_s()
         while True:
             try:
                 await step()
             except TsyncError as error:
-                self._health.red("start", f"{error}; trying again every {START_RETRY_S:g} s")
+                text = f"{error}; trying again every {START_RETRY_S:g} s"
+                if clock.now_s() - began_s > BOUND_S:
+                    self._health.red("start", text, needs_person=isinstance(error, ConfigurationError))
+                else:
+                    self._health.fault("start", text, needs_person=isinstance(error, ConfigurationError))
                 await asyncio.sleep(START_RETRY_S)
             else:
                 self._health.green("start")

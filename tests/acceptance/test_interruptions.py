@@ -85,7 +85,7 @@ def test_an_outage_of_typesense_is_waited_out(
     with make_load(41).running() as load:
         load.wait_for_operations(100)
         stack.typesense.stop()
-        wait_for(lambda: worker.health()["status"] == "red", 20.0, "health does not show the outage")
+        wait_for(lambda: worker.health()["status"] == "degraded", 20.0, "health does not show the outage")
         assert any("Typesense" in problem["text"] for problem in worker.health()["problems"])
         wait_for(lambda: worker.metrics()["tsync_batches_retried_total"] >= 3, 30.0, "nothing is retried")
         wait_for(lambda: backlog(worker) > 100, 20.0, "the queue does not grow")

@@ -58,7 +58,7 @@ def test_an_oplog_scan_may_take_longer_than_any_other_call(
     with long_scans(stack, names, SCAN_MS):
         resuming.start()
         wait_for(lambda: opening(resuming), 15.0, lambda: str(resuming.health()))
-        assert resuming.health()["status"] == "red"
+        assert resuming.health()["status"] == "degraded"
         assert resuming.metrics()["tsync_capturing"] == 0
         equal(timeout_s=15.0)
         wait_for(lambda: resuming.health()["status"] == "green", 10.0, lambda: str(resuming.health()))
@@ -73,7 +73,7 @@ def test_a_server_that_freezes_during_an_oplog_scan_is_noticed_and_does_not_dela
         wait_for(lambda: opening(resuming), 15.0, lambda: str(resuming.health()))
         stack.mongo.freeze()
         wait_for(lambda: not opening(resuming), 25.0, "a frozen server is not noticed")
-        assert resuming.health()["status"] == "red"
+        assert resuming.health()["status"] == "degraded"
         stack.mongo.thaw()
         wait_for(lambda: opening(resuming), 30.0, lambda: str(resuming.health()))
         began_s = time.monotonic()

@@ -82,7 +82,7 @@ class Backlog:
         left_s = None if self._oplog is None else self._oplog.left_s(synced.cluster_time)
         self._metrics.oplog_left_seconds.set(left_s)
         if self.full:
-            health.red(
+            health.fault(
                 "backlog",
                 f"more than MAX_BACKLOG ({limit}) entries are queued; further changes wait in MongoDB's oplog until "
                 f"some are synced: {describe_left(left_s)}",
@@ -91,7 +91,8 @@ class Backlog:
             health.green("backlog")
         # What is not synced fills half of the oplog: time for a warning, whatever its size.
         if behind and self._oplog is not None and left_s is not None and left_s < self._oplog.capacity_s / 2:
-            health.red("oplog", f"{describe_left(left_s)}; enlarge the oplog, or find out why nothing is synced")
+            text = f"{describe_left(left_s)}; enlarge the oplog, or find out why nothing is synced"
+            health.red("oplog", text, needs_person=True)
         else:
             health.green("oplog")
 

@@ -83,7 +83,7 @@ class ChangeStreams:
             now_s = clock.now_s()
             if now_s >= report_s:
                 report_s = now_s + REPORT_INTERVAL_S
-                self._health.red("capture", describe_opening(since, now_s - began_s))
+                self._health.fault("capture", describe_opening(since, now_s - began_s))
 
 
 def describe_opening(since: Timestamp, lasted_s: float) -> str:
@@ -118,6 +118,11 @@ class Feed:
 
     def __repr__(self) -> str:
         return f"<Feed {self._state}>"
+
+    @property
+    def state(self) -> str:
+        """`closed`, `opening`, `reading` or `paused`."""
+        return self._state
 
     async def run(self, term: CaptureTerm, stopping: Callable[[], bool]) -> TermEnd:
         """Feed the capture agent until this replica stops. Raises the errors of `ChangeStream`."""

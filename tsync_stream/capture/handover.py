@@ -82,13 +82,13 @@ def report(end: TermEnd | TsyncError, health: Health) -> None:
         log.info("capture: %s", end.reason)
     elif isinstance(end, TierUnavailable | TierRefused):
         person = isinstance(end, TierRefused)
-        health.red("tier", f"{end}; if this lasts, another tier becomes the queue", needs_person=person)
+        health.fault("tier", f"{end}; if this lasts, another tier becomes the queue", needs_person=person)
     elif isinstance(end, TierLost):
-        health.red("tier", f"{end}; the next epoch opens from the synced position")
+        health.fault("tier", f"{end}; the next epoch opens from the synced position")
     elif isinstance(end, PositionLost):
-        health.red("position", f"{end}; a reconcile repairs it")
+        health.fault("position", f"{end}; a reconcile repairs it")
     elif isinstance(end, Fenced):
         log.warning("capture: %s; this replica stops capturing", end)
     else:
         person = isinstance(end, ConfigurationError)
-        health.red("capture", f"{end}; capture retries until this is repaired", needs_person=person)
+        health.fault("capture", f"{end}; capture retries until this is repaired", needs_person=person)

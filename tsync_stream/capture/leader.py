@@ -57,6 +57,11 @@ class TermRunner:
         self._epochs = epochs
         self._metrics = metrics
 
+    @property
+    def state(self) -> str:
+        """What the feed of the running term does."""
+        return self._feed.state
+
     async def run(self, term: CaptureTerm, stopping: Callable[[], bool]) -> TermEnd:
         """Run until the first part ends; raises what it raises. On a stop, what was read is appended first."""
         try:
@@ -104,10 +109,20 @@ class CaptureLeader:
         self._term: CaptureTerm | None = None
         self._short_terms = 0
         self._stopping = False
+        self._has_lease = False
 
     def __repr__(self) -> str:
         doing = "stopping" if self._stopping else "capturing" if self._term is not None else "waiting"
         return f"<CaptureLeader {doing}, {self._term or self._handover}>"
+
+    @property
+    def state(self) -> str:
+        """`standby`, `beginning`, `opening`, `reading`, `paused` or `stopping`."""
+        if self._stopping:
+            return "stopping"
+        if not self._has_lease:
+            return "standby"
+        return "beginning" if self._term is None or self._terms.state == "closed" else self._terms.state
 
     def stop(self) -> None:
         """Read no further changes; what was read is still appended."""
@@ -139,6 +154,7 @@ class CaptureLeader:
             # Barriers are in one order only within a term, and what an older term sent late must not be taken for this
             # one's: so every term raises the fence.
             held = await self._leases.raise_fence(CAPTURE)
+            self._has_lease = held is not None
             if held is not None:
                 return True, await self._run_term(held.fence)
             if self._leases.time_left_s() > 0:  # otherwise we do not know whose it is

@@ -172,7 +172,7 @@ class TargetWatch:
         assert self._read_s is not None
         unread_s = clock.now_s() - self._read_s
         if unread_s >= UNREAD_S:
-            self._health.red(
+            self._health.fault(
                 self._check,
                 f"{error}; for more than a minute it has been unknown whether the Typesense collection is still the "
                 "one that was filled. Writing continues; a reconcile follows if it turns out to be another one",

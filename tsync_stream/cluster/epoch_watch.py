@@ -11,12 +11,13 @@ from tsync_stream.core.model import PRIMARY, EpochRef
 from tsync_stream.core.wake import Wake
 from tsync_stream.source.driver import MongoHealth
 from tsync_stream.state.pipeline import Pipeline, PositionStore
-from tsync_stream.state.route_state import Suspension
+from tsync_stream.state.route_state import ReconcileNeed, Suspension
 
 LOOK_INTERVAL_S = 1.0
 # The capturing replica refreshes once a second anyway; the watch looks only if that is late.
 LATE_S = 0.5
 ROUTE_CHECK = "route "
+RECONCILING = "reconciling "
 
 
 def route_check(route: str) -> str:
@@ -29,6 +30,14 @@ def about_suspension(suspended: Suspension) -> str:
     return (
         f"{suspended.reason}; this route is suspended, and the others go on. Its changes are not queued up; once this "
         "is repaired, it is reconciled by itself"
+    )
+
+
+def about_reconcile(need: ReconcileNeed) -> str:
+    """What health says of a route that is being reconciled (pure)."""
+    return (
+        f"the route is reconciled ({need.reason}); until that is done, search may lack documents, or show some that "
+        "are gone. `faust -A tsync_stream status` shows how far it is"
     )
 
 
@@ -81,23 +90,28 @@ class EpochWatch:
         before, self.current = self.current, await self._positions.load()
         # Whoever has read it: as long as somebody else refreshes it, `run` does not look.
         self._mongo.worked("epoch")
-        self._tell_suspensions(before)
+        self._tell_routes(before)
         if (before and before.epoch) != (self.current and self.current.epoch):
             self._seen_since_s = clock.now_s()
             self._tell_tier()
             self._wake.ring()
         return self.current
 
-    def _tell_suspensions(self, before: Pipeline | None) -> None:
-        """Every replica tells which routes are suspended, whether it works on any partition or not."""
+    def _tell_routes(self, before: Pipeline | None) -> None:
+        """Every replica tells which routes are suspended or reconciled, whether it works on any partition or not."""
         now = {} if self.current is None else self.current.routes
         for route in {} if before is None else before.routes.keys() - now.keys():
             self._health.green(route_check(route))
+            self._health.green(f"{RECONCILING}{route}")
         for route, state in now.items():
             if state.suspended is None:
                 self._health.green(route_check(route))
             else:
                 self._health.red(route_check(route), about_suspension(state.suspended), needs_person=True)
+            if state.reconcile is None or state.suspended is not None:
+                self._health.green(f"{RECONCILING}{route}")
+            else:
+                self._health.working(f"{RECONCILING}{route}", about_reconcile(state.reconcile))
 
     def _tell_tier(self) -> None:
         """Every replica tells it with the epoch; why the better tier failed, it learns a little later."""

@@ -72,6 +72,11 @@ class Membership:
         return f"<Membership {self._digest}, table {self._table.version}, {state}>"
 
     @property
+    def joined(self) -> bool:
+        """Whether we were a member when we last looked."""
+        return bool(self._joined_as)
+
+    @property
     def announced(self) -> dict[str, str]:
         """What a replica's document says of its membership."""
         return {"settings": self._digest, "table": self._table.version}
@@ -117,7 +122,7 @@ class Membership:
         elif self._is_over():
             await self._take_over(me, f"settings: the pipeline continues with other settings than before: {differing}")
         else:
-            self._health.red(
+            self._health.fault(
                 CHECK,
                 f"the pipeline's last replicas had other settings: {differing}; none of them runs now. If none starts "
                 f"within {self._patience_s:g} s (LEASE_TTL), this replica continues with its own",
@@ -137,7 +142,7 @@ class Membership:
         elif self._is_over():
             await self._take_over(me, f"routes: the pipeline continues with a table of before: {differing}")
         else:
-            self._health.red(
+            self._health.fault(
                 TABLE_CHECK,
                 f"the pipeline's last replicas had a newer table of routes: {differing}; none of them runs now. If "
                 f"none starts within {self._patience_s:g} s (LEASE_TTL), this replica continues with its own",

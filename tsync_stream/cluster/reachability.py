@@ -5,7 +5,7 @@ LEASE_TTL. Both travel with the lease renewals: a replica that cannot reach what
 aside until it can. Between the two lies the time in which some replicas have not noticed yet that an outage began, or
 ended.
 
-Health turns red sooner: after `RED_AFTER_S` without an answer, or at once when a Redis refuses; and green again when
+Health tells sooner: after `TOLD_AFTER_S` without an answer, or at once when a Redis refuses; and green again when
 nothing has failed for `GREEN_AFTER_S`. A look asks for what the work needs (`replica.py`) and takes at most
 `LOOK_DEADLINE_S`, because a server that is slower is as good as down.
 Invariant: a replica that holds nothing and has nothing to do looks all the same.
@@ -29,7 +29,7 @@ LOOK_INTERVAL_S = 1.0
 LOOKS_PER_PATIENCE = 5
 LOOK_DEADLINE_S = 1.0
 # Together they make one long outage of looks that fail now and then.
-RED_AFTER_S = 5.0
+TOLD_AFTER_S = 5.0
 GREEN_AFTER_S = 5.0
 
 MONGODB, TYPESENSE = "mongodb", "typesense"
@@ -78,6 +78,11 @@ class Reach:
         states = (f"{name}: {'away' if seen.away else 'answers'}" for name, seen in self._seen.items())
         return f"Reach({', '.join(states)})"
 
+    @property
+    def checks(self) -> dict[str, str]:
+        """The health check of each server, by the server's name."""
+        return {name: _check(name) for name in self._looks}
+
     def report(self) -> dict[str, list[str]]:
         """The names of the servers that are `unreachable` for this replica, and of those that are `reachable`."""
         oldest_s = clock.now_s() - self._patience_s
@@ -104,7 +109,7 @@ class Reach:
         except (TsyncError, TimeoutError) as error:
             seen.failed_s = clock.now_s()
             # A refusal is an answer, and does not pass by itself.
-            if isinstance(error, TierRefused) or seen.failed_s - seen.answered_s >= RED_AFTER_S:
+            if isinstance(error, TierRefused) or seen.failed_s - seen.answered_s >= TOLD_AFTER_S:
                 self._tell(name, error)
         else:
             if seen.away:
@@ -124,7 +129,7 @@ class Reach:
         waits = f"{title} is the queue, which moves to another tier if this continues"
         if name not in {PRIMARY, BACKUP}:
             waits = "nothing is lost: changes are synced once it answers again"
-        self._health.red(_check(name), f"{text}; {waits}", needs_person=refused)
+        self._health.fault(_check(name), f"{text}; {waits}", needs_person=refused)
 
 
 def _check(name: str) -> str:

@@ -6,6 +6,8 @@ ordinary monotonic clock stands still during suspend; CLOCK_BOOTTIME does not (c
 
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import NamedTuple
 
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -13,6 +15,22 @@ _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 def now_s() -> float:
     """Seconds since some moment before this machine's start."""
     return time.clock_gettime(_CLOCK)
+
+
+class Moment(NamedTuple):
+    """A moment that something has lasted since: the time for people, and seconds on this clock for durations."""
+
+    at: datetime
+    on_clock_s: float
+
+    def for_s(self) -> float:
+        """How long ago that was, in seconds."""
+        return now_s() - self.on_clock_s
+
+
+def moment() -> Moment:
+    """The present moment."""
+    return Moment(datetime.now(UTC), now_s())
 
 
 class Stopwatch:

@@ -114,7 +114,7 @@ class JobTerm:
                 except (DependencyUnavailable, ConfigurationError) as error:
                     person = isinstance(error, ConfigurationError)
                     text = f"{error}; the job goes on where it stopped once this is repaired"
-                    self._health.red(check, text, needs_person=person)
+                    self._health.fault(check, text, needs_person=person)
                     await asyncio.sleep(JOB_RETRY_S)
         finally:
             # Also when the term ends under the step: another replica may run the job then.

@@ -1,23 +1,23 @@
 """Detects work that has stopped moving. Every replica runs it, so one without leases also reports a stalled pipeline.
 
-Invariant: while anything has waited for `BOUND_S` without moving, no replica's health is green. Together, four checks
+Invariant: while anything has waited for `BOUND_S` without moving, every replica's health is red. Together, four checks
 cover the whole way of a change:
 
 - A live replica holds every lease.
 - The captured position advances. Barriers move it at least every ten seconds, even while nothing changes.
-- Each of our own lanes finishes the batch it is working on.
-- Red health at a replica that holds leases is red at every replica.
+- Each of our own lanes reads, and finishes the batch it is working on.
+- A fault at a replica that holds leases is one at every replica, of the same level.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from tsync_stream.cluster.assignment import Seen
-from tsync_stream.cluster.epoch_watch import ROUTE_CHECK, EpochWatch
+from tsync_stream.cluster.epoch_watch import RECONCILING, ROUTE_CHECK, EpochWatch
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.core import clock
-from tsync_stream.core.health import Health
+from tsync_stream.core.health import Health, Level
 from tsync_stream.core.model import Position
 
 # Longer than a take-over with the default LEASE_TTL, and than any wait that is part of normal work.
@@ -41,7 +41,7 @@ class Working(Protocol):
 
     @property
     def moved_s(self) -> float:
-        """When its current batch began, on `core.clock`."""
+        """When it last finished a batch, or found nothing to do, on `core.clock`."""
 
 
 class StallDetector:
@@ -71,8 +71,8 @@ class StallDetector:
             LANES,
             [lane.name for lane in self._lanes if now_s - lane.moved_s > BOUND_S],
             lambda names: (
-                f"{names}: the current batch has not finished for more than {BOUND_S:g} s; it is retried until it "
-                "does, and the other checks say what holds it up"
+                f"{names}: no batch has been read and finished for more than {BOUND_S:g} s; that is retried until one "
+                "is, and the other checks say what holds it up"
             ),
         )
         if seen is None:
@@ -87,7 +87,14 @@ class StallDetector:
         )
         found = troubles(self._leases.replica, seen)
         lasting = self._troubles.longer_than(REPEATED_AFTER_S, found, now_s)
-        self._report(OTHERS, [found[name] for name in lasting], lambda texts: f"a replica with leases reports: {texts}")
+        # What is red comes first: a few are named.
+        told = sorted((found[name] for name in lasting), key=lambda trouble: trouble.level != "red")
+        self._report(
+            OTHERS,
+            [trouble.text for trouble in told],
+            lambda texts: f"a replica with leases reports: {texts}",
+            level=told[0].level if told else "red",
+        )
 
     def _look_at_capture(self, now_s: float) -> None:
         pipeline = self._epochs.current
@@ -101,17 +108,25 @@ class StallDetector:
         )
         self._report(CAPTURE, ["capture"] if stalled else [], lambda _: text)
 
-    def _report(self, check: str, found: Sequence[str], text: Callable[[str], str]) -> None:
+    def _report(self, check: str, found: Sequence[str], text: Callable[[str], str], *, level: Level = "red") -> None:
         if not found:
             self._health.green(check)
             return
         more = f", and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-        self._health.red(check, text(f"{', '.join(found[:MOST_NAMED])}{more}"))
+        report = self._health.red if level == "red" else self._health.fault
+        report(check, text(f"{', '.join(found[:MOST_NAMED])}{more}"))
 
 
 def own_problems(problems: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The problems to publish to other replicas: without those learned from others, which would echo forever (pure)."""
-    return [problem for problem in problems if problem["check"] not in CHECKS]
+    """The problems to publish to other replicas (pure).
+
+    Without those learned from others, which would echo forever, and reconciles, which every replica sees by itself.
+    """
+    return [
+        problem
+        for problem in problems
+        if problem["check"] not in CHECKS and not problem["check"].startswith(RECONCILING)
+    ]
 
 
 def unheld(seen: Seen) -> list[str]:
@@ -119,8 +134,15 @@ def unheld(seen: Seen) -> list[str]:
     return sorted(name for name, lease in seen.leases.items() if lease.holder not in seen.live)
 
 
-def troubles(me: str, seen: Seen) -> dict[str, str]:
-    """The red checks of other replicas that hold leases, in their own words, by replica and check (pure).
+class Trouble(NamedTuple):
+    """A fault of another replica, in its own words."""
+
+    level: Level
+    text: str
+
+
+def troubles(me: str, seen: Seen) -> dict[str, Trouble]:
+    """The faults of other replicas that hold leases, by replica and check (pure).
 
     But for those of routes, which every replica reports by itself.
     """
@@ -129,6 +151,7 @@ def troubles(me: str, seen: Seen) -> dict[str, str]:
     for name, document in sorted(seen.live.items()):
         if name in holders:
             for problem in own_problems((document.get("statistics") or {}).get("problems", ())):
-                if problem.get("level", "red") == "red" and not problem["check"].startswith(ROUTE_CHECK):
-                    found[f"{name}, {problem['check']}"] = f"{name}, {problem['check']}: {problem['text']}"
+                if problem.get("kind", "fault") == "fault" and not problem["check"].startswith(ROUTE_CHECK):
+                    where = f"{name}, {problem['check']}"
+                    found[where] = Trouble(problem.get("level", "red"), f"{where}: {problem['text']}")
     return found

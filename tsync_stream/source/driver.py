@@ -100,7 +100,7 @@ class MongoHealth:
 
     def failed(self, check: str, error: TsyncError, meanwhile: str) -> None:
         """Note that a call of this kind failed; `meanwhile` says what that means until one succeeds."""
-        self.health.red(check, f"{error}; {meanwhile}", needs_person=isinstance(error, ConfigurationError))
+        self.health.fault(check, f"{error}; {meanwhile}", needs_person=isinstance(error, ConfigurationError))
         self.note(error)
 
     def note(self, error: TsyncError) -> None:

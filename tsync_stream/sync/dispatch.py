@@ -1,6 +1,6 @@
 """Sends a lane's batch to the sync agent until it is synced, however long that takes: the one retry loop of sync.
 
-The first TYPESENSE_MAX_RETRIES attempts follow soon after each other. From then on health is red, and a server that
+The first TYPESENSE_MAX_RETRIES attempts follow soon after each other. From then on health tells, and a server that
 timed out is given longer pauses. A retry is about what is not synced yet: a route's part that is done is not repeated
 for another's failure. What belongs to a suspended route is dropped (`sync/suspended.py`).
 
@@ -105,7 +105,7 @@ class AgentCall:
 
 
 class Dispatch:
-    """What stands between one lane and the sync agent. Health is red after `attempts` at a batch have failed."""
+    """What stands between one lane and the sync agent. Health tells once `attempts` at a batch have failed."""
 
     def __init__(
         self,
@@ -130,6 +130,11 @@ class Dispatch:
 
     def __repr__(self) -> str:
         return f"Dispatch({self._check}: {self._failures} of {self._attempts} attempts failed, {self._backoff})"
+
+    @property
+    def is_retrying(self) -> bool:
+        """Whether the last attempt at the batch in hand has failed."""
+        return self._failures > 0
 
     async def sync(
         self, entries: Sequence[Item], fences: Mapping[int, int], may_go_on: Callable[[], bool]
@@ -194,7 +199,7 @@ class Dispatch:
         waiting = person or self._failures >= self._attempts
         if waiting:
             next_step = "nothing is written until it is fixed" if person else "retrying; the queue grows meanwhile"
-            self._health.red(self._check, f"{cause}; {next_step}", needs_person=person)
+            self._health.fault(self._check, f"{cause}; {next_step}", needs_person=person)
         if not may_go_on():
             raise BatchGivenUp(left.in_doubt)
         timed_out = isinstance(cause, DependencyUnavailable) and cause.timed_out

@@ -55,6 +55,7 @@ class LaneSteps:
         self.stopping = False
         self.epoch: EpochRef | None = None  # of the last step
         self.pause_s = 0.0  # after the last read
+        self.moved_s = clock.now_s()  # when a batch was last done, or there was nothing to do
         self.barriers: dict[int, tuple[int, Barrier]] = {}
         self._queue = queue
         self._leases = owned.leases
@@ -91,6 +92,7 @@ class LaneSteps:
             self.owned.forget()
             if self._leases.time_left_s() > 0:  # else nobody tells us what is ours, and that cures nothing
                 self.dispatch.has_nothing_to_do()
+            self.moved_s = clock.now_s()
             return False
         if epoch != self.epoch:
             self._in_doubt.begin_epoch()
@@ -135,6 +137,7 @@ class LaneSteps:
         read = await tier.read(epoch, sorted(self.owned), self._leases.replica, limit, wait_s)
         self.pause_s = self._queue.pause_after(read)
         if not read.record_batches:
+            self.moved_s = clock.now_s()
             self._turns.nothing_to_read()
             self.dispatch.has_nothing_to_do()
         elif self.owned.follow_on(read.record_batches):
@@ -157,6 +160,7 @@ class LaneSteps:
                     self._in_doubt.stored(fences)
             refused = await self._ack(tier, epoch, batch, fences)
             took_s = time.monotonic() - started_s
+            self.moved_s = clock.now_s()
             self._count(entries, refused, dropped)
             self._metrics.batch_seconds.observe(took_s)
             if entries:
@@ -250,6 +254,7 @@ class LaneSteps:
             await self._rechecks.add(dispatched.in_doubt)
             synced = [recheck for recheck in due if recheck.route not in dispatched.dropped]
             await self._rechecks.done(synced)
+            self.moved_s = clock.now_s()
             for route, count in Counter(recheck.route for recheck in synced).items():
                 self._metrics.rechecks_synced.labels(route).inc(count)
         finally:
@@ -263,7 +268,6 @@ class Lane:
         self, name: str, steps: LaneSteps, losses: LossReports, health: Health, wake: Wake, backoff: Backoff
     ) -> None:
         self.name = name
-        self.moved_s = clock.now_s()  # when the last step began
         self._check = f"queue, {name}"
         self._steps = steps
         self._losses = losses
@@ -280,6 +284,18 @@ class Lane:
         """The newest barrier passed in each partition, with its offset, until whoever records them takes them out."""
         return self._steps.barriers
 
+    @property
+    def moved_s(self) -> float:
+        """When it last finished a batch, or found nothing to do; a claim that succeeds says little about reads."""
+        return self._steps.moved_s
+
+    @property
+    def states(self) -> dict[int, str]:
+        """What it does with each partition that it owns: `claiming`, `working` or `retrying`."""
+        owned = self._steps.owned
+        claiming, usual = owned.claiming, "retrying" if self._steps.dispatch.is_retrying else "working"
+        return {partition: "claiming" if partition in claiming else usual for partition in owned}
+
     def stop(self) -> None:
         """Finish the batch in hand, take no other."""
         self._steps.stopping = True
@@ -293,7 +309,6 @@ class Lane:
         """Work until stopped. Faults are waited out here; each says what happens next."""
         steps = self._steps
         while not steps.stopping:
-            self.moved_s = clock.now_s()
             try:
                 worked = await steps.step()
                 self._backoff.reset()
@@ -306,7 +321,7 @@ class Lane:
                 await self._report_lost(error)
             except TsyncError as error:
                 steps.owned.forget()
-                self._health.red(self._check, f"{error}; reading again soon, the entries stay in the queue")
+                self._health.fault(self._check, f"{error}; reading again soon, the entries stay in the queue")
                 await self._pause_after_fault()
         await steps.dispatch.close()
 

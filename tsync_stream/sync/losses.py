@@ -33,11 +33,11 @@ class LossReports:
             if pipeline is None or epoch is None or pipeline.epoch != epoch:
                 return
             text = f"{error}; the next epoch queues again what is not synced"
-            self._health.red(check, text, needs_person=isinstance(error, TierRefused))
+            self._health.fault(check, text, needs_person=isinstance(error, TierRefused))
             await self._positions.suspect_tier(epoch, str(error))
             if isinstance(error, ForeignEntries):  # whatever captured them has not captured ours
                 for route in self._routes:
                     need = ReconcileNeed(new_nonce(), "entries of another route were in the queue")
                     await self._positions.request_reconcile(route, need)
         except TsyncError as state_error:
-            self._health.red(check, f"{error}; and it cannot be reported yet: {state_error}")
+            self._health.fault(check, f"{error}; and it cannot be reported yet: {state_error}")

@@ -52,6 +52,11 @@ class OwnedPartitions:
     def __contains__(self, partition: object) -> bool:
         return partition in self._owned
 
+    @property
+    def claiming(self) -> Collection[int]:
+        """Those whose entries that a predecessor left pending come first."""
+        return [partition for partition, owned in self._owned.items() if owned.claiming]
+
     def held(self) -> dict[int, Held]:
         """The leases of the lane's partitions that are ours and not about to be given back."""
         found = {partition: self.leases.holding(partition_lease(partition)) for partition in self._partitions}

@@ -26,6 +26,11 @@ class Reader:
         self._health = health
         self._finished = asyncio.Event()
 
+    @property
+    def states(self) -> dict[int, str]:
+        """What the lanes do with each partition that this replica owns."""
+        return {partition: word for lane in self._lanes for partition, word in lane.states.items()}
+
     async def run(self) -> None:
         """Run the lanes, and record barriers meanwhile."""
         await all_to_end([self._record_barriers(), self._run_lanes()])
@@ -65,6 +70,6 @@ class Reader:
                 await self._positions.record_barriers(passed)
             except TsyncError as error:
                 # The next barrier covers all that this one does.
-                self._health.red("positions", f"{error}; the synced position stands still meanwhile")
+                self._health.fault("positions", f"{error}; the synced position stands still meanwhile")
             else:
                 self._health.green("positions")

@@ -1,6 +1,7 @@
-"""The pages of a worker: `/health` for people and load balancers, `/metrics` for Prometheus.
+"""The pages of a worker: `/health` for people, its two probes for whatever runs the process, `/metrics` for Prometheus.
 
-Invariant: a page answers from what this process knows; it asks no server, so that it answers during every outage.
+Invariant: a page answers from what this process knows; it asks no server, so that it answers during every outage. The
+liveness probe fails only if the event loop does not turn: a restart repairs nothing else.
 """
 
 from collections.abc import Callable
@@ -9,19 +10,29 @@ import faust
 from faust.web import Request, Response, View
 
 from tsync_stream.core.health import Health
+from tsync_stream.observe.health_report import LiveReport, ReplicaView, health_report, ready_report
 from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
 
 
-def add_pages(app: faust.App, health: Health, metrics: Metrics, partitions_owned: Callable[[], int]) -> None:
-    """Add both pages to the app. `/health` answers 503 while anything is red, otherwise 200."""
+def add_pages(app: faust.App, health: Health, metrics: Metrics, view_of: Callable[[], ReplicaView]) -> None:
+    """Add all pages to the app. `/health` answers 503 while anything is red, `/health/ready` until we may take work."""
 
     @app.page("/health", name="health")
     async def health_page(view: View, request: Request) -> Response:
-        report = health.report()
-        return view.json(report, status=503 if report["status"] == "red" else 200)
+        report = health_report(health, view_of())
+        return view.json(report.model_dump(mode="json"), status=503 if report.status == "red" else 200)
+
+    @app.page("/health/ready", name="ready")
+    async def ready_page(view: View, request: Request) -> Response:
+        report = ready_report(health, view_of())
+        return view.json(report.model_dump(mode="json"), status=200 if report.ready else 503)
+
+    @app.page("/health/live", name="live")
+    async def live_page(view: View, request: Request) -> Response:
+        return view.json(LiveReport(live=True).model_dump(mode="json"), status=200)
 
     @app.page("/metrics", name="metrics")
     async def metrics_page(view: View, request: Request) -> Response:
         metrics.healthy.set(0 if health.status == "red" else 1)
-        metrics.partitions_owned.set(partitions_owned())
+        metrics.partitions_owned.set(view_of().partitions_owned)
         return view.bytes(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})

@@ -73,11 +73,15 @@ def test_a_term_that_begins_takes_everything_but_the_count() -> None:
         (ConfigurationError("MONGODB_URI"), "capture", True),
     ],
 )
-def test_a_fault_turns_its_check_red(end: TsyncError, check: str, needs_person: bool) -> None:
+def test_a_fault_is_red_only_where_a_person_must_act(end: TsyncError, check: str, needs_person: bool) -> None:
     health = Health()
     report(end, health)
     ((name, problem),) = health.problems.items()
-    assert (name, problem.level, problem.needs_person) == (check, "red", needs_person)
+    assert (name, problem.level, problem.needs_person) == (
+        check,
+        "red" if needs_person else "degraded",
+        needs_person,
+    )
     assert problem.text.startswith(f"{end}; ")
 
 

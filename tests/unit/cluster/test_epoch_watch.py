@@ -17,7 +17,7 @@ from tsync_stream.core.model import EpochRef
 from tsync_stream.core.wake import Wake
 from tsync_stream.source.driver import MongoHealth
 from tsync_stream.state.pipeline import Pipeline, PositionStore
-from tsync_stream.state.route_state import RouteState, suspended_state
+from tsync_stream.state.route_state import ReconcileNeed, RouteState, suspended_state
 
 
 @dataclass
@@ -81,7 +81,7 @@ async def test_an_outage_is_over_as_soon_as_anybody_has_read_the_epoch(
     watch: EpochWatch, positions: Positions, health: Health
 ) -> None:
     positions.outages = 1
-    await eventually(lambda: health.status == "red")
+    await eventually(lambda: health.status == "degraded")
     await watch.refresh()
     assert health.status == "green"
 
@@ -115,6 +115,22 @@ async def test_every_replica_tells_which_routes_are_suspended(
     positions.pipeline = replace(positions.pipeline, routes=states)
     await watch.refresh()
     assert health.status == "green"
+
+
+async def test_every_replica_tells_which_routes_are_reconciled(
+    watch: EpochWatch, positions: Positions, health: Health, caplog: pytest.LogCaptureFixture
+) -> None:
+    reference = EpochRef("deployment", 1, "nonce", "primary")
+    states = {"orders": RouteState({}, ReconcileNeed("job", "first start")), "listings": RouteState({})}
+    positions.pipeline = Pipeline(reference, 1, 2, START, START, states)
+    await watch.refresh()
+    ((check, problem),) = health.problems.items()
+    assert (check, problem.level, problem.kind) == ("reconciling orders", "degraded", "work")
+    assert "first start" in problem.text
+    positions.pipeline = replace(positions.pipeline, routes={"listings": RouteState({})})
+    await watch.refresh()
+    assert health.status == "green"
+    assert "reconciling" not in caplog.text, "the reconcile logs its beginning and end itself"
 
 
 async def test_a_route_that_is_removed_while_it_is_suspended_is_not_red_any_more(

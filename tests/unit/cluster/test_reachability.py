@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.waiting import eventually
 from tsync_stream.cluster import reachability as reach_module
-from tsync_stream.cluster.reachability import GREEN_AFTER_S, RED_AFTER_S, AnyOf, OneAtATime, Reach
+from tsync_stream.cluster.reachability import GREEN_AFTER_S, TOLD_AFTER_S, AnyOf, OneAtATime, Reach
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierRefused, TsyncError
 from tsync_stream.core.health import Health
@@ -108,40 +108,50 @@ async def test_health_tells_of_a_server_that_nobody_needs_now(monkeypatch: pytes
     looks = Looks("typesense", monkeypatch)
     assert await looks.look(10) == "green"
     looks.server.answers = False
-    assert await looks.look(RED_AFTER_S - 1) == "green", "one look that fails is no outage"
-    assert await looks.look(2) == "red"
+    assert await looks.look(TOLD_AFTER_S - 1) == "green", "one look that fails is no outage"
+    assert await looks.look(2) == "degraded"
     assert "away" in looks.health.problems["server typesense"].text
     looks.server.answers = True
-    assert await looks.look(GREEN_AFTER_S - 1) == "red"
+    assert await looks.look(GREEN_AFTER_S - 1) == "degraded"
     assert await looks.look(2) == "green"
 
 
-async def test_a_server_that_answers_only_now_and_then_stays_red(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_answers_only_now_and_then_is_not_green(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = Looks("mongodb", monkeypatch)
     looks.server.answers = False
-    assert await looks.look(10) == "red"
+    assert await looks.look(10) == "degraded"
     for _ in range(10):
         looks.server.answers = True
-        assert await looks.look(3) == "red"
+        assert await looks.look(3) == "degraded"
         looks.server.answers = False
-        assert await looks.look(1) == "red"
+        assert await looks.look(1) == "degraded"
 
 
 @pytest.mark.parametrize(
-    ("name", "tier", "level"),
+    ("name", "tier", "kind"),
     [
-        ("primary", "primary", "red"),
-        ("backup", "primary", "degraded"),
-        ("primary", "backup", "degraded"),
-        ("backup", "mongo", "degraded"),
+        ("primary", "primary", "fault"),
+        ("backup", "primary", "notice"),
+        ("primary", "backup", "notice"),
+        ("backup", "mongo", "notice"),
     ],
 )
 async def test_a_redis_that_is_not_the_queue_is_a_lost_reserve(
-    name: str, tier: str, level: str, monkeypatch: pytest.MonkeyPatch
+    name: str, tier: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = Looks(name, monkeypatch, tier)
     looks.server.answers = False
-    assert await looks.look(10) == level
+    assert await looks.look(10) == "degraded"
+    assert looks.health.problems[f"server {name}"].kind == kind
+
+
+@pytest.mark.parametrize(("name", "error"), [("primary", TierRefused), ("mongodb", ConfigurationError)])
+async def test_what_a_person_must_repair_is_red(
+    name: str, error: type[TsyncError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks(name, monkeypatch, "primary")
+    looks.server.answers, looks.server.error = False, error("the password is refused")
+    assert await looks.look(10) == "red"
 
 
 async def test_a_refusal_needs_a_person(monkeypatch: pytest.MonkeyPatch) -> None:

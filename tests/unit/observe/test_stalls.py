@@ -74,8 +74,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return made[0]
 
 
-def problem(check: str, level: str = "red") -> dict[str, Any]:
-    return {"check": check, "level": level, "text": "it fails", "needs_person": False}
+def problem(check: str, level: str = "red", kind: str = "fault") -> dict[str, Any]:
+    return {"check": check, "level": level, "kind": kind, "text": "it fails", "needs_person": False}
 
 
 def test_work_that_moves_is_green(world: World) -> None:
@@ -125,11 +125,19 @@ def test_a_lease_holder_that_is_red_makes_every_replica_red(world: World) -> Non
     assert world.after(1) == "green"
 
 
+def test_an_outage_that_a_lease_holder_waits_out_is_one_everywhere(world: World) -> None:
+    world.see(OTHER, problems=(problem("sync, lane 0", "degraded"),))
+    assert world.after(REPEATED_AFTER_S + 2) == "degraded"
+    world.see(OTHER, problems=(problem("sync, lane 0", "degraded"), problem("tier")))
+    assert world.after(REPEATED_AFTER_S + 2) == "red"
+    assert world.health.problems["other replicas"].text.startswith("a replica with leases reports: other.1, tier: ")
+
+
 @pytest.mark.parametrize(
     ("holder", "reported"),
     [
         (None, problem("capture")),  # a replica without leases concerns nobody else
-        (OTHER, problem("backup", "degraded")),
+        (OTHER, problem("backup", "degraded", "notice")),
         (OTHER, problem("other replicas")),  # learned from us
         (OTHER, problem("route orders")),  # we report it by ourselves
     ],
@@ -139,5 +147,6 @@ def test_other_problems_stay_local(world: World, holder: str | None, reported: d
     assert world.after(BOUND_S - 1) == "green"
 
 
-def test_problems_learned_from_others_are_not_published_again() -> None:
-    assert own_problems([problem("other replicas"), problem("capture")]) == [problem("capture")]
+def test_what_every_replica_learns_by_itself_is_not_published() -> None:
+    found = [problem("other replicas"), problem("capture"), problem("reconciling listings", "degraded", "work")]
+    assert own_problems(found) == [problem("capture")]

@@ -371,11 +371,11 @@ def test_the_build_context_holds_only_what_the_image_needs(stages: list[list[Ins
 
 @contextmanager
 def health_page(status: int) -> Iterator[int]:
-    """A server on a free port that answers `/health` with this status, and anything else with 404."""
+    """A server on a free port that answers `/health/live` with this status, and anything else with 404."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status if self.path == "/health" else 404)
+            self.send_response(status if self.path == "/health/live" else 404)
             self.end_headers()
 
         def log_message(self, *args: Any) -> None:
@@ -391,7 +391,7 @@ def health_page(status: int) -> Iterator[int]:
             thread.join()
 
 
-def test_the_image_s_healthcheck_asks_the_health_page(stages: list[list[Instruction]]) -> None:
+def test_the_image_s_healthcheck_asks_whether_the_process_is_alive(stages: list[list[Instruction]]) -> None:
     options, _, words = only(stages[-1], "HEALTHCHECK").partition("CMD ")
     python, option, program = json.loads(words)
     assert python == "python"

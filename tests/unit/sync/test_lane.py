@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -193,16 +194,20 @@ async def test_a_failing_batch_is_retried_until_it_is_synced(bench: Bench) -> No
 
 
 @pytest.mark.parametrize(
-    ("cause", "attempts"),
+    ("cause", "attempts", "level"),
     [
-        (DependencyUnavailable("Typesense: no answer in time", in_doubt=True, timed_out=True), ATTEMPTS),
-        (DependencyUnavailable("Typesense: 503"), ATTEMPTS),
-        (ConfigurationError("TYPESENSE_API_KEY: refused"), 1),
+        (
+            DependencyUnavailable("Typesense: no answer in time", in_doubt=True, timed_out=True),
+            ATTEMPTS,
+            "degraded",
+        ),
+        (DependencyUnavailable("Typesense: 503"), ATTEMPTS, "degraded"),
+        (ConfigurationError("TYPESENSE_API_KEY: refused"), 1, "red"),
     ],
     ids=["a time-out", "an outage", "a wrong setting"],
 )
-async def test_health_is_red_after_the_attempts_at_a_batch_and_green_once_it_is_synced(
-    cause: TsyncError, attempts: int
+async def test_health_tells_after_the_attempts_at_a_batch_and_is_green_once_it_is_synced(
+    cause: TsyncError, attempts: int, level: str
 ) -> None:
     bench = owning(deadline_s=0.001)
     seen: list[str] = []
@@ -217,7 +222,7 @@ async def test_health_is_red_after_the_attempts_at_a_batch_and_green_once_it_is_
     bench.sync = fails
     bench.tier.put(0, "a")
     assert ("ack", 0, [1]) in await bench.steps()
-    assert seen == ["green"] * attempts + ["red"]
+    assert seen == ["green"] * attempts + [level]
     assert bench.health.status == "green"
 
 
@@ -370,9 +375,31 @@ async def test_an_idle_lane_reports_no_failure(bench: Bench, taken: Sequence[int
     bench.tier.put(0, "a")
     with pytest.raises(DependencyUnavailable):
         await bench.steps()
-    assert bench.health.report()["status"] == "red"
+    assert bench.health.report()["status"] == "degraded"
     await bench.steps(1)
     assert bench.health.report()["status"] == "green"
+
+
+async def test_a_lane_that_only_fails_does_not_move(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So the stall detector notices: work may wait that nobody reads."""
+    read, reads, fails = bench.tier.read, 0, True
+
+    async def fail(*arguments: Any) -> Read:
+        nonlocal reads
+        reads += 1
+        if fails:
+            raise DependencyUnavailable("the connection was closed")
+        return await read(*arguments)
+
+    moved_s = bench.lane.moved_s
+    monkeypatch.setattr(bench.tier, "read", fail)
+    running = asyncio.create_task(bench.lane.run())
+    await eventually(lambda: reads >= 2)
+    assert bench.lane.moved_s == moved_s
+    fails = False
+    await eventually(lambda: bench.lane.moved_s > moved_s)
+    assert set(bench.lane.states.values()) == {"working"}
+    await end_tasks([running])
 
 
 async def test_a_lane_whose_leases_only_expired_keeps_reporting_its_failure(
@@ -389,10 +416,10 @@ async def test_a_lane_whose_leases_only_expired_keeps_reporting_its_failure(
     await bench.steps()
     monkeypatch.setattr(bench.tier, "read", refuse)
     running = asyncio.create_task(bench.lane.run())
-    await eventually(lambda: bench.health.status == "red")
+    await eventually(lambda: bench.health.status == "degraded")
     moved_s = bench.lane.moved_s
     await eventually(lambda: bench.lane.moved_s > moved_s)
-    assert bench.health.status == "red"
+    assert bench.health.status == "degraded"
     bench.leases.left_s = 10.0
     await eventually(lambda: bench.health.status == "green")
     await end_tasks([running])
@@ -478,7 +505,7 @@ async def test_a_lost_tier_is_reported_for_its_epoch(bench: Bench) -> None:
     await bench.steps()
     await bench.lane._report_lost(TierLost("entry 2 is gone"))
     assert bench.positions.suspects == [(EPOCH, "entry 2 is gone")]
-    assert bench.health.report()["status"] == "red"
+    assert bench.health.report()["status"] == "degraded"
 
 
 async def test_a_tier_that_refuses_reads_is_reported_as_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -758,7 +785,7 @@ async def test_an_entry_of_another_route_is_reported_and_never_synced(bench: Ben
     await bench.lane._report_lost(raised.value)
     assert [epoch for epoch, _ in bench.positions.suspects] == [EPOCH]
     assert [need.reason for need in bench.positions.needs] == ["entries of another route were in the queue"]
-    assert bench.health.status == "red"
+    assert bench.health.status == "degraded"
 
 
 # Waiting
