@@ -20,9 +20,9 @@ from faust.app.base import BootStrategy
 
 from tsync_stream.capture.agent import capture_agent
 from tsync_stream.capture.persist import persist_agent
-from tsync_stream.cli.commands import add_commands
-from tsync_stream.cli.process import Worker, end_at_once, exit_for
-from tsync_stream.cli.shared import OurApp
+from tsync_stream.cli.process import OurApp, Worker, end_at_once
+from tsync_stream.cli.shared import exit_for
+from tsync_stream.cli.worker import add_commands
 from tsync_stream.composition import Channels
 from tsync_stream.core import malloc
 from tsync_stream.core.errors import ConfigurationError
@@ -79,7 +79,7 @@ class TsyncApp(OurApp):
         )
         self._channels = self._add_agents()
         add_pages(self, self._health, self._metrics, self._view)
-        add_commands(self)
+        add_commands()
 
     def _init_fixups(self) -> MutableSequence[Any]:
         """None: where DJANGO_SETTINGS_MODULE is set for another program, Faust would set up Django."""

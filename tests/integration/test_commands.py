@@ -98,14 +98,6 @@ def assert_for_people(result: subprocess.CompletedProcess[str]) -> None:
     assert SECRET not in result.stderr + result.stdout
 
 
-def test_help_lists_our_commands_with_a_line_each(worker: Worker) -> None:
-    result = worker.run_command("--help")
-    commands = dict(line.strip().split(maxsplit=1) for line in result.stdout.partition("Commands:")[2].splitlines()[1:])
-    ours = {"check", "status", "reconcile", "dead-letters", "replay"}
-    assert {*ours, "worker"} <= commands.keys()
-    assert not any(commands[name].endswith("...") for name in ours)
-
-
 def test_before_the_first_start_there_is_nothing_to_show_or_reconcile(worker: Worker) -> None:
     result = worker.run_command("status")
     assert result.returncode == 0
@@ -157,7 +149,7 @@ def test_commands_find_a_running_embedded_stack_or_say_how_to_start_it(
     result = elsewhere(worker, TSYNC_EMBEDDED_DIR=str(tmp_path / "none")).run_command("check")
     assert result.returncode == 1
     assert "no embedded stack is running" in result.stderr
-    assert "faust -A tsync_stream worker" in result.stderr
+    assert "tsync worker" in result.stderr
     assert not (tmp_path / "none").exists()
 
     result = elsewhere(worker, TSYNC_EMBEDDED_DIR=str(stack.directory)).run_command("check")
@@ -199,7 +191,7 @@ def test_status_without_any_server_says_what_to_do(worker: Worker) -> None:
     result = elsewhere(worker, **unreachable()).run_command("status")
     assert result.returncode == 1
     assert "MongoDB cannot be read at mongodb://***@127.0.0.1" in result.stderr
-    assert "faust -A tsync_stream check" in result.stderr
+    assert "tsync check" in result.stderr
     assert result.stdout == ""
     assert_for_people(result)
 
@@ -220,6 +212,47 @@ def test_status_watch_repeats_until_interrupted(worker: Worker, tmp_path: Path) 
         watching.send_signal(signal.SIGINT)
         assert watching.wait(10) == 130
         assert watching.stderr.read() == ""
+
+
+# ---- what is filed, as JSON ----
+
+
+def test_what_a_command_files_and_how_that_ends_is_one_line_of_json(
+    running: Worker, stack: EmbeddedStack, names: Names, documents: list[dict[str, Any]]
+) -> None:
+    def asked(*arguments: str, expected_code: int = 0) -> dict[str, Any]:
+        result = running.run_command(*arguments, "--json", timeout_s=60.0)
+        assert result.returncode == expected_code, result.stderr
+        [line] = result.stdout.splitlines()
+        answer: dict[str, Any] = json.loads(line)
+        assert answer["ok"] is (expected_code == 0)
+        return answer
+
+    with typesense_client(stack) as client:
+        path = f"/collections/{names.typesense_collection}/documents/{documents[0]['_id']}"
+        client.delete(path).raise_for_status()
+    found = asked("verify", "--wait", expected_code=1)
+    [job] = found["jobs"]
+    assert (found["live_replicas"], job["status"], job["route"]) == (1, "done", names.collection)
+    result = job["result"]
+    assert (result["equal"], result["compared"], result["missing"], result["refused"]) == (False, 20, 1, 0)
+    [example] = result["examples"]
+    assert (example["kind"], example["key"]) == ("missing", {"$oid": str(documents[0]["_id"])})
+
+    [job] = asked("reconcile", "--wait")["jobs"]
+    assert (job["outcome"], job["status"]) == ("filed", "done")
+    assert job["result"] == {"queued": 20, "refused": 0, "refused_by_reason": {}}
+    wait_until_equal(stack, names, timeout_s=1.0)
+
+    nothing = {"ok": True, "chosen": 0, "can_be_replayed": 0, "by_reason": []}
+    assert asked("replay", "--all") == {**nothing, "live_replicas": 1, "jobs": []}
+    assert asked("replay", "--all", "--dry-run") == {**nothing, "dead_letters": []}
+
+    running.stop()
+    [job] = asked("verify")["jobs"]
+    assert (job["status"], job["result"]) == ("open", None)
+    assert asked("verify", "--cancel", job["job"])["jobs"][0]["status"] == "cancelled"
+    assert asked("verify", "--cancel", job["job"], expected_code=1)["jobs"] == []
 
 
 # ---- reconcile ----

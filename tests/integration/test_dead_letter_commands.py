@@ -102,7 +102,7 @@ def dead_letters(worker: Worker, what: str = "list", record: str | None = None, 
 
 def replay(worker: Worker, *ids: str, **options: Any) -> tuple[int, str]:
     """The exit code of `replay`, and what it prints."""
-    usual: dict[str, Any] = {"everything": False, "dry_run": False, "wait": False, "cancel": None}
+    usual: dict[str, Any] = {"everything": False, "dry_run": False, "wait": False, "cancel": None, "as_json": False}
     settings = load_settings(Path("/nowhere"), worker.environment)
     with redirect_stdout(StringIO()) as out:
         code = asyncio.run(run_replay(settings, ids=ids, **{**usual, **options}))
@@ -291,7 +291,7 @@ def test_without_mongodb_the_commands_say_what_to_do(worker: Worker) -> None:
         result = worker.run_command(*arguments)
         assert result.returncode == 1
         assert "connection refused" in result.stderr
-        assert "faust -A tsync_stream check" in result.stderr
+        assert "tsync check" in result.stderr
         assert secret not in result.stderr
         assert "Traceback" not in result.stderr
 

@@ -161,9 +161,9 @@ class Worker:
         return self.log_path.read_text(errors="replace")
 
     def run_command(self, *arguments: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
-        """Run another `faust -A tsync_stream ...` command with the same settings."""
+        """Run a command of `tsync` with the same settings."""
         return subprocess.run(
-            [FAUST, "-A", "tsync_stream", *arguments],
+            [sys.executable, "-m", "tsync_stream", *arguments],
             env=self.environment,
             cwd=self.directory,
             stdin=subprocess.DEVNULL,

@@ -93,13 +93,12 @@ async def named(beginning: str, records: DeadLetterRecords) -> Record:
     if len(wanted) < FEWEST_DIGITS or not set(wanted) <= set(hexdigits):
         raise click.UsageError(
             f"{printable(beginning)} is not an id: give at least {FEWEST_DIGITS} hexadecimal digits. "
-            "`faust -A tsync_stream dead-letters` lists the ids."
+            "`tsync dead-letters` lists the ids."
         )
     found = await records.find(wanted)
     if not found:
         raise click.UsageError(
-            f"No dead letter has an id that begins with {wanted}; `faust -A tsync_stream dead-letters --status all` "
-            "lists them."
+            f"No dead letter has an id that begins with {wanted}; `tsync dead-letters --status all` lists them."
         )
     if len(found) > 1:
         # As many digits as it takes to tell them apart.

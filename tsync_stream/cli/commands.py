@@ -1,39 +1,20 @@
-"""The command line of `faust -A tsync_stream`: check, plan, status, explain, reconcile, verify, dead-letters, replay.
+"""Every command but `worker`: its options, its help, and what it runs, for `tsync` and `faust -A tsync_stream` alike.
 
-The commands themselves are in the modules beside this one. Exit codes: 0 success, 1 something is wrong or could not be
-read, 2 wrong settings or usage, 130 interrupted.
-
-Each command imports what it alone needs, so that a worker's start does not pay for it.
+The commands themselves are in the modules beside this one. Each imports what it alone needs, when it runs, so
+`tsync --help` and the completion of a shell load none of them.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import click
-from faust.cli import AppCommand, argument, option
+from click import argument, option
 
-from tsync_stream.cli.routes import RouteName
-from tsync_stream.cli.shared import OurApp, OurCommand
-from tsync_stream.settings.forms import parse_duration
+from tsync_stream.cli.declaring import ACT, LOOK, PREPARE, command
+from tsync_stream.cli.parameters import Age, RouteName
 
-Handler: TypeAlias = Callable[..., Awaitable[int]]
+if TYPE_CHECKING:
+    from tsync_stream.settings.load import Settings
 
-
-class Age(click.ParamType):
-    """An age such as `90s`, `15m`, `1h` or `7d`, in seconds."""
-
-    name = "age"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Parse it. Raises `click.BadParameter`, which shows the form."""
-        text = str(value).strip()
-        try:
-            return 24 * parse_duration(f"{text[:-1]}h") if text.endswith("d") else parse_duration(text)
-        except ValueError:
-            self.fail(f"{text!r} is not an age such as 90s, 15m, 1h or 7d", param, ctx)
-
-
-AS_JSON = option("--json", "as_json", is_flag=True, help="Print JSON.")
 ROUTE = argument("route", metavar="[ROUTE]", required=False)
 ROUTE_AND_ID = argument("what", metavar="[ROUTE] ID", nargs=-1, required=True)
 SHOW_VALUES = option("--show-values", is_flag=True, help="Show the values of its fields too.")
@@ -72,114 +53,100 @@ ALL = option("--all", "everything", is_flag=True, help="Every open dead letter."
 DRY_RUN = option("--dry-run", is_flag=True, help="Only show what would be queued.")
 CANCEL = option("--cancel", metavar="JOB", help="Cancel one; what it has queued already is still synced.")
 REPAIR = option("--repair", is_flag=True, help="Sync the documents that differ.")
+NAME = RouteName()
+ONE_ROUTE = option("--route", "route", type=NAME, metavar="NAME", help="This route alone. Default: all routes.")
+OF_ROUTE = option("--route", "route", type=NAME, metavar="NAME", help="Only those of this route.")
 
 
-def add_commands(app: OurApp) -> None:
-    """Add our commands to Faust's; `worker` takes the place of Faust's own."""
-    from tsync_stream.cli import worker as _  # noqa: F401 - subclassing a command registers it
+@command(PREPARE, imports=True)
+async def check(settings: "Settings", *, as_json: bool) -> int:
+    """Say what is wrong and how to fix it.
 
-    def names() -> list[str]:
-        from tsync_stream.routes.declared import declared_routes
+    Examines the settings and every server; changes nothing. Exits with 1 if anything is wrong.
+    """
+    from tsync_stream.cli.check import run_check
 
-        return list(declared_routes(app.settings))
-
-    name = RouteName(names)
-    one_route = option("--route", "route", type=name, metavar="NAME", help="This route alone. Default: all routes.")
-    of_route = option("--route", "route", type=name, metavar="NAME", help="Only those of this route.")
-
-    def command(*options: Any) -> Callable[[Handler], type[AppCommand]]:
-        return app.command(*options, base=OurCommand)
-
-    @command(AS_JSON)
-    async def check(self: AppCommand, as_json: bool) -> int:
-        """Say what is wrong and how to fix it.
-
-        Examines the settings and every server; changes nothing. Exits with 1 if anything is wrong.
-        """
-        from tsync_stream.cli.check import run_check
-
-        app.refuse_bad_settings(imports=True)
-        return await run_check(app.settings, as_json=as_json or self.json)
-
-    @command(ROUTE, AS_JSON, DOCUMENT, WRITE)
-    async def plan(self: AppCommand, route: str | None, as_json: bool, document: str | None, write: bool) -> int:
-        """Show what the routes make of the documents, before a first start.
-
-        Looks at a sample: types, a proposed schema with its conflicts, documents that would fail, what would change.
-        Changes nothing in any server. Exits with 1 if something would fail.
-        """
-        from tsync_stream.cli.plan import run_plan
-
-        app.refuse_bad_settings(imports=True)
-        return await run_plan(app.settings, route=route, as_json_=as_json or self.json, document=document, write=write)
-
-    @command(AS_JSON, WATCH)
-    async def status(self: AppCommand, as_json: bool, watch_s: float | None) -> int:
-        """Show where the pipeline stands.
-
-        Positions, lag, queue, replicas, dead letters, jobs. Exits with 1 if something could not be read.
-        """
-        from tsync_stream.cli.status import run_status
-
-        return await run_status(app.settings, as_json=as_json or self.json, watch_s=watch_s)
-
-    @command(one_route, ALLOW_MASS_DELETE, WAIT)
-    async def reconcile(self: AppCommand, route: str | None, allow_mass_delete: bool, wait: bool) -> int:
-        """Sync every document again.
-
-        Queues every key of the source, then every id in Typesense that the source no longer has. A running worker does
-        it.
-        """
-        from tsync_stream.cli.reconcile import run_reconcile
-
-        return await run_reconcile(app.settings, route=route, allow_mass_delete=allow_mass_delete, wait=wait)
-
-    @command(one_route, REPAIR, WAIT, CANCEL)
-    async def verify(self: AppCommand, **asked: Any) -> int:
-        """Compare both sides, and repair differences on request.
-
-        Reports what Typesense lacks, shows differently, or should not have, while live changes continue. A running
-        worker does it.
-        """
-        from tsync_stream.cli.verify import run_verify
-
-        return await run_verify(app.settings, **asked)
-
-    @command(WHAT, ONE_ID, AS_JSON, WHICH, LIMIT, of_route, *CHOICE)
-    async def dead_letters(self: AppCommand, **asked: Any) -> int:
-        """Show the documents that failed.
-
-        `dead-letters` lists the newest, `dead-letters show ID` shows one in full and how to fix it,
-        `dead-letters count` counts them by route and reason. Changes nothing.
-        """
-        from tsync_stream.cli.dead_letters import run_dead_letters
-
-        asked["as_json"] = asked["as_json"] or self.json
-        return await run_dead_letters(app.settings, **asked)
-
-    @command(IDS, ALL, DRY_RUN, WAIT, CANCEL, of_route, *CHOICE)
-    async def replay(self: AppCommand, **asked: Any) -> int:
-        """Retry failed documents.
-
-        Queues the keys of the chosen open dead letters; those that can be synced now are resolved. It is safe at any
-        time, because the documents are read again. A running worker does it.
-        """
-        from tsync_stream.cli.replay import run_replay
-
-        return await run_replay(app.settings, **asked)
-
-    _add_explain(app)
+    return await run_check(settings, as_json=as_json)
 
 
-def _add_explain(app: OurApp) -> None:
-    @app.command(ROUTE_AND_ID, AS_JSON, SHOW_VALUES, base=OurCommand)
-    async def explain(self: AppCommand, what: tuple[str, ...], as_json: bool, show_values: bool) -> int:
-        """Say everything that is known of one document.
+@command(PREPARE, ROUTE, DOCUMENT, WRITE, imports=True)
+async def plan(settings: "Settings", **asked: Any) -> int:
+    """Show what the routes make of the documents, before a first start.
 
-        [ROUTE] ID: the route may be left out if there is only one; ID is the id that Typesense shows. Both sides, their
-        difference, and what happens next. Exits with 1 if they differ, or if that could not be determined.
-        """
-        from tsync_stream.cli.explain import run_explain
+    Looks at a sample: types, a proposed schema with its conflicts, documents that would fail, what would change.
+    Changes nothing in any server. Exits with 1 if something would fail.
+    """
+    from tsync_stream.cli.plan import run_plan
 
-        app.refuse_bad_settings(imports=True)
-        return await run_explain(app.settings, what=what, as_json=as_json or self.json, show_values=show_values)
+    return await run_plan(settings, **asked)
+
+
+@command(LOOK, WATCH)
+async def status(settings: "Settings", **asked: Any) -> int:
+    """Show where the pipeline stands.
+
+    Positions, lag, queue, replicas, dead letters, jobs. Exits with 1 if something could not be read.
+    """
+    from tsync_stream.cli.status import run_status
+
+    return await run_status(settings, **asked)
+
+
+@command(LOOK, ROUTE_AND_ID, SHOW_VALUES, imports=True)
+async def explain(settings: "Settings", **asked: Any) -> int:
+    """Say everything that is known of one document.
+
+    [ROUTE] ID: the route may be left out if there is only one; ID is the id that Typesense shows. Both sides, their
+    difference, and what happens next. Exits with 1 if they differ, or if that could not be determined.
+    """
+    from tsync_stream.cli.explain import run_explain
+
+    return await run_explain(settings, **asked)
+
+
+@command(LOOK, WHAT, ONE_ID, WHICH, LIMIT, OF_ROUTE, *CHOICE)
+async def dead_letters(settings: "Settings", **asked: Any) -> int:
+    """Show the documents that failed.
+
+    `dead-letters` lists the newest, `dead-letters show ID` shows one in full and how to fix it,
+    `dead-letters count` counts them by route and reason. Changes nothing.
+    """
+    from tsync_stream.cli.dead_letters import run_dead_letters
+
+    return await run_dead_letters(settings, **asked)
+
+
+@command(ACT, ONE_ROUTE, ALLOW_MASS_DELETE, WAIT)
+async def reconcile(settings: "Settings", **asked: Any) -> int:
+    """Sync every document again.
+
+    Queues every key of the source, then every id in Typesense that the source no longer has. A running worker does
+    it.
+    """
+    from tsync_stream.cli.reconcile import run_reconcile
+
+    return await run_reconcile(settings, **asked)
+
+
+@command(ACT, ONE_ROUTE, REPAIR, WAIT, CANCEL)
+async def verify(settings: "Settings", **asked: Any) -> int:
+    """Compare both sides, and repair differences on request.
+
+    Reports what Typesense lacks, shows differently, or should not have, while live changes continue. A running
+    worker does it.
+    """
+    from tsync_stream.cli.verify import run_verify
+
+    return await run_verify(settings, **asked)
+
+
+@command(ACT, IDS, ALL, DRY_RUN, WAIT, CANCEL, OF_ROUTE, *CHOICE)
+async def replay(settings: "Settings", **asked: Any) -> int:
+    """Retry failed documents.
+
+    Queues the keys of the chosen open dead letters; those that can be synced now are resolved. It is safe at any
+    time, because the documents are read again. A running worker does it.
+    """
+    from tsync_stream.cli.replay import run_replay
+
+    return await run_replay(settings, **asked)

@@ -79,7 +79,7 @@ async def _list(our: Opened, choice: Choice, which: Status, limit: int, *, as_js
     console().print(records_table(found, await our.records.now()))
     if total > len(found):
         print(f"{total - len(found)} more: --limit lists up to 1000, and filters narrow the list.")
-    print("`faust -A tsync_stream dead-letters show ID` shows one in full, and how to fix it.")
+    print("`tsync dead-letters show ID` shows one in full, and how to fix it.")
 
 
 async def _show(our: Opened, beginning: str, *, as_json: bool) -> None:
@@ -98,12 +98,16 @@ async def _show(our: Opened, beginning: str, *, as_json: bool) -> None:
 async def _count(our: Opened, choice: Choice, which: Status, *, as_json: bool) -> None:
     counts = await our.records.count_by_reason(await selection_of(choice, our.records), which)
     if as_json:
-        by_reason = [{"route": count.route, "reason": count.reason, "count": count.count} for count in counts]
-        print_json({"total": sum(count.count for count in counts), "by_reason": by_reason})
+        print_json({"total": sum(count.count for count in counts), "by_reason": reasons_as_json(counts)})
     elif counts:
         console().print(counts_table(counts))
     else:
         print(nothing_found(choice, which))
+
+
+def reasons_as_json(counts: Sequence[ReasonCount]) -> list[dict[str, Any]]:
+    """Counts by route and reason, as `--json` prints them (pure)."""
+    return [{"route": count.route, "reason": count.reason, "count": count.count} for count in counts]
 
 
 def nothing_found(choice: Choice, which: Status) -> str:

@@ -8,6 +8,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from typing import TextIO
 
 from tsync_stream.cli.shared import say
 from tsync_stream.core.errors import TsyncError
@@ -19,7 +20,7 @@ PROGRESS_INTERVAL_S = 5.0
 REST_FACTOR = 5.0
 # Long enough to restart a worker.
 NO_REPLICA_S = 20.0
-STILL_RUNS = "It continues without this command: `faust -A tsync_stream status` shows its progress."
+STILL_RUNS = "It continues without this command: `tsync status` shows its progress."
 
 
 class NoReplica(TsyncError):
@@ -72,14 +73,15 @@ class Follower:
         elif now_s - self._no_replica_since_s >= NO_REPLICA_S:
             raise NoReplica(
                 f"No replica has been live for {NO_REPLICA_S:g} s, so this command stops waiting. {what} stays filed, "
-                "and begins when a worker is started (`faust -A tsync_stream worker`)."
+                "and begins when a worker is started (`tsync worker`)."
             )
 
 
 class News:
     """Prints a changing text: at once when its news changes, and every few seconds when only its numbers do."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
         self._news: object = None
         self._printed_at_s = float("-inf")
 
@@ -87,5 +89,5 @@ class News:
         """Print `text` if it is due. `news` is the part of it that matters at once."""
         now_s = time.monotonic()
         if news != self._news or now_s - self._printed_at_s >= PROGRESS_INTERVAL_S:
-            print(text, flush=True)
+            print(text, file=self._stream, flush=True)
             self._news, self._printed_at_s = news, now_s

@@ -1,31 +1,17 @@
 """Filed jobs, replays and verifications alike: what happens next, following them until they end, cancelling one."""
 
 import asyncio
-import sys
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from tsync_stream.cli.choosing import Opened
-from tsync_stream.cli.following import STILL_RUNS, Follower, News
-from tsync_stream.cli.shared import EXIT_WRONG, console, say
+from tsync_stream.cli.following import STILL_RUNS, Follower
+from tsync_stream.cli.progress import Measured, progress
+from tsync_stream.cli.shared import EXIT_WRONG, print_json, say
 from tsync_stream.core.terminal import printable
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.observe.status_view import problem_lines, show_job
 from tsync_stream.state.jobs import Job, TooManyJobs
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """How much of a job is done. `remark` ends the line of `show_job` where there is no progress bar."""
-
-    done: int
-    total: int
-    remark: str = ""
-
-
-Show: TypeAlias = Callable[[Job, str, Measured], None]
 
 
 async def file_jobs(our: Opened, kind: str, arguments: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -45,27 +31,37 @@ async def file_jobs(our: Opened, kind: str, arguments: Mapping[str, Mapping[str,
 def what_was_filed(kind: str, jobs: Mapping[str, str], what: str, *, live: int) -> str:
     """What happens next with the jobs of these routes, for people (pure)."""
     if live:
-        after = f"The capturing replica {what}; `faust -A tsync_stream status` shows its progress."
+        after = f"The capturing replica {what}; `tsync status` shows its progress."
     else:
-        after = "No replica is live: it begins when a worker is started (`faust -A tsync_stream worker`)."
+        after = "No replica is live: it begins when a worker is started (`tsync worker`)."
     if len(jobs) == 1:
         return f"{kind.capitalize()} {next(iter(jobs.values()))} is filed. {after}"
     named = ", ".join(f"{job} ({route})" for route, job in jobs.items())
     return f"{kind.capitalize()} {named} are filed. {after}"
 
 
-async def cancel_job(our: Opened, kind: str, job: str) -> int:
+async def cancel_job(our: Opened, kind: str, job: str, *, as_json: bool) -> int:
     """Cancel a job; keys that it has queued are still synced."""
     found = await our.jobs.load(job)
     if found is not None and found.kind == kind and await our.jobs.end(job, "cancelled"):
-        print(f"{kind.capitalize()} {job} is cancelled. What it has queued already is still synced.")
+        if as_json:
+            print_json({"ok": True, "jobs": [{"route": found.route, "job": job, "status": "cancelled"}]})
+        else:
+            print(f"{kind.capitalize()} {job} is cancelled. What it has queued already is still synced.")
         return 0
-    say(f"There is no open {kind} {printable(job)}; `faust -A tsync_stream status` lists the open jobs.")
+    if as_json:
+        print_json({"ok": False, "jobs": []})
+    say(f"There is no open {kind} {printable(job)}; `tsync status` lists the open jobs.")
     return EXIT_WRONG
 
 
 async def follow_jobs(
-    our: Opened, reader: StatusReader, names: Mapping[str, str], measure: Callable[[Job], Awaitable[Measured]]
+    our: Opened,
+    reader: StatusReader,
+    names: Mapping[str, str],
+    measure: Callable[[Job], Awaitable[Measured]],
+    *,
+    as_json: bool,
 ) -> dict[str, Job | None]:
     """Show the progress of jobs, and what live replicas report, until all have ended.
 
@@ -85,14 +81,15 @@ async def follow_jobs(
         follower.note_live(len(seen.live), ", ".join(f"{job.kind.capitalize()} {job.id}" for job in running))
         for job in running:
             of_route = f" (route {job.route})" if len(names) > 1 else ""
-            show(job, f"{show_job(job, live=bool(seen.live))}{of_route}", await measure(job))
+            text = f"{show_job(job, live=bool(seen.live))}{of_route}"
+            show(job.id, text, text, await measure(job))
         if problem_lines(seen) != problems:
             problems = problem_lines(seen)
             say("\n".join(problems) or "The replicas report no problems any more.")
         return False
 
     try:
-        with _progress() as show:
+        with progress(as_json=as_json) as show:
             await follower.follow(look)
     except asyncio.CancelledError:
         say(STILL_RUNS)
@@ -100,22 +97,21 @@ async def follow_jobs(
     return jobs
 
 
-@contextmanager
-def _progress() -> Iterator[Show]:
-    """A bar for each job on a terminal; lines anywhere else."""
-    if sys.stdout.isatty():
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+def jobs_as_json(
+    names: Mapping[str, str], ended: Mapping[str, Job | None], result: Callable[[Job], Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """What `--json` prints of jobs, filed by route as `names`, of which those in `ended` were waited for (pure)."""
+    return [{"route": route, "job": name, **_ending(route, ended, result)} for route, name in names.items()]
 
-        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), console=console()) as bar:
-            tasks: dict[str, TaskID] = {}
 
-            def show_bar(job: Job, text: str, at: Measured) -> None:
-                task = tasks.setdefault(job.id, TaskID(-1))
-                if task < 0:
-                    task = tasks[job.id] = bar.add_task("")
-                bar.update(task, description=text, completed=at.done, total=at.total)
-
-            yield show_bar
-        return
-    news: dict[str, News] = {}
-    yield lambda job, text, at: news.setdefault(job.id, News()).show(text, f"{text}{at.remark}")
+def _ending(
+    route: str, ended: Mapping[str, Job | None], result: Callable[[Job], Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    if route not in ended:
+        return {"status": "open", "result": None}
+    job = ended[route]
+    if job is None:
+        return {"status": "gone", "result": None}
+    if job.status != "done":
+        return {"status": job.status, "result": None if job.result is None else dict(job.result)}
+    return {"status": job.status, "result": dict(result(job))}

@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 import orjson
 
-from tsync_stream.check.plan import RoutePlan, Shown, as_json, plan_of
+from tsync_stream.check.plan import RoutePlan, Shown, plan_of
+from tsync_stream.check.plan import as_json as json_of
 from tsync_stream.check.plan_document import shown_document
 from tsync_stream.check.plan_facts import RouteFacts, Servers, gather_route
 from tsync_stream.check.plan_rights import rights
@@ -31,7 +32,7 @@ SCHEMA_FILE = "typesense-schema.json"
 _AT_ONCE = 4
 
 
-async def run_plan(settings: Settings, *, route: str | None, as_json_: bool, document: str | None, write: bool) -> int:
+async def run_plan(settings: Settings, *, route: str | None, as_json: bool, document: str | None, write: bool) -> int:
     """Print the plan of one route or of all; 1 if something would fail. Raises `click.UsageError` for a wrong choice.
 
     `document` is a Typesense id. `write` puts the proposals of routes without a schema where schemas are declared.
@@ -45,8 +46,8 @@ async def run_plan(settings: Settings, *, route: str | None, as_json_: bool, doc
         raise click.UsageError(f"No document of the source has the id {printable(document)}.")
     # What the lookups of a route need is said with the route.
     wrong = [each for each in found.findings if not any(each in plan.findings for plan in plans)]
-    if as_json_:
-        print_json(as_json(plans, wrong))
+    if as_json:
+        print_json(json_of(plans, wrong))
     else:
         console().print(render(plans, wrong))
     if write:

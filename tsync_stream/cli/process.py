@@ -7,24 +7,43 @@ second signal.
 import logging
 import os
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import click
+import faust
 from click.core import ParameterSource
 from faust.worker import Worker as FaustWorker
 
-from tsync_stream.cli.shared import EXIT_USAGE, OurApp
+from tsync_stream.cli.shared import EXIT_USAGE, exit_for
 from tsync_stream.cluster.membership import ForeignSettings
 from tsync_stream.core.errors import ConfigurationError, unforeseen
 from tsync_stream.core.quiet import keep_quiet
 from tsync_stream.routes.declared import declared_routes
-from tsync_stream.settings.load import lines_for_exit
+from tsync_stream.settings.load import Settings, lines_for_exit
 from tsync_stream.settings.texts import unused
 
 log = logging.getLogger(__name__)
 
 EXIT_UNFORESEEN = 70  # sysexits.h: EX_SOFTWARE
+
+
+class OurApp(faust.App):
+    """What the worker's process knows about the app, which is a layer above it."""
+
+    settings: Settings
+
+    def refuse_bad_settings(self, *, imports: bool = False) -> None:
+        """End the process if settings or routes are wrong, and print every problem.
+
+        `imports`: a transform that cannot be imported is one.
+        """
+        raise NotImplementedError
+
+    def surroundings(self) -> AbstractContextManager[None]:
+        """What a worker runs in. Raises `ConfigurationError` if it cannot be had."""
+        raise NotImplementedError
 
 
 class Worker(FaustWorker):
@@ -77,12 +96,6 @@ def _on_command_line(option: str) -> bool:
             return True
         context = context.parent
     return False
-
-
-def exit_for(error: ConfigurationError) -> NoReturn:
-    """Print every problem, and exit with 2."""
-    print(lines_for_exit(error), file=sys.stderr)
-    sys.exit(EXIT_USAGE)
 
 
 def end_at_once(error: BaseException) -> NoReturn:

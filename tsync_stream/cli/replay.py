@@ -9,15 +9,17 @@ from typing import Any
 import click
 
 from tsync_stream.cli.choosing import Choice, Opened, opened, selection_of, show_id
-from tsync_stream.cli.jobs import Measured, cancel_job, file_jobs, follow_jobs, what_was_filed
+from tsync_stream.cli.dead_letters import as_json_value, reasons_as_json
+from tsync_stream.cli.jobs import cancel_job, file_jobs, follow_jobs, jobs_as_json, what_was_filed
+from tsync_stream.cli.progress import Measured
 from tsync_stream.cli.routes import by_route, require_route
-from tsync_stream.cli.shared import EXIT_WRONG, reachable_settings
+from tsync_stream.cli.shared import EXIT_WRONG, print_json, reachable_settings
 from tsync_stream.core.key_text import show_key
 from tsync_stream.core.terminal import printable
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letter_counts import refused_from_bson
-from tsync_stream.state.dead_letter_search import Outcome, ReasonCount, Selection, outcome_from_bson
+from tsync_stream.state.dead_letter_search import Outcome, ReasonCount, Record, outcome_from_bson
 from tsync_stream.state.jobs import REPLAY, Job
 
 FEW = 5
@@ -26,7 +28,7 @@ WHAT = "queues their keys, and the documents are synced as they are now"
 
 CHOOSE = (
     "Choose the dead letters to replay: by id, --route, --reason, --older-than or --newer-than, or every open one with "
-    "--all alone. --dry-run shows what would be queued. `faust -A tsync_stream dead-letters` lists them."
+    "--all alone. --dry-run shows what would be queued. `tsync dead-letters` lists them."
 )
 
 
@@ -38,6 +40,7 @@ async def run_replay(
     dry_run: bool,
     wait: bool,
     cancel: str | None,
+    as_json: bool,
     **filters: Any,
 ) -> int:
     """File a replay, show what one would do, or cancel one."""
@@ -46,7 +49,7 @@ async def run_replay(
         if choice or everything or dry_run or wait:
             raise click.UsageError("--cancel takes the id of a replay, and no other option.")
         async with opened(reachable_settings(settings)) as our:
-            return await cancel_job(our, REPLAY, cancel)
+            return await cancel_job(our, REPLAY, cancel, as_json=as_json)
     if everything == bool(choice):
         raise click.UsageError(CHOOSE)
     settings = reachable_settings(settings)
@@ -58,24 +61,50 @@ async def run_replay(
             found = {name: await our.records.count_queueable(selection, name) for name in reader.table}
             queueable = {name: count for name, count in found.items() if count}
             await require_route(our.records, reader.table, choice.route)
-            print(what_is_chosen(counts, sum(queueable.values())))
+            chosen_json = chosen_as_json(counts, sum(queueable.values()))
+            if not as_json:
+                print(what_is_chosen(counts, sum(queueable.values())))
             if dry_run:
-                await _show_first(our, selection)
-                print("Nothing was changed: this was a dry run.")
+                first = await our.records.newest(selection, "open", FEW)
+                _show_dry_run(first, chosen_json if as_json else None)
                 return 0
-            if not queueable:
-                return EXIT_WRONG if counts else 0
             wanted = {name: {"selection": selection.to_bson(), "chosen": count} for name, count in queueable.items()}
             jobs = await file_jobs(our, REPLAY, wanted)
-            print(what_was_filed(REPLAY, jobs, WHAT, live=len(seen.live)), flush=True)
-            code = await _follow(our, reader, jobs) if wait else 0
-            return code if len(jobs) == len(wanted) else EXIT_WRONG
+            if jobs and not as_json:
+                print(what_was_filed(REPLAY, jobs, WHAT, live=len(seen.live)), flush=True)
+            ended = await _follow(our, reader, jobs, as_json=as_json) if wait and jobs else {}
+    # What is chosen may be nothing, or nothing that can be queued.
+    well = bool(jobs) >= bool(counts) and len(jobs) == len(wanted) and _all_succeeded(ended)
+    if as_json:
+        filed = {"live_replicas": len(seen.live), "jobs": jobs_as_json(jobs, ended, result_as_json)}
+        print_json({"ok": well, **chosen_json, **filed})
+    elif ended:
+        print(by_route({route: how_it_ended(job)[0] for route, job in ended.items()}))
+    return 0 if well else EXIT_WRONG
 
 
-async def _show_first(our: Opened, selection: Selection) -> None:
-    for record in await our.records.newest(selection, "open", FEW):
+def _all_succeeded(ended: Mapping[str, Job | None]) -> bool:
+    return all(how_it_ended(job)[1] for job in ended.values())
+
+
+def _show_dry_run(first: Sequence[Record], chosen: Mapping[str, Any] | None) -> None:
+    """The first few that would be queued; as JSON behind what is `chosen`, if that is given."""
+    if chosen is not None:
+        print_json({"ok": True, **chosen, "dead_letters": [as_json_value(record) for record in first]})
+        return
+    for record in first:
         document = f"{printable(record.route)} {show_key(record.key, LONGEST_KEY)}"
         print(f"  {show_id(record)}  {document}: {printable(record.reason)}")
+    print("Nothing was changed: this was a dry run.")
+
+
+def chosen_as_json(counts: Sequence[ReasonCount], queueable: int) -> dict[str, Any]:
+    """How many dead letters are chosen, why they failed, and how many can be queued, as `--json` prints it (pure)."""
+    return {
+        "chosen": sum(count.count for count in counts),
+        "can_be_replayed": queueable,
+        "by_reason": reasons_as_json(counts),
+    }
 
 
 def what_is_chosen(counts: Sequence[ReasonCount], queueable: int) -> str:
@@ -93,17 +122,31 @@ def what_is_chosen(counts: Sequence[ReasonCount], queueable: int) -> str:
     return "\n".join(lines)
 
 
-async def _follow(our: Opened, reader: StatusReader, names: Mapping[str, str]) -> int:
-    """Show their progress until they have ended; 1 if anything failed again."""
+async def _follow(
+    our: Opened, reader: StatusReader, names: Mapping[str, str], *, as_json: bool
+) -> dict[str, Job | None]:
+    """Show their progress until they have ended."""
 
     async def measure(job: Job) -> Measured:
         outcome = await our.records.outcome(job.id)
         done, total = outcome.resolved + outcome.failed_again, chosen(job)
         return Measured(done, total, f"; {done} of {total} were synced or failed again")
 
-    ended = {route: how_it_ended(job) for route, job in (await follow_jobs(our, reader, names, measure)).items()}
-    print(by_route({route: text for route, (text, _) in ended.items()}))
-    return 0 if all(succeeded for _, succeeded in ended.values()) else EXIT_WRONG
+    return await follow_jobs(our, reader, names, measure, as_json=as_json)
+
+
+def result_as_json(job: Job) -> dict[str, Any]:
+    """The result of one that is done, as `--json` prints it (pure)."""
+    result = job.result or {}
+    outcome, refused = outcome_from_bson(result), refused_from_bson(result.get("refused", ()))
+    return {
+        "queued": int(result["queued"]),
+        "resolved": outcome.resolved,
+        "failed_again": outcome.failed_again,
+        "failed_by_reason": outcome.failed,
+        "refused": refused.total,
+        "refused_by_reason": refused.by_reason,
+    }
 
 
 def chosen(job: Job) -> int:

@@ -3,34 +3,15 @@
 Invariant: a name that is not declared is an error with a suggestion, never a guess.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from tsync_stream.core.model import Route
 from tsync_stream.core.terminal import printable
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
-
-
-class RouteName(click.ParamType):
-    """The name of a route. `names` returns those that a shell may complete to."""
-
-    name = "route"
-
-    def __init__(self, names: Callable[[], Iterable[str]]) -> None:
-        self._names = names
-
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The declared routes whose names begin like this."""
-        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Any name: dead letters may be of a route that was removed."""
-        return str(value)
 
 
 def chosen_routes(table: RouteTable, name: str | None) -> list[Route]:

@@ -4,20 +4,16 @@ Invariants: results go to stdout, everything else to stderr, so `--json` prints 
 answer is reported in a sentence, never by a stack trace.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-import click
-import faust
 import orjson
-from faust.cli import AppCommand
 
-from tsync_stream.core.errors import TsyncError
-from tsync_stream.settings.load import Settings, with_servers
+from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.routes.declared import load_all
+from tsync_stream.settings.load import Settings, lines_for_exit, with_servers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,49 +25,21 @@ EXIT_INTERRUPTED = 130
 PIPED_WIDTH = 120
 
 
-class OurApp(faust.App):
-    """What the commands know about the app, which is a layer above them."""
+def usable_settings(*, imports: bool = False) -> Settings:
+    """The settings. Ends the process with every problem of settings and routes, if there is one.
 
-    settings: Settings
-
-    def refuse_bad_settings(self, *, imports: bool = False) -> None:
-        """End the process if settings or routes are wrong, and print every problem.
-
-        `imports`: a transform that cannot be imported is one. Who does not run it need not have its module.
-        """
-        raise NotImplementedError
-
-    def surroundings(self) -> AbstractContextManager[None]:
-        """What a worker runs in. Raises `ConfigurationError` if it cannot be had."""
-        raise NotImplementedError
-
-
-class OurCommand(AppCommand):
-    """A command whose `run` returns the exit code.
-
-    Faust would run it inside a worker, which takes a second to end, sets up logging, and has no exit codes.
+    `imports`: a transform that cannot be imported is one. Who does not run it need not have its module.
     """
+    try:
+        return load_all(imports=imports)
+    except ConfigurationError as error:
+        exit_for(error)
 
-    abstract: ClassVar[bool] = True  # faust registers a subclass as a command unless it says this
 
-    def run_using_worker(self, *args: Any, **kwargs: Any) -> NoReturn:
-        cast(OurApp, self.app).refuse_bad_settings()
-        try:
-            code = asyncio.run(self.run(*self.args, *args, **{**self.kwargs, **kwargs}))
-            sys.stdout.flush()
-        except KeyboardInterrupt:
-            sys.exit(EXIT_INTERRUPTED)
-        except click.UsageError as error:
-            say(error.format_message())
-            sys.exit(EXIT_USAGE)
-        except BrokenPipeError:
-            # Our reader has closed the pipe; the interpreter's final flush must not fail because of that.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(EXIT_WRONG)
-        except TsyncError as error:
-            say(f"{error}\n`faust -A tsync_stream check` says what is wrong and how to fix it.")
-            sys.exit(EXIT_WRONG)
-        sys.exit(code)
+def exit_for(error: ConfigurationError) -> NoReturn:
+    """Print every problem, and exit with 2."""
+    say(lines_for_exit(error))
+    sys.exit(EXIT_USAGE)
 
 
 def reachable_settings(settings: Settings) -> Settings:
@@ -84,17 +52,18 @@ def reachable_settings(settings: Settings) -> Settings:
     if environment is None:
         say(
             f"TSYNC_EMBEDDED is true, but no embedded stack is running in {settings.embedded_dir}: its servers live as "
-            "long as a worker does. Start one in another terminal: `faust -A tsync_stream worker`."
+            "long as a worker does. Start one in another terminal: `tsync worker`."
         )
         sys.exit(EXIT_WRONG)
     return with_servers(settings, environment)
 
 
-def console() -> "Console":
-    """Output for people, with colours only on a terminal."""
+def console(stream: TextIO | None = None) -> "Console":
+    """Output for people, to stdout or another stream. Colours only on a terminal, and none with NO_COLOR."""
     from rich.console import Console
 
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPED_WIDTH)
+    stream = stream or sys.stdout
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else PIPED_WIDTH)
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -105,3 +74,8 @@ def print_json(value: Mapping[str, Any]) -> None:
 def say(text: str) -> None:
     """Print a message for the person at the terminal, which is not a result."""
     print(text, file=sys.stderr, flush=True)
+
+
+def close_output() -> None:
+    """Our reader has closed the pipe: the interpreter's final flush must not fail because of that."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from tsync_stream.cli.choosing import Opened, opened
-from tsync_stream.cli.jobs import Measured, cancel_job, file_jobs, follow_jobs, what_was_filed
+from tsync_stream.cli.jobs import cancel_job, file_jobs, follow_jobs, jobs_as_json, what_was_filed
+from tsync_stream.cli.progress import Measured
 from tsync_stream.cli.routes import by_route, chosen_routes
-from tsync_stream.cli.shared import EXIT_WRONG, reachable_settings
-from tsync_stream.core.key_text import show_key
+from tsync_stream.cli.shared import EXIT_WRONG, print_json, reachable_settings
+from tsync_stream.core.key_text import key_as_json, show_key
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO, Refused, refused_from_bson
@@ -22,14 +23,16 @@ LONGEST_KEY = 60
 WHAT = "compares every document"
 
 
-async def run_verify(settings: Settings, *, route: str | None, repair: bool, wait: bool, cancel: str | None) -> int:
+async def run_verify(
+    settings: Settings, *, route: str | None, repair: bool, wait: bool, cancel: str | None, as_json: bool
+) -> int:
     """File a verification of one route or of each, or cancel one."""
     if cancel is not None and (repair or wait or route):
         raise click.UsageError("--cancel takes the id of a verification, and no other option.")
     settings = reachable_settings(settings)
     if cancel is not None:
         async with opened(settings) as our:
-            return await cancel_job(our, VERIFY, cancel)
+            return await cancel_job(our, VERIFY, cancel, as_json=as_json)
     async with StatusReader(settings) as reader:
         routes = chosen_routes(reader.table, route)
         seen = await reader.read()  # it gives the best message if MongoDB is unreachable
@@ -37,25 +40,48 @@ async def run_verify(settings: Settings, *, route: str | None, repair: bool, wai
         async with opened(settings) as our:
             wanted = {each.name: {"repair": repair, "documents": documents[each.name]} for each in routes}
             jobs = await file_jobs(our, VERIFY, wanted)
-            what = f"{WHAT}, and queues those that differ" if repair else WHAT
-            print(what_was_filed(VERIFY, jobs, what, live=len(seen.live)), flush=True)
-            if waiting := [each.route for each in seen.reconciles if each.route in jobs]:
-                print(f"It waits for the open reconcile of {', '.join(waiting)}.", flush=True)
-            code = await _follow(our, reader, jobs) if wait else 0
-            return code if len(jobs) == len(wanted) else EXIT_WRONG
+            if not as_json:
+                what = f"{WHAT}, and queues those that differ" if repair else WHAT
+                print(what_was_filed(VERIFY, jobs, what, live=len(seen.live)), flush=True)
+                if waiting := [each.route for each in seen.reconciles if each.route in jobs]:
+                    print(f"It waits for the open reconcile of {', '.join(waiting)}.", flush=True)
+            ended = await _follow(our, reader, jobs, as_json=as_json) if wait else {}
+    well = len(jobs) == len(wanted) and all(how_it_ended(job)[1] for job in ended.values())
+    if as_json:
+        print_json({"ok": well, "live_replicas": len(seen.live), "jobs": jobs_as_json(jobs, ended, result_as_json)})
+    elif ended:
+        _print_endings({route: how_it_ended(job) for route, job in ended.items()})
+    return 0 if well else EXIT_WRONG
 
 
-async def _follow(our: Opened, reader: StatusReader, names: Mapping[str, str]) -> int:
+async def _follow(
+    our: Opened, reader: StatusReader, names: Mapping[str, str], *, as_json: bool
+) -> dict[str, Job | None]:
     async def measure(job: Job) -> Measured:
         compared = int(job.progress.get("compared", 0))
         return Measured(compared, max(compared, int(job.arguments["documents"])))
 
-    jobs = await follow_jobs(our, reader, names, measure)
-    ended = {route: how_it_ended(job) for route, job in jobs.items()}
+    return await follow_jobs(our, reader, names, measure, as_json=as_json)
+
+
+def _print_endings(ended: Mapping[str, tuple[str, bool]]) -> None:
     print(by_route({route: text for route, (text, _) in ended.items()}))
     if len(ended) > 1:
         print(summary({route: equal for route, (_, equal) in ended.items()}))
-    return 0 if all(equal for _, equal in ended.values()) else EXIT_WRONG
+
+
+def result_as_json(job: Job) -> dict[str, Any]:
+    """The result of one that is done, as `--json` prints it, with keys in relaxed extended JSON (pure)."""
+    result = job.result or {}
+    examples = [{"kind": each["kind"], "key": key_as_json(each["key"])} for each in result["examples"]]
+    refused = _refused(result)
+    return {
+        "equal": how_it_ended(job)[1],
+        **{name: count for name, count in result.items() if isinstance(count, int)},
+        "refused": refused.total,
+        "refused_by_reason": refused.by_reason,
+        "examples": examples,
+    }
 
 
 def summary(equal: Mapping[str, bool]) -> str:
@@ -97,7 +123,7 @@ def _lines(result: Mapping[str, Any], *, repair: bool) -> Iterator[str]:
     if repair:
         yield from _what_was_repaired(result)
     elif _differences(result):
-        yield "Nothing was changed; `faust -A tsync_stream verify --repair` syncs them."
+        yield "Nothing was changed; `tsync verify --repair` syncs them."
 
 
 def _what_differs(result: Mapping[str, Any]) -> Iterator[str]:
@@ -141,5 +167,5 @@ def _what_was_repaired(result: Mapping[str, Any]) -> Iterator[str]:
     if result["left"]:
         yield (
             f"{result['left']} remain in Typesense, because deleting them would exceed MASS_DELETE_SHARE: "
-            "`faust -A tsync_stream reconcile --allow-mass-delete` deletes them."
+            "`tsync reconcile --allow-mass-delete` deletes them."
         )

@@ -1,13 +1,19 @@
-"""Faust's `worker` command, with a banner that shows what this replica connects."""
+"""What `faust -A tsync_stream` has beside Faust's own commands: ours, and `worker` in the place of Faust's.
+
+The worker's banner shows what this replica connects.
+"""
 
 import os
 import platform
 from collections.abc import Sequence
 from typing import Any, cast
 
+from faust.cli.base import cli
 from faust.cli.worker import worker as faust_worker
 
-from tsync_stream.cli.shared import OurApp
+from tsync_stream.cli import commands
+from tsync_stream.cli.declaring import DECLARED
+from tsync_stream.cli.process import OurApp
 from tsync_stream.core import __version__
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declared import declared_routes, source_name
@@ -29,6 +35,13 @@ class worker(faust_worker):  # noqa: N801 - the class's name is the command's
         pages = app.web_server_url if app.conf.web_enabled else None
         routes, loop = declared_routes(app.settings).routes, type(worker.loop).__module__
         return banner(app.settings, routes, str(pages).rstrip("/") if pages else "", loop)
+
+
+def add_commands() -> None:
+    """Add what `cli/commands.py` declares."""
+    assert commands, "importing it declares them"
+    for command in DECLARED.values():
+        cli.add_command(command)
 
 
 def banner(settings: Settings, routes: Sequence[Route], pages: str, loop: str) -> str:

@@ -37,7 +37,7 @@ def about_reconcile(need: ReconcileNeed) -> str:
     """What health says of a route that is being reconciled (pure)."""
     return (
         f"the route is reconciled ({need.reason}); until that is done, search may lack documents, or show some that "
-        "are gone. `faust -A tsync_stream status` shows how far it is"
+        "are gone. `tsync status` shows how far it is"
     )
 
 

@@ -84,6 +84,6 @@ def question(lacking: int, total: int, asked_of: int, option: str) -> str:
     since = f" ({asked_of} when this was first asked)" if asked_of != total else ""
     return (
         f"the source lacks {lacking} of the {total} documents in Typesense{since}, more than MASS_DELETE_SHARE allows; "
-        f"none of them is deleted until `faust -A tsync_stream reconcile{option} --allow-mass-delete` permits it, or "
+        f"none of them is deleted until `tsync reconcile{option} --allow-mass-delete` permits it, or "
         "until the source has them again"
     )

@@ -21,7 +21,7 @@ def what_happens_next(document: Explanation, status: Status) -> Next:
         if found is not None:
             return found
     return Next(
-        "Nothing that is known of will sync it before it changes again: `faust -A tsync_stream verify "
+        "Nothing that is known of will sync it before it changes again: `tsync verify "
         f"--route {document.route.name} --repair` does.",
         needs_person=True,
     )

@@ -14,7 +14,7 @@ from tsync_stream.observe.status import ReplicaStatus, Status
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO
 from tsync_stream.state.jobs import DONE, SCAN, SWEEP, TIME_LEFT, VERIFY, Job
 
-NOT_STARTED = "no pipeline yet: start a worker (`faust -A tsync_stream worker`), which syncs every document"
+NOT_STARTED = "no pipeline yet: start a worker (`tsync worker`), which syncs every document"
 
 PHASES = {
     "waiting": "waiting for a replica",

@@ -16,7 +16,7 @@ MOST_REASONS = 5
 
 def what_to_do(option: str = "") -> str:
     """How a person goes on; `option` limits the command to one route (`RouteTable.option`)."""
-    return f"`faust -A tsync_stream dead-letters{option}` lists them and says how to fix each"
+    return f"`tsync dead-letters{option}` lists them and says how to fix each"
 
 
 WHAT_TO_DO = what_to_do()

@@ -1,6 +1,8 @@
 """The loop of the commands that keep looking: it survives outages, rests after slow looks, and knows when to stop."""
 
 import asyncio
+import io
+import sys
 import time
 from collections.abc import Iterator
 
@@ -15,6 +17,7 @@ from tsync_stream.cli.following import (
     News,
     NoReplica,
 )
+from tsync_stream.cli.progress import Measured, progress
 from tsync_stream.core.errors import DependencyUnavailable
 
 AWAY = DependencyUnavailable("MongoDB is away")
@@ -102,3 +105,35 @@ def test_news_are_printed_at_once_and_numbers_now_and_then(world: World, capsys:
         world.now_s += 1.0
     news.show("sweep", "the next phase")
     assert capsys.readouterr().out.split("\n") == ["0", f"{PROGRESS_INTERVAL_S:g}", "the next phase", ""]
+
+
+# ---- progress ----
+
+
+class Terminal(io.StringIO):
+    """A stream that says of itself that it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+def test_progress_is_bars_on_a_terminal_and_lines_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, kind: type[io.StringIO], as_json: bool
+) -> None:
+    """With --json on stderr, because stdout is for the result alone."""
+    out, err = kind(), kind()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress(as_json=as_json) as show:
+        show("job", "scan", "half", Measured(5, 10, "; 5 left"))
+        show("job", "sweep", "all", Measured(10, 10, "; 0 left"))
+    used, unused = (err, out) if as_json else (out, err)
+    assert unused.getvalue() == ""
+    if kind is Terminal:
+        assert "10/10" in used.getvalue()
+        assert "━" in used.getvalue()
+    else:
+        assert used.getvalue() == "half; 5 left\nall; 0 left\n"

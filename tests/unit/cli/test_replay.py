@@ -8,7 +8,7 @@ import click
 import pytest
 from bson.objectid import ObjectId
 
-from tsync_stream.cli.commands import Age
+from tsync_stream.cli.parameters import Age
 from tsync_stream.cli.replay import chosen, how_it_ended, what_is_chosen
 from tsync_stream.core.key_text import show_key
 from tsync_stream.core.terminal import printable

@@ -5,7 +5,7 @@ import pytest
 
 from tsync_stream.cli.jobs import what_was_filed
 from tsync_stream.cli.reconcile import what_was_asked
-from tsync_stream.cli.routes import RouteName, by_route, chosen_routes
+from tsync_stream.cli.routes import by_route, chosen_routes
 from tsync_stream.cli.verify import summary
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declaration import Declaration
@@ -28,12 +28,6 @@ def test_an_unknown_name_is_refused_with_the_one_that_was_meant() -> None:
         chosen_routes(BOTH, "seller")
     with pytest.raises(click.UsageError, match=r"no route xyz\. The routes are"):
         chosen_routes(BOTH, "xyz")
-
-
-def test_a_shell_completes_to_declared_routes() -> None:
-    parameter = click.Option(["--route"])
-    completed = RouteName(lambda: BOTH).shell_complete(click.Context(click.Command("x")), parameter, "s")
-    assert [item.value for item in completed] == ["sellers"]
 
 
 def test_results_of_several_routes_are_told_apart() -> None:

@@ -245,7 +245,7 @@ def test_everything_is_shown_to_people() -> None:
         "2026-01-01T11:59:57Z, 3 s ago",
         "7 entries",
         "2/s captured, 1.5/s synced",
-        "2 open, 4 % of the documents (id collision: 2): `faust -A tsync_stream dead-letters` lists them",
+        "2 open, 4 % of the documents (id collision: 2): `tsync dead-letters` lists them",
         "1 waiting",
         "open (the first start, mass delete allowed): queueing every key",
         "b (silent)",

@@ -110,7 +110,7 @@ async def test_health_and_metrics_follow_what_is_open() -> None:
     problem = health.problems[CHECK]
     assert (problem.level, problem.needs_person) == ("degraded", True)
     assert "3 of about 1000 documents are refused" in problem.text
-    assert "`faust -A tsync_stream dead-letters`" in problem.text
+    assert "`tsync dead-letters`" in problem.text
     records.open = {"id collision": 11}
     await watch.look()
     assert health.problems[CHECK].level == "red"
