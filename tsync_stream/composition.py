@@ -62,6 +62,8 @@ from tsync_stream.routes.usability import Usability
 from tsync_stream.routes.view import source_views
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
+from tsync_stream.settings.rotation import Rotation
+from tsync_stream.settings.secrets import Secret
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.sink.mapping_plan import MappingOptions
@@ -129,9 +131,7 @@ class Parts:
 
         # The queue
         manage = settings.redis_manage_persistence
-        redis = [
-            RedisStreams(tier, manage_persistence=manage) for tier in (settings.primary_redis, settings.backup_redis)
-        ]
+        redis = [RedisStreams(tier, manage_persistence=manage) for tier in settings.redis_tiers]
         tiers: list[Tier] = [*redis, MongoFallback(database)]
         self.tiers = {tier.name: tier for tier in tiers}
         self.epochs = EpochWatch(self.positions, self._wake, self._mongo_health)
@@ -173,6 +173,13 @@ class Parts:
         lanes = [self._lane(number) for number in range(settings.sync_lanes)]
         self.reader = Reader(lanes, self.positions, health)
         self.leader = self._capture_leader()
+
+        # Secrets that may change while we run
+        self.rotations = [Rotation(tier.password, tier.take_up_password) for tier in redis]
+        key_file, uri_file = settings.typesense.api_key_file, settings.mongo.uri_file
+        take_up_key = partial(self.target.take_up_key, collection=self.table.routes[0].target)
+        self.rotations.append(Rotation(Secret("TYPESENSE_API_KEY", settings.typesense.api_key, key_file), take_up_key))
+        self.rotations.append(Rotation(Secret("MONGODB_URI", settings.mongo.uri, uri_file), _after_a_restart))
 
         # What health and metrics watch
         self.stalls = StallDetector(self.leases, self.epochs, lanes, health)
@@ -324,3 +331,7 @@ class Parts:
 
 async def _nothing_refreshed() -> Mapping[str, Timestamp]:
     return {}
+
+
+async def _after_a_restart(_uri: str) -> str:
+    return "a restart takes it up; until then the one before stays in use"

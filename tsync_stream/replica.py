@@ -35,6 +35,7 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.stalls import BOUND_S
 from tsync_stream.queue.tier import Tier
 from tsync_stream.settings.load import Settings
+from tsync_stream.settings.rotation import take_up_rotated
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.sync.agent import Sync
@@ -134,6 +135,7 @@ class Replica:
             "reader": parts.reader.run,
             "leader": parts.leader.run,
             "schema": self._watch_fields,
+            "secrets": partial(take_up_rotated, parts.rotations, self._health),
         }
 
     async def stop(self) -> None:

@@ -8,6 +8,7 @@ import json
 import random
 import re
 import socket
+import ssl
 import struct
 
 from tests.support.own_loop import OwnLoopServer
@@ -16,13 +17,14 @@ _CHUNK = 1 << 16
 
 
 class Proxy(OwnLoopServer):
-    """Runs as long as its `with`, on `port`, in front of the loopback port `upstream`."""
+    """Runs as long as its `with`, on `port`, in front of the loopback port `upstream`. With `tls` it ends TLS there."""
 
-    def __init__(self, upstream: int, seed: int = 0) -> None:
+    def __init__(self, upstream: int, seed: int = 0, tls: ssl.SSLContext | None = None) -> None:
         super().__init__("proxy")
         self.port = 0
         self.upstream = upstream
         self.swallowed = 0
+        self._tls = tls
         self._generator = random.Random(seed)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
@@ -84,7 +86,7 @@ class Proxy(OwnLoopServer):
 
     async def _start(self) -> None:
         self._open.set()
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _end(self) -> None:

@@ -5,9 +5,11 @@ Invariants:
 - After a test the servers run, are thawed, answer, have no fail point, and hold nothing with its token.
 """
 
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -89,10 +91,12 @@ def redis_client(
 
 def typesense_client(stack: EmbeddedStack) -> httpx.Client:
     """A plain HTTP client of the stack's Typesense, to be used in a `with`."""
+    ca_file: Path | None = getattr(stack.typesense, "ca_file", None)  # of `secured.TlsTypesense`
     return httpx.Client(
-        base_url=f"http://127.0.0.1:{stack.typesense.port}",
+        base_url=f"{'https' if ca_file else 'http'}://127.0.0.1:{stack.typesense.port}",
         headers={"X-TYPESENSE-API-KEY": stack.typesense.api_key},
         timeout=_REQUEST_TIMEOUT_S,
+        verify=ssl.create_default_context(cafile=ca_file) if ca_file else False,
     )
 
 

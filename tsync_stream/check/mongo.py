@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 
 from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
 from tsync_stream.check.sources import INSTALL, UNAUTHORIZED, SourceFacts, gather_sources, judge_sources
+from tsync_stream.check.tls import OF_MONGODB, tls_fix
 from tsync_stream.cluster.membership_view import read_membership
 from tsync_stream.cluster.tables import differing_routes
 from tsync_stream.core.errors import TsyncError
@@ -193,7 +194,8 @@ def _unreachable(error: Exception | None) -> Finding:
             "MONGODB_URI leads to no server: the driver refuses it",
             "for mongodb+srv://, check that its DNS records exist; otherwise, its options contradict each other",
         )
-    return wrong(f"no answer ({words_of(error)})", "start the server, or correct MONGODB_URI")
+    cause = words_of(error)
+    return wrong(f"no answer ({cause})", tls_fix(cause, OF_MONGODB) or "start the server, or correct MONGODB_URI")
 
 
 def _no_replica_set(hello: Hello) -> Finding:

@@ -9,7 +9,8 @@ from typing import Any
 import redis.exceptions
 
 from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, version_numbers, wrong
-from tsync_stream.core.causes import cause_of
+from tsync_stream.check.tls import of_redis, tls_fix
+from tsync_stream.core.causes import CLOSED, cause_of
 from tsync_stream.core.errors import TierRefused, TsyncError
 from tsync_stream.queue.redis_client import ask_each, connect
 from tsync_stream.queue.redis_config import APPEND_ONLY, POLICY, differences, directives, read_directives
@@ -99,10 +100,11 @@ def _unusable(settings: RedisSettings, error: Exception) -> Finding:
     if "DB index is out of range" in str(error):
         return wrong(f"it has no database {settings.db}", f"lower {prefix}DB, or raise `databases` in redis.conf")
     if _silent(error):
-        return wrong(
-            f"no answer at {settings.host}:{settings.port} ({cause_of(error)})",
-            f"start the server, or correct {prefix}HOST and {prefix}PORT",
-        )
+        cause = cause_of(error)
+        fix = tls_fix(cause, of_redis(settings)) or f"start the server, or correct {prefix}HOST and {prefix}PORT"
+        if cause == CLOSED and not settings.use_tls:
+            fix += f"; if it speaks TLS, set {prefix}TLS=true"
+        return wrong(f"no answer at {settings.host}:{settings.port} ({cause})", fix)
     return wrong(
         f"{settings.host}:{settings.port} does not answer like Redis ({code or type(error).__name__})",
         f"set {prefix}HOST and {prefix}PORT to a Redis or Valkey server",
@@ -124,7 +126,7 @@ def _work_refused(settings: RedisSettings, refusal: TsyncError) -> Finding:
 
 def acl_line(settings: RedisSettings) -> str:
     """The command that grants the permissions which the queue needs."""
-    return f"ACL SETUSER default ~{settings.queue_key}:* +@all"
+    return f"ACL SETUSER {settings.username or 'default'} ~{settings.queue_key}:* +@all"
 
 
 def _version(info: Mapping[str, str]) -> Iterator[Finding]:

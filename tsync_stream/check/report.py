@@ -4,16 +4,20 @@ Invariants: nothing is changed anywhere. One row per dependency (per node of a T
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from tsync_stream.check.findings import Row
+from tsync_stream.check.findings import Row, note
 from tsync_stream.check.mongo import gather_mongo, judge_mongo
 from tsync_stream.check.redis import gather_redis, judge_redis
 from tsync_stream.check.typesense import gather_typesense, judge_typesense
 from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import Settings
+from tsync_stream.settings.unverified import unverified
+
+TRUST = "name the authority that signed it instead (docs/security.md)"
 
 
 async def check_dependencies(settings: Settings) -> list[Row]:
@@ -26,12 +30,19 @@ async def check_dependencies(settings: Settings) -> list[Row]:
         asyncio.gather(*(gather_typesense(typesense, table, url) for url in typesense.node_urls)),
     )
     schema = None if typesense.schema_file is None else typesense.schema_file.read_text(encoding="utf-8")
-    return [
+    rows = [
         judge_mongo(settings, table, mongo),
         judge_redis(settings.primary_redis, primary),
         judge_redis(settings.backup_redis, backup, other=primary),
         *map(partial(judge_typesense, typesense, table, schema=schema), typesense.node_urls, nodes),
     ]
+    return [with_unverified(row, unverified(settings)) for row in rows]
+
+
+def with_unverified(row: Row, sentences: Mapping[str, str]) -> Row:
+    """The row with a note if the certificate of its server is not checked; `sentences` are those of `unverified`."""
+    text = sentences.get(row.dependency)
+    return row if text is None else replace(row, findings=[note(text, TRUST), *row.findings])
 
 
 def all_healthy(rows: Sequence[Row]) -> bool:

@@ -18,7 +18,7 @@ from tsync_stream.core.errors import ConfigurationError, TsyncError
 from tsync_stream.routes.declaration import Namespace
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.change_stream import ChangeStream
-from tsync_stream.source.collection import described, kind_of, problem_of_source
+from tsync_stream.source.collection import described, indexes_of_places, kind_of, problem_of_source
 from tsync_stream.source.driver import MongoClient
 from tsync_stream.source.errors import MONGO_UNSUPPORTED_CODES, code_of, describe_mongo_error
 from tsync_stream.source.stream_scope import StreamScope, scope_of
@@ -26,8 +26,8 @@ from tsync_stream.source.stream_scope import StreamScope, scope_of
 UNAUTHORIZED = 13
 INSTALL = "install MongoDB 4.4 or newer"
 # What is tried with a collection; `CollectionFacts.failures` is keyed by these.
-SOURCE, READ = "source", "read"
-REFUSED = {SOURCE: "may not list", READ: "may not read"}
+SOURCE, READ, INDEXES = "source", "read", "indexes"
+REFUSED = {SOURCE: "may not list", READ: "may not read", INDEXES: "may not list the indexes of"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,8 @@ async def _collection(client: MongoClient, namespace: Namespace) -> CollectionFa
     )
     if failure := await _failure_of(majority[name].find_one({}, {"_id": 1})):
         failures[READ] = failure
+    if failure := await _failure_of(indexes_of_places(client, database, name)):  # for the schema that is found
+        failures[INDEXES] = failure
     return CollectionFacts(kind, failures)
 
 

@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpx
 
 from tsync_stream.check.findings import DEADLINE_S, Finding, Row, note, wrong
+from tsync_stream.check.tls import OF_TYPESENSE, tls_fix
 from tsync_stream.check.typesense_releases import reference_findings, release_findings
 from tsync_stream.core.causes import cause_of
 from tsync_stream.core.errors import ConfigurationError
@@ -140,7 +141,9 @@ def _node(url: str, facts: TypesenseFacts) -> Iterator[Finding]:
         if isinstance(facts.error, httpx.RemoteProtocolError | httpx.InvalidURL):
             yield wrong(f"{url} does not answer like Typesense", f"correct {names}")
         else:
-            yield wrong(f"no answer at {url} ({cause_of(facts.error)})", f"start the server, or correct {names}")
+            cause = cause_of(facts.error)
+            fix = tls_fix(cause, OF_TYPESENSE) or f"start the server, or correct {names}"
+            yield wrong(f"no answer at {url} ({cause})", fix)
     elif not isinstance(facts.health, dict):
         yield wrong(
             f"{url}/health answers {facts.health_code} without JSON: this is not Typesense",

@@ -23,6 +23,7 @@ from tsync_stream.core.quiet import keep_quiet
 from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import Settings, lines_for_exit
 from tsync_stream.settings.texts import unused
+from tsync_stream.settings.unverified import unverified
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,11 @@ class Worker(FaustWorker):
         super().__init__(app, *services, loglevel=loglevel, **options)
 
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
-        """Keep the log short under a lasting fault; leave out httpx's line a request."""
+        """Keep the log short under a lasting fault; leave out a line for each request or changed file."""
         super().on_setup_root_logger(logger, level)
         logging.getLogger("httpx").setLevel(logging.WARNING)
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
+        logging.getLogger("asyncio").addFilter(_says_something)
         for handler in logger.handlers:
             keep_quiet(handler)
 
@@ -74,9 +77,10 @@ class Worker(FaustWorker):
         super()._schedule_shutdown(signal)
 
     async def on_first_start(self) -> None:
-        """Log which variables of the environment and of `.env` are ignored: logging is set up only now."""
+        """Log which variables are ignored, and which certificates nobody checks: logging is set up only now."""
         await super().on_first_start()
-        for warning in unused(Path.cwd()):
+        settings = cast(OurApp, self.app).settings
+        for warning in [*unused(Path.cwd()), *unverified(settings).values()]:
             log.warning("settings: %s", warning)
 
     def execute_from_commandline(self) -> NoReturn:
@@ -86,6 +90,11 @@ class Worker(FaustWorker):
                 super().execute_from_commandline()
         except ConfigurationError as error:
             exit_for(error)
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    """Whether a record is about more than uvloop, which stumbles over a TLS connection that closes while it writes."""
+    return not record.getMessage().startswith("Fatal error on SSL protocol")
 
 
 def _on_command_line(option: str) -> bool:

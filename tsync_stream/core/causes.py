@@ -20,10 +20,14 @@ OTHER_NAME = "its TLS certificate is for another host name"
 UNTRUSTED = "its TLS certificate is not signed by an authority trusted here"
 NO_CERTIFICATE = "its TLS certificate is not accepted"
 NO_TLS = "it does not speak TLS"
+WANTS_CERTIFICATE = "it requires a client certificate"
+OTHER_CLIENT_AUTHORITY = "it does not accept our client certificate"
 NO_HANDSHAKE = "the TLS handshake failed"
 NO_PRIMARY = "the replica set has no primary now"
 OTHER_SET = "none of these servers belongs to the named replica set"
 TLS_CAUSES = frozenset({EXPIRED, OTHER_NAME, UNTRUSTED, NO_CERTIFICATE, NO_TLS, NO_HANDSHAKE})
+CLIENT_CERTIFICATE_CAUSES = frozenset({WANTS_CERTIFICATE, OTHER_CLIENT_AUTHORITY})
+AUTHORITY_CAUSES = frozenset({UNTRUSTED, NO_CERTIFICATE})
 
 # Members may fail for different reasons. The first match counts: causes that a person must fix precede transient ones.
 _SYMPTOMS = (
@@ -36,6 +40,12 @@ _SYMPTOMS = (
     ("unable to get issuer", UNTRUSTED),
     ("unable to verify the first", UNTRUSTED),
     ("CERTIFICATE_VERIFY_FAILED", NO_CERTIFICATE),
+    ("CERTIFICATE_REQUIRED", WANTS_CERTIFICATE),
+    ("certificate required", WANTS_CERTIFICATE),
+    ("ALERT_UNKNOWN_CA", OTHER_CLIENT_AUTHORITY),
+    ("alert unknown ca", OTHER_CLIENT_AUTHORITY),
+    ("ALERT_BAD_CERTIFICATE", OTHER_CLIENT_AUTHORITY),
+    ("ALERT_CERTIFICATE_EXPIRED", OTHER_CLIENT_AUTHORITY),
     ("WRONG_VERSION_NUMBER", NO_TLS),
     ("RECORD_LAYER_FAILURE", NO_TLS),
     ("SSL handshake failed", NO_HANDSHAKE),

@@ -19,7 +19,8 @@ from typing import Any
 from tsync_stream.embedded import EmbeddedServerError, Server
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.settings.redis_table import BACKUP_REDIS, PRIMARY_REDIS
-from tsync_stream.settings.table import EMBEDDED, MONGODB, SETTINGS, TYPESENSE
+from tsync_stream.settings.table import EMBEDDED, MONGODB, SETTINGS
+from tsync_stream.settings.typesense_table import TYPESENSE
 
 _LOOPBACK = "127.0.0.1"
 _PROBE_TIMEOUT_S = 2.0

@@ -1,12 +1,15 @@
 """Connections to one Redis: a bounded pool whose connections are opened early, replaced with age, and retried.
 
-Invariant: every call but a read may be repeated (append, ack and own check what they find), so the client's own retry
-is safe.
+Invariants: every call but a read may be repeated (append, ack and own check what they find), so the client's own retry
+is safe. A connection logs in with the password as it is at that moment, or else with the one before: when a password is
+changed, the server and our file do not change together.
 """
 
 import asyncio
+import logging
+import ssl
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, cast
 
@@ -14,12 +17,16 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, Connection
 from redis.asyncio.retry import Retry
 from redis.backoff import EqualJitterBackoff
+from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from tsync_stream.core.tasks import all_to_end
 from tsync_stream.settings.load import RedisSettings
+from tsync_stream.settings.secrets import Secret
+from tsync_stream.settings.tls import client_context
+
+log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S = 2.0
 
@@ -32,6 +39,10 @@ class DatedConnection(Connection):
     """
 
     connected_at_s: float = 0.0
+
+    def __init__(self, *, tls: ssl.SSLContext | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self._tls = tls
 
     @property
     def is_connected(self) -> bool:
@@ -56,6 +67,10 @@ class DatedConnection(Connection):
         except TimeoutError:
             raise RedisTimeoutError("the server does not answer") from None
 
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        arguments = super()._connection_arguments()
+        return arguments if self._tls is None else {**arguments, "ssl": self._tls}
+
     async def _connect(self) -> None:
         await super()._connect()  # type: ignore[no-untyped-call]
         self.connected_at_s = time.monotonic()
@@ -67,6 +82,11 @@ class AgingPool(BlockingConnectionPool):
     def __init__(self, *, max_lifetime_s: float, **options: object) -> None:
         super().__init__(connection_class=DatedConnection, **options)  # type: ignore[arg-type]
         self._max_lifetime_s = max_lifetime_s
+        self._replaced_at_s = float("-inf")
+
+    def replace_connections(self) -> None:
+        """From now on, every call uses a connection that is opened, and logged in, after this one."""
+        self._replaced_at_s = time.monotonic()
 
     async def get_connection(self, *arguments: Any, **options: Any) -> AbstractConnection:
         """A connection; if one is free, without the library's overhead of waiting for one."""
@@ -85,21 +105,31 @@ class AgingPool(BlockingConnectionPool):
         aged = (
             isinstance(connection, DatedConnection)
             and connection.is_connected
-            and time.monotonic() - connection.connected_at_s > self._max_lifetime_s
+            and connection.connected_at_s <= max(self._replaced_at_s, time.monotonic() - self._max_lifetime_s)
         )
         if aged:
             await connection.disconnect()
         await super().ensure_connection(connection)
 
 
-def connect(settings: RedisSettings) -> Redis:
-    """A client for `settings`; nothing is opened yet. RESP2, so that answers have one shape on every server."""
+def password_of(settings: RedisSettings) -> Secret:
+    """The password of a tier, which may change while we run if it comes from a file."""
+    return Secret(f"{settings.name.upper()}_REDIS_PASSWORD", settings.password, settings.password_file)
+
+
+def connect(settings: RedisSettings, password: Secret | None = None) -> Redis:
+    """A client for `settings`; nothing is opened yet. RESP2, so that answers have one shape on every server.
+
+    `password` replaces the one of the settings, and may change. Raises `ConfigurationError` if a certificate file can
+    no longer be read.
+    """
     pool = AgingPool(
         max_lifetime_s=settings.conn_max_lifetime_s,
         host=settings.host,
         port=settings.port,
         db=settings.db,
-        password=settings.password or None,
+        tls=client_context(settings.tls) if settings.use_tls else None,
+        redis_connect_func=_login(settings, password or password_of(settings)),
         max_connections=settings.pool_size,
         timeout=REQUEST_TIMEOUT_S,
         socket_timeout=None,  # see DatedConnection
@@ -113,6 +143,30 @@ def connect(settings: RedisSettings) -> Redis:
         ),
     )
     return Redis.from_pool(pool)
+
+
+def _login(settings: RedisSettings, password: Secret) -> Callable[[AbstractConnection], Awaitable[None]]:
+    """What a connection does first."""
+
+    async def log_in(connection: AbstractConnection) -> None:
+        # Whoever changed it may close our connections before anybody has told us. A small file, and rarely.
+        password.look()
+        current, *before = password.candidates
+        connection.username, connection.password = settings.username or None, current or None
+        try:
+            await connection.on_connect()
+        except AuthenticationError:
+            if not before:
+                raise
+            connection.password = before[0] or None
+            await connection.on_connect()
+            log.warning(
+                "%s: the %s Redis refuses the new password and still takes the one before; going on with that one",
+                password.origin,
+                settings.name,
+            )
+
+    return log_in
 
 
 async def ask(client: Redis, *commands: Sequence[Any]) -> list[Any]:

@@ -7,7 +7,7 @@ import re
 
 import redis.exceptions
 
-from tsync_stream.core.causes import UNKNOWN, cause_of
+from tsync_stream.core.causes import AUTHORITY_CAUSES, CLIENT_CERTIFICATE_CAUSES, TLS_CAUSES, UNKNOWN, cause_of
 from tsync_stream.core.errors import TierLost, TierRefused, TierUnavailable, TsyncError
 
 REDIS_CONFIGURATION_CODES = frozenset({"NOAUTH", "WRONGPASS", "NOPERM"})
@@ -45,9 +45,20 @@ def from_redis(error: Exception, tier: str) -> TsyncError:
         return TierUnavailable(f"{tier} Redis: {code}")
     if unreachable:
         cause, prefix = cause_of(error), f"{tier.upper()}_REDIS_"
-        words = name if cause == UNKNOWN else f"{cause} ({prefix}HOST, {prefix}PORT)"
+        words = name if cause == UNKNOWN else f"{cause} ({_settings_of(cause, prefix)})"
         return TierUnavailable(f"{tier} Redis: {words}")
     return TierLost(f"{tier} Redis answers {code or name}")
+
+
+def _settings_of(cause: str, prefix: str) -> str:
+    """The settings that a failed connection is about."""
+    if cause in AUTHORITY_CAUSES:
+        return f"{prefix}TLS_CA_FILE"
+    if cause in CLIENT_CERTIFICATE_CAUSES:
+        return f"{prefix}TLS_CERT_FILE"
+    if cause in TLS_CAUSES:
+        return f"{prefix}HOST, {prefix}TLS"
+    return f"{prefix}HOST, {prefix}PORT"
 
 
 def _redis_refusal(error: Exception, code: str, tier: str) -> str:

@@ -22,7 +22,14 @@ from tsync_stream.core.errors import Fenced, TierLost, TierUnavailable
 from tsync_stream.core.model import EpochRef, Head, RecordBatch, Token
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.codec import decode_record_batch, decode_token, encode_record_batch, encode_token
-from tsync_stream.queue.redis_client import REQUEST_TIMEOUT_S, ask, ask_each, connect, open_idle_connections
+from tsync_stream.queue.redis_client import (
+    REQUEST_TIMEOUT_S,
+    ask,
+    ask_each,
+    connect,
+    open_idle_connections,
+    password_of,
+)
 from tsync_stream.queue.redis_config import apply_server_settings
 from tsync_stream.queue.redis_errors import from_redis
 from tsync_stream.queue.redis_keys import GROUP, QueueKeys
@@ -52,11 +59,12 @@ class RedisStreams:
         self._settings = settings
         self._manage_persistence = manage_persistence
         self._keys = QueueKeys(settings.queue_key)
+        self.password = password_of(settings)
         # redis-py's annotations cover sync and async at once.
-        self._client: Any = connect(settings)
+        self._client: Any = connect(settings, self.password)
         # Without retries, so that a look learns why the server does not answer. And a repeated read would return what
         # follows, while entries whose reply was lost stay pending: a lane that sees the error claims them.
-        self._once: Any = connect(replace(settings, max_retries=0))
+        self._once: Any = connect(replace(settings, max_retries=0), self.password)
         self._probed_s = float("-inf")
         self._entries_per_batch = float(RECORD_BATCH_ENTRIES)  # on average, in the last read that found any
 
@@ -73,6 +81,13 @@ class RedisStreams:
             ask_server = partial(ask_each, self._client)
             for warning in await apply_server_settings(ask_server, self._settings, manage=self._manage_persistence):
                 log.warning("%s", warning)
+
+    async def take_up_password(self, _password: str) -> str:
+        """Log in again on every connection, before its next use."""
+        for client in (self._client, self._once):
+            client.connection_pool.replace_connections()
+        self._probed_s = float("-inf")  # the next look tells whether it is accepted
+        return f"connections to the {self.name} Redis are replaced"
 
     async def look(self) -> None:
         """Return if the server answers, and did our work when last probed, at most ten seconds ago."""

@@ -5,12 +5,17 @@ Invariants: nothing is looked up in DNS or asked of a server. A URI is a secret:
 
 import ipaddress
 import re
+import ssl
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from pymongo.errors import PyMongoError
 from pymongo.uri_parser import parse_uri
 
 from tsync_stream.settings.forms import HIDDEN, Form, pattern
+from tsync_stream.settings.tls import inspect_authorities, present_certificate
 
 TYPESENSE_COLLECTION = pattern("a collection or alias name without spaces or slashes", r"[^\s/\x00-\x1f]+")
 # The keys of a partition share a hash tag, so the prefix must not contain braces.
@@ -67,25 +72,52 @@ def parse_mongodb_uri(text: str) -> str:
 
     Raises ValueError. PyMongo's own messages may repeat parts of a password, so they are not passed on.
     """
-    scheme, separator, rest = text.partition("://")
+    scheme, separator, _ = text.partition("://")
     if not separator or scheme not in {"mongodb", "mongodb+srv"}:
         raise ValueError("it does not begin with mongodb:// or mongodb+srv://")
     if re.search(r"\s", text):
         raise ValueError("it contains a space or a line break")
+    nodes = _parsed(text)["nodelist"]
+    if scheme == "mongodb+srv" and (len(nodes) != 1 or nodes[0][1] is not None):
+        raise ValueError("mongodb+srv:// takes one host name and no port")
+    return text
+
+
+def uri_options(uri: str) -> Mapping[str, Any]:
+    """The options of a well-formed URI, by their names in the URI. Raises ValueError as `parse_mongodb_uri` does."""
+    options: Mapping[str, Any] = _parsed(uri)["options"]  # whose names may be in upper or lower case
+    return options
+
+
+def _parsed(uri: str) -> dict[str, Any]:
+    scheme, _, rest = uri.partition("://")
     try:
         with warnings.catch_warnings():
             # An unknown option is no error to the driver either: it warns when it connects.
             warnings.simplefilter("ignore")
-            nodes = parse_uri(f"mongodb://{_without_srv_options(scheme, rest)}", None, warn=True)["nodelist"]
+            return parse_uri(f"mongodb://{_without_srv_options(scheme, rest)}", None, warn=True)
     except OSError:
         raise ValueError("a file named in its TLS options cannot be read") from None
     except (PyMongoError, ValueError):
         raise ValueError(
             "the driver cannot parse it; in a user name or password, : / ? # [ ] @ and % must be percent-encoded"
         ) from None
-    if scheme == "mongodb+srv" and (len(nodes) != 1 or nodes[0][1] is not None):
-        raise ValueError("mongodb+srv:// takes one host name and no port")
-    return text
+
+
+def inspect_uri_files(uri: str) -> None:
+    """Return if the files that its TLS options name can be used. Raises ValueError with a reason."""
+    options = uri_options(uri)
+    ca_file, cert_file = options.get("tlsCAFile"), options.get("tlsCertificateKeyFile")
+    try:
+        inspect_authorities(Path(ca_file) if ca_file else None)
+    except ValueError as error:
+        raise ValueError(f"tlsCAFile: {error}") from None
+    if cert_file:
+        password = options.get("tlsCertificateKeyFilePassword") or ""
+        try:
+            present_certificate(ssl.create_default_context(), Path(cert_file), None, password)
+        except ValueError as error:
+            raise ValueError(f"tlsCertificateKeyFile: {error}") from None
 
 
 def _without_srv_options(scheme: str, rest: str) -> str:
@@ -109,5 +141,6 @@ MONGODB_URI: Form[str] = Form(
     "a connection string that begins with mongodb:// or mongodb+srv://",
     parse_mongodb_uri,
     redacted_uri,
+    inspect=inspect_uri_files,
     secret=True,
 )

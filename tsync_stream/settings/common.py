@@ -19,7 +19,7 @@ from tsync_stream.settings.table import SETTINGS
 
 TIERS = ("PRIMARY", "BACKUP")
 
-PLACE = frozenset({"MONGODB_URI", "STATE_DATABASE"})
+PLACE = frozenset({"MONGODB_URI", "MONGODB_URI_FILE", "STATE_DATABASE"})
 """Where the pipeline's state is. Replicas that reach the same state are one pipeline, however the URI is written."""
 
 COMMON = (
@@ -45,6 +45,11 @@ COMMON = (
 OWN = frozenset(
     {
         "TYPESENSE_API_KEY",
+        "TYPESENSE_API_KEY_FILE",
+        "TYPESENSE_TLS_CA_FILE",
+        "TYPESENSE_TLS_CERT_FILE",
+        "TYPESENSE_TLS_KEY_FILE",
+        "TYPESENSE_TLS_VERIFY",
         "TYPESENSE_TRUST_PROXY_ENV",
         "TYPESENSE_KEEPALIVE_TIMEOUT",
         "TYPESENSE_MAX_RETRIES",
@@ -74,7 +79,14 @@ OWN = frozenset(
             f"{tier}_REDIS_{name}"
             for tier in TIERS
             for name in (
+                "USERNAME",
                 "PASSWORD",
+                "PASSWORD_FILE",
+                "TLS",
+                "TLS_CA_FILE",
+                "TLS_CERT_FILE",
+                "TLS_KEY_FILE",
+                "TLS_VERIFY",
                 "POOL_SIZE",
                 "MIN_IDLE_CONNS",
                 "MAX_RETRIES",

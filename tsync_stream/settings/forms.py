@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from tsync_stream.settings.field_types import field_problems
+from tsync_stream.settings.tls import inspect_authorities
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -59,6 +60,7 @@ def _hide(value: str) -> str:
 
 API_KEY = pattern("printable ASCII characters without spaces", r"[!-~]+", secret=True)
 PASSWORD = pattern("text on one line, or nothing", r"[^\x00-\x1f\x7f]*", secret=True)
+USERNAME = pattern("text without spaces, or nothing", r"[^\s\x00-\x1f\x7f]*")
 ROUTE_NAME = pattern("1 to 100 letters, digits, `_`, `-` or `.`, or nothing", r"[A-Za-z0-9_.-]{0,100}")
 FILE_NAME = pattern(
     "a plain file name (letters, digits, . _ -), without a folder", r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}"
@@ -250,4 +252,18 @@ EXECUTABLE: Form[Path | None] = Form(
     _show_optional_path,
     "/usr/local/bin/server",
     _inspect_executable,
+)
+# What it holds is checked together with the secret's own setting.
+SECRET_FILE: Form[Path | None] = Form(
+    "the path of a readable file, or nothing", _parse_optional_path, _show_optional_path, "/run/secrets/tsync"
+)
+PEM_FILE: Form[Path | None] = Form(
+    "the path of a readable PEM file, or nothing", _parse_optional_path, _show_optional_path, "/etc/tsync/client.pem"
+)
+CA_FILE: Form[Path | None] = Form(
+    "the path of a readable PEM file, or nothing",
+    _parse_optional_path,
+    _show_optional_path,
+    "/etc/tsync/ca.pem",
+    inspect_authorities,
 )

@@ -16,9 +16,11 @@ from typing import Any, Literal
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.settings.routes_file import REPLACED, RoutesFile, present_file, read_routes_file
 from tsync_stream.settings.rules import broken_rules
+from tsync_stream.settings.secrets import SECRETS, SUFFIX, given_twice, read_secret, without_empty, without_files
 from tsync_stream.settings.setting import Setting
 from tsync_stream.settings.table import SETTINGS, settings_table
 from tsync_stream.settings.texts import read_texts
+from tsync_stream.settings.tls import VERIFIED, TlsSettings, tls_problems
 
 # ---- what the rest of the program sees; fields that end in _s are in seconds ----
 
@@ -30,6 +32,7 @@ class MongoSettings:
     uri: str = field(repr=False)
     database: str
     collection: str
+    uri_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class TypesenseSettings:
     retry_backoff_s: float
     schema_file: Path | None
     trust_proxy_env: bool = False
+    api_key_file: Path | None = None
+    tls: TlsSettings = VERIFIED
 
     @property
     def node_urls(self) -> tuple[str, ...]:
@@ -92,6 +97,10 @@ class RedisSettings:
     append_only: bool
     append_filename: str
     rdb_filename: str
+    username: str = ""
+    password_file: Path | None = None
+    use_tls: bool = False
+    tls: TlsSettings = VERIFIED
 
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -145,6 +154,11 @@ class Settings:
         usual_s = self.typesense.connection_timeout_s
         return max(usual_s, min(self.lease_ttl_s / 2, MAX_DEADLINES_FOR_ONE * usual_s))
 
+    @property
+    def redis_tiers(self) -> tuple[RedisSettings, ...]:
+        """The Redis tiers of the queue, the best first."""
+        return (self.primary_redis, self.backup_redis)
+
     def describe(self) -> dict[str, str]:
         """Every setting's name and its value as text, without secrets: fit for a log."""
         values = ((setting, operator.attrgetter(setting.field)(self)) for setting in SETTINGS)
@@ -178,9 +192,21 @@ def load_settings(directory: Path | None = None, environ: Mapping[str, str] | No
     return _settings(texts, directory)
 
 
+_SERVERS = ("PRIMARY_REDIS_", "BACKUP_REDIS_", "TYPESENSE_")
+
+
 def with_servers(settings: Settings, environment: Mapping[str, str]) -> Settings:
-    """The settings of the process again, with the servers that `environment` names, and with the routes as they are."""
-    return replace(load_settings(environ={**os.environ, **environment}), routes_file=settings.routes_file)
+    """The settings of the process again, with the servers that `environment` names, and with the routes as they are.
+
+    These servers speak no TLS, and their users are the default ones.
+    """
+    plain = {
+        setting.name: setting.default
+        for setting in SETTINGS
+        if setting.name.startswith(_SERVERS) and ("_TLS" in setting.name or setting.name.endswith("_USERNAME"))
+    }
+    environ = {**os.environ, **plain, **without_files(environment)}
+    return replace(load_settings(environ=environ), routes_file=settings.routes_file)
 
 
 def default_settings() -> Settings:
@@ -191,6 +217,7 @@ def default_settings() -> Settings:
 def _settings(texts: Mapping[str, str], directory: Path) -> Settings:
     values: dict[str, Any] = {}
     problems: list[str] = []
+    texts = without_empty(texts)
     for setting in SETTINGS:
         text = texts.get(setting.name, setting.default)
         try:
@@ -202,6 +229,14 @@ def _settings(texts: Mapping[str, str], directory: Path) -> Settings:
             values["ROUTES_FILE"] = read_routes_file(path, texts)
         except ValueError as error:
             problems.append(_BY_NAME["ROUTES_FILE"].problem(str(path), str(error)))
+    problems += given_twice(texts)
+    for setting in SECRETS:
+        if path := values.get(f"{setting.name}{SUFFIX}"):
+            try:
+                values[setting.name] = read_secret(path, setting)
+            except ValueError as error:
+                problems.append(f"{setting.name}{SUFFIX}={str(path)!r} cannot be used: {error}")
+    problems += tls_problems(values)
     problems += broken_rules(_in_effect(values), {name: setting.form for name, setting in _BY_NAME.items()})
     if problems:
         file = values.get("ROUTES_FILE")
@@ -231,12 +266,15 @@ def _build(values: Mapping[str, Any]) -> Settings:
         places = ((setting.field.rpartition("."), values[setting.name]) for setting in SETTINGS)
         return {field: value for (place, _, field), value in places if place == name}
 
+    def redis(name: Literal["primary", "backup"]) -> RedisSettings:
+        return RedisSettings(name, **part(f"{name}_redis"), tls=TlsSettings(**part(f"{name}_redis.tls")))
+
     return Settings(
         mongo=MongoSettings(**part("mongo")),
-        typesense=TypesenseSettings(**part("typesense")),
+        typesense=TypesenseSettings(**part("typesense"), tls=TlsSettings(**part("typesense.tls"))),
         buffer=BufferSettings(**part("buffer")),
-        primary_redis=RedisSettings(name="primary", **part("primary_redis")),
-        backup_redis=RedisSettings(name="backup", **part("backup_redis")),
+        primary_redis=redis("primary"),
+        backup_redis=redis("backup"),
         **part(""),
     )
 

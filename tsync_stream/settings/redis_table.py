@@ -17,10 +17,22 @@ def _redis(tier: str, port: str, queue_key: str, append_filename: str, rdb_filen
     retries = forms.whole_number(0, 100, of="retries")
     pause = forms.duration("1ms", "1m")
     long = forms.duration("1s", "720h")
+    in_file = f"a file that holds {tier.upper()}_REDIS_PASSWORD"
+    authorities = "the only authorities that are trusted to sign its certificate; empty: public ones"
+    unverified = (
+        "whether its certificate and host name are checked; false lets anybody in between read and change everything"
+    )
     return (
         row("HOST", "localhost", "host", addresses.HOST, f"the {tier} queue's server"),
         row("PORT", port, "port", forms.PORT, "its port"),
+        row("USERNAME", "", "username", forms.USERNAME, "the ACL user; empty: `default`"),
         row("PASSWORD", "", "password", forms.PASSWORD, "its password; empty: connect without one"),
+        row("PASSWORD_FILE", "", "password_file", forms.SECRET_FILE, f"{in_file}; a change is taken up within seconds"),
+        row("TLS", "false", "use_tls", forms.BOOLEAN, "whether connections use TLS"),
+        row("TLS_CA_FILE", "", "tls.ca_file", forms.CA_FILE, authorities),
+        row("TLS_CERT_FILE", "", "tls.cert_file", forms.PEM_FILE, "our own certificate, if the server requires one"),
+        row("TLS_KEY_FILE", "", "tls.key_file", forms.PEM_FILE, "the key of that certificate"),
+        row("TLS_VERIFY", "true", "tls.verify", forms.BOOLEAN, unverified),
         row("DB", "0", "db", forms.whole_number(0, 65535), "the number of the logical database"),
         row("QUEUE_KEY", queue_key, "queue_key", addresses.QUEUE_KEY, "the beginning of every key's name"),
         row("POOL_SIZE", "10", "pool_size", connections, "the most connections that are open at once"),

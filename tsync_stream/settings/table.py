@@ -9,6 +9,7 @@ from tsync_stream.settings import addresses, forms
 from tsync_stream.settings.redis_table import BACKUP_REDIS, BOTH_REDIS, PRIMARY_REDIS
 from tsync_stream.settings.routes_table import ROUTES
 from tsync_stream.settings.setting import Group, Setting
+from tsync_stream.settings.typesense_table import TYPESENSE
 
 MONGODB = (
     Setting(
@@ -17,6 +18,13 @@ MONGODB = (
         "mongo.uri",
         addresses.MONGODB_URI,
         "the replica set to read from; it also holds the state database",
+    ),
+    Setting(
+        "MONGODB_URI_FILE",
+        "",
+        "mongo.uri_file",
+        forms.SECRET_FILE,
+        "a file that holds MONGODB_URI; a change needs a restart",
     ),
     Setting(
         "MONGODB_DATABASE",
@@ -31,73 +39,6 @@ MONGODB = (
         "mongo.collection",
         addresses.MONGODB_COLLECTION,
         "the source collection",
-    ),
-)
-
-TYPESENSE = (
-    Setting(
-        "TYPESENSE_API_KEY",
-        "xyz",
-        "typesense.api_key",
-        forms.API_KEY,
-        "a key that may read and write the collection, and create it if it is missing",
-    ),
-    Setting(
-        "TYPESENSE_HOST",
-        "localhost",
-        "typesense.hosts",
-        addresses.HOSTS,
-        "the server; several names are the nodes of one cluster",
-    ),
-    Setting("TYPESENSE_PORT", "8108", "typesense.port", forms.PORT, "its port, the same on every node"),
-    Setting(
-        "TYPESENSE_PROTOCOL",
-        "http",
-        "typesense.protocol",
-        forms.choice("http", "https"),
-        "its protocol, the same on every node",
-    ),
-    Setting(
-        "TYPESENSE_COLLECTION_NAME",
-        "listings",
-        "typesense.collection_name",
-        addresses.TYPESENSE_COLLECTION,
-        "the collection to keep equal to the source",
-    ),
-    Setting(
-        "TYPESENSE_CONNECTION_TIMEOUT",
-        "5s",
-        "typesense.connection_timeout_s",
-        forms.duration("100ms", "10m"),
-        "deadline of a whole request, from connecting to the last byte of the answer",
-    ),
-    Setting(
-        "TYPESENSE_KEEPALIVE_TIMEOUT",
-        "30s",
-        "typesense.keepalive_timeout_s",
-        forms.duration("1s", "1h"),
-        "how long an idle connection stays open",
-    ),
-    Setting(
-        "TYPESENSE_MAX_RETRIES",
-        "3",
-        "typesense.max_retries",
-        forms.whole_number(1, 100, of="attempts"),
-        "attempts to write a batch before its lane waits for Typesense to recover; no batch is ever dropped",
-    ),
-    Setting(
-        "TYPESENSE_RETRY_BACKOFF",
-        "100ms",
-        "typesense.retry_backoff_s",
-        forms.duration("1ms", "1m"),
-        "pause after the first failed attempt; later pauses grow exponentially",
-    ),
-    Setting(
-        "TYPESENSE_TRUST_PROXY_ENV",
-        "false",
-        "typesense.trust_proxy_env",
-        forms.BOOLEAN,
-        "reach Typesense through the proxy that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name; it then sees the API key",
     ),
 )
 

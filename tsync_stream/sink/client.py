@@ -9,6 +9,7 @@ import logging
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote
@@ -22,7 +23,7 @@ from typesense.types.collection import CollectionCreateSchema
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
 from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.breaker import FAILURES, Breaker
-from tsync_stream.sink.connection import api_clients, http_client
+from tsync_stream.sink.connection import KEY_HEADER, api_clients, http_client
 from tsync_stream.sink.dividing import Refusal, deletions_refused, rejected_alone
 from tsync_stream.sink.errors import (
     KEY_REFUSED,
@@ -70,6 +71,7 @@ class TypesenseTarget:
         # For administration, which is rare: the package knows how collections are described.
         self._client_http = http_client(settings, settings.connection_timeout_s)
         self._clients = api_clients(settings, self._client_http)
+        self._settings = settings
 
     def __repr__(self) -> str:
         return f"TypesenseTarget(node {self._http.node}, {self._breaker}, {self.write_gate})"
@@ -78,6 +80,22 @@ class TypesenseTarget:
         """Close the connections."""
         await self._http.close()
         await self._client_http.aclose()
+
+    async def take_up_key(self, api_key: str, collection: str) -> str:
+        """Use another API key from now on, if the server accepts it; otherwise raise why not, and change nothing."""
+        settings = replace(self._settings, api_key=api_key)
+        trial = TypesenseHttp(settings)
+        try:
+            async with self._breaker.guarding():
+                answer = await trial.send("GET", f"/collections/{quote(collection, safe='')}")
+                if answer.status != HTTPStatus.NOT_FOUND:  # a key is refused before a collection is missed
+                    check_status(answer.status, "a look at the collection", body=answer.body)
+        finally:
+            await trial.close()
+        self._http.use_key(api_key)
+        self._client_http.headers[KEY_HEADER] = api_key
+        self._clients = api_clients(settings, self._client_http)
+        return "requests to Typesense carry the new key"
 
     async def look(self, collection: str) -> None:
         """Return if a server answers that accepts our key and has the collection."""

@@ -1,19 +1,18 @@
 """The HTTP clients that talk to Typesense: all of them are made here.
 
 Invariants: either no client uses a proxy from the environment, or with TYPESENSE_TRUST_PROXY_ENV all of them do. A
-proxy sees the API key; and if only some requests went through it, some could fail while others succeed. SSL_CERT_FILE
-and SSL_CERT_DIR, which say whose certificates are trusted, always count.
+proxy sees the API key; and if only some requests went through it, some could fail while others succeed. Whose
+certificates are trusted depends on TYPESENSE_TLS_CA_FILE, SSL_CERT_FILE and SSL_CERT_DIR alone.
 """
 
-import ssl
 from collections.abc import Sequence
 
 import aiohttp
 import httpx
 from typesense.async_.client import AsyncClient
 
-from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.settings.load import TypesenseSettings
+from tsync_stream.settings.tls import client_context
 
 MAX_CONNECTIONS = 20
 KEY_HEADER = "X-TYPESENSE-API-KEY"
@@ -27,21 +26,21 @@ def http_client(settings: TypesenseSettings, deadline_s: float, base_url: str = 
         timeout=deadline_s,
         limits=httpx.Limits(keepalive_expiry=settings.keepalive_timeout_s),
         trust_env=settings.trust_proxy_env,
-        verify=_authorities() if settings.protocol == "https" else False,
+        verify=client_context(settings.tls) if settings.protocol == "https" else False,
     )
 
 
 def http_session(
     settings: TypesenseSettings, middlewares: Sequence[aiohttp.ClientMiddlewareType]
 ) -> aiohttp.ClientSession:
-    """A session for the data path, where each call has its own deadline."""
+    """A session for the data path, where each call has its own deadline, and sends the key itself: it may change."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=MAX_CONNECTIONS,
             keepalive_timeout=settings.keepalive_timeout_s,
-            ssl=_authorities() if settings.protocol == "https" else True,
+            ssl=client_context(settings.tls) if settings.protocol == "https" else True,
         ),
-        headers={KEY_HEADER: settings.api_key, "Accept-Encoding": "identity"},
+        headers={"Accept-Encoding": "identity"},
         cookie_jar=aiohttp.DummyCookieJar(),
         middlewares=middlewares,
         trust_env=settings.trust_proxy_env,
@@ -64,12 +63,3 @@ def api_clients(settings: TypesenseSettings, http: httpx.AsyncClient) -> list[As
         )
         for host in settings.hosts
     ]
-
-
-def _authorities() -> ssl.SSLContext:
-    """The trusted authorities: those of SSL_CERT_FILE or SSL_CERT_DIR, otherwise those that certifi lists."""
-    try:
-        return httpx.create_ssl_context()
-    except OSError as error:  # ssl.SSLError is one
-        problem = "SSL_CERT_FILE or SSL_CERT_DIR: no certificates can be read there"
-        raise ConfigurationError(f"{problem} ({type(error).__name__})") from error

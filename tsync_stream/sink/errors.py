@@ -16,7 +16,7 @@ import httpx
 import orjson
 import typesense.exceptions
 
-from tsync_stream.core.causes import NO_CERTIFICATE, TLS_CAUSES, UNKNOWN, UNTRUSTED, cause_of
+from tsync_stream.core.causes import AUTHORITY_CAUSES, CLIENT_CERTIFICATE_CAUSES, TLS_CAUSES, UNKNOWN, cause_of
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
 
 KEY_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
@@ -110,6 +110,9 @@ def from_typesense(error: Exception, request: str = "a request") -> TsyncError:
         return ConfigurationError("TYPESENSE_HOST: no URL can be made of it and the path of the request")
     if isinstance(error, typesense.exceptions.TypesenseClientError) and error.errno:
         return _meaning(error.errno, words_of(error), request, in_doubt=True)
+    cause = cause_of(error)
+    if cause in CLIENT_CERTIFICATE_CAUSES:  # which a server says only after the handshake
+        return DependencyUnavailable(f"Typesense: {cause} (TYPESENSE_TLS_CERT_FILE)")
     return DependencyUnavailable(f"Typesense: {type(error).__name__}", in_doubt=True)  # the connection broke
 
 
@@ -154,6 +157,5 @@ def _not_reached(error: Exception) -> str:
     place = f" at {error.host}:{error.port}" if isinstance(error, aiohttp.ClientConnectorError) else ""
     settings = "TYPESENSE_HOST, TYPESENSE_PORT"
     if cause in TLS_CAUSES:
-        trust = "SSL_CERT_FILE" if cause in {UNTRUSTED, NO_CERTIFICATE} else "TYPESENSE_PROTOCOL"
-        settings = f"TYPESENSE_HOST, {trust}"
+        settings = f"TYPESENSE_HOST, {'TYPESENSE_TLS_CA_FILE' if cause in AUTHORITY_CAUSES else 'TYPESENSE_PROTOCOL'}"
     return f"{cause}{place} ({settings})"

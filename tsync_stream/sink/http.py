@@ -16,7 +16,7 @@ import aiohttp
 from yarl import URL
 
 from tsync_stream.settings.load import TypesenseSettings
-from tsync_stream.sink.connection import http_session
+from tsync_stream.sink.connection import KEY_HEADER, http_session
 from tsync_stream.sink.wire import import_body
 
 # aiohttp writes bytes in one go, but writes a file-like object piece by piece, as the server takes it.
@@ -55,6 +55,12 @@ class TypesenseHttp:
         self._node_urls = settings.node_urls
         self._node = 0
         self._session = http_session(settings, (_only_once,))
+        self.use_key(settings.api_key)
+
+    def use_key(self, api_key: str) -> None:
+        """Send this key with every request from now on."""
+        self._headers = {KEY_HEADER: api_key}
+        self._headers_with_body = {**_TEXT, KEY_HEADER: api_key}
 
     @property
     def node(self) -> int:
@@ -92,7 +98,7 @@ class TypesenseHttp:
         """One request to one node. After it fails, the next request goes to the next node."""
         chosen = self._node
         url = URL(self._node_urls[chosen % len(self._node_urls)] + path, encoded=True)
-        headers = _TEXT if data else None
+        headers = self._headers_with_body if data else self._headers
         try:
             async with self._session.request(
                 method, url, data=data, headers=headers, allow_redirects=False, timeout=timeout or self._usual

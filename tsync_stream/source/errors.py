@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pymongo.errors
 from bson.errors import BSONError
 
-from tsync_stream.core.causes import NO_CERTIFICATE, UNKNOWN, UNTRUSTED, cause_in_text
+from tsync_stream.core.causes import AUTHORITY_CAUSES, CLIENT_CERTIFICATE_CAUSES, UNKNOWN, cause_in_text
 from tsync_stream.core.errors import (
     ConfigurationError,
     DependencyUnavailable,
@@ -70,7 +70,9 @@ def from_mongo(error: Exception) -> TsyncError:
 
 
 def _mongo_setting(cause: str) -> str:
-    return "MONGODB_URI, and there tlsCAFile" if cause in {UNTRUSTED, NO_CERTIFICATE} else "MONGODB_URI"
+    if cause in CLIENT_CERTIFICATE_CAUSES:
+        return "MONGODB_URI, and there tlsCertificateKeyFile"
+    return "MONGODB_URI, and there tlsCAFile" if cause in AUTHORITY_CAUSES else "MONGODB_URI"
 
 
 @asynccontextmanager

@@ -203,7 +203,7 @@ async def test_a_typesense_whose_certificate_is_not_accepted(
     with listening(certificate) as port:
         trouble = await typesense_trouble(tmp_path, ask, "127.0.0.1", port, "https")
     assert trouble.startswith(f"Typesense: {cause}")
-    assert ("SSL_CERT_FILE" in trouble) is not trusted
+    assert ("TYPESENSE_TLS_CA_FILE" in trouble) is not trusted
 
 
 @pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)

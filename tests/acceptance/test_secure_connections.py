@@ -1,0 +1,191 @@
+"""A worker with only the documented rights on servers that speak TLS only, with its secrets in files that change.
+
+The servers are started once for this module: mongod and Typesense with their own TLS, both Redis behind a TLS front.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.comparison import wait_until_equal
+from tests.support.listings import listing, listings
+from tests.support.secured import Certificates, Secrets, Secured, secured_stack
+from tests.support.stack import Names, mongo_client, redis_client, remove, typesense_client
+from tests.support.waiting import wait_for
+from tests.support.worker import Worker
+
+pytestmark = pytest.mark.timeout(900)  # a full round of every command, on servers of its own
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    """All servers, behind TLS."""
+    with secured_stack(tmp_path_factory.mktemp("secured")) as servers:
+        yield servers
+
+
+@pytest.fixture
+def names(secured: Secured) -> Iterator[Names]:
+    """Names for this test alone; everything with these names is removed afterwards."""
+    chosen = Names.new()
+    with mongo_client(secured.stack) as client:
+        client[chosen.database].create_collection(chosen.collection)
+    yield chosen
+    with mongo_client(secured.stack) as client:
+        client.admin.command("dropUser", chosen.token)
+        client.admin.command("dropRole", chosen.token)
+    for server in (secured.stack.primary_redis, secured.stack.backup_redis):
+        with redis_client(server) as admin:
+            admin.execute_command("ACL", "DELUSER", chosen.token)  # type: ignore[no-untyped-call]
+    remove(secured.stack, chosen)
+
+
+@pytest.fixture
+def secrets(secured: Secured, names: Names, tmp_path: Path) -> Secrets:
+    """The accounts of a worker, with the documented rights for one collection."""
+    made = Secrets(secured, names, tmp_path / "secrets")
+    made.make_mongo_user("one collection", "m0ngo-secret")
+    for tier in ("PRIMARY", "BACKUP"):
+        made.set_redis_password(tier, f"r3dis-secret-{tier}")
+        made.write(f"{tier}_REDIS_PASSWORD", f"r3dis-secret-{tier}")
+    made.write("TYPESENSE_API_KEY", made.make_key()[1])
+    return made
+
+
+@pytest.fixture
+def worker(secured: Secured, names: Names, secrets: Secrets, tmp_path: Path) -> Iterator[Worker]:
+    """A worker, not started yet."""
+    replica = Worker(secured.stack, names, tmp_path, **secured.environment(names, secrets), FAIL_BACK_AFTER="2s")
+    try:
+        yield replica
+    finally:
+        if replica.running:
+            replica.kill()
+        print(f"--- the end of the worker's log ---\n{replica.log()[-8000:]}")
+
+
+def assert_tells_no_secret(secrets: Secrets, *texts: str) -> None:
+    """None of them is anywhere, in whole or as a recognisable part."""
+    for secret in secrets.used:
+        for text in texts:
+            assert secret not in text, "a secret is printed"
+
+
+def test_a_worker_with_the_documented_rights_alone_keeps_every_promise_over_tls(
+    secured: Secured, names: Names, secrets: Secrets, worker: Worker
+) -> None:
+    stack, printed = secured.stack, []
+
+    def run(*arguments: str) -> str:
+        done = worker.run_command(*arguments)
+        printed.extend([done.stdout, done.stderr])
+        assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
+        return done.stdout
+
+    with mongo_client(stack) as client:
+        source = client[names.database][names.collection]
+        source.insert_many(listings(300))
+        assert "no problems found" in run("check")
+        worker.start()
+        wait_until_equal(stack, names)  # the first load
+        source.insert_many(listings(100, seed=2, first=300))
+        source.update_many({}, {"$inc": {"rooms": 1}})
+        source.delete_many({"_id": {"$in": [document["_id"] for document in source.find().limit(20)]}})
+        wait_until_equal(stack, names)  # live changes
+        wait_for(lambda: worker.health()["status"] == "green", 20.0, lambda: str(worker.health()))
+
+        secured.fronts["PRIMARY"].cut()  # an outage
+        source.insert_many(listings(100, seed=3, first=1_000))
+        wait_until_equal(stack, names)
+        secured.fronts["PRIMARY"].restore()
+        wait_for(lambda: worker.health()["status"] == "green", 40.0, lambda: str(worker.health()))
+
+        run("reconcile", "--wait")
+        assert "0" in run("verify", "--wait")
+        source.insert_one({**listing(5_000, random.Random(1)), "rooms": "not a number"})
+        state = client[names.state_database]
+        wait_for(lambda: state.dead_letters.count_documents({"status": "open"}) == 1, 20.0, "no dead letter")
+        printed.append(run("dead-letters"))
+        source.update_many({"rooms": "not a number"}, {"$set": {"rooms": 3}})
+        run("replay", "--all", "--wait")
+        wait_until_equal(stack, names)
+        run("status")
+    printed += [str(worker.health()), str(worker.metrics()), worker.log(), str(psutil.Process(worker.pid).cmdline())]
+    assert_tells_no_secret(secrets, *printed)
+    assert not re.search(r"may not|NOPERM|not allowed", worker.log()), worker.log()
+
+
+def test_rotated_secrets_are_taken_up_within_seconds_and_nothing_is_lost(
+    secured: Secured, names: Names, secrets: Secrets, worker: Worker
+) -> None:
+    """The Redis password changes on the server first, the key in the file first; the old ones are refused at once."""
+    stack = secured.stack
+    worker.start()
+    with mongo_client(stack) as client:
+        source = client[names.database][names.collection]
+        source.insert_many(listings(100))
+        wait_until_equal(stack, names)
+
+        for tier, server in (("PRIMARY", stack.primary_redis), ("BACKUP", stack.backup_redis)):
+            secrets.set_redis_password(tier, f"n3w-secret-{tier}")
+            secrets.call(server, "CLIENT", "KILL", "USER", names.token)
+            source.insert_many(listings(50, seed=2, first=1_000 if tier == "PRIMARY" else 2_000))
+            secrets.write(f"{tier}_REDIS_PASSWORD", f"n3w-secret-{tier}")
+        for tier in ("PRIMARY", "BACKUP"):
+            origin = f"{tier}_REDIS_PASSWORD_FILE"
+            wait_for(lambda name=origin: f"{name} changed: " in worker.log(), 10.0, f"{origin} is not taken up")  # type: ignore[misc]
+        wait_until_equal(stack, names)
+
+        # The same key as it would be before the server knows it: refused, so the one before stays in use.
+        secrets.write("TYPESENSE_API_KEY", "not-a-key-yet")
+        wait_for(lambda: "TYPESENSE_API_KEY_FILE changed" in str(worker.health()), 10.0, "health does not name it")
+        source.insert_many(listings(50, seed=3, first=3_000))
+        wait_until_equal(stack, names)
+        _, value = secrets.make_key()
+        secrets.write("TYPESENSE_API_KEY", value)
+        wait_for(lambda: "TYPESENSE_API_KEY_FILE changed: " in worker.log(), 10.0, "the key is not taken up")
+        with typesense_client(stack) as typesense:
+            for key in typesense.get("/keys").raise_for_status().json()["keys"]:
+                if not value.startswith(key["value_prefix"]):
+                    typesense.delete(f"/keys/{key['id']}").raise_for_status()
+        source.insert_many(listings(50, seed=4, first=4_000))
+        wait_until_equal(stack, names)
+    wait_for(lambda: worker.health()["status"] == "green", 40.0, lambda: str(worker.health()))
+    assert_tells_no_secret(secrets, worker.log(), str(worker.health()))
+
+
+def test_check_says_what_is_wrong_with_tls_in_plain_words(
+    secured: Secured, names: Names, secrets: Secrets, worker: Worker, tmp_path: Path
+) -> None:
+    stranger = Certificates.issue(tmp_path / "stranger")
+    uri = (secrets.directory / "MONGODB_URI").read_text().strip()
+    secrets.write("MONGODB_URI", re.sub(r"tlsCAFile=[^&]*", f"tlsCAFile={stranger.ca}", uri))
+    worker.environment |= {
+        "TYPESENSE_TLS_CA_FILE": "",
+        "TYPESENSE_TLS_VERIFY": "false",
+        "PRIMARY_REDIS_TLS_CERT_FILE": "",
+        "PRIMARY_REDIS_TLS_KEY_FILE": "",
+        "BACKUP_REDIS_TLS_CA_FILE": str(stranger.ca),
+    }
+    expected = (
+        "signed by an authority trusted here",
+        "set tlsCAFile in MONGODB_URI",
+        "set BACKUP_REDIS_TLS_CA_FILE",
+        "it requires a client certificate",
+        "set PRIMARY_REDIS_TLS_CERT_FILE and PRIMARY_REDIS_TLS_KEY_FILE",
+        "TYPESENSE_TLS_VERIFY=false: the server's certificate is not checked",
+    )
+    told = [""]
+
+    def all_told() -> bool:
+        done = worker.run_command("check", "--json")  # which gives each server seconds, on a busy machine too few
+        assert done.returncode == 1, done.stderr
+        told.append(done.stdout)
+        return all(words in done.stdout for words in expected)
+
+    wait_for(all_told, 20.0, lambda: f"not all of it is told: {told[-1]}")
+    assert_tells_no_secret(secrets, *told)

@@ -1,0 +1,37 @@
+"""Tells when files may have changed: within a second where the system reports it, and every few seconds otherwise.
+
+Invariants: folders are watched, not files, since an editor or Kubernetes replaces a file by another. A look may find
+that nothing changed; no change goes unnoticed for longer than `POLL_S`, because some file systems report nothing.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection
+from pathlib import Path
+
+import watchfiles
+
+POLL_S = 5.0
+_GATHER_MS = 200
+
+
+async def looks(paths: Collection[Path]) -> AsyncGenerator[None, None]:
+    """Yield whenever one of these files may have changed, and after `POLL_S` at the latest. Ends by cancellation."""
+    while True:
+        folders = {path.parent for path in paths if path.parent.is_dir()}
+        if not folders:
+            await asyncio.sleep(POLL_S)
+            yield
+            continue
+        try:
+            async for _ in watchfiles.awatch(
+                *folders,
+                watch_filter=None,
+                recursive=False,
+                debounce=_GATHER_MS,
+                rust_timeout=int(POLL_S * 1000),
+                yield_on_timeout=True,
+            ):
+                yield
+        except OSError:  # a folder has gone, or the system watches no more of them
+            await asyncio.sleep(POLL_S)
+            yield
