@@ -49,6 +49,7 @@ from tsync_stream.jobs.scan import Sides
 from tsync_stream.jobs.term import JobTerm
 from tsync_stream.observe.dead_letter_watch import DeadLetterWatch
 from tsync_stream.observe.metrics import Metrics
+from tsync_stream.observe.process_watch import ProcessWatch
 from tsync_stream.observe.rates import Rates
 from tsync_stream.observe.stalls import StallDetector, own_problems
 from tsync_stream.queue.mongo_tier import MongoFallback
@@ -138,6 +139,8 @@ class Parts:
 
         # Typesense
         self.target = TypesenseTarget(settings.typesense)
+        metrics.typesense_breaker_open.set_function(lambda: self.target.breaker.is_open)
+        metrics.typesense_one_write_at_a_time.set_function(lambda: self.target.write_gate.is_narrow)
         options = MappingOptions(date_unit=settings.date_unit)
         self.schemas = {
             route.name: LiveSchema(self.target, route.target, options, self.epochs.epoch) for route in self.table.routes
@@ -182,6 +185,7 @@ class Parts:
         self.rotations.append(Rotation(Secret("MONGODB_URI", settings.mongo.uri, uri_file), _after_a_restart))
 
         # What health and metrics watch
+        self.process_watch = ProcessWatch(lambda: self.leases.held, metrics)
         self.stalls = StallDetector(self.leases, self.epochs, lanes, health)
         self.dead_letter_watch = DeadLetterWatch(
             self.table,
@@ -326,7 +330,7 @@ class Parts:
             for route, made in kinds.items()
         ]
         refresh = RefreshJobs(job_term, self.table, refreshes, partial(References, self.client))
-        return TermJobs(job_term, FiledJobs(job_term, kinds, ledger), needed, refresh)
+        return TermJobs(job_term, FiledJobs(job_term, kinds, ledger), needed, self._metrics, refresh)
 
 
 async def _nothing_refreshed() -> Mapping[str, Timestamp]:

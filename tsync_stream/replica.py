@@ -131,6 +131,7 @@ class Replica:
             "reach": parts.reach.run,
             "stalls": parts.stalls.run,
             "conditions": self._conditions.run,
+            "process": parts.process_watch.run,
             "dead letters": parts.dead_letter_watch.run,
             "reader": parts.reader.run,
             "leader": parts.leader.run,

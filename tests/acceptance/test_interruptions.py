@@ -4,6 +4,7 @@ import random
 import signal
 from collections.abc import Callable
 
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from tests.acceptance.conftest import Equal, Source
@@ -13,6 +14,7 @@ from tests.support.load import Load
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.observe.health_report import json_schema
 
 
 @pytest.fixture
@@ -86,7 +88,12 @@ def test_an_outage_of_typesense_is_waited_out(
         load.wait_for_operations(100)
         stack.typesense.stop()
         wait_for(lambda: worker.health()["status"] == "degraded", 20.0, "health does not show the outage")
-        assert any("Typesense" in problem["text"] for problem in worker.health()["problems"])
+        report = worker.health()
+        assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(report)) == []
+        assert any("Typesense" in problem["text"] for problem in report["problems"])
+        states = {part["name"]: part["state"] for part in report["servers"]}
+        assert (states["typesense"], states["mongodb"]) == ("unreachable", "reachable")
+        assert [worker.answers(page) for page in ("/health/live", "/health/ready")] == [200, 200], "nobody restarts it"
         wait_for(lambda: worker.metrics()["tsync_batches_retried_total"] >= 3, 30.0, "nothing is retried")
         wait_for(lambda: backlog(worker) > 100, 20.0, "the queue does not grow")
         stack.typesense.start()

@@ -146,11 +146,19 @@ class Worker:
         answer: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5.0).json()
         return answer
 
+    def answers(self, page: str) -> int:
+        """The status that a page answers with."""
+        return httpx.get(f"http://127.0.0.1:{self.port}{page}", timeout=5.0).status_code
+
     def metrics(self) -> dict[str, float]:
         """The values of /metrics, by name and labels. The worker has one route, so that label is left out."""
         text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5.0).text
         pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
         return {_without_route(name): float(value) for name, value in pairs}
+
+    def total(self, name: str) -> float:
+        """The value of one metric, over all its labels."""
+        return sum(value for key, value in self.metrics().items() if key.partition("{")[0] == name)
 
     def wait_until_capturing(self) -> None:
         """Wait until this replica reads the change stream."""

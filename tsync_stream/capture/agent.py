@@ -6,6 +6,7 @@ keys, never documents. A collection that was dropped, renamed or replaced has it
 before the batch's token passes, so no crash can lose it.
 """
 
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -68,6 +69,7 @@ def capture_agent(
     async def capture(batches: StreamT[CapturedChanges]) -> AsyncIterator[EntryBatch]:
         async for changes in batches:
             delivery = changes.delivery
+            began_s = time.monotonic()
             with delivery.handled_by("capture"):
                 captured = captured_of(changes)
                 if (lookups := fan_out()).any:
@@ -77,6 +79,8 @@ def capture_agent(
                 if captured.needs:
                     await _store_needs(delivery.term, captured.needs, positions())
             if not delivery.settled:
+                if captured.changes:
+                    metrics.stage_seconds.labels("capture").observe(time.monotonic() - began_s)
                 for route, count in captured.changes.items():
                     metrics.changes_captured.labels(route).inc(count)
                 for route, count in captured.irrelevant.items():

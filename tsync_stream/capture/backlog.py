@@ -54,8 +54,9 @@ class Backlog:
         metrics, synced = self._metrics, term.synced
         backlog = await term.tier.backlog(term.pipeline.epoch, term.partitions)
         term.backlog = sum(backlog)
+        tier = term.pipeline.epoch.tier
         for partition, entries in enumerate(backlog):
-            metrics.backlog_entries.labels(str(partition)).set(entries)
+            metrics.backlog_entries.labels(tier, str(partition)).set(entries)
         metrics.epoch.set(term.pipeline.epoch.epoch)
         for name in self._tiers:
             metrics.tier.labels(name).set(name == term.pipeline.epoch.tier)

@@ -18,6 +18,15 @@ from tsync_stream.capture.targets import Targets
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
 from tsync_stream.core.model import EpochRef
+from tsync_stream.observe.metrics import (
+    FAIL_BACK,
+    PARTITIONS_CHANGED,
+    POSITION_LOST,
+    ROUTE_CHANGED,
+    ROUTES_CHANGED,
+    TIER_LOST,
+    TIER_UNAVAILABLE,
+)
 from tsync_stream.queue.selection import choose_tier
 from tsync_stream.routes.fingerprint import fingerprint_of, target_part
 from tsync_stream.routes.table import RouteTable
@@ -115,7 +124,8 @@ class Beginning:
             partitions=self._settings.partitions,
             table=self._table.version,
         )
-        return await self._epochs.open_next(stored, following, reason)
+        cause = POSITION_LOST if lost else ROUTE_CHANGED if changed else ROUTES_CHANGED if table else ""
+        return await self._epochs.open_next(stored, following, reason, cause or self._cause(stored, handover))
 
     def _tell_removed(self, stored: Pipeline) -> None:
         for name, state in stored.routes.items():
@@ -136,6 +146,13 @@ class Beginning:
         if reason or stored.epoch.tier not in healthy:
             return reason or handover.unavailable, healthy
         return "", healthy  # it answers again
+
+    def _cause(self, stored: Pipeline, handover: Handover) -> str:
+        if handover.goes_back:
+            return FAIL_BACK
+        if handover.leave_tier or stored.tier_suspect:
+            return TIER_LOST
+        return PARTITIONS_CHANGED if stored.partitions != self._settings.partitions else TIER_UNAVAILABLE
 
     async def _first_start(self, fence: int, found: Sequence[Found]) -> CaptureTerm:
         usable = [each for each in found if each.fingerprint is not None]

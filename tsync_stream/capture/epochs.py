@@ -48,8 +48,10 @@ class Epochs:
         log.info("capture: first start, deployment %s: every document is queued", pipeline.epoch.deployment)
         return self._term(pipeline, _empty_heads(pipeline), pipeline.began)
 
-    async def open_next(self, stored: Pipeline, following: Pipeline, reason: str) -> CaptureTerm:
+    async def open_next(self, stored: Pipeline, following: Pipeline, reason: str, cause: str) -> CaptureTerm:
         """Create the new streams, then make them the queue; the term removes the old ones later.
+
+        `reason` is for people, `cause` one of `metrics.EPOCH_REASONS`.
 
         Raises the tier's and MongoDB's errors; `Fenced` if the epoch document has changed.
         """
@@ -63,7 +65,7 @@ class Epochs:
         if not await self._positions.replace(stored, following):
             await tier.remove(following.epoch, following.partitions)
             raise Fenced("the epoch document has changed")
-        self._metrics.epochs_opened.inc()
+        self._metrics.epochs_opened.labels(cause).inc()
         log.warning("capture: epoch %d on the %s tier (%s)", following.epoch.epoch, tier.name, reason)
         return self._term(following, _empty_heads(following), following.began)
 

@@ -37,7 +37,7 @@ class TermEnd:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """What the next beginning must know; "" where there is nothing to know.
+    """What the next beginning must know; "" where there is nothing to know. `goes_back`: a better tier is back.
 
     `leave_tier`: why the epoch cannot go on (its tier was lost, or a better one is back). `unavailable`: why its tier
     did not answer, `times_unavailable` in a row without a lasting term between. `position_lost`: why the change stream
@@ -48,15 +48,16 @@ class Handover:
     unavailable: str = ""
     times_unavailable: int = 0
     position_lost: str = ""
+    goes_back: bool = False
 
     def after(self, end: "TermEnd | TsyncError") -> "Handover":
         """With what the end of a term, or of a beginning that failed, adds to it (pure)."""
         if isinstance(end, TermEnd):
-            return replace(self, leave_tier=end.reason) if end.leave_tier else self
+            return replace(self, leave_tier=end.reason, goes_back=True) if end.leave_tier else self
         if isinstance(end, TierUnavailable | TierRefused):
             return replace(self, unavailable=str(end), times_unavailable=self.times_unavailable + 1)
         if isinstance(end, TierLost):
-            return replace(self, leave_tier=str(end))
+            return replace(self, leave_tier=str(end), goes_back=False)
         if isinstance(end, PositionLost):
             return replace(self, position_lost=str(end))
         return self

@@ -4,6 +4,7 @@ Invariants: a batch is appended only where the last one ended, so none is skippe
 and capture begins again from a position that is known to be durable.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 
 from faust.types import StreamT
@@ -19,7 +20,11 @@ def persist_agent(metrics: Metrics) -> Callable[[StreamT[EntryBatch]], Awaitable
         async for batch in batches:
             with batch.delivery.handled_by("persist"):
                 if not batch.delivery.term.closed:
+                    began_s = time.monotonic()
                     await append_batch(batch)
+                    if batch.count:
+                        metrics.stage_seconds.labels("persist").observe(time.monotonic() - began_s)
+                        metrics.batch_entries.labels("persist").observe(batch.count)
                     for route, count in batch.counts.items():
                         metrics.entries_appended.labels(route, batch.reason).inc(count)
                 batch.delivery.settle()

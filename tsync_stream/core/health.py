@@ -21,6 +21,8 @@ Level: TypeAlias = Literal["degraded", "red"]
 # A fault keeps changes from Typesense; with a notice they still arrive; work is a reconcile that runs.
 Kind: TypeAlias = Literal["fault", "notice", "work"]
 
+LEVELS: tuple[Level, ...] = ("degraded", "red")
+
 # Checks that are green again, whose last text is remembered.
 MOST_OVER = 50
 

@@ -16,6 +16,7 @@ from bson.timestamp import Timestamp
 from tsync_stream.core.errors import Fenced, TsyncError
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import BEGINNING_OF_TIME
+from tsync_stream.jobs.job_metrics import WAITING, JobState, phase_of
 from tsync_stream.jobs.kinds import JobKinds
 from tsync_stream.jobs.ledger import JobLedger
 from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored
@@ -124,6 +125,19 @@ class NeededReconcile:
         except TsyncError:  # health shows why the route was suspended, and the servers' checks an outage
             return False
         return True
+
+    def state(self) -> JobState | None:
+        """What the reconcile does now; None if there is none."""
+        need, capture = self.need, self._term.capture
+        if need is None:
+            return None
+        cursor = capture.appended.cursors.get(need.job)
+        done, _ = queued_of(self._term.synced_cursor(need.job))
+        _, documents = queued_of(cursor)
+        phase = SCAN if cursor is None else phase_of(str(cursor["phase"]))
+        if capture.pipeline.routes[self._route].suspended is not None:
+            phase = WAITING
+        return JobState(RECONCILE, self._route, phase, done, documents)
 
     async def look(self, stored: Pipeline) -> None:
         """Once a second: log the progress, and clear the need when it is met."""

@@ -13,13 +13,15 @@ from typing import Any, NoReturn
 
 from tsync_stream.core.model import Position
 from tsync_stream.core.tasks import end_tasks
+from tsync_stream.jobs.job_metrics import RUNNING, SYNCING, WAITING, JobState, show_jobs
 from tsync_stream.jobs.kinds import Filed, JobKinds
-from tsync_stream.jobs.ledger import JobLedger
+from tsync_stream.jobs.ledger import JobLedger, measured
 from tsync_stream.jobs.need import NeededReconcile
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.refresh import RefreshJobs
 from tsync_stream.jobs.term import LOOK_INTERVAL_S, JobTerm
-from tsync_stream.state.jobs import VERIFY, Job
+from tsync_stream.observe.metrics import Metrics
+from tsync_stream.state.jobs import DONE, VERIFY, Job
 from tsync_stream.state.pipeline import Pipeline
 from tsync_stream.state.refreshes import is_refresh
 
@@ -69,6 +71,18 @@ class FiledJobs:
         for job in self._open:
             if (running := self._running.get(job.id)) is not None:
                 await self._ledger.save_progress(job, running.progress())
+
+    def states(self) -> list[JobState]:
+        """What the open jobs do now, oldest first."""
+        cursors = self._term.capture.appended.cursors
+        found = []
+        for job in self._open:
+            running = self._running.get(job.id)
+            queued = cursors.get(job.id, {}).get("phase") == DONE
+            phase = SYNCING if queued else RUNNING if running is not None else WAITING
+            done, total, _ = measured(job, job.progress if running is None else running.progress())
+            found.append(JobState(job.kind, job.route, phase, done, total))
+        return found
 
     def _may_begin(self, job: Job) -> bool:
         """While a reconcile of its route is open, *synced* says nothing about what that still has to queue."""
@@ -136,8 +150,14 @@ class TermJobs:
     """All jobs of one term; `needed` has one part for each route. `refreshes` is None where nothing is looked up."""
 
     def __init__(
-        self, term: JobTerm, filed: FiledJobs, needed: Sequence[NeededReconcile], refreshes: RefreshJobs | None = None
+        self,
+        term: JobTerm,
+        filed: FiledJobs,
+        needed: Sequence[NeededReconcile],
+        metrics: Metrics,
+        refreshes: RefreshJobs | None = None,
     ) -> None:
+        self._metrics = metrics
         self._term = term
         self._filed = filed
         self._needed = needed
@@ -158,3 +178,5 @@ class TermJobs:
         for needed in self._needed:
             await needed.look(stored)
         await self._filed.look()
+        reconciles = [state for needed in self._needed if (state := needed.state()) is not None]
+        show_jobs(self._metrics, [*reconciles, *self._filed.states()])

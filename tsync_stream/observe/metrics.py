@@ -1,40 +1,43 @@
-"""Every metric, in one place, with its unit and meaning.
+"""Every metric, in one place, with its unit and meaning. docs/metrics.md is made of it (`metrics_page.py`).
 
-Invariant: a value that is not known is absent, not 0: one that only the capturing replica measures, or one that our
-MongoDB user may not read.
+Invariants: a value that is not known is absent, not 0: one that only the capturing replica measures, or one that our
+MongoDB user may not read. Labels take few values, which the settings, the routes or this program decide; never a key.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
 
 from tsync_stream.core.model import DeadLetter, Reason
+from tsync_stream.observe.instruments import Instruments
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
 _BATCH_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+# Cluster times count whole seconds, so what is measured from them starts there.
+_VISIBLE_SECONDS = (1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 600, 1_800, 3_600)
+_BATCH_ENTRIES = (1, 3, 10, 30, 100, 300, 1_000, 3_000, 10_000)
+_DELAY_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10)
 
-
-class Measured(Collector):
-    """A gauge that is absent while its value is None."""
-
-    def __init__(self, name: str, meaning: str, registry: CollectorRegistry) -> None:
-        self._name = name
-        self._meaning = meaning
-        self.value: float | None = None
-        registry.register(self)
-
-    def set(self, value: float | None) -> None:
-        """Set the value; None: not known."""
-        self.value = value
-
-    def collect(self) -> Iterator[Metric]:
-        """What Prometheus sees."""
-        family = GaugeMetricFamily(self._name, self._meaning)
-        if self.value is not None:
-            family.add_metric([], self.value)
-        yield family
+# Why an epoch was opened.
+POSITION_LOST, ROUTE_CHANGED, ROUTES_CHANGED = "position lost", "route changed", "routes changed"
+PARTITIONS_CHANGED, TIER_LOST, TIER_UNAVAILABLE, FAIL_BACK = (
+    "partitions changed",
+    "tier lost",
+    "tier unavailable",
+    "fail back",
+)
+EPOCH_REASONS = (
+    POSITION_LOST,
+    ROUTE_CHANGED,
+    ROUTES_CHANGED,
+    PARTITIONS_CHANGED,
+    TIER_LOST,
+    TIER_UNAVAILABLE,
+    FAIL_BACK,
+)
+STAGES = ("capture", "persist", "read", "write", "ack")
+LEASE_CHANGES = ("taken", "gone")
 
 
 class Metrics:
@@ -42,73 +45,142 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._instruments = made = Instruments(self.registry)
+        ProcessCollector(registry=self.registry)
+        capturing = "On the capturing replica."
 
-        def counter(name: str, meaning: str, *labels: str) -> Counter:
-            return Counter(f"tsync_{name}", meaning, labels, registry=self.registry)
-
-        def gauge(name: str, meaning: str, *labels: str) -> Gauge:
-            return Gauge(f"tsync_{name}", meaning, labels, registry=self.registry)
-
-        def measured(name: str, meaning: str) -> Measured:
-            return Measured(f"tsync_{name}", f"{meaning} On the capturing replica.", self.registry)
-
-        self.changes_captured = counter("changes_captured", "Changes read from the change stream.", "route")
-        self.changes_irrelevant = counter(
+        # What passes, by route
+        self.changes_captured = made.counter("changes_captured", "Changes read from the change stream.", "route")
+        self.changes_irrelevant = made.counter(
             "changes_irrelevant", "Of these, updates of fields that the route does not depend on: no entry.", "route"
         )
-        self.entries_appended = counter(
+        self.entries_appended = made.counter(
             "entries_appended", "Entries appended to the queue, barriers not counted.", "route", "reason"
         )
-        self.entries_acked = counter("entries_acked", "Entries synced and removed from the queue.", "route")
-        self.entries_dropped = counter(
+        self.entries_acked = made.counter("entries_acked", "Entries synced and removed from the queue.", "route")
+        self.entries_dropped = made.counter(
             "entries_dropped", "Entries of a suspended route that were removed without being synced.", "route"
         )
-        self.documents_written = counter("documents_written", "Documents upserted into Typesense.", "route")
-        self.documents_deleted = counter("documents_deleted", "Ids deleted from Typesense, there or not.", "route")
-        self.rechecks_synced = counter("rechecks_synced", "Keys of in-doubt writes that were synced again.", "route")
-        self.dead_letters = counter(
+        self.documents_written = made.counter("documents_written", "Documents upserted into Typesense.", "route")
+        self.documents_deleted = made.counter("documents_deleted", "Ids deleted from Typesense, there or not.", "route")
+        self.entries_merged = made.counter(
+            "entries_merged", "Entries that named a document which another one of the batch names too.", "route"
+        )
+        self.rechecks_stored = made.counter(
+            "rechecks_stored", "Keys stored to be synced again, because their write is in doubt."
+        )
+        self.rechecks_synced = made.counter(
+            "rechecks_synced", "Keys of in-doubt writes that were synced again.", "route"
+        )
+        self.dead_letters = made.counter(
             "dead_letters", "Dead letters written, including those of repeated failures.", "route", "reason"
         )
-        self.dead_letters_open = gauge(
+        self.dead_letters_open = made.gauge(
             "dead_letters_open", "Open dead letters of the route, as this replica last saw them.", "route", "reason"
         )
         self._open_reasons: dict[str, set[str]] = {}
-        self.batches_retried = counter("batches_retried", "Batches that had to be retried.")
-        self.epochs_opened = counter("epochs_opened", "Epochs that this replica opened.")
-        self.batch_seconds = Histogram(
-            "tsync_batch_seconds",
-            "From reading a batch from the queue to its ack, in seconds.",
-            buckets=_BATCH_SECONDS,
-            registry=self.registry,
+
+        # How long it takes, and how much at once
+        self.batch_entries = made.histogram(
+            "batch_entries",
+            "Entries of a batch: `persist` appends it, `sync` reads it.",
+            "stage",
+            buckets=_BATCH_ENTRIES,
         )
-        self.lag_seconds = measured("lag_seconds", "Now minus the cluster time of the oldest unsynced change.")
-        self.route_lag_seconds = gauge(
+        self.stage_seconds = made.histogram(
+            "stage_seconds",
+            "What a batch takes in a stage: `capture` (event to entries), `persist` (append), `read` (documents from "
+            "MongoDB, and mapping), `write` (requests to Typesense), `ack`.",
+            "stage",
+            buckets=_BATCH_SECONDS,
+        )
+        self.batch_seconds = made.histogram(
+            "batch_seconds", "From reading a batch from the queue to its ack, retries included.", buckets=_BATCH_SECONDS
+        )
+        self.visible_seconds = made.histogram(
+            "visible_seconds",
+            "End to end: from the cluster time of a change to the ack after its write. Sampled: one entry of each "
+            "record batch. Cluster times are whole seconds, so up to one second is added.",
+            "route",
+            buckets=_VISIBLE_SECONDS,
+        )
+        self.batches_retried = made.counter("batches_retried", "Batches that had to be retried.")
+
+        # Where it is
+        self.lag_seconds = made.measured(
+            "lag_seconds", f"Now minus the cluster time of the oldest unsynced change. {capturing}"
+        )
+        self.route_lag_seconds = made.gauge(
             "route_lag_seconds",
             "The lag of one route; absent while it must be reconciled, since it is not known then. On the capturing "
             "replica.",
             "route",
         )
-        self.oplog_left_seconds = measured(
+        self.oplog_left_seconds = made.measured(
             "oplog_left_seconds",
-            "How long the oplog still holds what is not synced, at the present rate. Needs the right to read it.",
+            "How long the oplog still holds what is not synced, at the present rate. Needs the right to read it. "
+            f"{capturing}",
         )
-        self.backlog_entries = gauge("backlog_entries", "Unacked entries. On the capturing replica.", "partition")
-        self.epoch = measured("epoch", "The current epoch.")
-        self.tier = gauge("tier", "1 for the tier that is the queue. On the capturing replica.", "tier")
-        self.capturing = gauge("capturing", "1 on the replica that captures, once it reads the change stream.")
-        self.partitions_owned = gauge("partitions_owned", "Partitions that this replica works on.")
-        self.healthy = gauge("healthy", "1 while no health check is red.")
+        self.backlog_entries = made.gauge("backlog_entries", f"Unacked entries. {capturing}", "tier", "partition")
+        self.epoch = made.measured("epoch", f"The current epoch. {capturing}")
+        self.tier = made.gauge("tier", f"1 for the tier that is the queue. {capturing}", "tier")
+        self.epochs_opened = made.counter("epochs_opened", "Epochs that this replica opened.", "reason")
+        self.jobs_open = made.gauge(
+            "jobs_open",
+            "Open jobs by what they do: `scan` the source, `sweep` Typesense, `sync` what is queued, `run`, or `wait`. "
+            f"{capturing}",
+            "kind",
+            "phase",
+        )
+        self.job_progress_ratio = made.gauge(
+            "job_progress_ratio",
+            f"The share that the open job of a route has done, of an estimate. {capturing}",
+            "kind",
+            "route",
+        )
+
+        # The replica
+        self.capturing = made.gauge("capturing", "1 on the replica that captures, once it reads the change stream.")
+        self.partitions_owned = made.gauge("partitions_owned", "Partitions that this replica works on.")
+        self.lease_changes = made.counter(
+            "lease_changes", "Leases that became ours (`taken`) and those that no longer are (`gone`).", "change"
+        )
+        self.healthy = made.gauge("healthy", "1 while no health check is red.")
+        self.health_problems = made.gauge("health_problems", "Health checks that are not green.", "level")
+        self.typesense_breaker_open = made.gauge(
+            "typesense_breaker_open", "1 while the circuit breaker sends nothing to Typesense."
+        )
+        self.typesense_one_write_at_a_time = made.gauge(
+            "typesense_one_write_at_a_time", "1 while writes to Typesense time out and go one at a time."
+        )
+        self.event_loop_delay_seconds = made.histogram(
+            "event_loop_delay_seconds",
+            "How much later than asked the event loop wakes a task, once a second.",
+            buckets=_DELAY_SECONDS,
+        )
+        self._show_fixed_labels()
 
     def __repr__(self) -> str:
         capturing = bool(self.registry.get_sample_value("tsync_capturing"))
         return f"Metrics({capturing=}, entries_acked={self.total('entries_acked')})"
+
+    @property
+    def instruments(self) -> Instruments:
+        """What is declared."""
+        return self._instruments
 
     def end_term(self) -> None:
         """We capture no longer: forget what only the capturing replica measures."""
         self.capturing.set(0)
         for measured in (self.lag_seconds, self.oplog_left_seconds, self.epoch):
             measured.set(None)
-        for labelled in (self.backlog_entries, self.tier, self.route_lag_seconds):
+        for labelled in (
+            self.backlog_entries,
+            self.tier,
+            self.route_lag_seconds,
+            self.jobs_open,
+            self.job_progress_ratio,
+        ):
             labelled.clear()
 
     def show_route(self, route: str) -> None:
@@ -118,6 +190,7 @@ class Metrics:
             self.changes_irrelevant,
             self.entries_acked,
             self.entries_dropped,
+            self.entries_merged,
             self.documents_written,
             self.documents_deleted,
             self.rechecks_synced,
@@ -147,3 +220,11 @@ class Metrics:
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""
         return generate_latest(self.registry)
+
+    def _show_fixed_labels(self) -> None:
+        for reason in EPOCH_REASONS:
+            self.epochs_opened.labels(reason)
+        for change in LEASE_CHANGES:
+            self.lease_changes.labels(change)
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)

@@ -44,6 +44,11 @@ class Breaker:
             return f"Breaker(open for {self._circuit.open_remaining:.1f} s: {self._trouble})"
         return f"Breaker(closed, {self._circuit.failure_count} failures in a row)"
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is sent at the moment."""
+        return bool(self._circuit.opened)
+
     @asynccontextmanager
     async def guarding(self, request: str = "a request") -> AsyncIterator[None]:
         """Around one request, which `request` names in messages. Raises the errors of `errors.from_typesense`."""

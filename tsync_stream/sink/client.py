@@ -61,7 +61,7 @@ class TypesenseTarget:
 
     def __init__(self, settings: TypesenseSettings) -> None:
         self.deadline_s = settings.connection_timeout_s
-        self._breaker = Breaker()
+        self.breaker = Breaker()
         self.write_gate = WriteGate(2 * settings.connection_timeout_s)
         # What a proxy before Typesense accepts in one import, as its refusals have shown.
         self.accepted_import_bytes = sys.maxsize
@@ -74,7 +74,7 @@ class TypesenseTarget:
         self._settings = settings
 
     def __repr__(self) -> str:
-        return f"TypesenseTarget(node {self._http.node}, {self._breaker}, {self.write_gate})"
+        return f"TypesenseTarget(node {self._http.node}, {self.breaker}, {self.write_gate})"
 
     async def close(self) -> None:
         """Close the connections."""
@@ -86,7 +86,7 @@ class TypesenseTarget:
         settings = replace(self._settings, api_key=api_key)
         trial = TypesenseHttp(settings)
         try:
-            async with self._breaker.guarding():
+            async with self.breaker.guarding():
                 answer = await trial.send("GET", f"/collections/{quote(collection, safe='')}")
                 if answer.status != HTTPStatus.NOT_FOUND:  # a key is refused before a collection is missed
                     check_status(answer.status, "a look at the collection", body=answer.body)
@@ -99,7 +99,7 @@ class TypesenseTarget:
 
     async def look(self, collection: str) -> None:
         """Return if a server answers that accepts our key and has the collection."""
-        async with self._breaker.guarding():
+        async with self.breaker.guarding():
             answer = await self._http.send("GET", f"/collections/{quote(collection, safe='')}")
             check_status(answer.status, "a look at the collection", body=answer.body)
 
@@ -116,7 +116,7 @@ class TypesenseTarget:
 
         Raises `DependencyUnavailable` for a 404 of something else.
         """
-        async with self._breaker.guarding():
+        async with self.breaker.guarding():
             answer = await self._http.send(method, path, None if body is None else orjson.dumps(body))
             if answer.status == HTTPStatus.NOT_FOUND and not words_in(answer.body):
                 raise not_typesenses_own("a request")
@@ -127,7 +127,7 @@ class TypesenseTarget:
 
         Also true, with a warning, if the API key may not know: otherwise such a key could never reconcile.
         """
-        async with self._breaker.guarding():
+        async with self.breaker.guarding():
             answer = await self._http.send("GET", "/stats.json")
             if answer.status in KEY_REFUSED:
                 if not self._stats_refused:
@@ -201,7 +201,7 @@ class TypesenseTarget:
         self, collection: str, body: bytes, count: int, deadline_s: float | None = None
     ) -> list[Rejection]:
         path = f"{_documents(collection)}/import?action=upsert&dirty_values=reject"
-        async with self._breaker.guarding():
+        async with self.breaker.guarding():
             answer = await self._http.send("POST", path, body, deadline_s)
             check_status(answer.status, "an import", in_doubt=True, body=answer.body)
         return read_import_answer(answer.body, count)
@@ -217,7 +217,7 @@ class TypesenseTarget:
         async def send(request: IdRequest) -> None:
             path = _path(collection, request.delete_path)
             before_each()
-            async with self._breaker.guarding():
+            async with self.breaker.guarding():
                 answer = await self._http.send("DELETE", path)
                 if not await self._is_missing(collection, request, answer):
                     check_status(answer.status, "a delete", in_doubt=True, body=answer.body)
@@ -258,7 +258,7 @@ class TypesenseTarget:
     async def _breaks_off_ids(self) -> bool:
         if self._broke_off_ids:
             return True
-        async with self._breaker.guarding():
+        async with self.breaker.guarding():
             answer = await self._http.send("GET", "/debug")
         return answer.status == HTTPStatus.OK and breaks_off(answer.body)
 
@@ -274,7 +274,7 @@ class TypesenseTarget:
                     async for line in lines:
                         yield line
                 continue
-            async with self._breaker.guarding():
+            async with self.breaker.guarding():
                 answer = await self._http.send("GET", path)
                 missing = await self._is_missing(collection, request, answer)
                 if not missing:
@@ -303,7 +303,7 @@ class TypesenseTarget:
     async def _asked(self, request: str) -> AsyncIterator[AsyncClient]:
         """A client of the node that all other requests go to, for one request: nodes may answer differently."""
         node = self._http.node
-        async with self._breaker.guarding(request), asyncio.timeout(self.deadline_s):
+        async with self.breaker.guarding(request), asyncio.timeout(self.deadline_s):
             try:
                 yield self._clients[node]
             except _REFUSALS:

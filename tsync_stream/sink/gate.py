@@ -29,6 +29,11 @@ class WriteGate:
             return "WriteGate(all at once)"
         return f"WriteGate(one at a time, until {self._successes_wanted} more are in time)"
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether writes go one at a time."""
+        return self._successes_wanted > 0
+
     @asynccontextmanager
     async def passing(self) -> AsyncIterator[None]:
         """Around one write. Raises `DependencyUnavailable` if it cannot pass in time; then nothing was sent."""

@@ -6,6 +6,7 @@ in memory, it has the batch's turn to read; of a part without the turn, there is
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -78,6 +79,8 @@ class Attempt:
         deleted, refused = len(gone) - len(not_deleted), len(asked.rejected) + len(letters)
         self._metrics.documents_written.labels(self._route.name).inc(write.written)
         self._metrics.documents_deleted.labels(self._route.name).inc(deleted)
+        merged = len(part.entries) - len(asked.keys_by_id) - len(asked.rejected)
+        self._metrics.entries_merged.labels(self._route.name).inc(merged)
         return SyncResult(write.written, deleted, refused, in_doubt=(self._route.name,) if in_doubt else ())
 
     async def _import(
@@ -91,6 +94,7 @@ class Attempt:
                 raise DependencyUnavailable("the lease would not outlive a request; waiting for its renewal")
 
         max_bytes = self._import_max_bytes // part.parts
+        began_s = time.monotonic()
         write = Write(self._route, self._target, self._slow, max_bytes, max_lines, check)
         found: dict[str, Key] = {}
         groups = list(asked.keys_by_id.values())
@@ -99,6 +103,9 @@ class Attempt:
                 await _add(documents, asked.keys_by_id, projector, found, write)
                 del documents  # not one reply in memory while the next one comes
         await write.flush()
+        stages = self._metrics.stage_seconds
+        stages.labels("write").observe(write.took_s)
+        stages.labels("read").observe(max(0.0, time.monotonic() - began_s - write.took_s))
         return write, found
 
     async def _resolve(self, asked: wanted.Wanted, letters: Sequence[DeadLetter]) -> None:

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.core import clock
@@ -24,6 +24,7 @@ from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Barrier, Entry, EpochRef, PartitionBatches, RecordBatch
 from tsync_stream.core.wake import Backoff, Wake
+from tsync_stream.observe.batch_metrics import count_acked, observe_batch
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Tier
 from tsync_stream.state.rechecks import Recheck, Rechecks
@@ -155,29 +156,20 @@ class LaneSteps:
             if entries:
                 dispatched = await self._sync(entries, fences)
                 dropped = dispatched.dropped
-                await self._rechecks.add([*dispatched.in_doubt, *self._in_doubt.among(entries, claimed=claimed)])
+                await self._store_rechecks([*dispatched.in_doubt, *self._in_doubt.among(entries, claimed=claimed)])
                 if not claimed:
                     self._in_doubt.stored(fences)
+            acking_s = time.monotonic()
             refused = await self._ack(tier, epoch, batch, fences)
-            took_s = time.monotonic() - started_s
+            now_s = time.monotonic()
+            took_s = now_s - started_s
             self.moved_s = clock.now_s()
-            self._count(entries, refused, dropped)
-            self._metrics.batch_seconds.observe(took_s)
+            count_acked(self._metrics, self._queue.table, entries, refused, dropped)
+            observe_batch(self._metrics, batch, refused, took_s, now_s - acking_s)
             if entries:
                 self._pace.note(took_s)
         finally:
             await self._let_go()
-
-    def _count(self, entries: Sequence[Item], refused: Collection[int], dropped: Mapping[str, int]) -> None:
-        acked = entries if not refused else [item for item in entries if item[0] not in refused]
-        table = self._queue.table
-        counts = {next(iter(table)): len(acked)} if len(table) == 1 else Counter(entry.route for _, entry in acked)
-        for route, count in counts.items():
-            # Of those dropped, some may have been of refused partitions.
-            without_write = min(count, dropped.get(route, 0))
-            self._metrics.entries_acked.labels(route).inc(count - without_write)
-            if without_write:
-                self._metrics.entries_dropped.labels(route).inc(without_write)
 
     async def _sync(self, entries: Sequence[Item], fences: Mapping[int, int]) -> Dispatched:
         def may_go_on() -> bool:
@@ -186,8 +178,12 @@ class LaneSteps:
         try:
             return await self.dispatch.sync(entries, fences, may_go_on)
         except BatchGivenUp as error:
-            await self._rechecks.add(error.may_be_written)
+            await self._store_rechecks(error.may_be_written)
             raise
+
+    async def _store_rechecks(self, in_doubt: Sequence[Item]) -> None:
+        if in_doubt:
+            self._metrics.rechecks_stored.inc(await self._rechecks.add(in_doubt))
 
     def _refuse_other_routes(self, entries: Sequence[Item]) -> None:
         others = {entry.route for _, entry in entries} - self._queue.table.keys()
@@ -221,7 +217,7 @@ class LaneSteps:
         for partition in refused:
             log.warning("partition %d: has a new owner; its last batch is checked again", partition)
             self.owned.drop(partition)
-            await self._rechecks.add((partition, entry) for entry in _entries(batch[partition]))
+            await self._store_rechecks([(partition, entry) for entry in _entries(batch[partition])])
         if not over:
             for partition in batch.keys() - refused:
                 self._note_barrier(partition, batch[partition])
@@ -251,7 +247,7 @@ class LaneSteps:
             entries = [(recheck.partition, recheck.entry(operation_time)) for recheck in due]
             dispatched = await self._sync(entries, fences)
             # If a write is in doubt again, its recheck has a new version, which `done` does not touch.
-            await self._rechecks.add(dispatched.in_doubt)
+            await self._store_rechecks(dispatched.in_doubt)
             synced = [recheck for recheck in due if recheck.route not in dispatched.dropped]
             await self._rechecks.done(synced)
             self.moved_s = clock.now_s()

@@ -3,6 +3,7 @@
 Invariant: a request is sent only while the lease outlives it.
 """
 
+import time
 from collections.abc import Callable, Sequence
 
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
@@ -43,6 +44,7 @@ class Write:
         self.letters: list[DeadLetter] = []
         self.written = 0
         self.in_doubt = False
+        self.took_s = 0.0  # all requests together
 
     def reject(self, key: Key, reason: str, error: str) -> None:
         """Note a dead letter for this key."""
@@ -72,7 +74,9 @@ class Write:
         if not self._lines:
             return
         alone = len(self._lines) == 1 and self._bytes >= SLOW_FROM_BYTES
+        began_s = time.monotonic()
         rejections = await (self._import_alone(self._keys[0], self._lines[0]) if alone else self._import())
+        self.took_s += time.monotonic() - began_s
         if rejections and (words := refusal_of_the_collection(rejections, len(self._keys))) is not None:
             raise ConfigurationError(refused_by_the_collection(self._route, words))
         for rejection in rejections:

@@ -5,17 +5,23 @@ liveness probe fails only if the event loop does not turn: a restart repairs not
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import faust
 from faust.web import Request, Response, View
 
-from tsync_stream.core.health import Health
+from tsync_stream.core.health import LEVELS, Health
 from tsync_stream.observe.health_report import LiveReport, ReplicaView, health_report, ready_report
 from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
 
 
 def add_pages(app: faust.App, health: Health, metrics: Metrics, view_of: Callable[[], ReplicaView]) -> None:
     """Add all pages to the app. `/health` answers 503 while anything is red, `/health/ready` until we may take work."""
+
+    metrics.healthy.set_function(lambda: health.status != "red")
+    metrics.partitions_owned.set_function(lambda: view_of().partitions_owned)
+    for level in LEVELS:
+        metrics.health_problems.labels(level).set_function(partial(_count, health, level))
 
     @app.page("/health", name="health")
     async def health_page(view: View, request: Request) -> Response:
@@ -33,6 +39,8 @@ def add_pages(app: faust.App, health: Health, metrics: Metrics, view_of: Callabl
 
     @app.page("/metrics", name="metrics")
     async def metrics_page(view: View, request: Request) -> Response:
-        metrics.healthy.set(0 if health.status == "red" else 1)
-        metrics.partitions_owned.set(view_of().partitions_owned)
         return view.bytes(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _count(health: Health, level: str) -> int:
+    return sum(problem.level == level for problem in health.problems.values())

@@ -25,7 +25,7 @@ DOWN = TierUnavailable("primary: no answer")
     [
         (TermEnd("a reconcile was requested", for_a_route=True), Handover(), True),
         (TermEnd("this replica stops"), Handover(), False),
-        (TermEnd("going back", leave_tier=True), Handover(leave_tier="going back"), True),
+        (TermEnd("going back", leave_tier=True), Handover(leave_tier="going back", goes_back=True), True),
         (DOWN, Handover(unavailable="primary: no answer", times_unavailable=1), True),
         (TierRefused("NOPERM"), Handover(unavailable="NOPERM", times_unavailable=1), True),
         (TierLost("the stream is gone"), Handover(leave_tier="the stream is gone"), False),

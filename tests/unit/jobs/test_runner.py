@@ -27,6 +27,7 @@ from tsync_stream.jobs.need import NeededReconcile
 from tsync_stream.jobs.runner import FiledJobs, TermJobs
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.jobs.term import SURELY_CAPTURED_S, JobTerm
+from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.table import RouteTable
@@ -160,6 +161,7 @@ class World:
         self.broken: set[str] = set()  # routes that cannot be synced
         self.resumed: list[tuple[str, str]] = []
         self.resumed_at: Timestamp | None = Timestamp(900, 1)
+        self.metrics = Metrics()
         self.job_term = JobTerm(self.term, self._send, batch_size=5, health=self.health, open_refreshes=no_refreshes)
         unused, letters = cast("Any", None), cast("DeadLetterRecords", self.records)
         kinds = {
@@ -180,7 +182,7 @@ class World:
         needed = [
             NeededReconcile(name, self.job_term, made, ledger, positions, self.health) for name, made in kinds.items()
         ]
-        self.running = TermJobs(self.job_term, self.filed, needed)
+        self.running = TermJobs(self.job_term, self.filed, needed, self.metrics)
 
     async def clear_reconcile(self, job: str) -> None:
         """As the epoch document's store does it."""

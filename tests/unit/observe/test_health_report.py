@@ -65,12 +65,14 @@ def test_an_answer_that_differs_is_refused() -> None:
     assert list(VALIDATOR.iter_errors({**answer, "more": 1}))
 
 
-def test_parts_come_with_their_state_and_since_when() -> None:
+def test_parts_come_with_their_state_and_since_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    began_s = WORKING.by_group[PARTITIONS]["0"].since.on_clock_s
+    monkeypatch.setattr(clock, "now_s", lambda: began_s + 12.0)
     report = health_report(health_of(), WORKING)
     (typesense,), (partition,) = report.servers, report.partitions
     assert (typesense.name, typesense.state, typesense.text) == ("typesense", "unreachable", "no answer")
     assert (partition.name, partition.state) == ("0", "retrying")
-    assert 0.0 <= partition.for_s < 60.0
+    assert partition.for_s == 12.0
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_the_measurements_of_a_term_end_with_it() -> None:
     metrics = Metrics()
     for measured in (metrics.lag_seconds, metrics.oplog_left_seconds, metrics.epoch):
         measured.set(7)
-    metrics.backlog_entries.labels("0").set(7)
+    metrics.backlog_entries.labels("primary", "0").set(7)
     metrics.tier.labels("primary").set(1)
     metrics.capturing.set(1)
     assert names(metrics) > MEASURED_WHILE_CAPTURING | LABELLED
