@@ -125,7 +125,7 @@ always:
 lock: export UV_CUSTOM_COMPILE_COMMAND := make lock
 lock: $(if $(findstring $(BIN),$(UV)),$(BIN)/uv,)
 	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--quiet $(LOCK_FLAGS) --extra embedded --extra dev --output-file $(LOCK)
+		--quiet $(LOCK_FLAGS) --extra embedded --extra otel --extra dev --output-file $(LOCK)
 	$(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--quiet --no-annotate --constraint $(LOCK) --output-file requirements.lock
 

@@ -32,6 +32,7 @@ from tsync_stream.core.terminal import write_anywhere
 from tsync_stream.embedded.environment import embedded_stack
 from tsync_stream.observe.health_report import ReplicaView
 from tsync_stream.observe.metrics import Metrics
+from tsync_stream.observe.otlp import require_exporter
 from tsync_stream.replica import Replica
 from tsync_stream.routes.declared import declared_routes, load_all
 from tsync_stream.settings.load import Settings, default_settings, with_servers
@@ -124,10 +125,12 @@ class TsyncApp(OurApp):
     def surroundings(self) -> Iterator[None]:
         """What a worker runs in: a free address for its pages and, with TSYNC_EMBEDDED, servers of its own.
 
-        Raises `ConfigurationError` if the address is taken or a server does not start.
+        Raises `ConfigurationError` if the address is taken, a server does not start, or the OTLP exporter is missing.
         """
         if self.conf.web_enabled and self.conf.web_transport.scheme == "tcp":
             refuse_taken_address(self.conf.web_bind, self.conf.web_port)
+        if self.settings.otlp_endpoint:
+            require_exporter()
         if not self.settings.embedded:
             yield
             return

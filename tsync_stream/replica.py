@@ -32,6 +32,7 @@ from tsync_stream.observe.conditions import (
 from tsync_stream.observe.field_watch import watch_fields
 from tsync_stream.observe.health_report import RUNNING, STARTING, STOPPING, Phase, ReplicaView
 from tsync_stream.observe.metrics import Metrics
+from tsync_stream.observe.otlp import OtlpExport
 from tsync_stream.observe.stalls import BOUND_S
 from tsync_stream.queue.tier import Tier
 from tsync_stream.settings.load import Settings
@@ -54,6 +55,7 @@ class Replica:
         self._parts = Parts(settings, channels, health, metrics)
         self._watch_fields = partial(watch_fields, self._parts.schemas, self._parts.table, health, settings.max_fields)
         self._tasks: list[asyncio.Task[None]] = []
+        self._metrics, self._otlp_endpoint = metrics, settings.otlp_endpoint
         self._phase: Phase = STARTING
         self._conditions = Conditions(self._states)
 
@@ -125,7 +127,11 @@ class Replica:
 
     def _work(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         parts = self._parts
+        export = {}
+        if self._otlp_endpoint:
+            export["otlp"] = OtlpExport(self._otlp_endpoint, self._metrics.registry, parts.leases.replica).run
         return {
+            **export,
             "leases": parts.leases.keep,
             "epochs": parts.epochs.run,
             "reach": parts.reach.run,

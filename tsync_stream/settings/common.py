@@ -69,6 +69,7 @@ OWN = frozenset(
         "REDIS_MANAGE_PERSISTENCE",
         "WEB_BIND",
         "WEB_PORT",
+        "OTLP_ENDPOINT",
         "LOG_LEVEL",
         "TSYNC_EMBEDDED",
         "TSYNC_EMBEDDED_DIR",

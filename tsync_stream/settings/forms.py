@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -58,6 +58,10 @@ def _hide(value: str) -> str:
     return HIDDEN if value else ""
 
 
+OTLP_URL = replace(
+    pattern("a URL with http or https, without a user or query, or nothing", r"(https?://[^\s/@?#]+(/[^\s@?#]*)?)?"),
+    example="http://collector:4318",
+)
 API_KEY = pattern("printable ASCII characters without spaces", r"[!-~]+", secret=True)
 PASSWORD = pattern("text on one line, or nothing", r"[^\x00-\x1f\x7f]*", secret=True)
 USERNAME = pattern("text without spaces, or nothing", r"[^\s\x00-\x1f\x7f]*")

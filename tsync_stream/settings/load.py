@@ -142,6 +142,7 @@ class Settings:
     typesense_server_executable: Path | None
     web_bind: str
     web_port: int
+    otlp_endpoint: str
     log_level: str
 
     @property

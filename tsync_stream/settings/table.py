@@ -182,6 +182,13 @@ SERVICE = (
     ),
     Setting("WEB_PORT", "6066", "web_port", forms.PORT, "its port"),
     Setting(
+        "OTLP_ENDPOINT",
+        "",
+        "otlp_endpoint",
+        forms.OTLP_URL,
+        "where the metrics go by OTLP over HTTP, beside `/metrics`; empty: nowhere. Needs the extra `otel`",
+    ),
+    Setting(
         "LOG_LEVEL",
         "INFO",
         "log_level",
