@@ -135,7 +135,7 @@ class Parts:
         redis = [RedisStreams(tier, manage_persistence=manage) for tier in settings.redis_tiers]
         tiers: list[Tier] = [*redis, MongoFallback(database)]
         self.tiers = {tier.name: tier for tier in tiers}
-        self.epochs = EpochWatch(self.positions, self._wake, self._mongo_health)
+        self.epochs = EpochWatch(self.positions, self._wake, self._mongo_health, best_tier=tiers[0].name)
 
         # Typesense
         self.target = TypesenseTarget(settings.typesense)

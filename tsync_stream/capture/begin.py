@@ -135,6 +135,8 @@ class Beginning:
 
     async def _reason_to_leave(self, stored: Pipeline, handover: Handover, changed: str) -> tuple[str, set[str]]:
         """Why the epoch cannot be continued ("": it can), and the tiers that could hold the next one."""
+        if stored.epoch.tier not in self._tiers:
+            changed = changed or f"{stored.epoch.tier.upper()}_REDIS_HOST is empty now"
         reason = changed or handover.leave_tier or (stored.tier_suspect.reason if stored.tier_suspect else "")
         if stored.partitions != self._settings.partitions:
             reason = reason or f"PARTITIONS was {stored.partitions}"

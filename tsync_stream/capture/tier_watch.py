@@ -15,7 +15,6 @@ from tsync_stream.capture.tiers import Tiers
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable, TierRefused, TsyncError
 from tsync_stream.core.health import Health
-from tsync_stream.core.model import PRIMARY
 from tsync_stream.queue.selection import better_tiers, fail_back_wait_s, tier_to_go_back_to
 from tsync_stream.state.pipeline import PositionStore
 
@@ -71,7 +70,8 @@ class TierWatch:
         """Probe the better tiers, and report why none of them is the queue."""
         problems: list[str] = []
         refused = False
-        for name in better_tiers(self._current):
+        better = [name for name in better_tiers(self._current) if name in self._tiers]
+        for name in better:
             try:
                 await self._tiers.require_healthy(name, self._term.backlog)
             except TsyncError as error:
@@ -80,7 +80,7 @@ class TierWatch:
                 refused = refused or isinstance(error, TierRefused)
             else:
                 self._healthy_since_s.setdefault(name, clock.now_s())
-        if self._current == PRIMARY:
+        if not better:
             self._health.green("tier")
             return
         why = "; ".join(problems) or "a better tier responds again"

@@ -4,7 +4,7 @@ Invariants: nothing is changed anywhere. One row per dependency (per node of a T
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,8 +14,8 @@ from tsync_stream.check.mongo import gather_mongo, judge_mongo
 from tsync_stream.check.redis import gather_redis, judge_redis
 from tsync_stream.check.typesense import gather_typesense, judge_typesense
 from tsync_stream.routes.declared import declared_routes
+from tsync_stream.settings.cautions import left_out, unverified
 from tsync_stream.settings.load import Settings
-from tsync_stream.settings.unverified import unverified
 
 TRUST = "name the authority that signed it instead (docs/security.md)"
 
@@ -23,26 +23,27 @@ TRUST = "name the authority that signed it instead (docs/security.md)"
 async def check_dependencies(settings: Settings) -> list[Row]:
     """Examine all of them, within about `findings.DEADLINE_S`; never raises for what a server does."""
     typesense, table = settings.typesense, declared_routes(settings)
-    mongo, primary, backup, nodes = await asyncio.gather(
+    mongo, redis, nodes = await asyncio.gather(
         gather_mongo(settings, table),
-        gather_redis(settings.primary_redis),
-        gather_redis(settings.backup_redis),
+        asyncio.gather(*map(gather_redis, settings.redis_tiers)),
         asyncio.gather(*(gather_typesense(typesense, table, url) for url in typesense.node_urls)),
     )
     schema = None if typesense.schema_file is None else typesense.schema_file.read_text(encoding="utf-8")
     rows = [
-        judge_mongo(settings, table, mongo),
-        judge_redis(settings.primary_redis, primary),
-        judge_redis(settings.backup_redis, backup, other=primary),
+        with_note(judge_mongo(settings, table, mongo), left_out(settings)),
+        *(
+            judge_redis(tier, facts, other=redis[0] if facts is not redis[0] else None)
+            for tier, facts in zip(settings.redis_tiers, redis, strict=True)
+        ),
         *map(partial(judge_typesense, typesense, table, schema=schema), typesense.node_urls, nodes),
     ]
-    return [with_unverified(row, unverified(settings)) for row in rows]
+    sentences = unverified(settings)
+    return [with_note(row, sentences.get(row.dependency, ""), TRUST) for row in rows]
 
 
-def with_unverified(row: Row, sentences: Mapping[str, str]) -> Row:
-    """The row with a note if the certificate of its server is not checked; `sentences` are those of `unverified`."""
-    text = sentences.get(row.dependency)
-    return row if text is None else replace(row, findings=[note(text, TRUST), *row.findings])
+def with_note(row: Row, text: str, fix: str = "") -> Row:
+    """The row with a further note, unless its text is empty (pure)."""
+    return replace(row, findings=[note(text, fix), *row.findings]) if text else row
 
 
 def all_healthy(rows: Sequence[Row]) -> bool:

@@ -21,9 +21,9 @@ from tsync_stream.cluster.membership import ForeignSettings
 from tsync_stream.core.errors import ConfigurationError, unforeseen
 from tsync_stream.core.quiet import keep_quiet
 from tsync_stream.routes.declared import declared_routes
+from tsync_stream.settings.cautions import left_out, unverified
 from tsync_stream.settings.load import Settings, lines_for_exit
 from tsync_stream.settings.texts import unused
-from tsync_stream.settings.unverified import unverified
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +82,8 @@ class Worker(FaustWorker):
         settings = cast(OurApp, self.app).settings
         for warning in [*unused(Path.cwd()), *unverified(settings).values()]:
             log.warning("settings: %s", warning)
+        if without := left_out(settings):
+            log.info("settings: %s", without)
 
     def execute_from_commandline(self) -> NoReturn:
         """Run the app. What its surroundings refuse ends the process before anything has started."""

@@ -53,11 +53,8 @@ def banner(settings: Settings, routes: Sequence[Route], pages: str, loop: str) -
         queue = f"two Redis servers and MongoDB, {servers}"
     else:
         source, target = redacted_uri(mongo.uri), ", ".join(typesense.node_urls)
-        primary, backup = settings.primary_redis, settings.backup_redis
-        queue = (
-            f"primary Redis {primary.host}:{primary.port}, backup Redis {backup.host}:{backup.port}, then MongoDB "
-            f"(database {settings.state_database})"
-        )
+        redis = "".join(f"{tier.name} Redis {tier.host}:{tier.port}, " for tier in settings.redis_tiers)
+        queue = f"{redis}{'then ' if redis else ''}MongoDB (database {settings.state_database})"
     if settings.routes_file is None:
         (route,) = routes
         ends = {

@@ -42,13 +42,17 @@ def about_reconcile(need: ReconcileNeed) -> str:
 
 
 class EpochWatch:
-    """Holds the epoch document that was last read; `current` is None before the first start."""
+    """Holds the epoch document that was last read; `current` is None before the first start.
 
-    def __init__(self, positions: PositionStore, wake: Wake, mongo: MongoHealth) -> None:
+    `best_tier` is the one that should be the queue.
+    """
+
+    def __init__(self, positions: PositionStore, wake: Wake, mongo: MongoHealth, best_tier: str = PRIMARY) -> None:
         self._positions = positions
         self._wake = wake
         self._mongo = mongo
         self._health = mongo.health
+        self._best_tier = best_tier
         self.current: Pipeline | None = None
         self._seen_since_s = clock.now_s()
         self._refreshed_s = float("-inf")
@@ -115,9 +119,9 @@ class EpochWatch:
 
     def _tell_tier(self) -> None:
         """Every replica tells it with the epoch; why the better tier failed, it learns a little later."""
-        tier = self.current.epoch.tier if self.current else PRIMARY
-        if tier == PRIMARY:
+        tier = self.current.epoch.tier if self.current else self._best_tier
+        if tier == self._best_tier:
             self._health.green("queue")
         else:
-            text = f"the {tier} tier is the queue, not the primary one; the queue returns once that one is healthy"
-            self._health.degraded("queue", text)
+            better = f"not the {self._best_tier} one; the queue returns once that one is healthy"
+            self._health.degraded("queue", f"the {tier} tier is the queue, {better}")

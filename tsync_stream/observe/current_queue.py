@@ -23,7 +23,7 @@ class CurrentQueue:
 
     def __init__(self, settings: Settings, database: MongoDatabase, deadline_s: float) -> None:
         self._servers: dict[str, RedisSettings] = {
-            server.name: replace(server, max_retries=0) for server in (settings.primary_redis, settings.backup_redis)
+            server.name: replace(server, max_retries=0) for server in settings.redis_tiers
         }
         self._database = database
         self._deadline_s = deadline_s
@@ -34,6 +34,8 @@ class CurrentQueue:
         queue: Tier
         if tier == MONGO:
             queue, place = MongoFallback(self._database), "the queue: MongoDB"
+        elif tier not in self._servers:
+            raise ConfigurationError(f"the queue: {tier.upper()}_REDIS_HOST is empty, but it is still the queue")
         else:
             server = self._servers[tier]
             queue, place = RedisStreams(server), f"the queue: {tier} Redis at {server.host}:{server.port}"

@@ -35,6 +35,9 @@ def _parse_host(text: str) -> str:
 
 
 HOST: Form[str] = Form("one host name or IP address, without protocol or port", _parse_host)
+OPTIONAL_HOST: Form[str] = Form(
+    f"{HOST.needs}, or nothing", lambda text: _parse_host(text) if text.strip() else "", example="redis.example.com"
+)
 HOSTS: Form[tuple[str, ...]] = Form(
     "host names or IP addresses, separated by commas, without protocol or port",
     lambda text: tuple(_parse_host(host) for host in text.split(",")),

@@ -80,7 +80,7 @@ class BufferSettings:
 
 @dataclass(frozen=True, slots=True)
 class RedisSettings:
-    """One of the two Redis tiers of the queue."""
+    """One of the two Redis tiers of the queue. `host` is empty if it is left out."""
 
     name: Literal["primary", "backup"]
     host: str
@@ -157,8 +157,8 @@ class Settings:
 
     @property
     def redis_tiers(self) -> tuple[RedisSettings, ...]:
-        """The Redis tiers of the queue, the best first."""
-        return (self.primary_redis, self.backup_redis)
+        """The Redis tiers of the queue, the best first. One without a host is left out."""
+        return tuple(redis for redis in (self.primary_redis, self.backup_redis) if redis.host)
 
     def describe(self) -> dict[str, str]:
         """Every setting's name and its value as text, without secrets: fit for a log."""

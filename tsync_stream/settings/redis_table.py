@@ -23,7 +23,7 @@ def _redis(tier: str, port: str, queue_key: str, append_filename: str, rdb_filen
         "whether its certificate and host name are checked; false lets anybody in between read and change everything"
     )
     return (
-        row("HOST", "localhost", "host", addresses.HOST, f"the {tier} queue's server"),
+        row("HOST", "localhost", "host", addresses.OPTIONAL_HOST, f"the {tier} queue's server; empty: do without it"),
         row("PORT", port, "port", forms.PORT, "its port"),
         row("USERNAME", "", "username", forms.USERNAME, "the ACL user; empty: `default`"),
         row("PASSWORD", "", "password", forms.PASSWORD, "its password; empty: connect without one"),

@@ -29,6 +29,8 @@ def _different_queues(*places: object) -> bool:
         return "localhost" if host in {"localhost", "127.0.0.1", "::1"} else str(host).lower()
 
     primary, backup = places[:4], places[4:]
+    if not (primary[0] and backup[0]):
+        return True  # one is left out
     return (server(primary[0]), *primary[1:]) != (server(backup[0]), *backup[1:])
 
 

@@ -51,6 +51,8 @@ class CurrentQueue:
         pipeline = self._epochs.current
         if pipeline is None or (pipeline.table, pipeline.partitions) != (self.table.version, self._partitions):
             return None
+        if pipeline.epoch.tier not in self._tiers:  # the settings leave it out: capture opens another epoch
+            return None
         ours = divided_as_we_do(state.fingerprint for state in pipeline.routes.values())
         return pipeline.epoch if ours else None
 

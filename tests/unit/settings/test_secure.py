@@ -7,10 +7,10 @@ import trustme
 
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.settings import load
+from tsync_stream.settings.cautions import unverified
 from tsync_stream.settings.load import Settings, load_settings, with_servers
 from tsync_stream.settings.secrets import Secret
 from tsync_stream.settings.tls import client_context
-from tsync_stream.settings.unverified import unverified
 
 SECRET = "s3cret"
 AUTHORITY = trustme.CA()

@@ -1,6 +1,6 @@
-"""Which servers' certificates are not checked, although connections to them are encrypted (pure).
+"""What is valid, and yet a person should know it: certificates that nobody checks, Redis servers left out (pure).
 
-Each of them was switched off by a setting of its own; `check` and the log of a start name it.
+Each was chosen by a setting of its own; `check` and the log of a start name it.
 """
 
 from tsync_stream.settings.addresses import uri_options
@@ -25,3 +25,17 @@ def unverified(settings: Settings) -> dict[str, str]:
     if settings.typesense.protocol == "https" and not settings.typesense.tls.verify:
         found["Typesense"] = f"TYPESENSE_TLS_VERIFY=false: the server's certificate is not checked, so {_DANGER}"
     return found
+
+
+def left_out(settings: Settings) -> str:
+    """What it means that a Redis is left out; "" if none is."""
+    used = [redis.name for redis in settings.redis_tiers]
+    if not used:
+        return (
+            "PRIMARY_REDIS_HOST and BACKUP_REDIS_HOST are empty: MongoDB alone is the queue, at the cost of several "
+            "writes to it for each batch of changes"
+        )
+    if len(used) == 1:
+        name = "BACKUP_REDIS_HOST" if used == ["primary"] else "PRIMARY_REDIS_HOST"
+        return f"{name} is empty: when the {used[0]} Redis fails, MongoDB is the queue until it is back"
+    return ""
