@@ -40,6 +40,7 @@ from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Route
 from tsync_stream.core.wake import Backoff, Wake
+from tsync_stream.jobs.continuous import verification_at
 from tsync_stream.jobs.kinds import JobKinds
 from tsync_stream.jobs.ledger import JobLedger
 from tsync_stream.jobs.need import NeededReconcile
@@ -79,6 +80,7 @@ from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks
 from tsync_stream.state.refreshes import Refreshes
+from tsync_stream.state.verifications import VerificationStore
 from tsync_stream.sync.agent import Sync
 from tsync_stream.sync.attempt import Attempt
 from tsync_stream.sync.batch import SyncBatch
@@ -124,6 +126,7 @@ class Parts:
         database = state_database(self.client, settings.state_database)
         self.positions = PositionStore(database)
         self.jobs = JobStore(database)
+        self._verifications = VerificationStore(database)
         self.refreshes = Refreshes(database)
         self.fan_out = FanOut(self.table, References(self.client), self.refreshes, settings.fan_out_inline)
         self.rechecks = Rechecks(database, settings.longest_request_s, self.table, settings.partitions)
@@ -330,7 +333,10 @@ class Parts:
             for route, made in kinds.items()
         ]
         refresh = RefreshJobs(job_term, self.table, refreshes, partial(References, self.client))
-        return TermJobs(job_term, FiledJobs(job_term, kinds, ledger), needed, self._metrics, refresh)
+        filed = FiledJobs(job_term, kinds, ledger)
+        rate = self._settings.verify_rate, self._settings.buffer.max_buffer_size
+        continuous = verification_at(*rate, job_term, kinds, self._verifications, self._metrics, filed.has_open)
+        return TermJobs(job_term, filed, needed, self._metrics, refresh, continuous)
 
 
 async def _nothing_refreshed() -> Mapping[str, Timestamp]:

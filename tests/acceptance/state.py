@@ -62,6 +62,14 @@ class State:
 
         wait_for(lambda: current() == (epoch, tier), 30.0, lambda: f"not epoch {epoch} on {tier}, but {current()}")
 
+    def verification(self) -> dict[str, Any]:
+        """How far the background verification of the only route is; empty before its first page."""
+        return self._database.verifications.find_one() or {}
+
+    def forget_verification(self) -> None:
+        """As if nothing had been verified yet."""
+        self._database.verifications.delete_many({})
+
     # ---- dead letters and jobs ----
 
     def open_letters(self) -> list[dict[str, Any]]:

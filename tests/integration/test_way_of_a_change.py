@@ -30,7 +30,9 @@ ON_THE_WAY = (
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Typesense client's own deprecated parts
 async def test_a_change_passes_every_station_and_no_other(stack: EmbeddedStack, names: Names, tmp_path: Path) -> None:
     """A station is a file of capture/, queue/ or sync/ of which a coroutine runs for the change."""
-    settings = load_settings(tmp_path, {**stack.environment(), **names.environment(), "LEASE_TTL": "15s"})
+    settings = load_settings(
+        tmp_path, {**stack.environment(), **names.environment(), "LEASE_TTL": "15s", "VERIFY_RATE": "0"}
+    )
     with mongo_client(stack) as client:
         source = client[names.database][names.collection]
         await asyncio.to_thread(source.insert_one, {"_id": "first"})

@@ -22,7 +22,10 @@ MOST_LOOKS = 3
 
 
 class Judge:
-    """`synced_up_to` returns when every change up to a cluster time is synced, or when the job is not `wanted`."""
+    """`synced_up_to` returns when every change up to a cluster time is synced, or when the job is not `wanted`.
+
+    `settling` is held while the changes of the route are watched, which one job does at a time.
+    """
 
     def __init__(
         self,
@@ -31,8 +34,10 @@ class Judge:
         dead_letters: DeadLetters,
         synced_up_to: Callable[[Timestamp], Awaitable[None]],
         wanted: Callable[[], bool],
+        settling: asyncio.Lock,
     ) -> None:
         self._term = term
+        self._settling = settling
         self._comparison = comparison
         self._sides = comparison.sides
         self._dead_letters = dead_letters
@@ -58,6 +63,11 @@ class Judge:
 
     async def settle(self, found: Sequence[Difference], findings: Findings) -> None:
         """Look again until what was only on its way has arrived, and note what remains. Raises as `look` does."""
+        if found:
+            async with self._settling:
+                await self._settle(found, findings)
+
+    async def _settle(self, found: Sequence[Difference], findings: Findings) -> None:
         with self._term.watching(self._sides.route.name, (item.document_id for item in found)) as written:
             for pause_s in PAUSES_S:
                 if found:

@@ -12,12 +12,13 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.core.model import Reason
 from tsync_stream.jobs.compare import Comparison
+from tsync_stream.jobs.comparing import MAX_PAGE
 from tsync_stream.jobs.judge import Judge
 from tsync_stream.jobs.reconcile import Reconcile
 from tsync_stream.jobs.replay import Replay
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.jobs.term import JobTerm, Running
-from tsync_stream.jobs.verify import MAX_PAGE, Verify
+from tsync_stream.jobs.verify import Verify
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
@@ -53,7 +54,7 @@ class JobKinds:
         self.open_sides = open_sides
         self.require_usable = require_usable
         self.mass_delete_share = mass_delete_share
-        self._count_documents = count_documents
+        self.count_documents = count_documents
         self._schema = schema
         self._dead_letters = dead_letters
         self._records = records
@@ -69,7 +70,7 @@ class JobKinds:
         """The reconcile that answers a need; it reads the source as it was at `not_before`, or later."""
         producer = term.producer(sides.route, job, Reason.RECONCILE)
         return Reconcile(
-            producer, sides, self._dead_letters, self._records, self._count_documents, may_sweep, not_before
+            producer, sides, self._dead_letters, self._records, self.count_documents, may_sweep, not_before
         )
 
     def filed(self, job: Job, term: JobTerm, sides: Sides, wanted: Callable[[], bool]) -> Filed | None:
@@ -85,11 +86,13 @@ class JobKinds:
 
     def _verify(self, job: Job, term: JobTerm, sides: Sides, wanted: Callable[[], bool]) -> Filed:
         sides = replace(sides, page_size=min(MAX_PAGE, sides.page_size))
-        synced_up_to = partial(term.synced_up_to, wanted=wanted)
-
-        def judge_without(fields: frozenset[str]) -> Judge:
-            comparison = Comparison(sides, self._schema, fields)
-            return Judge(term.capture, comparison, self._dead_letters, synced_up_to, wanted)
-
         producer = term.producer(sides.route, job.id, Reason.VERIFY)
+        judge_without = partial(self.judge, term, sides, wanted)
         return Verify(job, producer, sides, judge_without, self.mass_delete_share, wanted)
+
+    def judge(self, term: JobTerm, sides: Sides, wanted: Callable[[], bool], left_out: frozenset[str]) -> Judge:
+        """Decides what differs between these sides, but for the fields in `left_out`."""
+        comparison = Comparison(sides, self._schema, left_out)
+        synced_up_to = partial(term.synced_up_to, wanted=wanted)
+        settling = term.settling(sides.route.name)
+        return Judge(term.capture, comparison, self._dead_letters, synced_up_to, wanted, settling)

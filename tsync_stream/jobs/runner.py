@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from tsync_stream.core.model import Position
 from tsync_stream.core.tasks import end_tasks
+from tsync_stream.jobs.continuous import ContinuousVerification, is_repair
 from tsync_stream.jobs.job_metrics import RUNNING, SYNCING, WAITING, JobState, show_jobs
 from tsync_stream.jobs.kinds import Filed, JobKinds
 from tsync_stream.jobs.ledger import JobLedger, measured
@@ -84,6 +85,10 @@ class FiledJobs:
             found.append(JobState(job.kind, job.route, phase, done, total))
         return found
 
+    def has_open(self, route: str) -> bool:
+        """Whether a job of this route is open, or has not ended yet."""
+        return any(job.route == route for job in self._open)
+
     def _may_begin(self, job: Job) -> bool:
         """While a reconcile of its route is open, *synced* says nothing about what that still has to queue."""
         return job.kind != VERIFY or self._term.need(job.route) is None
@@ -135,7 +140,8 @@ class FiledJobs:
         for job, cursor in list(capture.appended.cursors.items()):
             landing = self._landing.get(job)
             # A batch that is still on its way begins at the cursor, and must find it.
-            if job not in kept and not is_refresh(job) and (landing is None or landing.cursor == cursor):
+            theirs = is_refresh(job) or is_repair(job)  # they drop their own
+            if job not in kept and not theirs and (landing is None or landing.cursor == cursor):
                 capture.forget_job(job)
 
     def _is_open(self, name: str) -> bool:
@@ -147,7 +153,10 @@ class FiledJobs:
 
 
 class TermJobs:
-    """All jobs of one term; `needed` has one part for each route. `refreshes` is None where nothing is looked up."""
+    """All jobs of one term; `needed` has one part for each route. `refreshes` is None where nothing is looked up.
+
+    `continuous` is None where nothing is verified in the background.
+    """
 
     def __init__(
         self,
@@ -156,21 +165,24 @@ class TermJobs:
         needed: Sequence[NeededReconcile],
         metrics: Metrics,
         refreshes: RefreshJobs | None = None,
+        continuous: ContinuousVerification | None = None,
     ) -> None:
         self._metrics = metrics
         self._term = term
         self._filed = filed
         self._needed = needed
         self._refreshes = refreshes
+        self._continuous = continuous
 
     def __repr__(self) -> str:
-        return f"<TermJobs {self._filed}, {', '.join(map(repr, self._needed))}, {self._refreshes}>"
+        return f"<TermJobs {self._filed}, {', '.join(map(repr, self._needed))}, {self._refreshes}, {self._continuous}>"
 
     def work(self) -> list[Coroutine[Any, Any, NoReturn]]:
         """What runs while the term lasts; whatever one of them raises ends it."""
         reconciles = [needed.run(need) for needed in self._needed if (need := needed.need) is not None]
         refreshes = [] if self._refreshes is None else [self._refreshes.run()]
-        return [self._filed.run(), *reconciles, *refreshes]
+        continuous = [] if self._continuous is None else [self._continuous.run()]
+        return [self._filed.run(), *reconciles, *refreshes, *continuous]
 
     async def look(self, stored: Pipeline, synced: Position) -> None:
         """Once a second: everything up to `synced` is in Typesense now, or a dead letter."""

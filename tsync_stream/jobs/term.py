@@ -60,6 +60,7 @@ class JobTerm:
         self._quiet_room = self._room.less(MAX_WAITING_QUIETLY)
         self._open_refreshes = open_refreshes
         self._health = health
+        self._settling: dict[str, asyncio.Lock] = {}
 
     def need(self, route: str) -> ReconcileNeed | None:
         """The open reconcile of a route, as this term knows it."""
@@ -72,6 +73,10 @@ class JobTerm:
         """
         room = self._quiet_room if quietly else self._room
         return Producer(route, job, reason, self.capture, self._send, room)
+
+    def settling(self, route: str) -> asyncio.Lock:
+        """Held by whoever finds out which differences of the route are real."""
+        return self._settling.setdefault(route, asyncio.Lock())
 
     def synced_cursor(self, job: str) -> Mapping[str, Any] | None:
         """How far what the job queued is synced; None: nothing is."""

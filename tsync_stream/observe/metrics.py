@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry, Counter, ProcessCollector, gene
 
 from tsync_stream.core.model import DeadLetter, Reason
 from tsync_stream.observe.instruments import Instruments
+from tsync_stream.observe.verified import verified
+from tsync_stream.state.verifications import Verification
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -79,6 +81,27 @@ class Metrics:
             "dead_letters_open", "Open dead letters of the route, as this replica last saw them.", "route", "reason"
         )
         self._open_reasons: dict[str, set[str]] = {}
+
+        # The background verification
+        self.documents_verified = made.counter(
+            "documents_verified", "Documents that the background verification has compared.", "route"
+        )
+        self.documents_drifted = made.counter(
+            "documents_drifted", "Differences that the background verification has found.", "route", "kind"
+        )
+        self.verified_ratio = made.gauge(
+            "verified_ratio",
+            "Share of the route that the present pass has compared. On the capturing replica.",
+            "route",
+        )
+        self.verified_since_seconds = made.gauge(
+            "verified_since_timestamp_seconds",
+            "Every document of the route has been compared since this time. On the capturing replica.",
+            "route",
+        )
+        self.verified_seconds = made.gauge(
+            "verified_timestamp_seconds", "The newest comparison of the route. On the capturing replica.", "route"
+        )
 
         # How long it takes, and how much at once
         self.batch_entries = made.histogram(
@@ -180,6 +203,9 @@ class Metrics:
             self.route_lag_seconds,
             self.jobs_open,
             self.job_progress_ratio,
+            self.verified_ratio,
+            self.verified_since_seconds,
+            self.verified_seconds,
         ):
             labelled.clear()
 
@@ -210,6 +236,15 @@ class Metrics:
         self._open_reasons[route] = set(open_by_reason)
         for reason, count in open_by_reason.items():
             self.dead_letters_open.labels(route, reason).set(count)
+
+    def show_verified(self, verification: Verification) -> None:
+        """Show how far the background verification of a route is; what is not known yet stays absent."""
+        seen, route = verified(verification), verification.route
+        self.verified_ratio.labels(route).set(seen.share)
+        if seen.since is not None:
+            self.verified_since_seconds.labels(route).set(seen.since.timestamp())
+        if seen.as_of is not None:
+            self.verified_seconds.labels(route).set(seen.as_of.timestamp())
 
     def total(self, name: str) -> int:
         """What a counter has counted since the start, over all its labels."""

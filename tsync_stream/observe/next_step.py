@@ -20,6 +20,11 @@ def what_happens_next(document: Explanation, status: Status) -> Next:
         found = next(rule(document, status), None)
         if found is not None:
             return found
+    if any(each.name == document.route.name and each.verified is not None for each in status.routes):
+        return Next(
+            "The background verification (VERIFY_RATE) finds and repairs it in its next pass; `tsync verify --route "
+            f"{document.route.name} --repair` does so now."
+        )
     return Next(
         "Nothing that is known of will sync it before it changes again: `tsync verify "
         f"--route {document.route.name} --repair` does.",

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tsync_stream.core.model import Position, Route
+from tsync_stream.observe.verified import Verified, verified
 from tsync_stream.routes.declared import source_name
 from tsync_stream.state.dead_letter_counts import Refused
 from tsync_stream.state.jobs import DONE, SCAN, queued_of
 from tsync_stream.state.pipeline import Pipeline
 from tsync_stream.state.route_state import RouteState
+from tsync_stream.state.verifications import Verification
 
 Phase = Literal["waiting", "suspended", "scan", "sweep", "syncing"]
 
@@ -24,6 +26,7 @@ class RouteFacts:
     route: Route
     documents: int = 0
     refused: Refused = field(default_factory=Refused)
+    verification: Verification | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class ReconcileStatus:
 class RouteStatus:
     """One route. `suspended` says why it is, "" if it is not; then, and before its first start, it has no lag.
 
+    `verified` is None where nothing was verified in the background.
     `declared`: it is in the table of routes of whoever asks; otherwise `documents` is not known.
     """
 
@@ -55,6 +59,7 @@ class RouteStatus:
     lag_s: float | None
     reconcile: ReconcileStatus | None
     suspended: str
+    verified: Verified | None = None
 
 
 def judge_routes(
@@ -87,6 +92,7 @@ def judge_routes(
                 lag_s=None if state is None or suspended else lag_s,
                 reconcile=reconcile,
                 suspended=suspended,
+                verified=verified(of_route.verification) if of_route and of_route.verification else None,
             )
         )
     return found
@@ -129,6 +135,7 @@ def route_json(route: RouteStatus) -> dict[str, Any]:
         "lag_s": route.lag_s,
         "reconcile": None if route.reconcile is None else reconcile_json(route.reconcile),
         "suspended": route.suspended or None,
+        "verified": None if route.verified is None else route.verified.to_json(),
     }
 
 

@@ -25,6 +25,7 @@ from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
 from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import Pipeline, PositionStore
 from tsync_stream.state.rechecks import Rechecks
+from tsync_stream.state.verifications import VerificationStore
 
 TIMEOUT_MS = 3_000
 # A look at one server ends after this, whatever the server does.
@@ -43,6 +44,7 @@ class StatusReader:
         self.positions = PositionStore(database)
         self._dead_letters = DeadLetterRecords(database)
         self.jobs = JobStore(database)
+        self._verifications = VerificationStore(database)
         self._rechecks = Rechecks(database, settings.longest_request_s, (), settings.partitions)
         self._queue = CurrentQueue(settings, database, DEADLINE_S)
 
@@ -67,7 +69,7 @@ class StatusReader:
 
     async def _read_mongo(self) -> Facts:
         routes = self.table.routes
-        (now, pipeline, records, membership), (counts, rechecks, jobs), documents = await asyncio.gather(
+        (now, pipeline, records, membership), (counts, rechecks, jobs, verified), documents = await asyncio.gather(
             asyncio.gather(
                 server_time(self._database),
                 self.positions.load(),
@@ -78,11 +80,15 @@ class StatusReader:
                 self._dead_letters.count_by_reason(Selection(), "open"),
                 self._rechecks.count(),
                 self.jobs.open(),
+                self._verifications.load(),
             ),
             asyncio.gather(*(count_documents(self._client, route.database, route.collection) for route in routes)),
         )
         refused = {name: refused_among(count for count in counts if count.route == name) for name in self.table}
-        found = [RouteFacts(route, size, refused[route.name]) for route, size in zip(routes, documents, strict=True)]
+        found = [
+            RouteFacts(route, size, refused[route.name], verified.get(route.name))
+            for route, size in zip(routes, documents, strict=True)
+        ]
         return Facts(now, pipeline, records, membership, routes=found, rechecks=rechecks, jobs=jobs)
 
     async def _with_backlog(self, facts: Facts, pipeline: Pipeline) -> Facts:

@@ -11,6 +11,7 @@ from rich.text import Text
 from tsync_stream.observe.progress import percent, show_age, show_left
 from tsync_stream.observe.route_status import ReconcileStatus, RouteStatus
 from tsync_stream.observe.status import ReplicaStatus, Status
+from tsync_stream.observe.verified import verified_text
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO
 from tsync_stream.state.jobs import DONE, SCAN, SWEEP, TIME_LEFT, VERIFY, Job
 
@@ -90,6 +91,11 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
     yield "rechecks", Text(f"{status.rechecks} waiting")
     yield "reconcile", _reconcile(status)
     several = len(status.routes) > 1
+    seen = [(route.name, route.verified) for route in status.routes if route.verified is not None]
+    for number, (name, claim) in enumerate(seen):
+        of_route = f"{name}: " if several else ""
+        style = "red" if claim.open else "yellow" if claim.paused else ""
+        yield "" if number else "verified", Text(f"{of_route}{verified_text(claim)}", style)
     for number, job in enumerate(status.jobs):
         # Those of one route run one at a time, in this order.
         of_route = f" (route {job.route})" if several else ""

@@ -65,6 +65,7 @@ OWN = frozenset(
         "IMPORT_MAX_BYTES",
         "MASS_DELETE_SHARE",
         "DEAD_LETTER_ALERT_SHARE",
+        "VERIFY_RATE",
         "TYPESENSE_MAX_FIELDS",
         "REDIS_MANAGE_PERSISTENCE",
         "WEB_BIND",

@@ -131,6 +131,7 @@ class Settings:
     mass_delete_share: float
     on_reject: Literal["keep", "delete"]
     dead_letter_alert_share: float
+    verify_rate: int
     fail_back_after_s: float
     routes_file: RoutesFile | None
     transform_timeout_s: float

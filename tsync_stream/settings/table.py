@@ -170,6 +170,14 @@ PIPELINE = (
         forms.SHARE,
         "health is red while a larger share of the source's documents has open dead letters; up to that it is degraded",
     ),
+    Setting(
+        "VERIFY_RATE",
+        "50",
+        "verify_rate",
+        forms.whole_number(0, 100_000, of="documents"),
+        "documents a second, of all routes together, that are compared in the background, again and again; what "
+        "differs is repaired. 0: none",
+    ),
 )
 
 SERVICE = (

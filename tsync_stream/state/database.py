@@ -20,6 +20,7 @@ RECHECKS = "rechecks"
 DEAD_LETTERS = "dead_letters"
 JOBS = "jobs"
 REFRESHES = "refreshes"
+VERIFICATIONS = "verifications"
 FALLBACK_QUEUE = "fallback_queue"
 
 # The one document of `pipeline` that is no barrier record.

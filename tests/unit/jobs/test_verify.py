@@ -1,6 +1,7 @@
 """What a verification counts as a difference, with both sides in memory, and how it reports that."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from tsync_stream.capture.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.cli.verify import how_it_ended
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Position, Reason, Route
-from tsync_stream.jobs import judge, verify
+from tsync_stream.jobs import comparing, judge, verify
 from tsync_stream.jobs.compare import (
     MOST_EXAMPLES,
     Comparison,
@@ -149,6 +150,7 @@ class World:
         self._watched: dict[str, Timestamp] = {}
         self._letters = {record_id("listings", key) for key in letters}
         self._repair = repair
+        self.synced_up_to: Callable[[Timestamp], Awaitable[None]] = self._synced_up_to
         self.job = self.make()
 
     def make(self, cursor: Mapping[str, Any] | None = None) -> Verify:
@@ -171,13 +173,20 @@ class World:
             documents=self.target.documents_of,
             export_ids=self.target.export_ids,
         )
-        sides = Sides(ROUTE, cast("DocumentReader", self.source), cast("TypesenseTarget", target), PAGE)
+        sides = self.sides = Sides(ROUTE, cast("DocumentReader", self.source), cast("TypesenseTarget", target), PAGE)
         letters = cast("DeadLetters", SimpleNamespace(open_among=self._open_among))
 
-        def judge_without(fields: frozenset[str]) -> Judge:
-            comparison = Comparison(sides, live_schema(), fields)
-            return Judge(term, comparison, letters, self._synced_up_to, lambda: self.wanted)
+        def producer_of(route: Route, job: str, reason: str, *, quietly: bool = False) -> Producer:
+            assert quietly
+            return Producer(route, job, reason, term, self._send, Room(term, most_waiting=0))
 
+        self.producer = producer_of
+
+        def judge_without(fields: frozenset[str], wanted: Callable[[], bool] = lambda: self.wanted) -> Judge:
+            comparison = Comparison(sides, live_schema(), fields)
+            return Judge(term, comparison, letters, self.synced_up_to, wanted, asyncio.Lock())
+
+        self.judge_without = judge_without
         job = replace(JOB, arguments={"repair": self._repair, "documents": 1})
         producer = Producer(ROUTE, JOB.id, Reason.VERIFY, term, self._send, Room(term, most_waiting=0))
         self.job = Verify(job, producer, sides, judge_without, 0.2, lambda: self.wanted)
@@ -359,7 +368,7 @@ async def test_nothing_is_deleted_where_too_much_would_be() -> None:
 
 
 async def test_a_sweep_that_finds_far_too_much_does_not_look_at_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verify, "MOST_SUSPECTS", 2 * PAGE)
+    monkeypatch.setattr(comparing, "MOST_SUSPECTS", 2 * PAGE)
     world = World(count=100, repair=True)
     world.target.documents |= {f"extra {number}": {"number": 1} for number in range(4 * PAGE)}
     await world.job.run()

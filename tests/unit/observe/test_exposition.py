@@ -34,6 +34,10 @@ def filled() -> Metrics:
     metrics.count_refused([DeadLetter("listings", 1, "id collision", "another key")])
     metrics.show_refused("listings", {"id collision": 1})
     metrics.visible_seconds.labels("listings").observe(1)
+    metrics.documents_verified.labels("listings").inc()
+    metrics.documents_drifted.labels("listings", "missing").inc()
+    for verified in (metrics.verified_ratio, metrics.verified_since_seconds, metrics.verified_seconds):
+        verified.labels("listings").set(1)
     metrics.health_problems.labels("red").set(0)
     for stage in ("persist", "sync"):
         metrics.batch_entries.labels(stage).observe(100)

@@ -13,7 +13,13 @@ ROWS = re.findall(r"^\| `tsync_(\w+?)(?:_total)?` \| (.+) \|$", TEXT, re.MULTILI
 METRICS = [(name, set(re.findall(r"`([\w/]+\.py)`", files))) for name, files in ROWS]
 
 # Metrics that are counted through a method of `Metrics`.
-METHODS = {"dead_letters": "count_refused", "dead_letters_open": "show_refused"}
+METHODS = {
+    "dead_letters": "count_refused",
+    "dead_letters_open": "show_refused",
+    "verified_ratio": "show_verified",
+    "verified_since_timestamp_seconds": "show_verified",
+    "verified_timestamp_seconds": "show_verified",
+}
 
 
 def counts(path: Path, metric: str) -> bool:

@@ -103,6 +103,7 @@ DEFAULTS = {
     "MASS_DELETE_SHARE": "0.2",
     "ON_REJECT": "keep",
     "DEAD_LETTER_ALERT_SHARE": "0.01",
+    "VERIFY_RATE": "50",
     "ROUTES_FILE": "",
     "TRANSFORM_TIMEOUT": "1s",
     "FAN_OUT_INLINE": "1000",
