@@ -85,6 +85,7 @@ class Replica:
     def view(self) -> ReplicaView:
         """What the pages show of it."""
         leases = self._parts.leases
+        self._conditions.look()  # so that they agree with the checks that are shown beside them
         return ReplicaView(
             phase=self._phase,
             replica=leases.replica,

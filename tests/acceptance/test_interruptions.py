@@ -77,6 +77,11 @@ def test_kill_9_during_the_first_load_loses_nothing(
     equal(timeout_s=90)
 
 
+def server_states(worker: Worker) -> dict[str, str]:
+    """What health says of each server."""
+    return {part["name"]: part["state"] for part in worker.health()["servers"]}
+
+
 @pytest.mark.timeout(600)
 def test_an_outage_of_typesense_is_waited_out(
     stack: EmbeddedStack, source: Source, make_load: Callable[[int], Load], worker: Worker, equal: Equal
@@ -88,11 +93,11 @@ def test_an_outage_of_typesense_is_waited_out(
         load.wait_for_operations(100)
         stack.typesense.stop()
         wait_for(lambda: worker.health()["status"] == "degraded", 20.0, "health does not show the outage")
+        wait_for(lambda: server_states(worker)["typesense"] == "unreachable", 20.0, lambda: str(worker.health()))
         report = worker.health()
         assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(report)) == []
         assert any("Typesense" in problem["text"] for problem in report["problems"])
-        states = {part["name"]: part["state"] for part in report["servers"]}
-        assert (states["typesense"], states["mongodb"]) == ("unreachable", "reachable")
+        assert server_states(worker)["mongodb"] == "reachable"
         assert [worker.answers(page) for page in ("/health/live", "/health/ready")] == [200, 200], "nobody restarts it"
         wait_for(lambda: worker.metrics()["tsync_batches_retried_total"] >= 3, 30.0, "nothing is retried")
         wait_for(lambda: backlog(worker) > 100, 20.0, "the queue does not grow")

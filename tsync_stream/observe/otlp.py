@@ -9,12 +9,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from importlib.metadata import version
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.samples import Sample
 
+from tsync_stream.core import __version__
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.quiet import about
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 EXPORT_INTERVAL_S = 15.0
 DEADLINE_S = 10.0
 PATH = "/v1/metrics"
-SERVICE = "tsync-stream"  # the name of our package, too
+SERVICE = "tsync-stream"
 
 
 def require_exporter() -> None:
@@ -94,8 +94,8 @@ def metrics_data(registry: CollectorRegistry, replica: str, began_ns: int, now_n
         samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
         if samples:
             found.append(_metric(family.name, family.type, family.documentation, samples, began_ns, now_ns))
-    resource = Resource({"service.name": SERVICE, "service.version": version(SERVICE), "service.instance.id": replica})
-    scope = ScopeMetrics(InstrumentationScope("tsync_stream", version(SERVICE)), found, "")
+    resource = Resource({"service.name": SERVICE, "service.version": __version__, "service.instance.id": replica})
+    scope = ScopeMetrics(InstrumentationScope("tsync_stream", __version__), found, "")
     return MetricsData([ResourceMetrics(resource, [scope], "")])
 
 
