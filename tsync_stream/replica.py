@@ -15,7 +15,9 @@ from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.composition import Channels, Parts
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, TsyncError
+from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
+from tsync_stream.core.log_lines import ThisReplica
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.observe.conditions import (
     PARTITIONS,
@@ -53,6 +55,7 @@ class Replica:
     def __init__(self, settings: Settings, channels: Channels, health: Health, metrics: Metrics) -> None:
         self._health = health
         self._parts = Parts(settings, channels, health, metrics)
+        ThisReplica.name = self._parts.leases.replica
         self._watch_fields = partial(watch_fields, self._parts.schemas, self._parts.table, health, settings.max_fields)
         self._tasks: list[asyncio.Task[None]] = []
         self._metrics, self._otlp_endpoint = metrics, settings.otlp_endpoint
@@ -158,7 +161,7 @@ class Replica:
         try:
             await parts.leases.stop()
         except TsyncError as error:
-            log.warning("leases: %s; they expire by themselves", error)
+            log.warning("leases: %s; they expire by themselves", error, extra=event("leases.not_returned"))
         await self._close()
 
     async def _close(self) -> None:
@@ -203,4 +206,9 @@ async def _start_tier(tier: Tier) -> None:
         async with asyncio.timeout(START_TIER_S):
             await tier.start()
     except (TsyncError, TimeoutError) as error:
-        log.warning("%s tier: %s; going on without it until it answers", tier.name, error or "no answer")
+        log.warning(
+            "%s tier: %s; going on without it until it answers",
+            tier.name,
+            error or "no answer",
+            extra=event("tier.absent", tier=tier.name),
+        )

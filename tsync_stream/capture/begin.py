@@ -17,6 +17,7 @@ from tsync_stream.capture.source_facts import SourceFacts
 from tsync_stream.capture.targets import Targets
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
+from tsync_stream.core.events import event
 from tsync_stream.core.model import EpochRef
 from tsync_stream.observe.metrics import (
     FAIL_BACK,
@@ -131,7 +132,12 @@ class Beginning:
         for name, state in stored.routes.items():
             if name not in self._table:
                 target = state.fingerprint.get("target", "of it")
-                log.warning("capture: there is no route %s any more; its Typesense collection %s stays", name, target)
+                log.warning(
+                    "capture: there is no route %s any more; its Typesense collection %s stays",
+                    name,
+                    target,
+                    extra=event("route.removed", route=name),
+                )
 
     async def _reason_to_leave(self, stored: Pipeline, handover: Handover, changed: str) -> tuple[str, set[str]]:
         """Why the epoch cannot be continued ("": it can), and the tiers that could hold the next one."""

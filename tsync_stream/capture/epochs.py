@@ -11,6 +11,7 @@ from dataclasses import replace
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
 from tsync_stream.core.errors import Fenced, TierLost, TierRefused, TierUnavailable
+from tsync_stream.core.events import event
 from tsync_stream.core.model import Head, Position, Token
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.routes.table import RouteTable
@@ -45,7 +46,11 @@ class Epochs:
         if not await self._positions.create(pipeline):
             await tier.remove(pipeline.epoch, pipeline.partitions)
             raise Fenced("another replica created the first epoch")
-        log.info("capture: first start, deployment %s: every document is queued", pipeline.epoch.deployment)
+        log.info(
+            "capture: first start, deployment %s: every document is queued",
+            pipeline.epoch.deployment,
+            extra=event("pipeline.first_start"),
+        )
         return self._term(pipeline, _empty_heads(pipeline), pipeline.began)
 
     async def open_next(self, stored: Pipeline, following: Pipeline, reason: str, cause: str) -> CaptureTerm:
@@ -66,7 +71,13 @@ class Epochs:
             await tier.remove(following.epoch, following.partitions)
             raise Fenced("the epoch document has changed")
         self._metrics.epochs_opened.labels(cause).inc()
-        log.warning("capture: epoch %d on the %s tier (%s)", following.epoch.epoch, tier.name, reason)
+        log.warning(
+            "capture: epoch %d on the %s tier (%s)",
+            following.epoch.epoch,
+            tier.name,
+            reason,
+            extra=event("epoch.opened", epoch=following.epoch.epoch, tier=tier.name),
+        )
         return self._term(following, _empty_heads(following), following.began)
 
     async def continue_current(self, stored: Pipeline, routes: Mapping[str, RouteState], fence: int) -> CaptureTerm:
@@ -95,7 +106,12 @@ class Epochs:
         following = replace(stored, routes=routes, capture_fence=fence, began=synced, captured=start)
         if not await self._positions.replace(stored, following):
             raise Fenced("the epoch document has changed")
-        log.info("capture: continuing epoch %d on the %s tier", stored.epoch.epoch, tier.name)
+        log.info(
+            "capture: continuing epoch %d on the %s tier",
+            stored.epoch.epoch,
+            tier.name,
+            extra=event("epoch.continued", epoch=stored.epoch.epoch, tier=tier.name),
+        )
         return self._term(following, heads, start)
 
     def _term(self, pipeline: Pipeline, heads: Sequence[Head], start: Position) -> CaptureTerm:

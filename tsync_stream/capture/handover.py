@@ -16,6 +16,7 @@ from tsync_stream.core.errors import (
     TierUnavailable,
     TsyncError,
 )
+from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class Handover:
 def report(end: TermEnd | TsyncError, health: Health) -> None:
     """Say why a term ended, what happens next, and whether a person must act."""
     if isinstance(end, TermEnd):
-        log.info("capture: %s", end.reason)
+        log.info("capture: %s", end.reason, extra=event("capture.ended"))
     elif isinstance(end, TierUnavailable | TierRefused):
         person = isinstance(end, TierRefused)
         health.fault("tier", f"{end}; if this lasts, another tier becomes the queue", needs_person=person)
@@ -89,7 +90,7 @@ def report(end: TermEnd | TsyncError, health: Health) -> None:
     elif isinstance(end, PositionLost):
         health.fault("position", f"{end}; a reconcile repairs it")
     elif isinstance(end, Fenced):
-        log.warning("capture: %s; this replica stops capturing", end)
+        log.warning("capture: %s; this replica stops capturing", end, extra=event("capture.fenced"))
     else:
         person = isinstance(end, ConfigurationError)
         health.fault("capture", f"{end}; capture retries until this is repaired", needs_person=person)

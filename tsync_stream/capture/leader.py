@@ -21,6 +21,7 @@ from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.core.errors import TierLost, TierRefused, TsyncError
+from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
 from tsync_stream.core.tasks import first_to_end
 from tsync_stream.core.wake import Wake
@@ -84,7 +85,11 @@ async def _drain(term: CaptureTerm) -> None:
             while term.in_flight > 0 and not term.closed:
                 await asyncio.sleep(DRAIN_LOOK_S)
     except TimeoutError:
-        log.warning("capture: %d batches were not appended in time; they will be read again", term.in_flight)
+        log.warning(
+            "capture: %d batches were not appended in time; they will be read again",
+            term.in_flight,
+            extra=event("capture.batches_lost", batches=term.in_flight),
+        )
 
 
 class CaptureLeader:

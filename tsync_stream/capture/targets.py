@@ -14,6 +14,7 @@ from bson.timestamp import Timestamp
 from tsync_stream.capture.route_beginnings import Found, Made
 from tsync_stream.capture.target_watch import TargetWatch
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError
+from tsync_stream.core.events import event
 from tsync_stream.state.route_state import RouteState
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,12 @@ class Targets:
             if isinstance(result, TsyncError):
                 if len(self.watches) == 1:
                     raise result
-                log.warning("capture: the target of the route %s cannot be marked yet: %s; trying again", name, result)
+                log.warning(
+                    "capture: the target of the route %s cannot be marked yet: %s; trying again",
+                    name,
+                    result,
+                    extra=event("route.not_marked", route=name),
+                )
         return {name: Made(*result) for name, result in made.items() if not isinstance(result, TsyncError)}
 
     @property

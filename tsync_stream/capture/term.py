@@ -17,6 +17,7 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.capture.sources import Sources
 from tsync_stream.core.errors import TsyncError, unforeseen
+from tsync_stream.core.events import event
 from tsync_stream.core.model import BEGINNING_OF_TIME, Barrier, BarrierOrder, Entry, Head, Position, Token
 from tsync_stream.queue.tier import Append, Tier
 from tsync_stream.routes.table import RouteTable
@@ -101,7 +102,12 @@ class Delivery:
             self.term.fail(error)
         except Exception as error:  # noqa: BLE001 - the term reports it, and the batch is read again
             self.settle()
-            log.error("%s: unforeseen %s; capture begins again from what is durable", agent, unforeseen(error))  # noqa: TRY400
+            log.error(  # noqa: TRY400
+                "%s: unforeseen %s; capture begins again from what is durable",
+                agent,
+                unforeseen(error),
+                extra=event("capture.unforeseen", agent=agent),
+            )
             self.term.fail(BatchLost(f"the {agent} agent failed with a batch in hand ({type(error).__name__})"))
         except BaseException:
             self.settle()

@@ -14,6 +14,7 @@ from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable, TierRefused, TsyncError
+from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
 from tsync_stream.queue.selection import better_tiers, fail_back_wait_s, tier_to_go_back_to
 from tsync_stream.state.pipeline import PositionStore
@@ -57,11 +58,20 @@ class TierWatch:
                 try:
                     removed = await self._tiers[name].remove_older(self._term.pipeline.epoch)
                 except TsyncError as error:
-                    log.debug("capture: older epochs stay on the %s tier: %s; retrying", name, error)
+                    log.debug(
+                        "capture: older epochs stay on the %s tier: %s; retrying",
+                        name,
+                        error,
+                        extra=event("tier.clean_up_delayed", tier=name),
+                    )
                 else:
                     left.discard(name)
                     if removed:
-                        log.info("capture: removed older epochs from the %s tier", name)
+                        log.info(
+                            "capture: removed older epochs from the %s tier",
+                            name,
+                            extra=event("tier.cleaned_up", tier=name),
+                        )
             await asyncio.sleep(CLEAN_UP_INTERVAL_S if left else 0)
         while True:  # the term ends by other means
             await asyncio.Event().wait()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TierLost, TsyncError
+from tsync_stream.core.events import event
 from tsync_stream.queue.selection import SetAside, count_flaps
 from tsync_stream.queue.tier import Tier, probe_within_deadline
 from tsync_stream.state.pipeline import Pipeline
@@ -41,7 +42,9 @@ class Tiers(Mapping[str, Tier]):
             try:
                 await self.require_healthy(name)
             except TsyncError as error:
-                log.warning("capture: %s; this tier cannot be the queue now", error)
+                log.warning(
+                    "capture: %s; this tier cannot be the queue now", error, extra=event("tier.unusable", tier=name)
+                )
                 return False
             return True
 

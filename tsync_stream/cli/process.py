@@ -16,10 +16,11 @@ import faust
 from click.core import ParameterSource
 from faust.worker import Worker as FaustWorker
 
+from tsync_stream.cli import logs
 from tsync_stream.cli.shared import EXIT_USAGE, exit_for
 from tsync_stream.cluster.membership import ForeignSettings
 from tsync_stream.core.errors import ConfigurationError, unforeseen
-from tsync_stream.core.quiet import keep_quiet
+from tsync_stream.core.events import event
 from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.cautions import left_out, unverified
 from tsync_stream.settings.load import Settings, lines_for_exit
@@ -62,17 +63,17 @@ class Worker(FaustWorker):
         super().__init__(app, *services, loglevel=loglevel, **options)
 
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
-        """Keep the log short under a lasting fault; leave out a line for each request or changed file."""
+        """Give the log its form."""
         super().on_setup_root_logger(logger, level)
-        logging.getLogger("httpx").setLevel(logging.WARNING)
-        logging.getLogger("watchfiles").setLevel(logging.WARNING)
         logging.getLogger("asyncio").addFilter(_says_something)
-        for handler in logger.handlers:
-            keep_quiet(handler)
+        logs.set_up(logger, cast(OurApp, self.app).settings.log_format)
 
     def _schedule_shutdown(self, signal: Any) -> None:
         if self._signal_stop_time:
-            log.warning("second signal: stopping at once; unfinished entries stay in the queue")
+            log.warning(
+                "second signal: stopping at once; unfinished entries stay in the queue",
+                extra=event("worker.second_signal"),
+            )
             os._exit(128 + int(signal))
         super()._schedule_shutdown(signal)
 
@@ -80,10 +81,12 @@ class Worker(FaustWorker):
         """Log which variables are ignored, and which certificates nobody checks: logging is set up only now."""
         await super().on_first_start()
         settings = cast(OurApp, self.app).settings
-        for warning in [*unused(Path.cwd()), *unverified(settings).values()]:
-            log.warning("settings: %s", warning)
+        for warning in unused(Path.cwd()):
+            log.warning("settings: %s", warning, extra=event("settings.ignored"))
+        for warning in unverified(settings).values():
+            log.warning("settings: %s", warning, extra=event("settings.unverified"))
         if without := left_out(settings):
-            log.info("settings: %s", without)
+            log.info("settings: %s", without, extra=event("settings.left_out"))
 
     def execute_from_commandline(self) -> NoReturn:
         """Run the app. What its surroundings refuse ends the process before anything has started."""
@@ -114,5 +117,9 @@ def end_at_once(error: BaseException) -> NoReturn:
     if isinstance(error, ForeignSettings):  # raised before any work was taken
         print(lines_for_exit(error), file=sys.stderr, flush=True)
         os._exit(EXIT_USAGE)
-    log.critical("unforeseen %s; this replica ends, and others take its leases over", unforeseen(error))
+    log.critical(
+        "unforeseen %s; this replica ends, and others take its leases over",
+        unforeseen(error),
+        extra=event("worker.unforeseen"),
+    )
     os._exit(EXIT_UNFORESEEN)

@@ -5,13 +5,10 @@ quiet. Partitions are shared out evenly among the replicas that reach what is ne
 exceeds its share.
 """
 
-import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
-
-log = logging.getLogger(__name__)
 
 CAPTURE = "capture"
 PARTITION_PREFIX = "partition:"
@@ -143,16 +140,3 @@ def describe_leases(leases: Iterable[str]) -> str:
             f"partition{'s' * (len(partitions) > 1)} " + (f"{', '.join(first)} and {last}" if first else last)
         )
     return ", ".join(others)
-
-
-def log_changes(logged: Mapping[str, int], held: Mapping[str, Held]) -> Mapping[str, int]:
-    """Log which leases are ours since the fences in `logged`, and which are not any more; returns today's fences."""
-    taken = [lease for name, lease in held.items() if logged.get(name) != lease.fence]
-    gone = logged.keys() - held.keys()
-    if taken:
-        in_doubt = sum(lease.after_expiry for lease in taken)
-        words = f" ({in_doubt} of them from a holder that expired or did not finish)" if in_doubt else ""
-        log.info("leases: now ours: %s%s", describe_leases(lease.name for lease in taken), words)
-    if gone:
-        log.info("leases: no longer ours: %s", describe_leases(gone))
-    return {name: lease.fence for name, lease in held.items()}

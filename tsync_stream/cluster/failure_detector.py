@@ -12,6 +12,7 @@ from typing import Any
 
 from tsync_stream.cluster.identity import Identity, is_dead
 from tsync_stream.core import clock
+from tsync_stream.core.events import event
 from tsync_stream.source.driver import MongoCollection
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,11 @@ async def expire_failed(
             )
             document["expired"] = bool(result.modified_count)
             if document["expired"]:
-                log.warning("leases: replica %s is gone; its leases are taken over", name)
+                log.warning(
+                    "leases: replica %s is gone; its leases are taken over",
+                    name,
+                    extra=event("replica.gone", gone=name),
+                )
 
 
 async def forget_expired(

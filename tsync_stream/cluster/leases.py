@@ -14,7 +14,6 @@ Invariants:
 """
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,25 +29,24 @@ from tsync_stream.cluster.assignment import (
     assign,
     describe_leases,
     leases_and_replicas,
-    log_changes,
     partition_lease,
 )
 from tsync_stream.cluster.failure_detector import FailureDetector, expire_failed, forget_expired
 from tsync_stream.cluster.hand_over import hand_over, waiting_for
 from tsync_stream.cluster.identity import Identity
 from tsync_stream.cluster.lease_documents import create_leases, replica_document
+from tsync_stream.cluster.lease_log import log_changes, log_expired, log_lost, log_missing
 from tsync_stream.cluster.membership import ForeignSettings, Membership, belongs
 from tsync_stream.core import clock
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.health import Health
+from tsync_stream.core.log_lines import ThisReplica
 from tsync_stream.core.model import BEGINNING_OF_TIME
 from tsync_stream.core.tasks import all_to_end
 from tsync_stream.core.wake import Wake
 from tsync_stream.source.driver import MongoDatabase, MongoHealth, MongoSession
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import LEASES
-
-log = logging.getLogger(__name__)
 
 # In LEASE_TTL: how long a heartbeat may be unchanged, and how long a holder believes in its leases.
 PATIENCE = 1.5
@@ -210,6 +208,7 @@ class LeaseKeeper:
         document = replica_document(name, self._identity, self._reach(), self._membership.announced)
         await self._collection.insert_one(document)
         self._generation += 1
+        ThisReplica.name = self.replica
         self._believed_until_s = started_s + BELIEF * self._ttl_s
 
     async def _renew(self) -> None:
@@ -229,7 +228,7 @@ class LeaseKeeper:
                 self._believed_until_s = started_s + BELIEF * self._ttl_s
                 self._remember(session)
                 return
-            log.warning("leases: %s was declared expired by others; starting over without any", self.replica)
+            log_expired(self.replica)
             self._drop_all()
             await self._announce()
 
@@ -238,7 +237,7 @@ class LeaseKeeper:
             documents = await self._read()
             leases, replicas = leases_and_replicas(documents, self._names)
             if missing := [name for name in self._names if name not in documents]:
-                log.error("leases: %d are missing from the state database; creating them again", len(missing))
+                log_missing(len(missing))
                 # Their holders may still write; a partition's fence in the queue is newer, so that is noticed.
                 await create_leases(self._collection, missing, clean=False)
             await self._look_at(documents, leases, replicas)
@@ -300,7 +299,7 @@ class LeaseKeeper:
                 self.held[lease.name] = Held(lease.name, lease.fence, after_expiry=True, taken_s=clock.now_s())
             elif held is not None:
                 del self.held[lease.name]
-                log.warning("leases: %s has another holder now, and is left to it", lease.name)
+                log_lost(lease.name)
             else:
                 continue
             self._wake.ring()

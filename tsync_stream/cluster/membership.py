@@ -25,6 +25,7 @@ from pymongo.errors import DuplicateKeyError
 from tsync_stream.cluster.tables import as_stored, differing_routes, older_after
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.common import differences, digest
@@ -194,7 +195,11 @@ class Membership:
         )
         if replaced is not None:
             self._joined_as = me
-            log.warning("%s. Replicas of before finish what they have in hand; then their leases are taken over", why)
+            log.warning(
+                "%s. Replicas of before finish what they have in hand; then their leases are taken over",
+                why,
+                extra=event("settings.replaced"),
+            )
         return replaced
 
     async def _take_over(self, me: str, why: str) -> None:

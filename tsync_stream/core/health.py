@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from tsync_stream.core import clock
 from tsync_stream.core.clock import Moment
+from tsync_stream.core.events import event
 from tsync_stream.core.quiet import about
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,9 @@ class Health:
             del self._over[next(iter(self._over))]
         self._judge()
         if problem.kind != "work":
-            log.info("%s: healthy again", check, extra=about(check, "healthy"))
+            log.info(
+                "%s: healthy again", check, extra={**event("health.green", check=check), **about(check, "healthy")}
+            )
 
     def report(self) -> dict[str, Any]:
         """The status, and the problems that are published to other replicas."""
@@ -141,7 +144,13 @@ class Health:
             self._judge()
         if problem.kind != "work":
             level = logging.ERROR if problem.needs_person else logging.WARNING
-            log.log(level, "%s: %s", check, problem.text, extra=about(check, "wrong"))
+            log.log(
+                level,
+                "%s: %s",
+                check,
+                problem.text,
+                extra={**event("health.not_green", check=check, health=problem.level), **about(check, "wrong")},
+            )
 
     def _judge(self) -> None:
         levels = {problem.level for problem in self._problems.values()}

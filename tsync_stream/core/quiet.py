@@ -166,6 +166,7 @@ def _text(record: logging.LogRecord) -> str:
 
 def _with_count(record: logging.LogRecord, count: int) -> logging.LogRecord:
     counted = copy.copy(record)
+    counted.suppressed = count
     lines = "repetition" if count == 1 else "repetitions"
     counted.msg, counted.args = f"{_text(record)} ({count} {lines} suppressed)", ()
     return counted

@@ -19,6 +19,7 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError, unforeseen
+from tsync_stream.core.events import event
 from tsync_stream.core.model import Key, Reason
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.terminal import printable, shorten
@@ -200,7 +201,9 @@ class RouteVerification:
                 raise  # the term's: a lost batch, a newer replica that captures
             except Exception as error:  # noqa: BLE001 - capture must not stop for it
                 what = unforeseen(error)
-                log.error("verification of route %s: unforeseen %s; it is tried again", self._state.route, what)  # noqa: TRY400
+                text = "verification of route %s: unforeseen %s; it is tried again"
+                route = self._state.route
+                log.error(text, route, what, extra=event("verification.unforeseen", route=route))  # noqa: TRY400
                 await self._note_paused(what)
                 await asyncio.sleep(UNFORESEEN_PAUSE_S)
             await asyncio.sleep(PAUSE_S if self._state.complete else LOOK_INTERVAL_S)
@@ -275,9 +278,21 @@ class RouteVerification:
             what = "it is not deleted, because MASS_DELETE_SHARE does not allow so many"
         for each in found[:MOST_LINES]:
             shown = shorten(printable(each.document_id), LONGEST_ID)
-            log.error("verification of route %s: the document %s is %s in Typesense; %s", route, shown, each.kind, what)
+            log.error(
+                "verification of route %s: the document %s is %s in Typesense; %s",
+                route,
+                shown,
+                each.kind,
+                what,
+                extra=event("verification.differs", route=route),
+            )
         if len(found) > MOST_LINES:
-            log.error("verification of route %s: and %d more documents differ", route, len(found) - MOST_LINES)
+            log.error(
+                "verification of route %s: and %d more documents differ",
+                route,
+                len(found) - MOST_LINES,
+                extra=event("verification.differs", route=route),
+            )
         for each in found:
             self._metrics.documents_drifted.labels(route, each.kind).inc()
 
@@ -285,7 +300,15 @@ class RouteVerification:
         text = "verification of route %s: every document was compared, %d in all; %d differed, %d are refused"
         route = self._state.route
         level = logging.INFO if tally.differences else logging.DEBUG
-        log.log(level, text, route, tally.compared, tally.differences, tally.excepted)
+        log.log(
+            level,
+            text,
+            route,
+            tally.compared,
+            tally.differences,
+            tally.excepted,
+            extra=event("verification.done", route=route),
+        )
 
     def _show(self) -> None:
         self._metrics.show_verified(self._state)

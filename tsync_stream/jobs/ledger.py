@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from tsync_stream.core.events import event
 from tsync_stream.jobs.progress_log import ProgressLog
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.dead_letter_counts import Refused, refused_among, refused_from_bson
@@ -43,7 +44,13 @@ class JobLedger:
         await self._store.end(job.id, "done", result)
         self._progress.forget(job.id)
         outcome, well = describe_outcome(job, result)
-        log.log(logging.INFO if well else logging.WARNING, "%s: done, %s", self.title(job), outcome)
+        log.log(
+            logging.INFO if well else logging.WARNING,
+            "%s: done, %s",
+            self.title(job),
+            outcome,
+            extra=event("job.done", job=job.id, kind=job.kind, route=job.route),
+        )
 
     async def give_up(self, job: Job) -> None:
         """The job is of a route that is not declared, or another version of this program filed it."""
@@ -51,7 +58,12 @@ class JobLedger:
             reason = "the version that captures does not understand this job; file it again with the same version"
         else:
             reason = f"there is no route {job.route} any more"
-        log.warning("%s is given up: %s", self.title(job), reason)
+        log.warning(
+            "%s is given up: %s",
+            self.title(job),
+            reason,
+            extra=event("job.given_up", job=job.id, kind=job.kind, route=job.route),
+        )
         await self._store.end(job.id, "failed", {"error": reason})
         self._progress.forget(job.id)
 

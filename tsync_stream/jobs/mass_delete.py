@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class MassDeleteGuard:
                 self.check,
                 lacking,
                 asked_of,
+                extra=event("reconcile.question_void", check=self.check),
             )
         self.health.green(self.check)
 

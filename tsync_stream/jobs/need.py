@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from bson.timestamp import Timestamp
 
 from tsync_stream.core.errors import Fenced, TsyncError
+from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import BEGINNING_OF_TIME
 from tsync_stream.jobs.job_metrics import WAITING, JobState, phase_of
@@ -78,7 +79,9 @@ class NeededReconcile:
             await sides.until_settled()
             await guard.wait()
 
-        log.info("%s: began (%s)", self._title, need.reason)
+        log.info(
+            "%s: began (%s)", self._title, need.reason, extra=event("reconcile.began", job=need.job, route=self._route)
+        )
         job: Reconcile = self._kinds.reconcile(need.job, term, sides, may_sweep, not_before)
         try:
             await term.persevere(self._title, job.run)
@@ -107,7 +110,9 @@ class NeededReconcile:
         if since is None:
             raise Fenced(f"the suspension of route {route} has ended already")
         capture.pipeline = capture.pipeline.with_route(route, suspended=None)
-        log.info("route %s: it can be synced again, and is reconciled now", route)
+        log.info(
+            "route %s: it can be synced again, and is reconciled now", route, extra=event("route.usable", route=route)
+        )
         return since
 
     async def _time_of_now(self) -> Timestamp:
@@ -155,7 +160,14 @@ class NeededReconcile:
             capture.pipeline = capture.pipeline.with_route(self._route, reconcile=None)
             capture.forget_job(need.job)
             level = logging.WARNING if refused.total else logging.INFO
-            log.log(level, "%s: done (%s), %s", self._title, need.reason, describe_reconcile(done, refused))
+            log.log(
+                level,
+                "%s: done (%s), %s",
+                self._title,
+                need.reason,
+                describe_reconcile(done, refused),
+                extra=event("reconcile.done", job=need.job, route=self._route),
+            )
 
     async def _stored_question(self, need: ReconcileNeed) -> Stored:
         stored = await self._positions.load()

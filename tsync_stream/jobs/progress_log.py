@@ -6,6 +6,7 @@ Invariant: the log has at most one line of a job in `LOG_INTERVAL_S`, however of
 import logging
 import time
 
+from tsync_stream.core.events import event
 from tsync_stream.observe.progress import Pace, percent, show_left
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,13 @@ class ProgressLog:
         if now_s - self._logged_s.setdefault(job, now_s) >= LOG_INTERVAL_S and done < total:
             self._logged_s[job] = now_s
             progress = f"{percent(done, total)} %, {done} of about {max(done, total)} {what}"
-            log.info("%s: %s%s", name, progress, show_left(left_s))
+            log.info(
+                "%s: %s%s",
+                name,
+                progress,
+                show_left(left_s),
+                extra=event("job.progress", job=job, done=done, total=total, left_s=left_s),
+            )
         return left_s
 
     def forget(self, job: str) -> None:

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from functools import partial
 from typing import NoReturn
 
+from tsync_stream.core.events import event
 from tsync_stream.core.model import Reason, Route
 from tsync_stream.core.tasks import end_tasks, one_ahead
 from tsync_stream.jobs.producer import Producer
@@ -118,13 +119,23 @@ class RefreshJobs:
         references = self._open_references()
         producer = self._term.producer(route, refresh.id, Reason.REFRESH, quietly=True)
         running = RefreshRun(refresh, route, producer, self._term, references)
-        log.info("%s: began, for %d changed documents", check, len(refresh.references))
+        log.info(
+            "%s: began, for %d changed documents",
+            check,
+            len(refresh.references),
+            extra=event("refresh.began", check=check, route=route.name),
+        )
         try:
             await self._term.persevere(check, running.run)
         finally:
             await references.close()
         await self._term.until_synced(running, lambda: self._term.is_synced(refresh.id))
-        log.info("%s: done, %d documents queued", check, running.queued)
+        log.info(
+            "%s: done, %d documents queued",
+            check,
+            running.queued,
+            extra=event("refresh.done", check=check, route=route.name),
+        )
 
     def _route_of(self, refresh: Refresh) -> Route | None:
         """None if the route does not declare this lookup any more: it was reconciled for that."""

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
+from tsync_stream.core.events import event
 from tsync_stream.core.model import Position
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.jobs.continuous import ContinuousVerification, is_repair
@@ -117,7 +118,9 @@ class FiledJobs:
             async with self._turn:
                 await running.run()
 
-        log.info("%s: began", self._ledger.title(job))
+        log.info(
+            "%s: began", self._ledger.title(job), extra=event("job.began", job=job.id, kind=job.kind, route=job.route)
+        )
         self._running[job.id] = running
         try:
             await self._term.persevere(check, work)

@@ -10,6 +10,7 @@ from typing import Any
 
 from bson.timestamp import Timestamp
 
+from tsync_stream.core.events import event
 from tsync_stream.core.model import Key
 from tsync_stream.jobs.compare import Difference
 from tsync_stream.jobs.comparing import Comparing
@@ -58,7 +59,7 @@ class Verify:
         if tally.differences and not self._repair:
             job, route = self.producer.job, self.producer.route.name
             text = "verify %s: %d documents of the route %s differ; `verify --repair` has them synced"
-            log.warning(text, job, tally.differences, route)
+            log.warning(text, job, tally.differences, route, extra=event("verify.differs", job=job, route=route))
         return tally.to_bson()
 
 

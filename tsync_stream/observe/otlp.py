@@ -16,6 +16,7 @@ from prometheus_client.samples import Sample
 
 from tsync_stream.core import __version__
 from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.core.events import event
 from tsync_stream.core.quiet import about
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class OtlpExport:
                 "depends on it",
                 self._endpoint,
                 EXPORT_INTERVAL_S,
-                extra=about("otlp", "failing"),
+                extra={**event("otlp.failing"), **about("otlp", "failing")},
             )
 
 

@@ -21,6 +21,7 @@ from redis.exceptions import AuthenticationError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from tsync_stream.core.events import event
 from tsync_stream.core.tasks import all_to_end
 from tsync_stream.settings.load import RedisSettings
 from tsync_stream.settings.secrets import Secret
@@ -164,6 +165,7 @@ def _login(settings: RedisSettings, password: Secret) -> Callable[[AbstractConne
                 "%s: the %s Redis refuses the new password and still takes the one before; going on with that one",
                 password.origin,
                 settings.name,
+                extra=event("secret.refused", tier=settings.name),
             )
 
     return log_in

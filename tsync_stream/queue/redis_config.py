@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from redis.exceptions import ResponseError
 
+from tsync_stream.core.events import event
 from tsync_stream.queue.redis_replies import read_configuration
 from tsync_stream.settings.load import RedisSettings
 
@@ -117,6 +118,7 @@ async def apply_server_settings(ask: Ask, settings: RedisSettings, *, manage: bo
                 "undoes it; REDIS_MANAGE_PERSISTENCE=false leaves the server as it is",
                 *(title, settings.host, settings.port),
                 *(wanted.name, difference.found, wanted.value, wanted.setting, wanted.line),
+                extra=event("redis.set", server=title, setting=wanted.setting),
             )
         else:
             tried = ", and the server does not let us change it" if wanted in chosen else ""

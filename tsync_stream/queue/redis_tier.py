@@ -19,6 +19,7 @@ from bson.errors import BSONError
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import Fenced, TierLost, TierUnavailable
+from tsync_stream.core.events import event
 from tsync_stream.core.model import EpochRef, Head, RecordBatch, Token
 from tsync_stream.queue import redis_scripts
 from tsync_stream.queue.codec import decode_record_batch, decode_token, encode_record_batch, encode_token
@@ -80,7 +81,7 @@ class RedisStreams:
             await open_idle_connections(self._client, self._settings.min_idle_conns)
             ask_server = partial(ask_each, self._client)
             for warning in await apply_server_settings(ask_server, self._settings, manage=self._manage_persistence):
-                log.warning("%s", warning)
+                log.warning("%s", warning, extra=event("redis.differs", tier=self.name))
 
     async def take_up_password(self, _password: str) -> str:
         """Log in again on every connection, before its next use."""

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.core.events import event
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declared import of_route
 from tsync_stream.routes.proposal import Proposal, propose
@@ -51,12 +52,18 @@ async def prepare_collection(
         return await target.create_collection(declared, of)
     proposal = await find(declaration)
     if proposal is None or not proposal.fields:
-        log.info("route %s: no documents to find a schema in; Typesense detects all types", route)
+        log.info(
+            "route %s: no documents to find a schema in; Typesense detects all types",
+            route,
+            extra=event("route.schema", route=route),
+        )
         return await target.create_collection(default_schema(name))
     try:
         made = await target.create_collection({**proposal.schema, "name": name}, "the proposal")
     except ConfigurationError as refused:
-        log.warning("route %s: Typesense detects all types; %s", route, refused)
+        log.warning(
+            "route %s: Typesense detects all types; %s", route, refused, extra=event("route.schema", route=route)
+        )
         return await target.create_collection(default_schema(name))
     _log_proposal(declaration, proposal)
     return made
@@ -102,8 +109,20 @@ def _log_proposal(declaration: Declaration, proposal: Proposal) -> None:
         "them",
         name,
         len(proposal.fields),
+        extra=event("route.schema", route=name),
     )
     for conflict in proposal.conflicts[:_MOST_LOGGED]:
-        log.log(logging.WARNING if conflict.level == "conflict" else logging.INFO, "route %s: %s", name, conflict)
+        log.log(
+            logging.WARNING if conflict.level == "conflict" else logging.INFO,
+            "route %s: %s",
+            name,
+            conflict,
+            extra=event("route.schema", route=name),
+        )
     if len(proposal.conflicts) > _MOST_LOGGED:
-        log.warning("route %s: `plan` shows %d more", name, len(proposal.conflicts) - _MOST_LOGGED)
+        log.warning(
+            "route %s: `plan` shows %d more",
+            name,
+            len(proposal.conflicts) - _MOST_LOGGED,
+            extra=event("route.schema", route=name),
+        )

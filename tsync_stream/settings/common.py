@@ -72,6 +72,7 @@ OWN = frozenset(
         "WEB_PORT",
         "OTLP_ENDPOINT",
         "LOG_LEVEL",
+        "LOG_FORMAT",
         "TSYNC_EMBEDDED",
         "TSYNC_EMBEDDED_DIR",
         "MONGOD_EXECUTABLE",

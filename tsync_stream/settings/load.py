@@ -145,6 +145,7 @@ class Settings:
     web_port: int
     otlp_endpoint: str
     log_level: str
+    log_format: str
 
     @property
     def longest_request_s(self) -> float:

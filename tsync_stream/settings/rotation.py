@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.events import event
 from tsync_stream.core.file_watch import looks
 from tsync_stream.core.health import Health
 from tsync_stream.settings.secrets import Secret
@@ -46,7 +47,7 @@ class Rotation:
                 health.degraded(check, f"{origin} changed, and the one before stays in use: {error}; trying again")
                 return
             self._taken_up = self.secret.value
-            log.info("%s changed: %s", origin, happened)
+            log.info("%s changed: %s", origin, happened, extra=event("secret.changed", setting=origin))
         health.green(check)
 
 

@@ -203,6 +203,13 @@ SERVICE = (
         forms.choice("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
         "the least severe level that is logged",
     ),
+    Setting(
+        "LOG_FORMAT",
+        "auto",
+        "log_format",
+        forms.choice("auto", "text", "json"),
+        "how a worker logs: JSON lines, plain lines, or plain lines that are coloured on a terminal ([logs](logs.md))",
+    ),
 )
 
 EMBEDDED = (

@@ -21,6 +21,7 @@ from typesense.async_.client import AsyncClient
 from typesense.types.collection import CollectionCreateSchema
 
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, DocumentRejected
+from tsync_stream.core.events import event
 from tsync_stream.settings.load import TypesenseSettings
 from tsync_stream.sink.breaker import FAILURES, Breaker
 from tsync_stream.sink.connection import KEY_HEADER, api_clients, http_client
@@ -132,7 +133,10 @@ class TypesenseTarget:
             if answer.status in KEY_REFUSED:
                 if not self._stats_refused:
                     self._stats_refused = True
-                    log.warning("TYPESENSE_API_KEY: it may not read /stats.json, so a replay of the log goes unnoticed")
+                    log.warning(
+                        "TYPESENSE_API_KEY: it may not read /stats.json, so a replay of the log goes unnoticed",
+                        extra=event("typesense.blind"),
+                    )
                 return True
             check_status(answer.status, "/stats.json", body=answer.body)
             stats = orjson.loads(answer.body)
@@ -181,7 +185,11 @@ class TypesenseTarget:
             if refused.status in TOO_LARGE and count > 1:
                 # The largest size that may pass. After a restart, the size of the settings is tried again.
                 self.accepted_import_bytes = max(MIN_IMPORT_BYTES, min(self.accepted_import_bytes, len(body) // 2))
-                log.warning("%s; requests are smaller from now on. Set it below the proxy's limit", refused)
+                log.warning(
+                    "%s; requests are smaller from now on. Set it below the proxy's limit",
+                    refused,
+                    extra=event("typesense.smaller_requests"),
+                )
 
         async def send(body: bytes, count: int) -> list[Rejection]:
             before_another()

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import orjson
 
 from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.events import event
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.errors import KEY_REFUSED, check_status
 from tsync_stream.sink.http import Answer
@@ -128,7 +129,7 @@ class Markers:
     def _warn(self, what: str, unseen: str) -> None:
         if not self._warned:
             self._warned = True
-            log.warning("%s, so a collection that %s may go unnoticed", what, unseen)
+            log.warning("%s, so a collection that %s may go unnoticed", what, unseen, extra=event("typesense.blind"))
 
     async def _synonym(self, name: str) -> str:
         answer = await self._target.ask("GET", f"{_path(name)}/synonyms/{SYNONYM}")

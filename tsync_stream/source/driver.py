@@ -18,6 +18,7 @@ from motor.motor_asyncio import (
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, MongoRefused, TsyncError
+from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
 from tsync_stream.settings.load import Settings
 
@@ -115,7 +116,10 @@ class MongoHealth:
         else:
             self._pause_s = min(MAX_PAUSE_S, 2 * self._pause_s)
         self._last_s = now_s
-        log.info("mongodb: reconnecting after a refusal, since the user may have been dropped and created again")
+        log.info(
+            "mongodb: reconnecting after a refusal, since the user may have been dropped and created again",
+            extra=event("mongodb.reconnecting"),
+        )
         self._anew()
 
 

@@ -17,6 +17,7 @@ from operator import attrgetter
 from faust.types import StreamT
 
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError, unforeseen, without_frames
+from tsync_stream.core.events import event
 from tsync_stream.core.model import Entry
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.sync.attempt import Attempt
@@ -119,7 +120,9 @@ def sync_agent(sync: Callable[[], Sync]) -> Callable[[StreamT[SyncBatch]], Await
             except SyncFailed as error:
                 _report(batch, error)
             except Exception as error:  # noqa: BLE001 - it is reported, and the batch is retried
-                log.error("sync: unforeseen %s; the batch is retried", unforeseen(error))  # noqa: TRY400
+                log.error(  # noqa: TRY400
+                    "sync: unforeseen %s; the batch is retried", unforeseen(error), extra=event("sync.unforeseen")
+                )
                 cause = DependencyUnavailable(f"the sync agent failed with a batch in hand ({type(error).__name__})")
                 _report(batch, SyncFailed(cause, in_doubt=True))
             else:

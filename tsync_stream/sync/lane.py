@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefused, TsyncError
+from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Barrier, Entry, EpochRef, PartitionBatches, RecordBatch
@@ -215,7 +216,11 @@ class LaneSteps:
             acks = {partition: [each.batch_id for each in found] for partition, found in batch.items()}
             refused = list(await tier.ack(epoch, acks, fences))
         for partition in refused:
-            log.warning("partition %d: has a new owner; its last batch is checked again", partition)
+            log.warning(
+                "partition %d: has a new owner; its last batch is checked again",
+                partition,
+                extra=event("partition.new_owner", partition=partition),
+            )
             self.owned.drop(partition)
             await self._store_rechecks([(partition, entry) for entry in _entries(batch[partition])])
         if not over:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.core.errors import ConfigurationError, TsyncError
+from tsync_stream.core.events import event
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.routes.usability import Usability
 from tsync_stream.sink.live_schema import NoCollection
@@ -60,7 +61,7 @@ class SuspendedRoutes:
                 if await self._another_can_be_synced(route) and await self._suspend(route, failures[route]):
                     suspended.add(route)
         except TsyncError as error:
-            log.warning("a route cannot be suspended yet: %s", error)
+            log.warning("a route cannot be suspended yet: %s", error, extra=event("route.suspension_delayed"))
         return suspended
 
     async def _suspend(self, route: str, cause: TsyncError) -> bool:

@@ -4,7 +4,8 @@ import logging
 
 import pytest
 
-from tsync_stream.cluster.assignment import CAPTURE, Held, describe_leases, log_changes, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, Held, describe_leases, partition_lease
+from tsync_stream.cluster.lease_log import log_changes
 
 
 def held(*numbers: int, fence: int = 1, after_expiry: bool = False) -> dict[str, Held]:

@@ -111,6 +111,7 @@ DEFAULTS = {
     "WEB_PORT": "6066",
     "OTLP_ENDPOINT": "",
     "LOG_LEVEL": "INFO",
+    "LOG_FORMAT": "auto",
     "TSYNC_EMBEDDED": "false",
     "TSYNC_EMBEDDED_DIR": ".tsync",
     "MONGOD_EXECUTABLE": "",
