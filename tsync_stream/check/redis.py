@@ -104,6 +104,9 @@ def _unusable(settings: RedisSettings, error: Exception) -> Finding:
         fix = tls_fix(cause, of_redis(settings)) or f"start the server, or correct {prefix}HOST and {prefix}PORT"
         if cause == CLOSED and not settings.use_tls:
             fix += f"; if it speaks TLS, set {prefix}TLS=true"
+        if cause == CLOSED and settings.use_tls and settings.tls.cert_file is None:
+            # Since TLS 1.3 a server refuses after the handshake, and closes before we have read why.
+            fix += f"; if it requires a client certificate, set {of_redis(settings).certificate}"
         return wrong(f"no answer at {settings.host}:{settings.port} ({cause})", fix)
     return wrong(
         f"{settings.host}:{settings.port} does not answer like Redis ({code or type(error).__name__})",

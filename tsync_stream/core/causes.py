@@ -89,7 +89,7 @@ def _words(error: BaseException) -> str:
         return NO_NAMES_NOW if error.errno == socket.EAI_AGAIN else NO_SUCH_HOST
     if isinstance(error, ConnectionRefusedError):
         return REFUSED
-    if isinstance(error, ConnectionResetError | EOFError) or "closed by server" in str(error):
+    if isinstance(error, ConnectionResetError | BrokenPipeError | EOFError) or "closed by server" in str(error):
         return CLOSED
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return TOO_LONG
