@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.forked import ForkedWorker
 from tests.support.stack import Names, typesense_client
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_for
 from tsync_stream.embedded import EmbeddedStack
 
 PAGE = (Path(__file__).parents[2] / "docs" / "routes-tutorial.md").read_text(encoding="utf-8")
@@ -136,4 +136,4 @@ def test_each_step_shows_what_the_page_says(reader: Reader) -> None:
             reader.do(block)
         except AssertionError as error:
             raise AssertionError(f"{block.step}: {error}\n{block.text}") from error
-    assert reader.worker.health()["problems"] == []
+    wait_for(lambda: reader.worker.health()["problems"] == [], 20.0, lambda: str(reader.worker.health()["problems"]))
