@@ -3,16 +3,15 @@
 import json
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
 import orjson
 import pytest
 
+from tests.acceptance.changing import changing
 from tests.acceptance.conftest import Equal, Source
 from tests.acceptance.state import State
-from tests.support.background import repeated
 from tests.support.listings import listings
 from tests.support.stack import Names, typesense_client
 from tests.support.waiting import wait_for
@@ -22,8 +21,8 @@ from tsync_stream.embedded import EmbeddedStack
 FOUND = re.compile(r"verification of route \S+: the document (.+) is (\w+) in Typesense; it is synced")
 # Typesense stores a field that no schema names as it comes: there, a value may have another type.
 SCHEMA = {"fields": [{"name": "title", "type": "string", "optional": True}]}
-# Fast, so that a pass over a few hundred documents takes moments.
-FAST = {"VERIFY_RATE": "1000", "MAX_BUFFER_SIZE": "50", "BATCH_SIZE": "50"}
+# All documents make one page: each page with documents that change all the time takes a quarter of a minute.
+FAST = {"VERIFY_RATE": "1000", "MAX_BUFFER_SIZE": "500", "BATCH_SIZE": "500"}
 
 
 @pytest.fixture
@@ -75,19 +74,6 @@ def filled(source: Source, worker: Worker, equal: Equal, count: int) -> list[Any
     return keys
 
 
-def changing(source: Source) -> AbstractContextManager[None]:
-    """Insert, change and delete documents as long as the block runs."""
-
-    def step(number: int) -> None:
-        key = f"live {number % 61}"
-        if number % 5 == 0:
-            source.delete_one({"_id": key})
-        else:
-            source.update_one({"_id": key}, {"$set": {"amount": number % 2}}, upsert=True)
-
-    return repeated(step)
-
-
 def test_every_kind_of_difference_is_found_and_repaired_and_nothing_else_is_reported(
     source: Source, worker: Worker, state: State, equal: Equal, typesense: httpx.Client, documents_path: str
 ) -> None:
@@ -109,9 +95,9 @@ def test_every_kind_of_difference_is_found_and_repaired_and_nothing_else_is_repo
             (str(keys[11]), "different"),
             ("from nowhere", "extra"),
         }
-        wait_for(lambda: found(worker) >= expected, 60.0, lambda: f"only {found(worker)} are found")
+        wait_for(lambda: found(worker) >= expected, 90.0, lambda: f"only {found(worker)} are found")
         seen = passes(state)
-        wait_for(lambda: passes(state) > seen, 60.0, lambda: f"no further pass: {state.verification()}")
+        wait_for(lambda: passes(state) > seen, 90.0, lambda: f"no further pass: {state.verification()}")
     assert found(worker) == expected
     equal()
     told = route(worker)
@@ -129,7 +115,7 @@ def test_it_goes_on_where_it_stopped_and_the_claim_outlives_a_restart(
     assert worker.stop() == 0
     began = state.verification()["began"]
     # A pass takes a minute then.
-    worker.environment |= {"VERIFY_RATE": "2"}
+    worker.environment |= {"VERIFY_RATE": "2", "MAX_BUFFER_SIZE": "50", "BATCH_SIZE": "50"}
     worker.start()
     wait_for(lambda: is_under_way(state.verification()), 60.0, lambda: f"{state.verification()}")
     worker.kill()

@@ -1,14 +1,13 @@
 """Verification finds exactly what was tampered with, and repairs it if asked to."""
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 import orjson
 import pytest
 
+from tests.acceptance.changing import changing
 from tests.acceptance.conftest import Equal, Source
 from tests.acceptance.state import State
-from tests.support.background import repeated
 from tests.support.comparison import difference
 from tests.support.listings import listings
 from tests.support.stack import Names, typesense_client
@@ -48,21 +47,6 @@ def filled(source: Source, worker: Worker, equal: Equal, count: int) -> list[Any
     wait_for(lambda: "reconcile: done" in worker.log(), 60.0, "the first start is not done")
     equal()
     return keys
-
-
-def changing(source: Source) -> AbstractContextManager[None]:
-    """Insert, change and delete documents as long as the block runs, some of them many times."""
-
-    def step(number: int) -> None:
-        # 61 is coprime to the other numbers, so everything happens to every document; and each soon has its earlier
-        # content again.
-        key = f"live {number % 61}"
-        if number % 5 == 0:
-            source.delete_one({"_id": key})
-        else:
-            source.update_one({"_id": key}, {"$set": {"amount": number % 2}}, upsert=True)
-
-    return repeated(step)
 
 
 def test_tampering_is_found_and_repaired_and_nothing_else_is_reported(

@@ -15,8 +15,7 @@ import orjson
 from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected, TsyncError
 from tsync_stream.core.key_candidates import candidate_keys
 from tsync_stream.core.keys import canonical_key, typesense_id
-from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key
-from tsync_stream.observe.current_queue import CurrentQueue
+from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key, partitioner
 from tsync_stream.observe.explaining import explain
 from tsync_stream.observe.explanation import (
     DocumentFacts,
@@ -27,6 +26,7 @@ from tsync_stream.observe.explanation import (
     TargetFacts,
     WaitingFacts,
 )
+from tsync_stream.observe.queue_look import QueueLook
 from tsync_stream.observe.status import Status
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.routes.declaration import Declaration
@@ -70,7 +70,7 @@ class ExplanationReader:
         self._letters = DeadLetterRecords(database)
         self._rechecks = Rechecks(database, settings.longest_request_s, (), settings.partitions)
         self._refreshes = Refreshes(database)
-        self._queue = CurrentQueue(settings, database, DEADLINE_S)
+        self._queue = QueueLook(settings, database, DEADLINE_S)
         runner = None
         if declaration.transform:
             runner = TransformRunner(self._route.name, declaration.transform, settings.transform_timeout_s)
@@ -125,7 +125,7 @@ class ExplanationReader:
             status=status,
         )
         if status is not None and pipeline is not None:
-            partition = explain(facts).owner.partition
+            partition = partitioner(self._route.name, facts.partitions)(document_id)
             facts = replace(
                 facts, waiting=await seen("its entries", lambda: self._read_queue(status, partition, document_id))
             )

@@ -47,7 +47,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._instruments = made = Instruments(self.registry)
+        self.instruments = made = Instruments(self.registry)
         ProcessCollector(registry=self.registry)
         capturing = "On the capturing replica."
 
@@ -186,11 +186,6 @@ class Metrics:
     def __repr__(self) -> str:
         capturing = bool(self.registry.get_sample_value("tsync_capturing"))
         return f"Metrics({capturing=}, entries_acked={self.total('entries_acked')})"
-
-    @property
-    def instruments(self) -> Instruments:
-        """What is declared."""
-        return self._instruments
 
     def end_term(self) -> None:
         """We capture no longer: forget what only the capturing replica measures."""

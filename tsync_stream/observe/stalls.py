@@ -151,7 +151,7 @@ def troubles(me: str, seen: Seen) -> dict[str, Trouble]:
     for name, document in sorted(seen.live.items()):
         if name in holders:
             for problem in own_problems((document.get("statistics") or {}).get("problems", ())):
-                if problem.get("kind", "fault") == "fault" and not problem["check"].startswith(ROUTE_CHECK):
+                if problem["kind"] == "fault" and not problem["check"].startswith(ROUTE_CHECK):
                     where = f"{name}, {problem['check']}"
-                    found[where] = Trouble(problem.get("level", "red"), f"{where}: {problem['text']}")
+                    found[where] = Trouble(problem["level"], f"{where}: {problem['text']}")
     return found

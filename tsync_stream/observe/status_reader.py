@@ -9,7 +9,7 @@ from typing import Self
 
 from tsync_stream.cluster.membership_view import read_membership
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError
-from tsync_stream.observe.current_queue import CurrentQueue
+from tsync_stream.observe.queue_look import QueueLook
 from tsync_stream.observe.route_status import RouteFacts
 from tsync_stream.observe.status import Facts, Status, judge
 from tsync_stream.routes.declared import declared_routes
@@ -46,7 +46,7 @@ class StatusReader:
         self.jobs = JobStore(database)
         self._verifications = VerificationStore(database)
         self._rechecks = Rechecks(database, settings.longest_request_s, (), settings.partitions)
-        self._queue = CurrentQueue(settings, database, DEADLINE_S)
+        self._queue = QueueLook(settings, database, DEADLINE_S)
 
     async def __aenter__(self) -> Self:
         return self

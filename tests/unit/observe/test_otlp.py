@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as otel
 from prometheus_client import CollectorRegistry
 
 from tests.support.waiting import eventually
@@ -15,10 +16,6 @@ from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.observe import otlp
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.otlp import OtlpExport, require_exporter
-
-otel = pytest.importorskip(
-    "opentelemetry.proto.collector.metrics.v1.metrics_service_pb2", reason="the extra `otel` is not installed"
-)
 
 
 class Collector:

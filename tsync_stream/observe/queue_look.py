@@ -18,7 +18,7 @@ from tsync_stream.settings.load import RedisSettings, Settings
 from tsync_stream.source.driver import MongoDatabase
 
 
-class CurrentQueue:
+class QueueLook:
     """Opens tiers by their names. Without retries: a person is waiting, and can repeat the command."""
 
     def __init__(self, settings: Settings, database: MongoDatabase, deadline_s: float) -> None:
