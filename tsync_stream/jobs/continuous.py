@@ -21,6 +21,7 @@ from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError, unforeseen
 from tsync_stream.core.events import event
 from tsync_stream.core.model import Key, Reason
+from tsync_stream.core.quiet import about
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.terminal import printable, shorten
 from tsync_stream.jobs.compare import Difference, Tally
@@ -284,7 +285,8 @@ class RouteVerification:
                 shown,
                 each.kind,
                 what,
-                extra=event("verification.differs", route=route),
+                # A topic of its own: lines that differ in their ids alone would be held back as repetitions.
+                extra={**event("verification.differs", route=route), **about(f"{route} {shown}", each.kind)},
             )
         if len(found) > MOST_LINES:
             log.error(

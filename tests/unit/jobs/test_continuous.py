@@ -1,6 +1,7 @@
 """The background verification of one route, with both sides in memory: its passes, its repairs, and what pauses it."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from tests.support.waiting import eventually
 from tests.unit.jobs.test_verify import NOW, PAGE, ROUTE, World
 from tsync_stream.capture.term import BatchLost
 from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.quiet import Quiet
 from tsync_stream.jobs import continuous, judge
 from tsync_stream.jobs.continuous import RouteVerification, is_repair
 from tsync_stream.jobs.kinds import JobKinds
@@ -138,6 +140,18 @@ async def test_what_differs_is_reported_once_and_repaired(caplog: pytest.LogCapt
     assert len(set(jobs)) == len(jobs)
     assert all(map(is_repair, jobs))
     assert background.forgotten == jobs
+
+
+async def test_each_document_that_differs_has_its_line_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    shown: list[logging.LogRecord] = []
+    quiet = Quiet(shown.append)
+    background = Background(World(count=20))
+    for key in ("001", "005", "011"):
+        background.world.target.documents[key] = {"number": 100}
+    await background.until(background.is_complete)
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 3
+    assert [quiet.filter(record) for record in errors] == [True] * 3
 
 
 async def test_the_cursor_does_not_pass_a_difference_before_its_repair_is_synced() -> None:
