@@ -68,7 +68,7 @@ def test_a_capturing_replica_freezes_before_its_append_and_wakes_next_to_its_suc
     with trial.under_load(f"28 two capturing replicas at once, {tier}", seed(228), replicas=2):
         for server in redis[: ("primary", "backup", "mongo").index(tier)]:
             server.kill()
-        wait_for(lambda: trial.pipeline()["tier"] == tier, 60.0, f"{tier} does not become the queue")
+        trial.wait_for_tier(tier)
         epoch = trial.pipeline()["epoch"]
         for _ in range(2):
             trial.load.wait_for_operations(300)
@@ -162,9 +162,9 @@ def test_primary_to_backup_and_back_on_twenty_hot_documents(trial: Trial, seed: 
         trial.load.wait_for_operations(300)
         dead_s = time.monotonic()
         server.kill()
-        wait_for(lambda: trial.pipeline()["tier"] == "backup", 60.0, "the backup does not become the queue")
+        trial.wait_for_tier("backup")
         trial.row.take_over_s.append(time.monotonic() - dead_s)
         trial.load.wait_for_operations(500)
         server.start()
-        wait_for(lambda: trial.pipeline()["tier"] == "primary", 120.0, "the primary does not become the queue again")
+        trial.wait_for_tier("primary", 120.0)
         trial.load.wait_for_operations(300)

@@ -207,7 +207,7 @@ def test_both_redis_are_dead_for_a_while(trial: Trial, seed: Seed, lost: bool) -
             server.kill()
             if lost:
                 server.wipe()
-        wait_for(lambda: trial.pipeline()["tier"] == "mongo", 60.0, "MongoDB does not become the queue")
+        trial.wait_for_tier("mongo")
         trial.row.take_over_s.append(time.monotonic() - dead_s)
         written = trial.cluster.total("tsync_entries_acked_total")
         trial.load.wait_for_operations(300)

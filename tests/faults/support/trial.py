@@ -180,6 +180,10 @@ class Trial:
         """Wait until an epoch later than `after` is current."""
         wait_for(lambda: self.pipeline().get("epoch", 0) > after, timeout_s, f"epoch {after} does not end")
 
+    def wait_for_tier(self, tier: str, timeout_s: float = 60.0) -> None:
+        """Wait until this tier is the queue."""
+        wait_for(lambda: self.pipeline().get("tier") == tier, timeout_s, f"{tier} does not become the queue")
+
     def take_over(self, since_s: float, *successors: Worker) -> None:
         """Wait until a successor captures, and note how long that took since `since_s` (monotonic)."""
         self.row.take_over_s.append(self.cluster.take_over_s(since_s, *successors))
