@@ -57,6 +57,7 @@ class Backlog:
         tier = term.pipeline.epoch.tier
         for partition, entries in enumerate(backlog):
             metrics.backlog_entries.labels(tier, str(partition)).set(entries)
+        metrics.backlog_limit_entries.set(self._max_backlog)
         metrics.epoch.set(term.pipeline.epoch.epoch)
         for name in self._tiers:
             metrics.tier.labels(name).set(name == term.pipeline.epoch.tier)

@@ -6,11 +6,11 @@ MongoDB user may not read. Labels take few values, which the settings, the route
 
 from collections.abc import Iterable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 
 from tsync_stream.core.model import DeadLetter, Reason
 from tsync_stream.observe.instruments import Instruments
-from tsync_stream.observe.verified import verified
+from tsync_stream.observe.verified import KINDS, verified
 from tsync_stream.state.verifications import Verification
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -145,6 +145,9 @@ class Metrics:
             f"{capturing}",
         )
         self.backlog_entries = made.gauge("backlog_entries", f"Unacked entries. {capturing}", "tier", "partition")
+        self.backlog_limit_entries = made.measured(
+            "backlog_limit_entries", f"`MAX_BACKLOG`: capture pauses at so many unacked entries. {capturing}"
+        )
         self.epoch = made.measured("epoch", f"The current epoch. {capturing}")
         self.tier = made.gauge("tier", f"1 for the tier that is the queue. {capturing}", "tier")
         self.epochs_opened = made.counter("epochs_opened", "Epochs that this replica opened.", "reason")
@@ -190,7 +193,7 @@ class Metrics:
     def end_term(self) -> None:
         """We capture no longer: forget what only the capturing replica measures."""
         self.capturing.set(0)
-        for measured in (self.lag_seconds, self.oplog_left_seconds, self.epoch):
+        for measured in (self.lag_seconds, self.oplog_left_seconds, self.backlog_limit_entries, self.epoch):
             measured.set(None)
         for labelled in (
             self.backlog_entries,
@@ -205,8 +208,8 @@ class Metrics:
             labelled.clear()
 
     def show_route(self, route: str) -> None:
-        """Show the counters of a route from now on, at 0 until something is counted."""
-        for counter in (
+        """Show what is counted of a route from now on, at 0 until something is."""
+        instruments: tuple[Counter | Histogram, ...] = (
             self.changes_captured,
             self.changes_irrelevant,
             self.entries_acked,
@@ -215,9 +218,14 @@ class Metrics:
             self.documents_written,
             self.documents_deleted,
             self.rechecks_synced,
-        ):
-            counter.labels(route)
+            self.documents_verified,
+            self.visible_seconds,
+        )
+        for instrument in instruments:
+            instrument.labels(route)
         self.entries_appended.labels(route, Reason.CHANGE)
+        for kind in KINDS:  # or the first difference would be no increase to Prometheus, and alert nobody
+            self.documents_drifted.labels(route, kind)
 
     def count_refused(self, letters: Iterable[DeadLetter]) -> None:
         """These dead letters were written."""

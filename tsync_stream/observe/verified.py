@@ -14,7 +14,8 @@ from bson.timestamp import Timestamp
 from tsync_stream.observe.progress import percent
 from tsync_stream.state.verifications import Verification
 
-_KINDS = ("missing", "different", "extra")
+# How a document in Typesense may differ.
+KINDS = ("missing", "different", "extra")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def _differed(seen: Verified) -> str:
 
 
 def _found(tally: Mapping[str, Any]) -> int:
-    return sum(int(tally.get(kind, 0)) for kind in _KINDS)
+    return sum(int(tally.get(kind, 0)) for kind in KINDS)
 
 
 def _time(cluster_time: Timestamp | None) -> datetime | None:

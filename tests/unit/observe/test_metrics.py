@@ -54,6 +54,7 @@ def test_what_is_counted_of_a_route_carries_its_name_and_is_shown_from_the_start
     shown = metrics.exposition().decode()
     assert 'tsync_entries_acked_total{route="listings"} 3.0' in shown
     assert 'tsync_changes_captured_total{route="listings"} 0.0' in shown
+    assert 'tsync_documents_drifted_total{kind="extra",route="listings"} 0.0' in shown
     assert (metrics.total("entries_acked"), metrics.total("changes_captured")) == (7, 0)
 
 
