@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bson.timestamp import Timestamp
-
 from tsync_stream.capture.backlog import Backlog
 from tsync_stream.capture.begin import Beginning
 from tsync_stream.capture.epochs import Epochs
@@ -39,8 +37,10 @@ from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Route
+from tsync_stream.core.pacer import MaxRates
 from tsync_stream.core.wake import Backoff, Wake
 from tsync_stream.jobs.continuous import verification_at
+from tsync_stream.jobs.job_pace import JobPace
 from tsync_stream.jobs.kinds import JobKinds
 from tsync_stream.jobs.ledger import JobLedger
 from tsync_stream.jobs.need import NeededReconcile
@@ -64,7 +64,7 @@ from tsync_stream.routes.usability import Usability
 from tsync_stream.routes.view import source_views
 from tsync_stream.settings.common import common_settings
 from tsync_stream.settings.load import Settings
-from tsync_stream.settings.rotation import Rotation
+from tsync_stream.settings.rotation import Rotation, after_a_restart
 from tsync_stream.settings.secrets import Secret
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
@@ -79,7 +79,7 @@ from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks
-from tsync_stream.state.refreshes import Refreshes
+from tsync_stream.state.refreshes import Refreshes, nothing_refreshed
 from tsync_stream.state.verifications import VerificationStore
 from tsync_stream.sync.agent import Sync
 from tsync_stream.sync.attempt import Attempt
@@ -90,6 +90,7 @@ from tsync_stream.sync.in_doubt import InDoubt
 from tsync_stream.sync.lane import Lane, LaneSteps
 from tsync_stream.sync.losses import LossReports
 from tsync_stream.sync.owned import OwnedPartitions
+from tsync_stream.sync.rate_limit import RateLimit
 from tsync_stream.sync.reader import Reader
 from tsync_stream.sync.recheck_turns import RecheckTurns
 from tsync_stream.sync.suspended import SuspendedRoutes
@@ -118,6 +119,7 @@ class Parts:
             metrics.show_route(name)
         self._wake = Wake()
         self._pace = SyncPace()
+        self.max_rates = MaxRates(settings.typesense.max_rate or None, self.table.max_rates)
 
         # MongoDB: the source, and what we keep there
         self.client = mongo_client(settings)
@@ -173,6 +175,8 @@ class Parts:
         )
 
         # Sync, then capture with its jobs
+        held, partitions = lambda: self.leases.held, settings.partitions
+        self._rate_limit = RateLimit(self.max_rates, held, partitions, settings.sync_lanes, metrics)
         self.sync = Sync({route.name: self._attempt(route) for route in self.table.routes})
         self._usability = Usability(self.table, self.client, self.target, self._open_reader)
         self._suspended = SuspendedRoutes(self.table, self.epochs, self.positions, self._usability)
@@ -185,7 +189,7 @@ class Parts:
         key_file, uri_file = settings.typesense.api_key_file, settings.mongo.uri_file
         take_up_key = partial(self.target.take_up_key, collection=self.table.routes[0].target)
         self.rotations.append(Rotation(Secret("TYPESENSE_API_KEY", settings.typesense.api_key, key_file), take_up_key))
-        self.rotations.append(Rotation(Secret("MONGODB_URI", settings.mongo.uri, uri_file), _after_a_restart))
+        self.rotations.append(Rotation(Secret("MONGODB_URI", settings.mongo.uri, uri_file), after_a_restart))
 
         # What health and metrics watch
         self.process_watch = ProcessWatch(lambda: self.leases.held, metrics)
@@ -230,6 +234,7 @@ class Parts:
         captured, synced = self._metrics.total("changes_captured"), self._metrics.total("entries_acked")
         return {
             **self._rates.measure(clock.now_s(), captured, synced),
+            "slowing": self._rate_limit.slowing,
             "problems": own_problems(self._health.report()["problems"]),
         }
 
@@ -245,13 +250,13 @@ class Parts:
         name, typesense, buffer = f"lane {number}", settings.typesense, settings.buffer
         in_doubt = InDoubt(settings.longest_request_s)
         call = AgentCall(self._channels.send_batch, self._open_reader(), self.leases, settings.longest_request_s)
-        busy_backoff = Backoff(typesense.retry_backoff_s, wake, busy_s=typesense.connection_timeout_s)
+        limit, busy = self._rate_limit, Backoff(typesense.retry_backoff_s, wake, busy_s=typesense.connection_timeout_s)
         limits = ReadLimits(buffer.batch_size, buffer.max_buffer_size, buffer.longest_linger_s)
         partitions = self._partitions_of_lane(number)
         steps = LaneSteps(
             OwnedPartitions(partitions, self.leases, in_doubt, self.dead_letters.look_again),
             CurrentQueue(self.epochs, self.tiers, self.table, settings.partitions, limits),
-            Dispatch(name, call, in_doubt, self._suspended, busy_backoff, typesense.max_retries, health, metrics),
+            Dispatch(name, call, in_doubt, self._suspended, limit, busy, typesense.max_retries, health, metrics),
             self.rechecks,
             RecheckTurns(typesense.connection_timeout_s),
             metrics,
@@ -265,7 +270,7 @@ class Parts:
         tiers = Tiers(self.tiers, settings.fail_back_after_s, self.epochs.age_s)
         sources = SourceFacts(self.client, self.table)
         targets = Targets({name: self._target_watch(declaration) for name, declaration in self.table.items()})
-        since = self.refreshes.since if self.table.looks_up else _nothing_refreshed
+        since = self.refreshes.since if self.table.looks_up else nothing_refreshed
         backlog = Backlog(self.client, self.tiers, settings.max_backlog, health, metrics, since)
         feed = Feed(
             ChangeStreams(settings, Sources(self.table).scope, health, metrics),
@@ -326,7 +331,9 @@ class Parts:
 
     def _jobs_of(self, term: CaptureTerm, kinds: Mapping[str, JobKinds]) -> TermJobs:
         batch_size, refreshes = self._settings.buffer.batch_size, self.refreshes
-        job_term = JobTerm(term, self._channels.send_entries, batch_size, self._health, refreshes.open)
+        job_term = JobTerm(
+            term, self._channels.send_entries, batch_size, self._health, refreshes.open, JobPace(self.max_rates)
+        )
         ledger = JobLedger(self.jobs, self._dead_letter_records, self.table)
         needed = [
             NeededReconcile(route, job_term, made, ledger, self.positions, self._health)
@@ -334,14 +341,6 @@ class Parts:
         ]
         refresh = RefreshJobs(job_term, self.table, refreshes, partial(References, self.client))
         filed = FiledJobs(job_term, kinds, ledger)
-        rate = self._settings.verify_rate, self._settings.buffer.max_buffer_size
-        continuous = verification_at(*rate, job_term, kinds, self._verifications, self._metrics, filed.has_open)
+        rate = self._settings.verify_rate
+        continuous = verification_at(rate, job_term, kinds, self._verifications, self._metrics, filed.has_open)
         return TermJobs(job_term, filed, needed, self._metrics, refresh, continuous)
-
-
-async def _nothing_refreshed() -> Mapping[str, Timestamp]:
-    return {}
-
-
-async def _after_a_restart(_uri: str) -> str:
-    return "a restart takes it up; until then the one before stays in use"

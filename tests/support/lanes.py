@@ -12,6 +12,7 @@ from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Barrier, Entry, EpochRef, Key, Operation, Position, RecordBatch, Route
+from tsync_stream.core.pacer import MaxRates
 from tsync_stream.core.wake import Backoff, Wake
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Claimed, Found, Read
@@ -28,6 +29,7 @@ from tsync_stream.sync.in_doubt import InDoubt
 from tsync_stream.sync.lane import Lane, LaneSteps
 from tsync_stream.sync.losses import LossReports
 from tsync_stream.sync.owned import OwnedPartitions
+from tsync_stream.sync.rate_limit import RateLimit
 from tsync_stream.sync.recheck_turns import RecheckTurns
 from tsync_stream.sync.suspended import SuspendedRoutes
 
@@ -253,6 +255,8 @@ class Bench:
         epochs, leases = cast("Any", self.positions), cast("Any", self.leases)
         wake, metrics = Wake(), Metrics()
         self.metrics = metrics
+        self.rates = MaxRates()
+        self.rate_limit = RateLimit(self.rates, lambda: leases.held, 2, 1, metrics)
         in_doubt = InDoubt(deadline_s)
         call = AgentCall(self._send, cast("Any", NoReader()), leases, deadline_s)
         suspended = SuspendedRoutes(table, epochs, epochs, cast("Any", self.usability))
@@ -262,7 +266,7 @@ class Bench:
             CurrentQueue(
                 epochs, {"memory": cast("Any", self.tier)}, table, 2, ReadLimits(batch_size, 1000, 0.001, wait_s=0.001)
             ),
-            Dispatch("lane 0", call, in_doubt, suspended, backoff, ATTEMPTS, self.health, metrics),
+            Dispatch("lane 0", call, in_doubt, suspended, self.rate_limit, backoff, ATTEMPTS, self.health, metrics),
             cast("Any", self.rechecks),
             RecheckTurns(deadline_s),
             metrics,

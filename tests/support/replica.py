@@ -17,13 +17,13 @@ from tsync_stream.sync.agent import sync_agent
 
 
 @asynccontextmanager
-async def running_replica(settings: Settings) -> AsyncIterator[Metrics]:
+async def running_replica(settings: Settings, health: Health | None = None) -> AsyncIterator[Metrics]:
     """What it counts. At the end the replica is stopped as a worker stops it; an unforeseen error fails the test."""
     changes: asyncio.Queue[Any] = asyncio.Queue(1)
     entries: asyncio.Queue[Any] = asyncio.Queue(1)
     batches: asyncio.Queue[Any] = asyncio.Queue()
     metrics = Metrics()
-    replica = Replica(settings, Channels(changes.put, entries.put, batches.put), Health(), metrics)
+    replica = Replica(settings, Channels(changes.put, entries.put, batches.put), health or Health(), metrics)
 
     async def capture() -> None:
         agent = capture_agent(lambda: replica.dead_letters, lambda: replica.positions, lambda: replica.fan_out, metrics)

@@ -21,13 +21,13 @@ from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError, unforeseen
 from tsync_stream.core.events import event
 from tsync_stream.core.model import Key, Reason
+from tsync_stream.core.pacer import Pacer
 from tsync_stream.core.quiet import about
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.terminal import printable, shorten
 from tsync_stream.jobs.compare import Difference, Tally
 from tsync_stream.jobs.comparing import MAX_PAGE, Comparing
 from tsync_stream.jobs.kinds import JobKinds
-from tsync_stream.jobs.pacer import Pacer
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.jobs.term import JOB_RETRY_S, LOOK_INTERVAL_S, JobTerm
@@ -39,6 +39,8 @@ from tsync_stream.state.verifications import Verification, VerificationStore
 log = logging.getLogger(__name__)
 
 MOST_PAGES = 5
+# The documents of about a second make a page: few requests, and none that takes long.
+PAGE_S = 1.0
 # The cursor is stored when so much time has passed: what a crash repeats costs reading alone.
 SAVE_INTERVAL_S = 10.0
 # Between two passes of a route, and what beginning one costs, in documents: a small route takes few requests.
@@ -143,7 +145,6 @@ class ContinuousVerification:
 
 def verification_at(
     rate_per_s: int,
-    most_at_once: int,
     term: JobTerm,
     kinds: Mapping[str, JobKinds],
     store: VerificationStore,
@@ -153,7 +154,7 @@ def verification_at(
     """The background verifications of a term at so many documents a second; None at 0."""
     if not rate_per_s:
         return None
-    pacer = Pacer(rate_per_s, min(MAX_PAGE, most_at_once))
+    pacer = Pacer(lambda: rate_per_s)
     return ContinuousVerification(term, kinds, store, pacer, metrics, has_filed_jobs)
 
 
@@ -219,7 +220,9 @@ class RouteVerification:
             documents = await self._kinds.count_documents()
             state = replace(state, began=self.captured_time, documents=documents)
         self._state = replace(state, paused="")
-        sides = self._sides = replace(self._kinds.open_sides(), page_size=self._pacer.page_size)
+        sides = self._kinds.open_sides()
+        page_size = self._pacer.portion(PAGE_S, min(MAX_PAGE, sides.page_size))
+        sides = self._sides = replace(sides, page_size=page_size)
         wanted = _Latch(self._may_run)
         try:
             judge_without = partial(self._kinds.judge, self._term, sides, wanted)

@@ -1,13 +1,13 @@
 """How a job queues keys: in batches that carry its cursor, so that it goes on from there after any interruption.
 
 Invariants: a batch is queued only behind the job's last one; jobs wait while the queue holds many entries, because
-live changes queue behind them, and they take turns; `cursor` is where the last batch ends, which may still be on its
-way to the queue.
+live changes queue behind them, and they take turns; they queue no faster than the limit of the rate lets sync write;
+`cursor` is where the last batch ends, which may still be on its way to the queue.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 from bson.timestamp import Timestamp
@@ -15,6 +15,9 @@ from bson.timestamp import Timestamp
 from tsync_stream.capture.entries import Entries
 from tsync_stream.capture.term import CaptureTerm, Delivery, EntryBatch, JobProgress
 from tsync_stream.core.model import Key, Route
+from tsync_stream.core.pacer import MaxRates
+from tsync_stream.jobs.job_pace import JobPace
+from tsync_stream.state.jobs import queued_of
 
 ROOM_INTERVAL_S = 0.01
 
@@ -27,22 +30,25 @@ class Room:
     `less` is another such room, with a smaller limit; whoever waits for it makes the others wait too.
     """
 
-    def __init__(self, term: CaptureTerm, most_waiting: int, turn: asyncio.Lock | None = None) -> None:
+    def __init__(
+        self, term: CaptureTerm, most_waiting: int, pace: JobPace | None = None, turn: asyncio.Lock | None = None
+    ) -> None:
         self._term = term
         self._most_waiting = most_waiting
+        self.pace = pace or JobPace(MaxRates())
         self._turn = turn or asyncio.Lock()
 
     def less(self, most_waiting: int) -> "Room":
         """Room for few entries: live changes queue behind them."""
-        return Room(self._term, min(most_waiting, self._most_waiting), self._turn)
+        return Room(self._term, min(most_waiting, self._most_waiting), self.pace, self._turn)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Around queueing one batch: jobs get their turns in the order in which they ask. Raises the tier's errors."""
         term = self._term
         async with self._turn:
-            while (
-                sum(await term.tier.backlog(term.pipeline.epoch, term.partitions)) + term.in_flight > self._most_waiting
+            while sum(await term.tier.backlog(term.pipeline.epoch, term.partitions)) + term.in_flight > (
+                self.pace.most_waiting(self._most_waiting)
             ):
                 await asyncio.sleep(ROOM_INTERVAL_S)
             yield
@@ -85,9 +91,21 @@ class Producer:
         """Whether the last batch will never be in the queue."""
         return not self.arrived and (self._last is None or self._last.settled)
 
-    def turn(self) -> AbstractAsyncContextManager[None]:
+    def page(self, most: int) -> int:
+        """How many keys to queue together now, at most `most`."""
+        return self._room.pace.page(self.route.name, most)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
         """Around `queue`, if the batch holds entries: it is this job's turn, and the queue has room."""
-        return self._room.turn()
+        await self._room.pace.turn(self.route.name, self._unsynced)
+        async with self._room.turn():
+            yield
+
+    def _unsynced(self) -> int:
+        queued, _ = queued_of(self.cursor)
+        synced, _ = queued_of(self._term.synced.cursors.get(self.job))
+        return queued - synced
 
     def entries(self, keys: Collection[Key], as_of: Timestamp) -> Entries:
         """Entries for keys that were looked at as they were at `as_of`: sync reads nothing older than that."""
@@ -97,6 +115,7 @@ class Producer:
 
     async def queue(self, entries: Entries, cursor: Mapping[str, Any]) -> None:
         """Put entries on their way to the queue; the job then stands at `cursor`."""
+        self._room.pace.took(self.route.name, sum(entries.counts.values()))
         progress = JobProgress(self.job, self.cursor, cursor)
         with self._term.sending() as delivery:
             await self._send(EntryBatch(delivery, progress, entries.by_partition, entries.counts, entries.reason))

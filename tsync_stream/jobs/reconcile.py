@@ -72,7 +72,7 @@ class Reconcile:
         if producer.cursor is None:
             await self._dead_letters.mark_unqueueable(route, producer.job)
             self._documents = await self._count_documents()
-        async with aclosing(self._sides.keys(producer.cursor, self._read_from)) as scan:
+        async with aclosing(self._sides.keys(producer.cursor, self._read_from, producer.page)) as scan:
             async for keys, cursor in scan:
                 async with producer.turn():
                     self._queued += len(keys)
@@ -85,9 +85,7 @@ class Reconcile:
         async with aclosing(self._sides.orphans(self._read_from)) as sweep:
             async for _, found in sweep:
                 # A string key is its own Typesense id, so it leads to the id's partition and to every key behind it.
-                if found:
-                    async with self.producer.turn():
-                        await self._queue(found, {"phase": SWEEP})
+                await self._queue_in_turns(found)
         await self._queue_stale_letters()
         await self._queue([], {"phase": DONE})
 
@@ -105,10 +103,15 @@ class Reconcile:
             existing = await sides.source.existing_keys(sides.route, page.keys, page.operation_time)
             known = {canonical_key(key) for key in existing}
             gone = [key for key in page.keys if canonical_key(key) not in known]
-            if gone:
-                async with self.producer.turn():
-                    await self._queue(gone, {"phase": SWEEP})
+            await self._queue_in_turns(gone)
             after = page.ids[-1]
+
+    async def _queue_in_turns(self, keys: list[Key]) -> None:
+        while keys:
+            async with self.producer.turn():
+                count = self.producer.page(len(keys))
+                await self._queue(keys[:count], {"phase": SWEEP})
+            keys = keys[count:]
 
     async def _queue(self, keys: list[Key], cursor: Mapping[str, Any]) -> None:
         # With the time of our read: sync reads nothing older than what was seen here.

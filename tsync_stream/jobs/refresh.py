@@ -8,13 +8,15 @@ time: further changes gather meanwhile. Few of their entries wait in the queue: 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import NoReturn
 
+from bson.timestamp import Timestamp
+
 from tsync_stream.core.events import event
-from tsync_stream.core.model import Reason, Route
+from tsync_stream.core.model import Key, Reason, Route
 from tsync_stream.core.tasks import end_tasks, one_ahead
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.term import LOOK_INTERVAL_S, JobTerm
@@ -58,13 +60,22 @@ class RefreshRun:
             async for keys in found:
                 # With the time of our read: what was written by then is captured as a change of its own.
                 as_of = max(refresh.as_of, self._references.operation_time)
-                async with producer.turn():
-                    entries = producer.entries(keys, as_of)
-                    self._term.capture.note_written(self._route.name, ((name, as_of) for name in entries.ids))
-                    self.queued += len(keys)
-                    await producer.queue(entries, {"phase": QUEUEING, "queued": self.queued})
+                await self._queue_in_turns(keys, as_of)
         empty = producer.entries([], refresh.as_of)
         await producer.queue(empty, {"phase": DONE, "queued": self.queued})
+
+    async def _queue_in_turns(self, keys: Sequence[Key], as_of: Timestamp) -> None:
+        while keys:
+            async with self.producer.turn():
+                count = self.producer.page(len(keys))
+                await self._queue(keys[:count], as_of)
+            keys = keys[count:]
+
+    async def _queue(self, keys: Sequence[Key], as_of: Timestamp) -> None:
+        entries = self.producer.entries(keys, as_of)
+        self._term.capture.note_written(self._route.name, ((name, as_of) for name in entries.ids))
+        self.queued += len(keys)
+        await self.producer.queue(entries, {"phase": QUEUEING, "queued": self.queued})
 
 
 class RefreshJobs:

@@ -59,7 +59,7 @@ class Replay:
     async def _queue_page(self) -> None:
         producer = self.producer
         after, queued = ("", 0) if producer.cursor is None else (producer.cursor["after"], producer.cursor["queued"])
-        page = await self._records.page(self._selection, producer.route.name, after, self._page_size)
+        page = await self._records.page(self._selection, producer.route.name, after, producer.page(self._page_size))
         if not page.ids:
             await self._queue([], BEGINNING_OF_TIME, {"phase": DONE, "after": after, "queued": queued})
             return

@@ -24,14 +24,20 @@ ASK_AGAIN_INTERVAL_S = 1.0
 
 
 async def pages(
-    source: DocumentReader, route: Route, after: Mapping[str, Any] | None, not_before: Timestamp, size: int
+    source: DocumentReader,
+    route: Route,
+    after: Mapping[str, Any] | None,
+    not_before: Timestamp,
+    size: int,
+    at_most: Callable[[int], int] = int,
 ) -> AsyncGenerator[tuple[list[Key], dict[str, Key]], None]:
     """Pages of at most `size` keys in index order, each with what a cursor needs to go on behind it.
 
-    `after` is such a cursor, or None for the beginning. Raises the errors of MongoDB calls.
+    `after` is such a cursor, or None for the beginning. `at_most(size)` may make the next page
+    smaller. Raises the errors of MongoDB calls.
     """
     cursor = {"_id": after["_id"]} if after is not None and "_id" in after else {}
-    count = size
+    count = at_most(size)
     while True:
         keys = await source.scan_keys(route, cursor or None, not_before, count)
         stored = [place for place, key in enumerate(keys) if can_be_stored(key)]
@@ -44,7 +50,7 @@ async def pages(
         if not stored:
             count *= 2  # no cursor can hold any key of this read: read past them
             continue
-        count = size
+        count = at_most(size)
         yield await _matching(source, route, keys[: stored[-1] + 1], not_before), cursor
 
 
@@ -68,10 +74,10 @@ class Sides:
     page_size: int
 
     def keys(
-        self, after: Mapping[str, Any] | None, not_before: Timestamp
+        self, after: Mapping[str, Any] | None, not_before: Timestamp, at_most: Callable[[int], int] = int
     ) -> AsyncGenerator[tuple[list[Key], dict[str, Key]], None]:
         """The source's keys, as `pages` yields them."""
-        return pages(self.source, self.route, after, not_before, self.page_size)
+        return pages(self.source, self.route, after, not_before, self.page_size, at_most)
 
     async def orphans(self, not_before: Timestamp) -> AsyncGenerator[tuple[int, list[str]], None]:
         """For each page of Typesense's ids: how many there are, and those for which the source has no possible key.

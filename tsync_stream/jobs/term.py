@@ -14,6 +14,7 @@ from tsync_stream.capture.term import LONGEST_READ_S, BatchLost, CaptureTerm
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import Route
+from tsync_stream.jobs.job_pace import JobPace
 from tsync_stream.jobs.producer import Producer, Room, Send
 from tsync_stream.state.jobs import DONE
 from tsync_stream.state.route_state import ReconcileNeed
@@ -42,7 +43,7 @@ class Running(Protocol):
 class JobTerm:
     """A capture term as its jobs see it. `synced` is how far everything was synced at the last look.
 
-    `open_refreshes` returns the ids of the refreshes that have not ended.
+    `open_refreshes` returns the ids of the refreshes that have not ended. `pace`: how fast jobs queue; None: no limit.
     """
 
     def __init__(
@@ -52,11 +53,12 @@ class JobTerm:
         batch_size: int,
         health: Health,
         open_refreshes: Callable[[], Awaitable[Collection[str]]],
+        pace: JobPace | None = None,
     ) -> None:
         self.capture = term
         self.synced = term.pipeline.began
         self._send = send
-        self._room = Room(term, MAX_WAITING_BATCHES * batch_size * term.partitions)
+        self._room = Room(term, MAX_WAITING_BATCHES * batch_size * term.partitions, pace)
         self._quiet_room = self._room.less(MAX_WAITING_QUIETLY)
         self._open_refreshes = open_refreshes
         self._health = health

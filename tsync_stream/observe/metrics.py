@@ -127,6 +127,9 @@ class Metrics:
             "route",
             buckets=_VISIBLE_SECONDS,
         )
+        self.rate_limit_wait_seconds = made.counter(
+            "rate_limit_wait_seconds", "How long batches have waited because of TYPESENSE_MAX_RATE or `max_rate`."
+        )
         self.batches_retried = made.counter("batches_retried", "Batches that had to be retried.")
 
         # Where it is

@@ -133,6 +133,11 @@ class Status:
         """The open dead letters of all routes."""
         return all_refused(route.refused for route in self.routes)
 
+    @property
+    def slowing(self) -> Sequence[str]:
+        """What slows the writes of any live replica now, each once."""
+        return sorted({str(reason) for replica in self.live for reason in replica.statistics.get("slowing", ())})
+
     def rate(self, name: str) -> float | None:
         """`captured_per_s` or `synced_per_s` of all live replicas together; None while none has published it."""
         rates = [float(replica.statistics[name]) for replica in self.live if name in replica.statistics]
@@ -228,6 +233,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "live_replicas": len(status.live),
         "replicas": [_replica_json(replica) for replica in status.replicas],
         "rates": {name: status.rate(name) for name in ("captured_per_s", "synced_per_s")},
+        "slowing": list(status.slowing),
         "documents": status.documents,
         "dead_letters_open": status.refused.total,
         "dead_letters_by_reason": dict(status.refused.by_reason),

@@ -87,6 +87,7 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
     captured_per_s, synced_per_s = status.rate("captured_per_s"), status.rate("synced_per_s")
     if captured_per_s is not None and synced_per_s is not None:
         yield "pace", Text(f"{captured_per_s:g}/s captured, {synced_per_s:g}/s synced")
+    yield from (("", Text(reason, "yellow")) for reason in status.slowing)
     yield "dead letters", _refused(status)
     yield "rechecks", Text(f"{status.rechecks} waiting")
     yield "reconcile", _reconcile(status)

@@ -57,7 +57,7 @@ class Declaration:
 
     `fields` None: all fields. `transform` is `module:function`. `depends_on` names the fields that `pipeline` and
     `transform` read; None: they may read any. `schema` is a collection schema in Typesense's own words, without its
-    name; None: no schema is declared here.
+    name; None: no schema is declared here. `max_rate` is in documents a second, None: no limit; it changes no view.
     """
 
     route: Route
@@ -71,6 +71,7 @@ class Declaration:
     transform: str = ""
     depends_on: Sequence[str] | None = None
     schema: Mapping[str, Any] | None = None
+    max_rate: int | None = field(default=None, compare=False)
 
     @property
     def source(self) -> Namespace:

@@ -91,6 +91,7 @@ class _Loading:
             transform=self._transform(part.transform or "", (*place, "transform")),
             depends_on=None if part.depends_on is None else tuple(part.depends_on),
             schema=self._schema(part.schema_, (*place, "schema")),
+            max_rate=part.max_rate,
         )
 
     def _filter(self, query: dict[str, Any], place: Place) -> dict[str, Any]:

@@ -219,6 +219,17 @@ class RoutePart(Part):
     """A Python function that takes a document and returns it, or None to leave it out. It runs last."""
     depends_on: ShownPaths | None = None
     """The source's fields that `pipeline` and `transform` read. Left out: they may read any of them."""
+    max_rate: Annotated[
+        int | None,
+        Needs(
+            "a whole number of documents a second, above 0",
+            500,
+            int,
+            lambda given: "?" if given < 1 else "",
+            {"minimum": 1},
+        ),
+    ] = None
+    """How many documents a second are written to Typesense or deleted there, at most, by all replicas together."""
     schema_: Annotated[
         dict[str, Any] | str | None,
         Needs(

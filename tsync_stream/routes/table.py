@@ -60,6 +60,11 @@ class RouteTable(Mapping[str, Declaration]):
         return "" if len(self) == 1 else f" --route {route}"
 
     @property
+    def max_rates(self) -> Mapping[str, float]:
+        """The limits of single routes, in documents a second."""
+        return {name: each.max_rate for name, each in self.items() if each.max_rate is not None}
+
+    @property
     def looks_up(self) -> bool:
         """Whether any route shows documents of other collections."""
         return any(each.lookups for each in self.values())
@@ -78,7 +83,7 @@ class RouteTable(Mapping[str, Declaration]):
 def digest(declaration: Declaration) -> str:
     """A digest of all that a declaration says; the order of its mappings counts, as it does for MongoDB."""
     said = asdict(declaration)
-    del said["route"]["declared_in"]  # where it says so is another matter
+    del said["route"]["declared_in"], said["max_rate"]  # where it says so, and how fast, are other matters
     document = bson.encode({"declaration": _plain(said)}, codec_options=BSON_OPTIONS)
     return hashlib.sha256(document).hexdigest()[:VERSION_DIGITS]
 

@@ -49,6 +49,7 @@ class TypesenseSettings:
     max_retries: int
     retry_backoff_s: float
     schema_file: Path | None
+    max_rate: int = 0
     trust_proxy_env: bool = False
     api_key_file: Path | None = None
     tls: TlsSettings = VERIFIED

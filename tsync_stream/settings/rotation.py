@@ -58,3 +58,8 @@ async def take_up_rotated(rotations: Sequence[Rotation], health: Health) -> None
         async for _ in looks([path for path, _ in watched]):
             for _, rotation in watched:
                 await rotation.look(health)
+
+
+async def after_a_restart(_value: str) -> str:
+    """For what cannot be taken up while it is in use."""
+    return "a restart takes it up; until then the one before stays in use"

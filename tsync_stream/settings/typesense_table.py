@@ -77,6 +77,14 @@ TYPESENSE = (
         "how long an idle connection stays open",
     ),
     Setting(
+        "TYPESENSE_MAX_RATE",
+        "0",
+        "typesense.max_rate",
+        forms.whole_number(0, 1_000_000, of="documents"),
+        "documents a second that are written to Typesense or deleted there, at most, by all routes and replicas "
+        "together ([details](performance.md#limits)); 0: no limit",
+    ),
+    Setting(
         "TYPESENSE_MAX_RETRIES",
         "3",
         "typesense.max_retries",

@@ -134,3 +134,8 @@ def _refresh(document: Mapping[str, Any]) -> Refresh:
         references=document["references"],
         as_of=document["as_of"],
     )
+
+
+async def nothing_refreshed() -> Mapping[str, Timestamp]:
+    """What `Refreshes.since` returns where no route looks anything up."""
+    return {}

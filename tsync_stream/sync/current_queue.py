@@ -65,11 +65,12 @@ class CurrentQueue:
         """The tier that is the queue in this epoch."""
         return self._tiers[epoch.tier]
 
-    def limit(self, partitions: int) -> int:
-        """How many entries to read of each of so many partitions."""
+    def limit(self, partitions: int, most_in_hand: int | None = None) -> int:
+        """How many entries to read of each of so many partitions, and of all together at most `most_in_hand`."""
         limits = self.limits
         wanted = max(limits.batch_size, AT_ONCE_WHEN_BEHIND // partitions) if self._behind else limits.batch_size
-        return max(1, min(wanted, limits.buffer_size // partitions))
+        at_once = limits.buffer_size if most_in_hand is None else min(limits.buffer_size, most_in_hand)
+        return max(1, min(wanted, at_once // partitions))
 
     def pause_after(self, read: Read) -> float:
         """How long to linger after a read, in seconds, so that changes gather.

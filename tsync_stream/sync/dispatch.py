@@ -24,6 +24,7 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.sync.batch import PartsFailed, SyncBatch, SyncFailed, SyncResult
 from tsync_stream.sync.in_doubt import InDoubt
+from tsync_stream.sync.rate_limit import RateLimit
 from tsync_stream.sync.remaining import Item, Remaining
 from tsync_stream.sync.suspended import SuspendedRoutes
 
@@ -113,6 +114,7 @@ class Dispatch:
         call: AgentCall,
         in_doubt: InDoubt,
         suspended: SuspendedRoutes,
+        rate_limit: RateLimit,
         backoff: Backoff,
         attempts: int,
         health: Health,
@@ -122,11 +124,14 @@ class Dispatch:
         self._check = f"sync, {name}"
         self._call = call
         self._in_doubt = in_doubt
+        self._rate_limit = rate_limit
         self._backoff = backoff
         self._attempts = attempts
         self._health = health
         self._metrics = metrics
         self._failures = 0  # in a row, of the batch in hand
+        self._waited_s = 0.0
+        self._waiting_since_s: float | None = None
 
     def __repr__(self) -> str:
         return f"Dispatch({self._check}: {self._failures} of {self._attempts} attempts failed, {self._backoff})"
@@ -136,16 +141,32 @@ class Dispatch:
         """Whether the last attempt at the batch in hand has failed."""
         return self._failures > 0
 
+    @property
+    def most_in_hand(self) -> int | None:
+        """How many entries the lane should have in hand at most; None: any number."""
+        return self._rate_limit.most_in_hand
+
+    @property
+    def waited_s(self) -> float:
+        """How long it has waited for the rate since the lane last moved: that is no standstill."""
+        return self._waited_s + (clock.now_s() - self._waiting_since_s if self._waiting_since_s is not None else 0.0)
+
+    def lane_moved(self) -> None:
+        """The lane has finished a batch, or has none."""
+        self._waited_s = 0.0
+
     async def sync(
         self, entries: Sequence[Item], fences: Mapping[int, int], may_go_on: Callable[[], bool]
     ) -> Dispatched:
         """Have the entries synced, each with its partition, or dropped if their route is suspended.
 
-        Raises `BatchGivenUp` as soon as an attempt has failed and `may_go_on` says no.
+        Raises `BatchGivenUp` as soon as `may_go_on` says no, after a failed attempt or while it waits for the rate.
         """
         left = Remaining(entries)
         self._failures = 0
-        while piece := left.piece():
+        while piece := left.piece(self._rate_limit.portion):
+            if left.documents and not await self._turn(left.documents, may_go_on):
+                raise BatchGivenUp(left.in_doubt)
             try:
                 if self.suspended.known and (dropped := await self.suspended.confirmed(left.routes())):
                     left.drop(dropped)
@@ -164,6 +185,13 @@ class Dispatch:
         self._note_in_doubt(left)
         lost = self._call.lost(fences)
         return Dispatched(left.in_doubt if not lost else left.in_doubt_or_of(lost), left.dropped)
+
+    async def _turn(self, documents: Mapping[str, int], may_go_on: Callable[[], bool]) -> bool:
+        self._waiting_since_s = clock.now_s()
+        try:
+            return await self._rate_limit.turn(documents, may_go_on)
+        finally:
+            self._waited_s, self._waiting_since_s = self.waited_s, None
 
     def _worked(self) -> None:
         self._failures = 0

@@ -94,7 +94,7 @@ class LaneSteps:
             self.owned.forget()
             if self._leases.time_left_s() > 0:  # else nobody tells us what is ours, and that cures nothing
                 self.dispatch.has_nothing_to_do()
-            self.moved_s = clock.now_s()
+            self._note_moved()
             return False
         if epoch != self.epoch:
             self._in_doubt.begin_epoch()
@@ -118,6 +118,10 @@ class LaneSteps:
             await self._read(tier, epoch)
         return True
 
+    def _note_moved(self) -> None:
+        self.moved_s = clock.now_s()
+        self.dispatch.lane_moved()
+
     async def _refuse_newer_owner(self, partition: int, fence: int) -> None:
         if await self._leases.confirm(partition_lease(partition), fence):
             raise TierLost(f"partition {partition}: its owner's fence is newer than the state database's")
@@ -135,11 +139,11 @@ class LaneSteps:
 
     async def _read(self, tier: Tier, epoch: EpochRef) -> None:
         wait_s = 0.0 if self._turns.more_wait else self._queue.limits.wait_s
-        limit = self._queue.limit(len(self.owned))
+        limit = self._queue.limit(len(self.owned), self.dispatch.most_in_hand)
         read = await tier.read(epoch, sorted(self.owned), self._leases.replica, limit, wait_s)
         self.pause_s = self._queue.pause_after(read)
         if not read.record_batches:
-            self.moved_s = clock.now_s()
+            self._note_moved()
             self._turns.nothing_to_read()
             self.dispatch.has_nothing_to_do()
         elif self.owned.follow_on(read.record_batches):
@@ -164,7 +168,7 @@ class LaneSteps:
             refused = await self._ack(tier, epoch, batch, fences)
             now_s = time.monotonic()
             took_s = now_s - started_s
-            self.moved_s = clock.now_s()
+            self._note_moved()
             count_acked(self._metrics, self._queue.table, entries, refused, dropped)
             observe_batch(self._metrics, batch, refused, took_s, now_s - acking_s)
             if entries:
@@ -255,7 +259,7 @@ class LaneSteps:
             await self._store_rechecks(dispatched.in_doubt)
             synced = [recheck for recheck in due if recheck.route not in dispatched.dropped]
             await self._rechecks.done(synced)
-            self.moved_s = clock.now_s()
+            self._note_moved()
             for route, count in Counter(recheck.route for recheck in synced).items():
                 self._metrics.rechecks_synced.labels(route).inc(count)
         finally:
@@ -287,8 +291,8 @@ class Lane:
 
     @property
     def moved_s(self) -> float:
-        """When it last finished a batch, or found nothing to do; a claim that succeeds says little about reads."""
-        return self._steps.moved_s
+        """When it last finished a batch or found nothing to do, plus what it has waited for the rate since."""
+        return self._steps.moved_s + self._steps.dispatch.waited_s
 
     @property
     def states(self) -> dict[int, str]:
@@ -320,6 +324,9 @@ class Lane:
                     await self._wake.wait(pause_s)
             except (TierLost, TierRefused) as error:
                 await self._report_lost(error)
+            except BatchGivenUp:  # what made the batch fail, if anything, is told by its dispatch
+                steps.owned.forget()
+                await self._pause_after_fault()
             except TsyncError as error:
                 steps.owned.forget()
                 self._health.fault(self._check, f"{error}; reading again soon, the entries stay in the queue")

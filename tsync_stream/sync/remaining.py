@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from tsync_stream.core.model import Entry, Operation
 from tsync_stream.sync.batch import PartsFailed, SyncFailed
+from tsync_stream.sync.portion import Portion
 
 Item: TypeAlias = tuple[int, Entry]  # an entry with its partition
 
@@ -20,7 +21,10 @@ MANY_OF_JOBS = 50
 
 
 class Remaining:
-    """The rest of one batch. `dropped` counts by route what was dropped of it."""
+    """The rest of one batch. `dropped` counts by route what was dropped of it.
+
+    `documents` counts by route the documents of a piece that was cut to a portion.
+    """
 
     def __init__(self, entries: Sequence[Item]) -> None:
         self.dropped: Mapping[str, int] = {}
@@ -31,12 +35,17 @@ class Remaining:
             self._left = [*sorted(self._first), *(number for number in self._left if number not in self._first)]
         self._size = len(entries)
         self._in_doubt: set[int] = set()
+        self._portion: Sequence[int] = ()  # the numbers of a piece that was cut to a portion
+        self.documents: Mapping[str, int] = {}
 
     def __repr__(self) -> str:
         return f"Remaining({len(self._left)} of {len(self._entries)}, {len(self._in_doubt)} in doubt)"
 
-    def piece(self) -> Sequence[Item]:
-        """What to sync next; empty when nothing is left."""
+    def piece(self, portion: Portion | None = None) -> Sequence[Item]:
+        """What to sync next, no more than a portion; empty when nothing is left."""
+        self.documents = {}
+        if portion is not None:
+            self._portion, self.documents = portion.of(self._entries, self._piece())
         numbers = self._piece()
         return self._entries if len(numbers) == len(self._entries) else [self._entries[number] for number in numbers]
 
@@ -58,7 +67,7 @@ class Remaining:
         piece = self._piece()
         if in_doubt:
             self._in_doubt.update(self._of(piece, in_doubt))
-        self._left = self._left[len(piece) :]
+        self._left, self.documents = self._rest(), {}
         self._size *= 2
 
     def failed(self, error: SyncFailed) -> None:
@@ -67,7 +76,8 @@ class Remaining:
         if isinstance(error, PartsFailed):
             in_doubt = {route for route, failure in error.failed.items() if failure.in_doubt}
             self._in_doubt.update(self._of(piece, in_doubt.union(error.in_doubt_but_synced)))
-            self._left = [*self._of(piece, error.failed), *self._left[len(piece) :]]
+            self._left = [*self._of(piece, error.failed), *self._rest()]
+            self.documents = {}
         elif error.in_doubt:
             self._in_doubt.update(piece)
         if error.in_doubt:
@@ -80,7 +90,16 @@ class Remaining:
         gone = set(dropped)
         self._left = [number for number in self._left if number not in gone]
 
+    def _rest(self) -> Sequence[int]:
+        """What is left without the piece."""
+        if not self.documents:
+            return self._left[len(self._piece()) :]
+        piece = set(self._portion)
+        return [number for number in self._left if number not in piece]
+
     def _piece(self) -> Sequence[int]:
+        if self.documents:
+            return self._portion
         size = self._size
         if self._first and (ahead := sum(number in self._first for number in self._left)):
             size = min(size, ahead)

@@ -15,11 +15,11 @@ from tests.support.waiting import eventually
 from tests.unit.jobs.test_verify import NOW, PAGE, ROUTE, World
 from tsync_stream.capture.term import BatchLost
 from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.pacer import Pacer
 from tsync_stream.core.quiet import Quiet
 from tsync_stream.jobs import continuous, judge
 from tsync_stream.jobs.continuous import RouteVerification, is_repair
 from tsync_stream.jobs.kinds import JobKinds
-from tsync_stream.jobs.pacer import Pacer
 from tsync_stream.jobs.term import JobTerm
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.state import verifications
@@ -67,7 +67,7 @@ class Background:
             cast("JobTerm", term),
             cast("JobKinds", kinds),
             cast("VerificationStore", SimpleNamespace(save=self._save)),
-            Pacer(100_000, PAGE),
+            Pacer(lambda: 100_000),
             self.metrics,
             lambda: self.may_run and world.wanted,
         )
@@ -258,27 +258,6 @@ async def test_too_many_to_delete_are_reported_and_left(caplog: pytest.LogCaptur
     errors = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == continuous.MOST_LINES + 1
     assert "MASS_DELETE_SHARE" in errors[0]
-
-
-async def test_the_pacer_gives_turns_in_order_at_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s, slept = 0.0, []
-
-    async def sleep(seconds: float) -> None:
-        nonlocal now_s
-        slept.append(seconds)
-        now_s += seconds
-
-    monkeypatch.setattr("tsync_stream.jobs.pacer.clock.now_s", lambda: now_s)
-    monkeypatch.setattr("tsync_stream.jobs.pacer.asyncio.sleep", sleep)
-    pacer = Pacer(100, 1_000)
-    for documents in (100, 50, 100):
-        await pacer.turn(documents)
-    assert slept == [0.0, 1.0, 0.5]
-    now_s += 60.0  # a pause saves nothing up
-    await pacer.turn(100)
-    await pacer.turn(1)
-    assert slept[3:] == [0.0, 1.0]
-    assert (pacer.page_size, Pacer(5_000, 1_000).page_size) == (100, 1_000)
 
 
 def test_a_stored_verification_is_as_it_was() -> None:

@@ -94,6 +94,14 @@ def printed(status: Status) -> str:
 # ---- positions and lag ----
 
 
+def test_what_slows_the_writes_of_live_replicas_is_told_once() -> None:
+    slowing = {"slowing": ["limited by TYPESENSE_MAX_RATE"]}
+    gone = replica("c", dead=True, statistics={"slowing": ["old news"]})
+    status = look(membership=membership(replica("a", statistics=slowing), replica("b", statistics=slowing), gone))
+    assert status.slowing == as_json(status)["slowing"] == ["limited by TYPESENSE_MAX_RATE"]
+    assert look(membership=membership(replica("a"))).slowing == []
+
+
 def test_synced_is_the_smallest_barrier_and_captured_is_the_pipelines() -> None:
     status = look(records=records(5, 9))
     assert status.captured is not None

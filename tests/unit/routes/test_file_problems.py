@@ -23,6 +23,9 @@ FIELDS: list[Case] = [
     ("fields", "[^_id]", "`_id` is always there"),
     ("exclude", "[^_id]", "`_id` is always there"),
     ("fields", "", "it is empty; leave the key out where nothing is meant"),
+    ("max_rate", "^0", "it needs a whole number of documents a second, above 0"),
+    ("max_rate", "^true", "it needs a whole number of documents a second, above 0"),
+    ("max_rate", "^1.5", "it needs a whole number of documents a second, above 0"),
     ("depends_on", "[price]", "`depends_on` is about `pipeline` and `transform`, and there is neither"),
 ]
 RENAMES: list[Case] = [

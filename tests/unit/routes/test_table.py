@@ -1,5 +1,7 @@
 """The table of routes: names are unique, and the version depends on what is declared alone."""
 
+from dataclasses import replace
+
 import pytest
 
 from tsync_stream.core.model import Route
@@ -33,6 +35,14 @@ def test_two_routes_may_share_a_source() -> None:
     table = RouteTable([LISTINGS, SELLERS, drafts])
     assert [table[name].source for name in ("listings", "drafts")] == [("shop", "listings")] * 2
     assert table.namespaces == RouteTable([LISTINGS, SELLERS]).namespaces
+
+
+def test_a_rate_changes_neither_the_version_nor_what_a_route_shows() -> None:
+    limited = [replace(LISTINGS, max_rate=200), replace(SELLERS, max_rate=7)]
+    assert RouteTable(limited).version == RouteTable([LISTINGS, SELLERS]).version
+    assert limited[1].is_plain
+    assert RouteTable(limited).max_rates == {"listings": 200, "sellers": 7}
+    assert RouteTable([LISTINGS, SELLERS]).max_rates == {}
 
 
 def test_the_version_does_not_depend_on_the_order_of_routes() -> None:
