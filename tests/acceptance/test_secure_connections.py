@@ -187,5 +187,5 @@ def test_check_says_what_is_wrong_with_tls_in_plain_words(
         told.append(done.stdout)
         return all(words in done.stdout for words in expected)
 
-    wait_for(all_told, 20.0, lambda: f"not all of it is told: {told[-1]}")
+    wait_for(all_told, 120.0, lambda: f"not all of it is told: {told[-1]}")
     assert_tells_no_secret(secrets, *told)
