@@ -24,7 +24,7 @@ def test_a_document_that_exceeds_every_deadline_becomes_a_dead_letter_and_its_la
     equal: Equal,
     tmp_path: Path,
 ) -> None:
-    """Five megabytes of Chinese text take Typesense more than a second on an idle machine, far more than its deadline."""
+    """Five megabytes of Chinese text take Typesense over a second on an idle machine; its deadline is far shorter."""
     hasty = {"TYPESENSE_CONNECTION_TIMEOUT": "300ms", "LEASE_TTL": "1s", "PARTITIONS": "1", "SYNC_LANES": "1"}
     with ForkedWorker(stack, names, tmp_path, **hasty):
         source.insert_one({"_id": "first"})
