@@ -81,7 +81,7 @@ from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks
 from tsync_stream.state.refreshes import Refreshes, nothing_refreshed
 from tsync_stream.state.verifications import VerificationStore
-from tsync_stream.sync.agent import Sync
+from tsync_stream.sync.agent import PARTS_AT_ONCE, Sync
 from tsync_stream.sync.attempt import Attempt
 from tsync_stream.sync.batch import SyncBatch
 from tsync_stream.sync.current_queue import CurrentQueue, ReadLimits
@@ -143,7 +143,11 @@ class Parts:
         self.epochs = EpochWatch(self.positions, self._wake, self._mongo_health, best_tier=tiers[0].name)
 
         # Typesense
-        self.target = TypesenseTarget(settings.typesense)
+        most_writes = settings.sync_lanes * min(PARTS_AT_ONCE, len(self.table))
+        self.target = TypesenseTarget(settings.typesense, most_writes)
+        load = self.target.write_gate.load
+        metrics.typesense_writes_limit.set_function(lambda: load.writes)
+        metrics.typesense_write_documents_limit.set_function(lambda: load.documents)
         metrics.typesense_breaker_open.set_function(lambda: self.target.breaker.is_open)
         metrics.typesense_one_write_at_a_time.set_function(lambda: self.target.write_gate.is_narrow)
         options = MappingOptions(date_unit=settings.date_unit)
@@ -176,7 +180,7 @@ class Parts:
 
         # Sync, then capture with its jobs
         held, partitions = lambda: self.leases.held, settings.partitions
-        self._rate_limit = RateLimit(self.max_rates, held, partitions, settings.sync_lanes, metrics)
+        self._rate_limit = RateLimit(self.max_rates, held, partitions, settings.sync_lanes, metrics, load)
         self.sync = Sync({route.name: self._attempt(route) for route in self.table.routes})
         self._usability = Usability(self.table, self.client, self.target, self._open_reader)
         self._suspended = SuspendedRoutes(self.table, self.epochs, self.positions, self._usability)

@@ -19,6 +19,7 @@ from tsync_stream.queue.tier import Claimed, Found, Read
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.fingerprint import DIVISION_VERSION
 from tsync_stream.routes.table import RouteTable
+from tsync_stream.sink.load_control import LoadControl
 from tsync_stream.state.pipeline import Pipeline
 from tsync_stream.state.rechecks import Recheck
 from tsync_stream.state.route_state import ReconcileNeed, RouteState, Suspension, suspended_state
@@ -256,7 +257,8 @@ class Bench:
         wake, metrics = Wake(), Metrics()
         self.metrics = metrics
         self.rates = MaxRates()
-        self.rate_limit = RateLimit(self.rates, lambda: leases.held, 2, 1, metrics)
+        self.load = LoadControl(1, deadline_s)
+        self.rate_limit = RateLimit(self.rates, lambda: leases.held, 2, 1, metrics, self.load)
         in_doubt = InDoubt(deadline_s)
         call = AgentCall(self._send, cast("Any", NoReader()), leases, deadline_s)
         suspended = SuspendedRoutes(table, epochs, epochs, cast("Any", self.usability))

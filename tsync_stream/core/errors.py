@@ -49,12 +49,14 @@ class RouteUnusable(ConfigurationError):
 class DependencyUnavailable(TsyncError):
     """A server is down, slow or busy. `in_doubt`: a write to a queue or to Typesense may have been carried out.
 
-    `timed_out`: the server took the request, and may still be working on it.
+    `timed_out`: the server took the request, and may still be working on it. `lagging`: it has more to do than it can,
+    and took nothing.
     """
 
-    def __init__(self, message: str, *, in_doubt: bool = False, timed_out: bool = False) -> None:
+    def __init__(self, message: str, *, in_doubt: bool = False, timed_out: bool = False, lagging: bool = False) -> None:
         self.in_doubt = in_doubt
         self.timed_out = timed_out
+        self.lagging = lagging
         super().__init__(message)
 
 

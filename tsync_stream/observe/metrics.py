@@ -182,6 +182,14 @@ class Metrics:
         self.typesense_one_write_at_a_time = made.gauge(
             "typesense_one_write_at_a_time", "1 while writes to Typesense time out and go one at a time."
         )
+        self.typesense_writes_limit = made.gauge(
+            "typesense_writes_limit",
+            "How many writes may be under way at Typesense; lower while it is slow or lags behind.",
+        )
+        self.typesense_write_documents_limit = made.gauge(
+            "typesense_write_documents_limit",
+            "How many documents a write may have; lower while Typesense is slow or lags behind.",
+        )
         self.event_loop_delay_seconds = made.histogram(
             "event_loop_delay_seconds",
             "How much later than asked the event loop wakes a task, once a second.",

@@ -37,8 +37,9 @@ from tsync_stream.sink.errors import (
     words_in,
 )
 from tsync_stream.sink.exports import ExportBrokenOff, breaks_off, exported_ids, split_lines
-from tsync_stream.sink.gate import WriteGate
+from tsync_stream.sink.gate import ANY_NUMBER, WriteGate
 from tsync_stream.sink.http import Answer, TypesenseHttp, encoded
+from tsync_stream.sink.load_control import LoadControl
 from tsync_stream.sink.wire import IdRequest, Rejection, described, id_requests, read_import_answer
 
 log = logging.getLogger(__name__)
@@ -55,15 +56,15 @@ _LONGEST_WORDS = 300
 
 
 class TypesenseTarget:
-    """One Typesense server or cluster. Made inside the event loop.
+    """One Typesense server or cluster. Made inside the event loop. `most_writes`: how many it gets side by side.
 
     Every call raises the errors of `errors.from_typesense`.
     """
 
-    def __init__(self, settings: TypesenseSettings) -> None:
+    def __init__(self, settings: TypesenseSettings, most_writes: int = ANY_NUMBER) -> None:
         self.deadline_s = settings.connection_timeout_s
         self.breaker = Breaker()
-        self.write_gate = WriteGate(2 * settings.connection_timeout_s)
+        self.write_gate = WriteGate(2 * self.deadline_s, LoadControl(most_writes, self.deadline_s))
         # What a proxy before Typesense accepts in one import, as its refusals have shown.
         self.accepted_import_bytes = sys.maxsize
         self._stats_refused = False

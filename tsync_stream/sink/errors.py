@@ -124,9 +124,9 @@ def _meaning(status: int, words: str, request: str, *, in_doubt: bool) -> TsyncE
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR and status not in _PASSING:
         return RequestRefused(_refusal(status, request, by_typesense=bool(words)), status, words)
     because = _UNPROCESSABLE if status == HTTPStatus.UNPROCESSABLE_ENTITY else ""
-    if status == HTTPStatus.SERVICE_UNAVAILABLE and words == _NOT_TAKEN:
-        in_doubt = False
-    return DependencyUnavailable(f"Typesense: {request} is answered with {status}{because}", in_doubt=in_doubt)
+    lagging = status == HTTPStatus.SERVICE_UNAVAILABLE and words == _NOT_TAKEN
+    text = f"Typesense: {request} is answered with {status}{because}"
+    return DependencyUnavailable(text, in_doubt=in_doubt and not lagging, lagging=lagging)
 
 
 def not_typesenses_own(request: str, *, in_doubt: bool = False) -> DependencyUnavailable:

@@ -20,13 +20,14 @@ from tsync_stream.core.errors import DependencyUnavailable, TsyncError, unforese
 from tsync_stream.core.events import event
 from tsync_stream.core.model import Entry
 from tsync_stream.core.tasks import end_tasks
+from tsync_stream.sink.load_control import MOST_DOCUMENTS
 from tsync_stream.sync.attempt import Attempt
 from tsync_stream.sync.batch import Part, PartsFailed, SyncBatch, SyncFailed, SyncResult
 
 log = logging.getLogger(__name__)
 
 # Documents in one import request at the most; after a time-out fewer, down to one.
-MAX_LINES = 1_000
+MAX_LINES = MOST_DOCUMENTS
 # Of one batch. More would hardly be faster, and each needs memory for a request.
 PARTS_AT_ONCE = 4
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.core.keys import canonical_key, typesense_id
-from tsync_stream.core.model import DeadLetter, Key, Route
+from tsync_stream.core.model import DeadLetter, Key, Operation, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.routes.projector import Projector
 from tsync_stream.settings.load import Settings
@@ -94,8 +94,10 @@ class Attempt:
                 raise DependencyUnavailable("the lease would not outlive a request; waiting for its renewal")
 
         max_bytes = self._import_max_bytes // part.parts
+        max_lines = min(max_lines, self._target.write_gate.load.documents)
+        of_a_job = all(entry.operation == Operation.CHECK for entry in part.entries)
         began_s = time.monotonic()
-        write = Write(self._route, self._target, self._slow, max_bytes, max_lines, check)
+        write = Write(self._route, self._target, self._slow, max_bytes, max_lines, check, of_a_job=of_a_job)
         found: dict[str, Key] = {}
         groups = list(asked.keys_by_id.values())
         async with part.turn, aclosing(part.reader.read(self._route, groups, asked.not_before)) as reading:

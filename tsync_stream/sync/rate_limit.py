@@ -1,4 +1,4 @@
-"""The rate limit: how many documents a second this replica sends to Typesense, of all routes and of single ones.
+"""How much this replica sends to Typesense: the rates that are set, of all routes and of single ones.
 
 The rates are those of the whole deployment. A replica has the share of them that it has of the partitions, so nobody
 has to be asked, and all replicas together stay below them. A document counts each time it is written or deleted.
@@ -14,6 +14,7 @@ from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.core import clock
 from tsync_stream.core.pacer import LOOK_S, MaxRates, Pacer
 from tsync_stream.observe.metrics import Metrics
+from tsync_stream.sink.load_control import LoadControl
 from tsync_stream.sync.portion import Portion
 
 # What is sent at once is worth so many seconds: little, so that lanes and replicas take turns quickly.
@@ -27,12 +28,22 @@ _MOST = 1_000_000
 
 
 class RateLimit:
-    """One for all lanes of a replica. `held()` names the leases that it has, `partitions` is how many there are."""
+    """One for all lanes of a replica. `held()` names the leases that it has, `partitions` is how many there are.
+
+    `load` says whether Typesense gets less than usual, because it is slow.
+    """
 
     def __init__(
-        self, rates: MaxRates, held: Callable[[], Collection[str]], partitions: int, lanes: int, metrics: Metrics
+        self,
+        rates: MaxRates,
+        held: Callable[[], Collection[str]],
+        partitions: int,
+        lanes: int,
+        metrics: Metrics,
+        load: LoadControl,
     ) -> None:
         self._rates = rates
+        self._load = load
         self._held = held
         self._partitions = partitions
         self._lanes = lanes
@@ -58,14 +69,20 @@ class RateLimit:
     @property
     def most_in_hand(self) -> int | None:
         """How many entries a lane should have in hand at most; None: any number."""
-        return None if self._rates.per_s is None else self._of_all.portion(BATCH_S / self._lanes, _MOST)
+        most = self._load.documents if self._load.is_lowered else None
+        if self._rates.per_s is None:
+            return most
+        return self._of_all.portion(BATCH_S / self._lanes, _MOST if most is None else most)
 
     @property
     def slowing(self) -> list[str]:
-        """What has made batches wait recently, for people."""
+        """What makes batches slower than they could be, for people."""
         recent_s = clock.now_s() - RECENTLY_S
         names = sorted(name for name, waited_s in self._waited_s.items() if waited_s > recent_s)
-        return [f"limited by `max_rate` of route {name}" if name else "limited by TYPESENSE_MAX_RATE" for name in names]
+        slow = ["slowed because Typesense answers slowly"] if self._load.is_lowered else []
+        return slow + [
+            f"limited by `max_rate` of route {name}" if name else "limited by TYPESENSE_MAX_RATE" for name in names
+        ]
 
     async def turn(self, documents: Mapping[str, int], may_go_on: Callable[[], bool]) -> bool:
         """Wait until so many documents may be sent, by route. False as soon as `may_go_on` says no."""

@@ -30,6 +30,8 @@ class Write:
         max_bytes: int,
         max_lines: int,
         check_lease: CheckLease,
+        *,
+        of_a_job: bool = False,
     ) -> None:
         self._route = route
         self._target = target
@@ -38,6 +40,7 @@ class Write:
         self._room_bytes = self._most_bytes()
         self._max_lines = max_lines
         self._check_lease = check_lease
+        self._of_a_job = of_a_job
         self._keys: list[Key] = []
         self._lines: list[bytes] = []
         self._bytes = 0
@@ -89,7 +92,7 @@ class Write:
         def check_lease() -> None:
             self._check_lease(deadline_s)
 
-        async with self._target.write_gate.passing():
+        async with self._target.write_gate.passing(len(self._lines), of_a_job=self._of_a_job):
             if first_harmless:
                 await self._target.harmless_import(self._route.target)
             check_lease()
@@ -129,7 +132,7 @@ class Write:
         """Delete documents that the source no longer has; returns those that could not be deleted."""
         if not ids:
             return []
-        async with self._target.write_gate.passing():
+        async with self._target.write_gate.passing(of_a_job=self._of_a_job):
             return await self._target.delete(self._route.target, ids, before_each=lambda: self._check_lease(None))
 
 

@@ -16,6 +16,7 @@ from tsync_stream.core.model import Entry, Operation
 from tsync_stream.core.pacer import MaxRates
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.stalls import BOUND_S
+from tsync_stream.sink.load_control import LoadControl
 from tsync_stream.sync.batch import PartsFailed, SyncBatch, SyncResult
 from tsync_stream.sync.portion import Portion
 from tsync_stream.sync.rate_limit import PORTION_S, RateLimit
@@ -24,7 +25,7 @@ from tsync_stream.sync.remaining import Remaining
 
 def limited(rates: MaxRates, held: list[str] | None = None, partitions: int = 1, lanes_: int = 1) -> RateLimit:
     names = ["partition:0"] if held is None else held
-    return RateLimit(rates, lambda: names, partitions, lanes_, Metrics())
+    return RateLimit(rates, lambda: names, partitions, lanes_, Metrics(), LoadControl(1, 5.0))
 
 
 def entry_of(key: object, route: str = "listings") -> tuple[int, Entry]:
