@@ -9,10 +9,12 @@ What feeds the first channel and the last one, and everything that the agents us
 """
 
 import asyncio
+import logging
 import os
 import tempfile
-from collections.abc import Iterator, MutableSequence
+from collections.abc import Collection, Iterator, Mapping, MutableSequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import mode.loop
@@ -20,6 +22,7 @@ from faust.app.base import BootStrategy
 
 from tsync_stream.capture.agent import capture_agent
 from tsync_stream.capture.persist import persist_agent
+from tsync_stream.cli import logs
 from tsync_stream.cli.process import OurApp, Worker, end_at_once
 from tsync_stream.cli.shared import exit_for
 from tsync_stream.cli.worker import add_commands
@@ -33,8 +36,11 @@ from tsync_stream.embedded.environment import embedded_stack
 from tsync_stream.observe.health_report import ReplicaView
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.otlp import require_exporter
+from tsync_stream.reload import CHECK, Actions, Reload
 from tsync_stream.replica import Replica
 from tsync_stream.routes.declared import declared_routes, load_all
+from tsync_stream.settings.difference import value_of
+from tsync_stream.settings.in_force import InForce
 from tsync_stream.settings.load import Settings, default_settings, with_servers
 from tsync_stream.sync.agent import sync_agent
 from tsync_stream.web.address import page_url, refuse_taken_address
@@ -62,8 +68,11 @@ class TsyncApp(OurApp):
         self._problems = problems
         self._health = Health()
         self._metrics = Metrics()
+        self._servers: Mapping[str, str] | None = None  # of the embedded stack
         self._replica: Replica | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._reload: Reload | None = None
+        self._reloading: asyncio.Task[None] | None = None
         super().__init__(
             "tsync-stream",
             env={},
@@ -136,6 +145,7 @@ class TsyncApp(OurApp):
             return
         table = declared_routes(self.settings)
         with embedded_stack(self.settings, table.namespaces, table.with_pre_images) as environment:
+            self._servers = environment
             self.settings = with_servers(self.settings, environment)
             yield
 
@@ -143,19 +153,57 @@ class TsyncApp(OurApp):
         """The agents run: start feeding them. Without Kafka, nobody else lets the channels flow."""
         self.flow_control.resume()
         malloc.tune()
-        self._replica = Replica(self.settings, self._channels, self._health, self._metrics)
-        self._starting = asyncio.create_task(self._replica.start(end_at_once))
-        self._starting.add_done_callback(_end_if_failed)
+        in_force = InForce.at_start(self.settings)
+        self._begin(Replica(in_force, self._channels, self._health, self._metrics))
+        actions = Actions(self._read_again, self._take_up_at_once, self._make_stages_anew)
+        self._reload = Reload(in_force, Path.cwd(), actions, self._health, self._metrics)
+        self._reloading = asyncio.create_task(self._reload.run())
+        self._reloading.add_done_callback(_end_if_failed)
         await super().on_started()
 
     async def on_stop(self) -> None:
         """Finish what is in hand while the agents still run, then let Faust stop them."""
+        if self._reload is not None and self._reloading is not None:
+            await self._reload.stop(self._reloading)
+        await self._end_replica()
+        await super().on_stop()
+
+    def on_hangup(self) -> None:
+        """A SIGHUP: look at the settings now."""
+        if self._reload is not None:
+            self._reload.now()
+
+    def _begin(self, replica: Replica) -> None:
+        self._replica = replica
+        self._starting = asyncio.create_task(replica.start(end_at_once))
+        self._starting.add_done_callback(_end_if_failed)
+
+    async def _end_replica(self) -> None:
         if self._starting is not None:
             await end_tasks([self._starting])
         if self._replica is not None:
             await self._replica.stop()
-            self._replica = None
-        await super().on_stop()
+
+    def _read_again(self) -> Settings:
+        settings = load_all(imports=True)
+        if self._servers is not None:
+            settings = with_servers(settings, self._servers)
+        if settings.otlp_endpoint:
+            require_exporter()
+        return settings
+
+    async def _take_up_at_once(self, settings: Settings, names: Collection[str]) -> None:
+        level = None if self.log_level_given else settings.log_level
+        logs.adapt(logging.getLogger(), level, settings.log_format)
+        await self._running.take_up_secrets({name: value_of(name, settings) for name in names})
+
+    async def _make_stages_anew(self, in_force: InForce) -> None:
+        """One replica ends in good order, and the next begins: what is in hand is finished, and the rest is stored."""
+        replica = Replica(in_force, self._channels, self._health, self._metrics)  # what it refuses changes nothing
+        await self._end_replica()
+        self.settings = in_force.settings
+        self._health.begin_anew(but=(CHECK,))
+        self._begin(replica)
 
     @property
     def _running(self) -> Replica:

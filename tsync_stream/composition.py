@@ -33,7 +33,6 @@ from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.cluster.membership import Membership
 from tsync_stream.cluster.reachability import MONGODB, TYPESENSE, AnyOf, Look, OneAtATime, Reach
 from tsync_stream.core import clock
-from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Route
@@ -62,16 +61,14 @@ from tsync_stream.routes.preparation import found_schema, prepare_collection
 from tsync_stream.routes.transform_runner import TransformRunner
 from tsync_stream.routes.usability import Usability
 from tsync_stream.routes.view import source_views
-from tsync_stream.settings.common import common_settings
-from tsync_stream.settings.load import Settings
+from tsync_stream.settings.in_force import InForce
 from tsync_stream.settings.rotation import Rotation, after_a_restart
 from tsync_stream.settings.secrets import Secret
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
 from tsync_stream.sink.mapping_plan import MappingOptions
-from tsync_stream.source.documents import REPLY_DEADLINE_S, DocumentReader, count_documents, source_collection
-from tsync_stream.source.driver import TIMEOUT_MS, MongoHealth, connect_anew, mongo_client
-from tsync_stream.source.errors import translated
+from tsync_stream.source.documents import REPLY_DEADLINE_S, DocumentReader, count_documents, look_at_source
+from tsync_stream.source.driver import MongoHealth, connect_anew, mongo_client
 from tsync_stream.source.references import References
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
@@ -108,15 +105,14 @@ class Channels:
 class Parts:
     """The parts of one replica. Made inside the event loop."""
 
-    def __init__(self, settings: Settings, channels: Channels, health: Health, metrics: Metrics) -> None:
-        self._settings = settings
+    def __init__(self, in_force: InForce, channels: Channels, health: Health, metrics: Metrics) -> None:
+        self._in_force = in_force
+        self._settings = settings = in_force.settings
         self._channels = channels
         self._health = health
         self._metrics = metrics
         self.table = declared_routes(settings)
         self._views = source_views(self.table, self._transform_of)
-        for name in self.table:
-            metrics.show_route(name)
         self._wake = Wake()
         self._pace = SyncPace()
         self.max_rates = MaxRates(settings.typesense.max_rate or None, self.table.max_rates)
@@ -145,26 +141,22 @@ class Parts:
         # Typesense
         most_writes = settings.sync_lanes * min(PARTS_AT_ONCE, len(self.table))
         self.target = TypesenseTarget(settings.typesense, most_writes)
-        load = self.target.write_gate.load
-        metrics.typesense_writes_limit.set_function(lambda: load.writes)
-        metrics.typesense_write_documents_limit.set_function(lambda: load.documents)
-        metrics.typesense_breaker_open.set_function(lambda: self.target.breaker.is_open)
-        metrics.typesense_one_write_at_a_time.set_function(lambda: self.target.write_gate.is_narrow)
         options = MappingOptions(date_unit=settings.date_unit)
         self.schemas = {
             route.name: LiveSchema(self.target, route.target, options, self.epochs.epoch) for route in self.table.routes
         }
 
         # Who does what
+        look_at = partial(look_at_source, self.client, self._mongo_health)
         looks: dict[str, Look] = {
-            MONGODB: OneAtATime("MongoDB", AnyOf(partial(self._look_at_source, route) for route in self.table.routes)),
+            MONGODB: OneAtATime("MongoDB", AnyOf(partial(look_at, route) for route in self.table.routes)),
             TYPESENSE: AnyOf(partial(self.target.look, route.target) for route in self.table.routes),
             **{tier.name: tier.look for tier in redis},
         }
         self.reach = Reach(looks, settings.lease_ttl_s, self._wake, health, self._present_tier)
-        self._rates = Rates(clock.now_s())
-        common = common_settings(settings)
-        self.membership = Membership(database, common, self.table, settings.lease_ttl_s, health)
+        self._rates = Rates(clock.now_s(), *self._totals())
+        common, instead_of = in_force.common, in_force.instead_of
+        self.membership = Membership(database, common, self.table, settings.lease_ttl_s, health, instead_of)
         self.leases = LeaseKeeper(
             database,
             own_identity(),
@@ -180,7 +172,9 @@ class Parts:
 
         # Sync, then capture with its jobs
         held, partitions = lambda: self.leases.held, settings.partitions
-        self._rate_limit = RateLimit(self.max_rates, held, partitions, settings.sync_lanes, metrics, load)
+        self._rate_limit = RateLimit(
+            self.max_rates, held, partitions, settings.sync_lanes, metrics, self.target.write_gate.load
+        )
         self.sync = Sync({route.name: self._attempt(route) for route in self.table.routes})
         self._usability = Usability(self.table, self.client, self.target, self._open_reader)
         self._suspended = SuspendedRoutes(self.table, self.epochs, self.positions, self._usability)
@@ -207,6 +201,16 @@ class Parts:
             settings.dead_letter_alert_share,
         )
 
+    def show(self) -> None:
+        """From now on, the metrics show these parts."""
+        load = self.target.write_gate.load
+        self._metrics.typesense_writes_limit.set_function(lambda: load.writes)
+        self._metrics.typesense_write_documents_limit.set_function(lambda: load.documents)
+        self._metrics.typesense_breaker_open.set_function(lambda: self.target.breaker.is_open)
+        self._metrics.typesense_one_write_at_a_time.set_function(lambda: self.target.write_gate.is_narrow)
+        for name in self.table:
+            self._metrics.show_route(name)
+
     def _transform_of(self, declaration: Declaration) -> TransformRunner:
         return TransformRunner(declaration.route.name, declaration.transform, self._settings.transform_timeout_s)
 
@@ -215,16 +219,6 @@ class Parts:
 
     async def _count_documents(self, route: Route) -> int:
         return await count_documents(self.client, route.database, route.collection)
-
-    async def _look_at_source(self, route: Route) -> None:
-        """Read a source, as sync does. The leases and the epoch watch notice if our own state is out of reach."""
-        source = source_collection(self.client, route)
-        try:
-            async with translated():
-                await source.find_one({}, {"_id": 1}, max_time_ms=TIMEOUT_MS)
-        except TsyncError as error:
-            self._mongo_health.note(error)
-            raise
 
     def _present_tier(self) -> str | None:
         pipeline = self.epochs.current
@@ -235,12 +229,15 @@ class Parts:
         return await self.reader.released(lease)
 
     def _statistics(self) -> dict[str, Any]:
-        captured, synced = self._metrics.total("changes_captured"), self._metrics.total("entries_acked")
         return {
-            **self._rates.measure(clock.now_s(), captured, synced),
+            **self._rates.measure(clock.now_s(), *self._totals()),
             "slowing": self._rate_limit.slowing,
+            "settings": self._in_force.published,
             "problems": own_problems(self._health.report()["problems"]),
         }
+
+    def _totals(self) -> tuple[int, int]:
+        return self._metrics.total("changes_captured"), self._metrics.total("entries_acked")
 
     def _partitions_of_lane(self, number: int) -> range:
         return range(number, self._settings.partitions, self._settings.sync_lanes)

@@ -1,4 +1,4 @@
-"""One replica: the order in which its parts start and stop.
+"""One replica: the order in which its parts start and stop. A process has one after another when its settings change.
 
 Invariants: on a stop, changes that were read are appended, batches in hand are synced and acked (or left unacked for
 the next owner), and only then are the leases given back and the connections closed.
@@ -6,7 +6,7 @@ the next owner), and only then are the leases given back and the connections clo
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -32,12 +32,12 @@ from tsync_stream.observe.conditions import (
     worst,
 )
 from tsync_stream.observe.field_watch import watch_fields
-from tsync_stream.observe.health_report import RUNNING, STARTING, STOPPING, Phase, ReplicaView
+from tsync_stream.observe.health_report import RUNNING, STARTING, STOPPING, Phase, ReplicaView, SettingsReport
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.otlp import OtlpExport
 from tsync_stream.observe.stalls import BOUND_S
 from tsync_stream.queue.tier import Tier
-from tsync_stream.settings.load import Settings
+from tsync_stream.settings.in_force import InForce
 from tsync_stream.settings.rotation import take_up_rotated
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.pipeline import PositionStore
@@ -47,15 +47,18 @@ log = logging.getLogger(__name__)
 
 START_RETRY_S = 1.0
 START_TIER_S = 3.0
+# Every check is looked at more often than that.
+SETTLE_S = 15.0
 
 
 class Replica:
     """Everything of one process but its agents. Made inside the event loop."""
 
-    def __init__(self, settings: Settings, channels: Channels, health: Health, metrics: Metrics) -> None:
+    def __init__(self, in_force: InForce, channels: Channels, health: Health, metrics: Metrics) -> None:
+        settings = in_force.settings
+        self._in_force = in_force
         self._health = health
-        self._parts = Parts(settings, channels, health, metrics)
-        ThisReplica.name = self._parts.leases.replica
+        self._parts = Parts(in_force, channels, health, metrics)
         self._watch_fields = partial(watch_fields, self._parts.schemas, self._parts.table, health, settings.max_fields)
         self._tasks: list[asyncio.Task[None]] = []
         self._metrics, self._otlp_endpoint = metrics, settings.otlp_endpoint
@@ -94,6 +97,7 @@ class Replica:
             replica=leases.replica,
             member=self._parts.membership.joined,
             partitions_owned=sum(name != CAPTURE and leases.holding(name) is not None for name in leases.held),
+            settings=SettingsReport.model_validate(self._in_force.published),
             by_group=self._conditions.by_group,
         )
 
@@ -117,6 +121,8 @@ class Replica:
 
         `crash` is called with an unforeseen error: the process should end then, and others take over.
         """
+        self._parts.show()
+        ThisReplica.name = self._parts.leases.replica
         await self._until_it_works(self._prepare)
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -146,8 +152,21 @@ class Replica:
             "reader": parts.reader.run,
             "leader": parts.leader.run,
             "schema": self._watch_fields,
+            "settle": self._settle,
             "secrets": partial(take_up_rotated, parts.rotations, self._health),
         }
+
+    async def _settle(self) -> None:
+        """Whatever the replica before reported, and this one does not, is over."""
+        await asyncio.sleep(SETTLE_S)
+        self._health.settle()
+
+    async def take_up_secrets(self, secrets: Mapping[str, str]) -> None:
+        """Use other secrets, by the names of their settings, as soon as their servers accept them."""
+        for rotation in self._parts.rotations:
+            if rotation.secret.name in secrets:
+                rotation.offer(secrets[rotation.secret.name])
+                await rotation.look(self._health)
 
     async def stop(self) -> None:
         """Finish what is in hand and give everything back. The agents must still be running."""

@@ -57,6 +57,30 @@ async def test_a_new_table_takes_over_at_once_and_older_replicas_stay_up_and_say
     assert not any(held.after_expiry for held in new.held.values()), "all were given back clean"
 
 
+async def test_a_table_of_before_takes_over_at_once_where_it_was_put_in_place_of_the_present_one(
+    make: Make, boot_clock: Clock, state: Database
+) -> None:
+    await rounds(first := await make("a"))
+    await first.stop()
+    await rounds(second := await make("a", table=SECOND, instead_of=TABLE.version))
+    other = await make("b", table=SECOND)
+    await rounds(second, other)
+    await second.stop()
+    back = await make("a", instead_of=SECOND.version)
+    await rounds(back, other)
+    assert await stored_version(state) == TABLE.version
+    assert believed(back) == ALL
+    assert not other.held
+
+    # Once: if somebody else puts the newer one back, it is ours that is behind.
+    await other.stop()
+    newer = await make("b", table=SECOND, instead_of=TABLE.version)
+    await rounds(newer, back, count=6)
+    assert await stored_version(state) == SECOND.version
+    assert believed(newer) == ALL
+    assert not back.held
+
+
 async def test_replicas_that_are_restarted_one_after_the_other_share_the_leases_again(
     make: Make, boot_clock: Clock
 ) -> None:

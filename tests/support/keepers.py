@@ -42,9 +42,10 @@ def maker(state: MongoDatabase) -> Make:
         common: Mapping[str, str] = COMMON,
         table: RouteTable = TABLE,
         health: Health | None = None,
+        instead_of: str = "",
     ) -> LeaseKeeper:
         who = identity or Identity(name, f"kernel of {name}", 1, "1")
-        member = Membership(state, common, table, ttl_s, health or Health())
+        member = Membership(state, common, table, ttl_s, health or Health(), instead_of)
         keeper = LeaseKeeper(state, who, PARTITIONS, ttl_s, before_giving_back, wake or Wake(), member, reach=reach)
         await keeper.start()
         return keeper

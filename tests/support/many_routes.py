@@ -8,7 +8,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from tests.support.comparison import difference, wait_until_equal
+from tests.support.comparison import actual_documents, difference, wait_until_equal
 from tests.support.stack import Names
 from tests.support.waiting import wait_for
 from tsync_stream.embedded import EmbeddedStack
@@ -56,6 +56,10 @@ class ManyRoutes:
         """Wait until these routes show what their sources hold; all of them if none is named."""
         for route in routes or self._places:
             wait_until_equal(self._stack, self._names_of(route), timeout_s=timeout_s)
+
+    def shown(self, route: str) -> dict[str, dict[str, Any]]:
+        """What a route shows, by id."""
+        return actual_documents(self._stack, self._names_of(route))
 
     def is_equal(self, route: str) -> bool:
         """Whether a route shows what its source holds."""

@@ -26,16 +26,51 @@ def set_up(root: logging.Logger, log_format: str) -> None:
     for name, level in _LEAST_SEVERE.items():
         logging.getLogger(name).setLevel(level)
     for handler in list(root.handlers):
-        to_a_file = isinstance(handler, logging.FileHandler)
-        stream: TextIO = getattr(handler, "stream", sys.stderr)
-        if log_format == "json":
-            handler.setFormatter(JsonLines())
-        elif log_format == "auto" and not to_a_file and stream.isatty():
-            root.removeHandler(handler)
-            root.addHandler(handler := _coloured(stream, handler.level))
-        else:
-            handler.setFormatter(TextLines())
-        keep_quiet(handler)
+        keep_quiet(_with_format(root, handler, log_format))
+
+
+def adapt(root: logging.Logger, level: str | None, log_format: str) -> None:
+    """Take up another level and format while the process logs; None: the level stays."""
+    if level is not None:
+        root.setLevel(level)
+    for handler in list(root.handlers):
+        if level is not None and handler.level != logging.NOTSET:
+            handler.setLevel(level)
+        taken = _with_format(root, handler, log_format)
+        if taken is not handler:
+            keep_quiet(taken)
+
+
+def _with_format(root: logging.Logger, handler: logging.Handler, log_format: str) -> logging.Handler:
+    """The handler that writes in this format where this one did: itself, or another in its place."""
+    stream = _stream_of(handler)
+    if stream is not None and log_format == "auto" and stream.isatty():
+        return _in_its_place(root, handler, _coloured(stream, handler.level))
+    if stream is not None and _is_coloured(handler):
+        plain = logging.StreamHandler(stream)
+        plain.setLevel(handler.level)
+        handler = _in_its_place(root, handler, plain)
+    handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
+    return handler
+
+
+def _in_its_place(root: logging.Logger, before: logging.Handler, handler: logging.Handler) -> logging.Handler:
+    root.removeHandler(before)
+    root.addHandler(handler)
+    return handler
+
+
+def _is_coloured(handler: logging.Handler) -> bool:
+    return isinstance(handler.formatter, OneLine)
+
+
+def _stream_of(handler: logging.Handler) -> TextIO | None:
+    """Where it writes to; None for a file, which is never coloured."""
+    if isinstance(handler, logging.FileHandler):
+        return None
+    console = getattr(handler, "console", None)
+    stream: TextIO = getattr(handler, "stream", sys.stderr) if console is None else console.file
+    return stream
 
 
 def _coloured(stream: TextIO, level: int) -> logging.Handler:

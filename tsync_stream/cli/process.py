@@ -6,6 +6,7 @@ second signal.
 
 import logging
 import os
+import signal
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -35,6 +36,11 @@ class OurApp(faust.App):
     """What the worker's process knows about the app, which is a layer above it."""
 
     settings: Settings
+    log_level_given = False  # on the command line, which takes precedence over LOG_LEVEL
+
+    def on_hangup(self) -> None:
+        """A SIGHUP asks for a look at the settings."""
+        raise NotImplementedError
 
     def refuse_bad_settings(self, *, imports: bool = False) -> None:
         """End the process if settings or routes are wrong, and print every problem.
@@ -58,8 +64,10 @@ class Worker(FaustWorker):
         app.refuse_bad_settings()
         # Beside other routes, one whose transform cannot be imported is suspended, and keeps none of them from working.
         app.refuse_bad_settings(imports=len(declared_routes(app.settings)) == 1)
-        if not _on_command_line("loglevel"):
+        app.log_level_given = _on_command_line("loglevel")
+        if not app.log_level_given:
             loglevel = app.settings.log_level
+        self._terminal = terminal_of_this_process()
         super().__init__(app, *services, loglevel=loglevel, **options)
 
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
@@ -68,14 +76,25 @@ class Worker(FaustWorker):
         logging.getLogger("asyncio").addFilter(_says_something)
         logs.set_up(logger, cast(OurApp, self.app).settings.log_format)
 
-    def _schedule_shutdown(self, signal: Any) -> None:
+    def _install_signal_handlers_unix(self) -> None:
+        super()._install_signal_handlers_unix()
+        self.loop.add_signal_handler(signal.SIGHUP, self._on_sighup)
+
+    def _on_sighup(self) -> None:
+        """Look at the settings; but a terminal that is closed sends the same signal, and ends its worker."""
+        if self._terminal and not terminal_of_this_process():
+            self._schedule_shutdown(signal.SIGHUP)
+        else:
+            cast(OurApp, self.app).on_hangup()
+
+    def _schedule_shutdown(self, number: Any) -> None:
         if self._signal_stop_time:
             log.warning(
                 "second signal: stopping at once; unfinished entries stay in the queue",
                 extra=event("worker.second_signal"),
             )
-            os._exit(128 + int(signal))
-        super()._schedule_shutdown(signal)
+            os._exit(128 + int(number))
+        super()._schedule_shutdown(number)
 
     async def on_first_start(self) -> None:
         """Log which variables are ignored, and which certificates nobody checks: logging is set up only now."""
@@ -100,6 +119,15 @@ class Worker(FaustWorker):
 def _says_something(record: logging.LogRecord) -> bool:
     """Whether a record is about more than uvloop, which stumbles over a TLS connection that closes while it writes."""
     return not record.getMessage().startswith("Fatal error on SSL protocol")
+
+
+def terminal_of_this_process() -> bool:
+    """Whether it has a controlling terminal, which it loses when that is closed."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _on_command_line(option: str) -> bool:

@@ -10,7 +10,7 @@ Invariants:
 - Before that they wait, on their own clock, for as long as a restart may take: a group whose only replica is being
   restarted is not over.
 - A replica with a table that was never in force replaces the group at once. Each version does so once, so two of them
-  do not replace each other in turn.
+  do not replace each other in turn. A running process whose file is changed to a version of before does so once, too.
 - Whoever replaces a group waits until all leases are handed over (`hand_over.py`). So members of two groups never hold
   leases at the same time.
 """
@@ -51,17 +51,25 @@ def belongs(replica: Mapping[str, Any], group: Mapping[str, Any]) -> bool:
 class Membership:
     """Whether this replica belongs to the group, by its settings in `common` and its `table` of routes.
 
-    A restart takes at most `patience_s`.
+    A restart takes at most `patience_s`. `instead_of` is the version of the table that this process had before, if
+    it has changed while running: whoever changed it meant to replace that one, even by one of before.
     """
 
     def __init__(
-        self, database: MongoDatabase, common: Mapping[str, str], table: RouteTable, patience_s: float, health: Health
+        self,
+        database: MongoDatabase,
+        common: Mapping[str, str],
+        table: RouteTable,
+        patience_s: float,
+        health: Health,
+        instead_of: str = "",
     ) -> None:
         self._collection = database[LEASES]
         self._common = dict(common)
         self._table = table
         self._patience_s = patience_s
         self._health = health
+        self._instead_of = instead_of
         self._digest = digest(common)
         self._joined_as = ""
         self._was_member = False
@@ -100,7 +108,7 @@ class Membership:
         elif self._joined_as != me or self._digest not in group["digests"]:
             group = await self._join(me, group)
         if group is not None:
-            self._was_member = True
+            self._was_member, self._instead_of = True, ""
             self._health.green(CHECK)
             self._health.green(TABLE_CHECK)
         return group
@@ -132,9 +140,9 @@ class Membership:
     async def _with_other_table(
         self, me: str, group: Mapping[str, Any], documents: Mapping[str, Mapping[str, Any]]
     ) -> Mapping[str, Any] | None:
-        """Our table replaces that of the group if it was never in force, or if no member is left."""
+        """Our table replaces that of the group if it was never in force, was put in its place, or if nobody is left."""
         differing = differing_routes(group["table"], self._table)
-        if self._table.version not in group["older"]:
+        if self._table.version not in group["older"] or self._instead_of == group["table"]["version"]:
             return await self._replace(me, group, f"routes: this table replaces another one: {differing}")
         if _live_members(me, group, documents):
             self._member_seen_s = clock.now_s()

@@ -5,6 +5,7 @@ that nothing changed; no change goes unnoticed for longer than `POLL_S`, because
 """
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Collection
 from pathlib import Path
 
@@ -35,3 +36,14 @@ async def looks(paths: Collection[Path]) -> AsyncGenerator[None, None]:
         except OSError:  # a folder has gone, or the system watches no more of them
             await asyncio.sleep(POLL_S)
             yield
+
+
+def stamp_of(path: Path | None) -> object:
+    """What changes whenever a file does, also where a link is moved to another file, as Kubernetes does."""
+    if path is None:
+        return None
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a Path's own `stat` does the same, with more work
+    except OSError as error:
+        return error.errno
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

@@ -7,7 +7,7 @@ secret. How long a check has been as it is, is measured on a clock that never st
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -53,6 +53,7 @@ class Health:
         self._problems: dict[str, Problem] = {}
         self._since: dict[str, Moment] = {}  # when each of them came to its level
         self._over: dict[str, Over] = {}  # the newest last
+        self._unconfirmed: set[str] = set()  # by those who have been replaced, and not yet reported again
         self._status = "green"
         self._status_since = clock.moment()
 
@@ -116,6 +117,16 @@ class Health:
                 "%s: healthy again", check, extra={**event("health.green", check=check), **about(check, "healthy")}
             )
 
+    def begin_anew(self, but: Collection[str] = ()) -> None:
+        """Those who report are replaced by others now. What these do not report again until `settle` is over."""
+        self._unconfirmed = self._problems.keys() - set(but)
+
+    def settle(self) -> None:
+        """Turn green what nobody has reported since `begin_anew`."""
+        for check in sorted(self._unconfirmed):
+            self.green(check)
+        self._unconfirmed.clear()
+
     def report(self) -> dict[str, Any]:
         """The status, and the problems that are published to other replicas."""
         return {
@@ -134,6 +145,7 @@ class Health:
         }
 
     def _set(self, check: str, problem: Problem) -> None:
+        self._unconfirmed.discard(check)
         before = self._problems.get(check)
         if before == problem:
             return

@@ -64,6 +64,14 @@ class PartReport(Lasting):
     text: str = Field(description="What there is to say about its state; empty if nothing.")
 
 
+class SettingsReport(_Model):
+    """The settings that this replica works with."""
+
+    version: str = Field(description="A digest of all of them and of the routes file; secrets are left out.")
+    since: datetime = Field(description="When they came into force (UTC).")
+    restart_for: list[str] = Field(description="What has changed in files, and needs a restart to take effect.")
+
+
 class HealthReport(_Model):
     """The answer of `/health`."""
 
@@ -72,6 +80,7 @@ class HealthReport(_Model):
     for_s: float = Field(ge=0, description="How long that is, in seconds.")
     phase: Phase = Field(description="Whether this replica starts, runs or stops.")
     replica: str = Field(description="Its name in `status`; empty until it has started.")
+    settings: SettingsReport | None = Field(description="Its settings; null until it has started.")
     problems: list[ProblemReport] = Field(description="The checks that are not green, by name.")
     over: list[OverReport] = Field(description="Checks that are green again, newest first; at most 50.")
     servers: list[PartReport] = Field(description="`reachable`, `unreachable` or `refusing`.")
@@ -107,6 +116,7 @@ class ReplicaView(_Model):
     replica: str = ""
     member: bool = False
     partitions_owned: int = 0
+    settings: SettingsReport | None = None
     by_group: dict[str, dict[str, Condition]] = Field(default_factory=dict)
 
 
@@ -117,6 +127,7 @@ def health_report(health: Health, view: ReplicaView) -> HealthReport:
         **_lasting(health.status_since),
         phase=view.phase,
         replica=view.replica,
+        settings=view.settings,
         problems=[
             ProblemReport(
                 check=check,

@@ -40,6 +40,7 @@ EPOCH_REASONS = (
 )
 STAGES = ("capture", "persist", "read", "write", "ack")
 LEASE_CHANGES = ("taken", "gone")
+RELOADS = ("applied", "refused", "restart needed")
 
 
 class Metrics:
@@ -174,6 +175,17 @@ class Metrics:
         self.lease_changes = made.counter(
             "lease_changes", "Leases that became ours (`taken`) and those that no longer are (`gone`).", "change"
         )
+        self.reloads = made.counter(
+            "reloads",
+            "Changes of settings or routes found while running: `applied`, `refused`, or such that need a restart.",
+            "result",
+        )
+        self.settings_loaded_timestamp_seconds = made.gauge(
+            "settings_loaded_timestamp_seconds", "When the settings that are in force came into force."
+        )
+        self.settings_pending = made.gauge(
+            "settings_pending", "Settings that have changed in files, and need a restart to take effect."
+        )
         self.healthy = made.gauge("healthy", "1 while no health check is red.")
         self.health_problems = made.gauge("health_problems", "Health checks that are not green.", "level")
         self.typesense_breaker_open = made.gauge(
@@ -277,3 +289,5 @@ class Metrics:
             self.lease_changes.labels(change)
         for stage in STAGES:
             self.stage_seconds.labels(stage)
+        for result in RELOADS:
+            self.reloads.labels(result)

@@ -16,9 +16,9 @@ class Rates:
     """
 
     now_s: float
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     _captured: int = 0
     _synced: int = 0
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def measure(self, now_s: float, captured: int, synced: int) -> dict[str, Any]:
         """The `statistics` of a replica's document: totals since its start, and rates since the last call."""

@@ -81,6 +81,11 @@ class ReplicaStatus:
         """Its red health checks."""
         return list(self.statistics.get("problems", ()))
 
+    @property
+    def restart_for(self) -> Sequence[str]:
+        """What has changed in its files, and needs a restart to take effect."""
+        return list(self.statistics.get("settings", {}).get("restart_for", ()))
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -273,5 +278,7 @@ def _replica_json(replica: ReplicaStatus) -> dict[str, Any]:
         "partitions": replica.partitions,
         **{name: statistics.get(name) for name in ("started_at", "captured", "synced")},
         **{name: statistics.get(name) for name in ("captured_per_s", "synced_per_s")},
+        "settings_version": statistics.get("settings", {}).get("version"),
+        "restart_for": list(replica.restart_for),
         "problems": list(replica.problems),
     }

@@ -35,6 +35,7 @@ def render(status: Status) -> RenderableType:
         parts.append(_queue(status))
     if status.replicas:
         parts.append(_replicas(status))
+    parts += [Text(line, "yellow") for line in restart_lines(status)]
     parts += [Text(line, "red") for line in problem_lines(status)]
     parts += [Text(f"cannot be read: {text}", "yellow") for text in status.unseen]
     return Group(*parts)
@@ -232,6 +233,15 @@ def _replicas(status: Status) -> RenderableType:
 def _done(replica: ReplicaStatus, name: str) -> str:
     total = replica.statistics.get(name)
     return "" if total is None else f"{total} ({replica.statistics.get(f'{name}_per_s', 0):g}/s)"
+
+
+def restart_lines(status: Status) -> list[str]:
+    """The live replicas whose files changed in a way that needs a restart."""
+    return [
+        f"{replica.name}: a restart is needed for {', '.join(replica.restart_for)}"
+        for replica in status.live
+        if replica.restart_for
+    ]
 
 
 def problem_lines(status: Status) -> list[str]:

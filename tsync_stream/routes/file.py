@@ -43,6 +43,14 @@ def table_of(file: RoutesFile, state_database: str | None, *, imports: bool = Fa
     return table
 
 
+def schema_files(file: RoutesFile) -> list[Path]:
+    """The schema files that it names, there or not; none if it cannot be read as far as that."""
+    value = read_yaml(file.content, dict(file.variables)).value
+    routes = value.get("routes") if isinstance(value, dict) else None
+    parts = [part for part in routes.values() if isinstance(part, dict)] if isinstance(routes, dict) else []
+    return [file.path.parent / part["schema"] for part in parts if isinstance(part.get("schema"), str)]
+
+
 def _shown(path: Path) -> Path:
     """The path as short as a terminal makes a link of it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

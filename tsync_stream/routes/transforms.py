@@ -29,6 +29,12 @@ def transform_function(name: str) -> Callable[[Any], Any]:
     return function
 
 
+def imported_file(name: str) -> Path | None:
+    """The file that the function's module was imported from; None if it is not imported, or not from a file."""
+    file = getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
+    return Path(file) if isinstance(file, str) else None
+
+
 def why_not_importable(name: str) -> str:
     """Completes "`module:function` …" with why it cannot be used; "" if it can."""
     try:

@@ -249,7 +249,7 @@ def _settings(texts: Mapping[str, str], directory: Path) -> Settings:
         values["TYPESENSE_SCHEMA_FILE"] = None  # the file says this of every route
     # Resolved here, so that replicas compare the name itself, however it was given.
     values["ROUTE_NAME"] = values["ROUTE_NAME"] or values["MONGODB_COLLECTION"]
-    return _build(values)
+    return build(values)
 
 
 def _in_effect(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,7 +265,9 @@ def _read(setting: Setting, text: str, directory: Path) -> Any:
     return value
 
 
-def _build(values: Mapping[str, Any]) -> Settings:
+def build(values: Mapping[str, Any]) -> Settings:
+    """The settings with these values, by name; all are given (pure)."""
+
     def part(name: str) -> dict[str, Any]:
         places = ((setting.field.rpartition("."), values[setting.name]) for setting in SETTINGS)
         return {field: value for (place, _, field), value in places if place == name}

@@ -1,4 +1,4 @@
-"""Takes up secrets whose files change while the process runs.
+"""Takes up secrets that change while the process runs: in files of their own, or among the settings.
 
 Invariants: everything goes on with the secret before until the new one is taken up; meanwhile health is degraded and
 says why. A failed attempt is repeated, since a server may learn of the new secret after us.
@@ -31,6 +31,10 @@ class Rotation:
     def __repr__(self) -> str:
         return f"Rotation({self.secret.origin}{'' if self.secret.value == self._taken_up else ', to be taken up'})"
 
+    def offer(self, value: str) -> None:
+        """Another secret, from the settings; the next look takes it up."""
+        self.secret.offer(value)
+
     async def look(self, health: Health) -> None:
         """Take the secret up if it changed."""
         self.secret.look()
@@ -51,15 +55,14 @@ class Rotation:
         health.green(check)
 
 
-async def take_up_rotated(rotations: Sequence[Rotation], health: Health) -> None:
-    """Take up every change, until cancelled. Returns at once if no secret comes from a file."""
-    watched = [(rotation.secret.path, rotation) for rotation in rotations if rotation.secret.path is not None]
-    if watched:
-        async for _ in looks([path for path, _ in watched]):
-            for _, rotation in watched:
-                await rotation.look(health)
-
-
-async def after_a_restart(_value: str) -> str:
-    """For what cannot be taken up while it is in use."""
+async def after_a_restart(_secret: str) -> str:
+    """What becomes of a secret that a running process cannot take up."""
     return "a restart takes it up; until then the one before stays in use"
+
+
+async def take_up_rotated(rotations: Sequence[Rotation], health: Health) -> None:
+    """Take up every change, until cancelled."""
+    watched = [rotation.secret.path for rotation in rotations if rotation.secret.path is not None]
+    async for _ in looks(watched):
+        for rotation in rotations:
+            await rotation.look(health)

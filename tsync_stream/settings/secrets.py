@@ -4,10 +4,10 @@ Invariants: a secret is given once, as a variable or as a file. Nothing here put
 A `Secret` holds a valid text at any time: a file that becomes unreadable or unusable changes nothing.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tsync_stream.core.file_watch import stamp_of
 from tsync_stream.settings.setting import Setting
 from tsync_stream.settings.table import SETTINGS
 
@@ -76,7 +76,7 @@ class Secret:
         self.before: str | None = None
         self.problem = ""
         self._setting = next((setting for setting in SECRETS if setting.name == name), None)
-        self._seen = _stamp(path)
+        self._seen = stamp_of(path)
 
     def __repr__(self) -> str:
         return f"Secret({self.origin})"
@@ -93,7 +93,7 @@ class Secret:
 
     def look(self) -> bool:
         """Read the file again if it changed; True if it holds another secret now. `problem` says why it holds none."""
-        stamp = _stamp(self.path)
+        stamp = stamp_of(self.path)
         if self.path is None or self._setting is None or stamp == self._seen:
             return False
         self._seen = stamp
@@ -102,18 +102,11 @@ class Secret:
         except ValueError as error:
             self.problem = str(error)
             return False
+        return self.offer(value)
+
+    def offer(self, value: str) -> bool:
+        """Use another text from now on; False if it is the same."""
         if value == self.value:
             return False
         self.before, self.value = self.value, value
         return True
-
-
-def _stamp(path: Path | None) -> object:
-    """What changes whenever the file does, also where a link is moved to another file, as Kubernetes does."""
-    if path is None:
-        return None
-    try:
-        found = os.stat(path)  # noqa: PTH116 - a Path's own `stat` does the same, with more work
-    except OSError as error:
-        return error.errno
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

@@ -6,6 +6,7 @@ Invariants: a default has the setting's own form, and is valid. Each field of `l
 from collections.abc import Iterable
 
 from tsync_stream.settings import addresses, forms
+from tsync_stream.settings.effects import effect_of
 from tsync_stream.settings.redis_table import BACKUP_REDIS, BOTH_REDIS, PRIMARY_REDIS
 from tsync_stream.settings.routes_table import ROUTES
 from tsync_stream.settings.setting import Group, Setting
@@ -268,9 +269,10 @@ def settings_table() -> str:
 def _group_lines() -> Iterable[str]:
     for group in GROUPS:
         yield f"## {group.title}\n"
-        yield "| name | default | form | meaning |"
-        yield "| --- | --- | --- | --- |"
+        yield "| name | default | form | meaning | a change |"
+        yield "| --- | --- | --- | --- | --- |"
         for setting in group.settings:
             default = f"`{setting.default}`" if setting.default else "(empty)"
-            yield f"| `{setting.name}` | {default} | {setting.form.needs} | {setting.meaning} |"
+            form, effect = setting.form.needs, effect_of(setting.name)
+            yield f"| `{setting.name}` | {default} | {form} | {setting.meaning} | {effect} |"
         yield ""

@@ -36,7 +36,19 @@ def read_texts(directory: Path, environ: Mapping[str, str] | None = None) -> dic
 
     Raises ConfigurationError if there is a `.env` that cannot be read.
     """
-    return {**_read_dotenv(directory / ".env"), **(os.environ if environ is None else environ)}
+    return {**dotenv_texts(directory), **(os.environ if environ is None else environ)}
+
+
+def dotenv_texts(directory: Path) -> dict[str, str]:
+    """What `.env` in `directory` says; nothing if there is none. Raises as `read_texts` does."""
+    return _read_dotenv(directory / ".env")
+
+
+def hidden(before: Mapping[str, str], after: Mapping[str, str], environ: Mapping[str, str] | None = None) -> list[str]:
+    """Settings that `.env` says something else of than before, without effect: the environment has them too."""
+    given = os.environ if environ is None else environ
+    names = (setting.name for setting in SETTINGS)
+    return [name for name in names if name in given and before.get(name) != after.get(name)]
 
 
 def unused(directory: Path, environ: Mapping[str, str] | None = None) -> list[str]:

@@ -18,13 +18,13 @@ from pymongo import ReadPreference
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from tsync_stream.core.errors import DependencyUnavailable
+from tsync_stream.core.errors import DependencyUnavailable, TsyncError
 from tsync_stream.core.keys import BSON_OPTIONS, can_be_stored, canonical_key, typesense_id
 from tsync_stream.core.model import Key, Route
 from tsync_stream.source.causal_session import CausalSession
 from tsync_stream.source.decoding import decode, decoded, portions, turn_for
-from tsync_stream.source.driver import MongoClient, MongoCollection
-from tsync_stream.source.errors import from_mongo
+from tsync_stream.source.driver import TIMEOUT_MS, MongoClient, MongoCollection, MongoHealth
+from tsync_stream.source.errors import from_mongo, translated
 from tsync_stream.source.undecodable import NOT_DECODED
 from tsync_stream.source.view import MAX_VIEW_KEYS, SourceView
 from tsync_stream.source.viewed import Viewed
@@ -218,6 +218,17 @@ def source_collection(client: MongoClient, route: Route) -> MongoCollection:
         read_concern=ReadConcern("majority"),
         read_preference=ReadPreference.PRIMARY,
     )
+
+
+async def look_at_source(client: MongoClient, health: MongoHealth, route: Route) -> None:
+    """Read a source, as sync does. The leases and the epoch watch notice if our own state is out of reach."""
+    source = source_collection(client, route)
+    try:
+        async with translated():
+            await source.find_one({}, {"_id": 1}, max_time_ms=TIMEOUT_MS)
+    except TsyncError as error:
+        health.note(error)
+        raise
 
 
 async def count_documents(client: MongoClient, database: str, collection: str) -> int:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tsync_stream.cli.logs import set_up
+from tsync_stream.cli.logs import adapt, set_up
 from tsync_stream.core.events import event
+from tsync_stream.core.quiet import Quiet
 
 
 class Terminal(io.StringIO):
@@ -75,3 +76,32 @@ def test_what_libraries_log_for_debugging_stays_off() -> None:
     logged(stream, "text")
     for name in ("pymongo.command", "httpcore.http11", "httpx", "aiohttp.client"):
         assert not logging.getLogger(name).isEnabledFor(logging.DEBUG)
+
+
+def test_level_and_format_change_while_the_process_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Terminal()
+    root = logging.getLogger("a root of its own")
+    root.propagate = False
+    root.setLevel(logging.INFO)
+    root.addHandler(logging.StreamHandler(stream))
+    set_up(root, "auto")
+
+    def line(text: str) -> str:
+        stream.seek(0)
+        stream.truncate()
+        root.info(text)
+        return stream.getvalue()
+
+    assert "\x1b[" in line("one")
+    adapt(root, None, "json")
+    assert json.loads(line("two"))["message"] == "two"
+    adapt(root, "WARNING", "text")
+    assert line("three") == ""
+    adapt(root, "INFO", "text")
+    assert line("four").endswith("[INFO] four\n")
+    adapt(root, None, "auto")
+    assert "\x1b[" in line("five")
+    assert len(root.handlers) == 1
+    assert sum(isinstance(each, Quiet) for each in root.handlers[0].filters) == 1

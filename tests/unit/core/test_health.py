@@ -103,3 +103,19 @@ def test_its_representation_names_checks_and_levels_and_no_text() -> None:
     health.red("Typesense", "out of reach at https://search.example")
     health.degraded("backup Redis", "out of reach")
     assert repr(health) == "Health(Typesense: red, backup Redis: degraded)"
+
+
+def test_what_those_who_follow_do_not_report_again_is_over() -> None:
+    health = Health()
+    health.red("route gone", "no such source")
+    health.degraded("server primary", "no answer")
+    health.degraded("reload", "a bad file")
+    since = health.since("server primary")
+    health.begin_anew(but=("reload",))
+    assert health.status == "red", "nothing is forgotten at once"
+    health.degraded("server primary", "no answer")
+    health.settle()
+    assert set(health.problems) == {"server primary", "reload"}
+    assert health.since("server primary") == since
+    health.settle()
+    assert set(health.problems) == {"server primary", "reload"}

@@ -16,7 +16,7 @@ PAGE = Path("docs/metrics.md")
 SUFFIXES = ("_total", "_count", "_sum", "_bucket")
 NOT_BASE = r"(milliseconds|microseconds|minutes|hours|days|ms|kilobytes|megabytes|percent|ns|us)"
 # What labels may hold, but for the names of routes, tiers and partitions.
-BOUNDED = {"stage", "change", "level", "phase", "kind", "reason", "route", "tier", "partition"}
+BOUNDED = {"result", "stage", "change", "level", "phase", "kind", "reason", "route", "tier", "partition"}
 
 
 def filled() -> Metrics:

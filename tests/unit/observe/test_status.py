@@ -19,7 +19,7 @@ from tsync_stream.observe.progress import show_age
 from tsync_stream.observe.rates import Rates
 from tsync_stream.observe.route_status import RouteFacts
 from tsync_stream.observe.status import Facts, Status, as_json, judge
-from tsync_stream.observe.status_view import NOT_STARTED, problem_lines, progress_line, render
+from tsync_stream.observe.status_view import NOT_STARTED, problem_lines, progress_line, render, restart_lines
 from tsync_stream.state.dead_letter_counts import Refused
 from tsync_stream.state.jobs import RECONCILE, Asked, Job
 from tsync_stream.state.pipeline import BarrierRecord, Pipeline, TierSuspect
@@ -174,6 +174,18 @@ def test_a_problem_that_several_replicas_report_is_shown_once() -> None:
     gone = replica("c", dead=True, statistics={"problems": [{"check": "tier", "text": "old news"}]})
     status = look(membership=membership(replica("a", statistics=told), replica("b", statistics=told), gone))
     assert problem_lines(status) == ["typesense: refused"]
+
+
+def test_what_needs_a_restart_is_named_for_each_replica() -> None:
+    told = {**TOLD, "settings": {"version": "1f", "restart_for": ["PARTITIONS", "WEB_PORT"]}}
+    gone = replica("c", dead=True, statistics=told)
+    status = look(membership=membership(replica("a", statistics=told), replica("b"), gone))
+    assert restart_lines(status) == ["a: a restart is needed for PARTITIONS, WEB_PORT"]
+    assert [(each["settings_version"], each["restart_for"]) for each in as_json(status)["replicas"]] == [
+        ("1f", ["PARTITIONS", "WEB_PORT"]),
+        (None, []),
+        ("1f", ["PARTITIONS", "WEB_PORT"]),
+    ]
 
 
 # ---- reconcile ----

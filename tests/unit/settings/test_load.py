@@ -187,7 +187,7 @@ def test_the_table_has_a_row_for_every_setting() -> None:
     rows = [line.split(" | ") for line in settings_table().splitlines() if line.startswith("| `")]
     shown = {name.strip("|` "): default.strip("`") for name, default, *_ in rows}
     assert shown == {name: default or "(empty)" for name, default in DEFAULTS.items()}
-    assert all(len(row) == 4 and all(cell.strip() for cell in row) for row in rows)
+    assert all(len(row) == 5 and all(cell.strip() for cell in row) for row in rows)
 
 
 def test_a_page_without_markers_is_left_alone() -> None:

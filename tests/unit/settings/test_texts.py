@@ -6,7 +6,7 @@ import pytest
 
 from tsync_stream.settings.load import load_settings
 from tsync_stream.settings.table import SETTINGS
-from tsync_stream.settings.texts import read_texts, unknown_names, unused
+from tsync_stream.settings.texts import hidden, read_texts, unknown_names, unused
 
 
 def texts_of(directory: Path, dotenv: str) -> dict[str, str]:
@@ -114,3 +114,10 @@ def test_nothing_is_reported_if_everything_is_used(tmp_path: Path) -> None:
     assert unused(tmp_path, {}) == []
     (tmp_path / ".env").write_text("PARTITIONS=16\n", encoding="utf-8")
     assert unused(tmp_path, {"PATH": "/bin"}) == []
+
+
+def test_a_change_that_the_environment_hides_is_named() -> None:
+    before, after = {"BATCH_SIZE": "1", "LOG_LEVEL": "INFO", "OTHER": "1"}, {"BATCH_SIZE": "2", "OTHER": "2"}
+    environ = {"BATCH_SIZE": "5", "OTHER": "5", "WEB_PORT": "1"}
+    assert hidden(before, after, environ) == ["BATCH_SIZE"]
+    assert hidden(after, before, {}) == []

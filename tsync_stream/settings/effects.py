@@ -1,0 +1,79 @@
+"""When a running worker takes up a change of a setting. docs/settings.md shows it beside each of them.
+
+Invariant: what is not named here needs a restart. So a new setting is safe until somebody has thought about it, and no
+setting that replicas must have in common changes while they run.
+"""
+
+from typing import Literal, TypeAlias
+
+Effect: TypeAlias = Literal["at once", "stages", "restart"]
+
+_TIERS = ("PRIMARY", "BACKUP")
+
+AT_ONCE = frozenset(
+    {
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+        "TYPESENSE_API_KEY",
+        *(f"{tier}_REDIS_PASSWORD" for tier in _TIERS),
+    }
+)
+"""Taken up while the work goes on."""
+
+STAGES = frozenset(
+    {
+        "TYPESENSE_API_KEY_FILE",
+        "TYPESENSE_TLS_CA_FILE",
+        "TYPESENSE_TLS_CERT_FILE",
+        "TYPESENSE_TLS_KEY_FILE",
+        "TYPESENSE_TLS_VERIFY",
+        "TYPESENSE_TRUST_PROXY_ENV",
+        "TYPESENSE_KEEPALIVE_TIMEOUT",
+        "TYPESENSE_MAX_RATE",
+        "TYPESENSE_MAX_RETRIES",
+        "TYPESENSE_RETRY_BACKOFF",
+        "TYPESENSE_MAX_FIELDS",
+        "MAX_BUFFER_SIZE",
+        "BATCH_SIZE",
+        "FLUSH_INTERVAL",
+        "FAIL_BACK_AFTER",
+        "MAX_BACKLOG",
+        "IMPORT_MAX_BYTES",
+        "MASS_DELETE_SHARE",
+        "DEAD_LETTER_ALERT_SHARE",
+        "VERIFY_RATE",
+        "ROUTES_FILE",
+        "TRANSFORM_TIMEOUT",
+        "FAN_OUT_INLINE",
+        "REDIS_MANAGE_PERSISTENCE",
+        "OTLP_ENDPOINT",
+        *(
+            f"{tier}_REDIS_{name}"
+            for tier in _TIERS
+            for name in (
+                "USERNAME",
+                "PASSWORD_FILE",
+                "TLS",
+                "TLS_CA_FILE",
+                "TLS_CERT_FILE",
+                "TLS_KEY_FILE",
+                "TLS_VERIFY",
+                "POOL_SIZE",
+                "MIN_IDLE_CONNS",
+                "MAX_RETRIES",
+                "RETRY_BACKOFF",
+                "CONN_MAX_LIFETIME",
+                "SAVE_INTERVAL",
+                "APPEND_ONLY",
+                "APPEND_FILENAME",
+                "RDB_FILENAME",
+            )
+        ),
+    }
+)
+"""Taken up by making the replica's stages anew, inside the process: it pauses for about two seconds."""
+
+
+def effect_of(name: str) -> Effect:
+    """When a change of this setting takes effect (pure)."""
+    return "at once" if name in AT_ONCE else "stages" if name in STAGES else "restart"
