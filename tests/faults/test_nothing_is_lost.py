@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.support import altered, damage
+from tests.faults.support.cluster import metric
 from tests.faults.support.mongo_set import step_down, three_nodes
 from tests.faults.support.trial import Trial
 from tests.support.listings import listings
@@ -183,6 +184,48 @@ def test_rolling_restarts(trial: Trial, seed: Seed) -> None:
                 trial.take_over(stopped_s, *trial.cluster.running)
             replica.start()
         assert trial.state.rechecks.count_documents({}) == 0, "a clean stop leaves nothing in doubt"
+
+
+def test_settings_change_while_nothing_else_does_and_while_servers_are_away(trial: Trial, seed: Seed) -> None:
+    """Both replicas read one `.env`, so both make their stages anew at the same time, with batches in hand."""
+    dotenv = trial.cluster.directory / ".env"
+
+    def change(batch_size: int) -> None:
+        dotenv.write_text(f"BATCH_SIZE={batch_size}\n")
+
+    def taken_up(count: int) -> None:
+        wait_for(
+            lambda: all(metric(each, "tsync_settings_loaded_timestamp_seconds") > began[-1] for each in replicas),
+            40.0,
+            lambda: f"change {count} is not taken up: {[each.log()[-1500:] for each in replicas]}",
+        )
+        began.append(time.time())
+
+    with trial.under_load("28 settings change", seed(128), replicas=2):
+        replicas, began = trial.cluster.running, [time.time()]
+        for number in range(3):
+            trial.load.wait_for_operations(200)
+            change(50 + number)
+            taken_up(number)
+            trial.cluster.wait_until_shared()
+        assert trial.state.rechecks.count_documents({}) == 0, "a clean stop leaves nothing in doubt"
+        trial.stack.typesense.freeze()
+        trial.load.wait_for_operations(300)
+        change(20)
+        trial.load.wait_for_operations(300)
+        trial.stack.typesense.thaw()
+        taken_up(3)
+        trial.stack.primary_redis.kill()
+        change(30)
+        taken_up(4)
+        trial.stack.primary_redis.start()
+        trial.load.wait_for_operations(200)
+        victim = trial.cluster.capturing()
+        change(40)
+        trial.load.wait_for_operations(random.Random(seed(128)).randrange(50, 400))  # somewhere between stop and start
+        victim.kill()
+        victim.start()
+        trial.cluster.wait_until_shared()
 
 
 @pytest.mark.parametrize("where", [altered.raise_before_append, altered.raise_before_ack])

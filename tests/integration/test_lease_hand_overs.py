@@ -185,3 +185,27 @@ async def test_an_expired_replica_takes_nothing_until_it_has_a_new_identity(
     await step(a)
     await step(a)
     assert believed(a) == ALL
+
+
+async def test_a_lease_that_is_being_given_back_when_its_replica_stops_is_clean_all_the_same(
+    make: Make, state: Database
+) -> None:
+    entered, finished = asyncio.Event(), asyncio.Event()
+
+    async def slow(_lease: str) -> bool:
+        entered.set()
+        await finished.wait()
+        return True
+
+    leaving = await make("a", before_giving_back=slow)
+    await step(leaving)
+    await make("b")
+    looking = asyncio.create_task(step(leaving))
+    await entered.wait()
+    looking.cancel()
+    await asyncio.wait([looking])
+    finished.set()
+    await leaving.stop()
+    leases = [lease async for lease in state[LEASES].find({"fence": {"$exists": True}})]
+    assert leases
+    assert all(lease["holder"] is None and lease["clean"] for lease in leases)

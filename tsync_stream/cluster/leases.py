@@ -172,7 +172,7 @@ class LeaseKeeper:
 
     async def stop(self) -> None:
         """Give all leases back, so that the others need not wait. Nothing may use them any more."""
-        clean = [name for name in self.held if await self._before_giving_back(name)]
+        clean = [name for name in {**self.held, **self._leaving} if await self._before_giving_back(name)]
         async with translated():
             ours = {"holder": self.replica}
             await self._collection.update_many(
@@ -329,8 +329,10 @@ class LeaseKeeper:
             await self._collection.update_one(
                 {"_id": name, "holder": self.replica, "fence": held.fence}, {"$set": {"holder": None, "clean": clean}}
             )
-        finally:
+        except Exception:
             self._leaving.pop(name, None)
+            raise
+        self._leaving.pop(name, None)  # not after a cancellation: `stop` gives it back
 
     def _drop_all(self) -> None:
         self.held.clear()

@@ -29,7 +29,7 @@ class Cluster:
     def __init__(self, stack: EmbeddedStack, names: Names, directory: Path, changed: Sequence[str] = ()) -> None:
         self.stack = stack
         self._names = names
-        self._directory = directory
+        self.directory = directory
         # The changes of `altered.py` that every replica runs with.
         self.changed = list(changed)
         self.settings: dict[str, str] = dict(TIMES)
@@ -123,11 +123,11 @@ class Cluster:
 
     def pull(self, name: str) -> Path:
         """Make the first replica that gets there use a tool of `altered.py`; it then removes the returned file."""
-        return altered.pull(self._directory, name)
+        return altered.pull(self.directory, name)
 
     def sent_late(self, name: str) -> list[dict[str, Any]]:
         """What a tool of `altered.py` made its replica write after it woke; nothing until Typesense has answered."""
-        return altered.sent_late(self._directory, name)
+        return altered.sent_late(self.directory, name)
 
     def log(self) -> str:
         """The last lines of every replica's log."""
@@ -137,7 +137,7 @@ class Cluster:
 
     def _make(self, changed: Sequence[str], settings: dict[str, str]) -> Worker:
         program = altered.main if changed else be_faust
-        replica = ForkedWorker(self.stack, self._names, self._directory, program, **{**self.settings, **settings})
+        replica = ForkedWorker(self.stack, self._names, self.directory, program, **{**self.settings, **settings})
         replica.environment[altered.CHANGES_VARIABLE] = ",".join(changed)
         return replica
 
