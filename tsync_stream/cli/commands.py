@@ -4,6 +4,7 @@ The commands themselves are in the modules beside this one. Each imports what it
 `tsync --help` and the completion of a shell load none of them.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -53,6 +54,16 @@ ALL = option("--all", "everything", is_flag=True, help="Every open dead letter."
 DRY_RUN = option("--dry-run", is_flag=True, help="Only show what would be queued.")
 CANCEL = option("--cancel", metavar="JOB", help="Cancel one; what it has queued already is still synced.")
 REPAIR = option("--repair", is_flag=True, help="Sync the documents that differ.")
+TO = option(
+    "--to",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write it there, instead of to BACKUP_DIRECTORY.",
+)
+LIST = option("--list", "listed", is_flag=True, help="Make none; list those that are there.")
+FILE = argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+YES = option("--yes", is_flag=True, help="Replace what is in the state database.")
 NAME = RouteName()
 ONE_ROUTE = option("--route", "route", type=NAME, metavar="NAME", help="This route alone. Default: all routes.")
 OF_ROUTE = option("--route", "route", type=NAME, metavar="NAME", help="Only those of this route.")
@@ -150,3 +161,27 @@ async def replay(settings: "Settings", **asked: Any) -> int:
     from tsync_stream.cli.replay import run_replay
 
     return await run_replay(settings, **asked)
+
+
+@command(ACT, TO, LIST)
+async def backup(settings: "Settings", **asked: Any) -> int:
+    """Back up what cannot be made anew.
+
+    A snapshot of Typesense on its own disk (BACKUP_TYPESENSE_PATH), and an archive of the dead letters and jobs. Needs
+    no worker. Exits with 1 if a part of it failed.
+    """
+    from tsync_stream.cli.backup import run_backup
+
+    return await run_backup(settings, **asked)
+
+
+@command(ACT, FILE, YES)
+async def restore(settings: "Settings", **asked: Any) -> int:
+    """Restore the state of a backup.
+
+    Its dead letters and jobs, never its positions: the next start of a worker reconciles every route. Refuses while a
+    worker runs.
+    """
+    from tsync_stream.cli.restore import run_restore
+
+    return await run_restore(settings, **asked)

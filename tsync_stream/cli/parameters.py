@@ -15,11 +15,11 @@ class Age(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Parse it. Raises `click.BadParameter`, which shows the form."""
-        from tsync_stream.settings.forms import parse_duration
+        from tsync_stream.settings.forms import parse_age
 
         text = str(value).strip()
         try:
-            return 24 * parse_duration(f"{text[:-1]}h") if text.endswith("d") else parse_duration(text)
+            return parse_age(text)
         except ValueError:
             self.fail(f"{text!r} is not an age such as 90s, 15m, 1h or 7d", param, ctx)
 

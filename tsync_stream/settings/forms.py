@@ -238,6 +238,32 @@ def _inspect_executable(path: Path | None) -> None:
         raise ValueError("there is no such file, or it is not executable")
 
 
+def parse_age(text: str) -> float:
+    """Seconds of an age such as `90s`, `15m`, `1h` or `7d`. Raises ValueError for anything else."""
+    text = text.strip()
+    return 24 * parse_duration(f"{text[:-1]}h") if text.endswith("d") else parse_duration(text)
+
+
+def _parse_optional_age(text: str) -> float | None:
+    if not text.strip():
+        return None
+    if not (age_s := parse_age(text)):
+        raise ValueError
+    return age_s
+
+
+OPTIONAL_AGE: Form[float | None] = Form(
+    "an age such as 12h or 30d, or nothing",
+    _parse_optional_age,
+    lambda age_s: "" if age_s is None else show_duration(age_s),
+    "30d",
+)
+SERVER_PATH = replace(
+    pattern("an absolute path on a server, or nothing", r"(/[^\x00-\x1f\x7f]*)?"), example="/backups/typesense"
+)
+OPTIONAL_DIRECTORY: Form[Path | None] = Form(
+    "the path of a folder, or nothing", _parse_optional_path, _show_optional_path, "/var/backups/tsync"
+)
 DIRECTORY: Form[Path] = Form("the path of a folder", _parse_path)
 SCHEMA_FILE: Form[Path | None] = Form(
     "the path of a readable JSON file, or nothing",

@@ -104,6 +104,16 @@ class RedisSettings:
     tls: TlsSettings = VERIFIED
 
 
+@dataclass(frozen=True, slots=True)
+class BackupSettings:
+    """Where backups go, and which are kept. `typesense_path` is a folder on the Typesense server."""
+
+    directory: Path | None
+    typesense_path: str
+    keep: int
+    keep_for_s: float | None
+
+
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 # A slow document gets at most so many times the usual deadline, because its lane waits for it.
@@ -119,6 +129,7 @@ class Settings:
     buffer: BufferSettings
     primary_redis: RedisSettings
     backup_redis: RedisSettings
+    backup: BackupSettings
     redis_manage_persistence: bool
     route_name: str
     state_database: str
@@ -281,6 +292,7 @@ def build(values: Mapping[str, Any]) -> Settings:
         buffer=BufferSettings(**part("buffer")),
         primary_redis=redis("primary"),
         backup_redis=redis("backup"),
+        backup=BackupSettings(**part("backup")),
         **part(""),
     )
 

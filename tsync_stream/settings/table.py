@@ -6,6 +6,7 @@ Invariants: a default has the setting's own form, and is valid. Each field of `l
 from collections.abc import Iterable
 
 from tsync_stream.settings import addresses, forms
+from tsync_stream.settings.backup_table import BACKUPS
 from tsync_stream.settings.effects import effect_of
 from tsync_stream.settings.redis_table import BACKUP_REDIS, BOTH_REDIS, PRIMARY_REDIS
 from tsync_stream.settings.routes_table import ROUTES
@@ -255,6 +256,7 @@ GROUPS: tuple[Group, ...] = (
     Group("Pipeline", PIPELINE),
     Group("Routes", ROUTES),
     Group("Web pages and log", SERVICE),
+    Group("Backups", BACKUPS),
     Group("Embedded stack", EMBEDDED),
 )
 

@@ -22,6 +22,7 @@ from tsync_stream.state.route_state import ReconcileNeed
 RECONCILE = "reconcile"
 REPLAY = "replay"
 VERIFY = "verify"
+BACKUP_JOB = "backup"
 # The phases in a job's cursor: through the source, through Typesense, and (any job) everything is queued.
 SCAN = "scan"
 SWEEP = "sweep"

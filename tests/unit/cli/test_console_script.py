@@ -8,11 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click.testing
 import pytest
 
+from tsync_stream.backups.archive import ArchiveWriter
+from tsync_stream.backups.manifest import Manifest
 from tsync_stream.cli.console_script import console_script
 from tsync_stream.cli.declaring import DECLARED, SECTIONS
 from tsync_stream.core import __version__
@@ -161,11 +164,18 @@ def test_wrong_usage_ends_with_2(arguments: list[str], tmp_path: Path) -> None:
 
 # These say of each server what they could not see.
 EXPLAINS = {"check", "plan", "explain"}
-NEEDS = {"replay": ["--all"]}
+NEEDS = {"replay": ["--all"], "backup": ["--to", "."], "restore": ["a-backup.zip"]}
+
+
+def empty_backup(path: Path) -> None:
+    made_at = datetime(2026, 1, 1, tzinfo=UTC)
+    with ArchiveWriter(path) as writer:
+        writer.finish(Manifest(made_at, __version__, "0a1b2c3d", "tsync", (), 0, None, ()))
 
 
 @pytest.mark.parametrize("name", sorted(DECLARED.keys() - EXPLAINS))
 def test_without_mongodb_a_command_ends_with_1_and_a_sentence_and_never_loads_faust(name: str, tmp_path: Path) -> None:
+    empty_backup(tmp_path / "a-backup.zip")
     code = _WHAT_IS_LOADED.format(arguments=[name, *NEEDS.get(name, []), "--json"])
     done = run(sys.executable, "-c", code, directory=tmp_path, MONGODB_URI=NOBODY, PYTHONPATH=str(ROOT))
     *said, loaded, ending = done.stderr.splitlines()
@@ -243,7 +253,7 @@ def test_a_shell_completes_commands_options_and_routes(shell: str, tmp_path: Pat
     (tmp_path / "tsync.yaml").write_text(
         "routes:\n  products: {source: s.p, target: p}\n  sellers: {source: s.s, target: s}\n", encoding="utf-8"
     )
-    assert completed(shell, "tsync re", tmp_path) == ["reconcile", "replay"]
+    assert completed(shell, "tsync re", tmp_path) == ["reconcile", "replay", "restore"]
     assert completed(shell, "tsync worker --web-p", tmp_path) == ["--web-port"]
     assert completed(shell, "tsync verify --route s", tmp_path) == ["sellers"]
     assert completed(shell, "tsync verify --route s", tmp_path, PARTITIONS="none") == [], "settings cannot be used"
