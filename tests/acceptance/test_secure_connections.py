@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.comparison import wait_until_equal
 from tests.support.listings import listing, listings
+from tests.support.many_routes import ManyRoutes
 from tests.support.secured import Certificates, Secrets, Secured, secured_stack
 from tests.support.stack import Names, mongo_client, redis_client, remove, typesense_client
 from tests.support.waiting import wait_for
@@ -45,10 +46,10 @@ def names(secured: Secured) -> Iterator[Names]:
 
 
 @pytest.fixture
-def secrets(secured: Secured, names: Names, tmp_path: Path) -> Secrets:
-    """The accounts of a worker, with the documented rights for one collection."""
+def secrets(secured: Secured, names: Names, tmp_path: Path, request: pytest.FixtureRequest) -> Secrets:
+    """The accounts of a worker, with the documented rights for one collection unless the test names another scope."""
     made = Secrets(secured, names, tmp_path / "secrets")
-    made.make_mongo_user("one collection", "m0ngo-secret")
+    made.make_mongo_user(getattr(request, "param", "one collection"), "m0ngo-secret")
     for tier in ("PRIMARY", "BACKUP"):
         made.set_redis_password(tier, f"r3dis-secret-{tier}")
         made.write(f"{tier}_REDIS_PASSWORD", f"r3dis-secret-{tier}")
@@ -118,6 +119,44 @@ def test_a_worker_with_the_documented_rights_alone_keeps_every_promise_over_tls(
     printed += [str(worker.health()), str(worker.metrics()), worker.log(), str(psutil.Process(worker.pid).cmdline())]
     assert_tells_no_secret(secrets, *printed)
     assert not re.search(r"may not|NOPERM|not allowed", worker.log()), worker.log()
+
+
+@pytest.mark.parametrize(
+    ("secrets", "place"), [("one database", "near"), ("several databases", "far")], indirect=["secrets"]
+)
+def test_several_routes_need_the_documented_rights_alone(
+    secured: Secured, names: Names, secrets: Secrets, worker: Worker, tmp_path: Path, place: str
+) -> None:
+    """A route that shows documents of another collection, and one of another collection or database beside it."""
+    with mongo_client(secured.stack) as client:
+        routes = ManyRoutes(secured.stack, names, client, tmp_path)
+        client[routes.near].create_collection("sellers")
+        routes.declare({"plain": (getattr(routes, place), "articles"), "joined": (routes.near, "products")})
+        with routes.file.open("a") as file:
+            file.write("    lookups: [{from: sellers, local: seller_id, as: seller, fields: [name]}]\n")
+        secrets.write("TYPESENSE_API_KEY", secrets.make_key(routes.target("plain"), routes.target("joined"))[1])
+        worker.environment |= routes.settings()
+        sellers, products = client[routes.near]["sellers"], routes.source("joined")
+        sellers.insert_one({"_id": 1, "name": "Ann"})
+        products.insert_many([{"_id": f"p{number}", "seller_id": 1} for number in range(50)])
+        routes.source("plain").insert_many(listings(50))
+        checked = worker.run_command("check")
+        assert "no problems found" in checked.stdout, checked.stdout
+        worker.start()
+
+        def sellers_shown() -> set[str]:
+            return {document["seller"]["name"] for document in routes.shown("joined").values()}
+
+        wait_for(lambda: len(routes.shown("joined")) == 50 and sellers_shown() == {"Ann"}, 30.0, "no first load")
+        sellers.update_one({"_id": 1}, {"$set": {"name": "Bea"}})
+        routes.source("plain").update_many({}, {"$inc": {"rooms": 1}})
+        wait_for(lambda: sellers_shown() == {"Bea"}, 30.0, "the seller's new name is not shown")
+        routes.wait_until_equal("plain")
+        for command in (("reconcile", "--route", "plain", "--wait"), ("verify", "--route", "joined", "--wait")):
+            done = worker.run_command(*command)
+            assert done.returncode == 0, done.stdout + done.stderr
+    wait_for(lambda: worker.health()["status"] == "green", 40.0, lambda: str(worker.health()))
+    assert not re.search(r"may not|NOPERM|not allowed|not authorized", worker.log()), worker.log()
 
 
 def test_rotated_secrets_are_taken_up_within_seconds_and_nothing_is_lost(

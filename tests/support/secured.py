@@ -235,12 +235,11 @@ class Secrets:
         with redis_client(server) as client:
             return client.execute_command(*command)  # type: ignore[no-untyped-call]
 
-    def make_key(self) -> tuple[int, str]:
-        """A Typesense key with the documented rights; its id and its value."""
+    def make_key(self, *targets: str) -> tuple[int, str]:
+        """A Typesense key with the documented rights for these collections, or for that of the names; id and value."""
         described = json.loads(recipe("Typesense", "json"))
-        described["collections"] = [
-            self._names.typesense_collection if name == "listings" else name for name in described["collections"]
-        ]
+        described["collections"].remove("listings")
+        described["collections"] += targets or [self._names.typesense_collection]
         with typesense_client(self._secured.stack) as client:
             made = client.post("/keys", json=described).raise_for_status().json()
         return int(made["id"]), str(made["value"])
