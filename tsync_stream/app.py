@@ -44,7 +44,8 @@ from tsync_stream.settings.in_force import InForce
 from tsync_stream.settings.load import Settings, default_settings, with_servers
 from tsync_stream.sync.agent import sync_agent
 from tsync_stream.web.address import page_url, refuse_taken_address
-from tsync_stream.web.pages import add_pages
+from tsync_stream.web.dashboard import Dashboard
+from tsync_stream.web.pages import add_dashboard, add_pages
 
 
 class NoKafka(BootStrategy):
@@ -89,6 +90,8 @@ class TsyncApp(OurApp):
         )
         self._channels = self._add_agents()
         add_pages(self, self._health, self._metrics, self._view)
+        self._dashboard = Dashboard(lambda: self.settings, self._health, self._view, self._address)
+        add_dashboard(self, self._dashboard)
         add_commands()
 
     def _init_fixups(self) -> MutableSequence[Any]:
@@ -163,6 +166,7 @@ class TsyncApp(OurApp):
 
     async def on_stop(self) -> None:
         """Finish what is in hand while the agents still run, then let Faust stop them."""
+        await self._dashboard.close()
         if self._reload is not None and self._reloading is not None:
             await self._reload.stop(self._reloading)
         await self._end_replica()
@@ -195,6 +199,7 @@ class TsyncApp(OurApp):
     async def _take_up_at_once(self, settings: Settings, names: Collection[str]) -> None:
         level = None if self.log_level_given else settings.log_level
         logs.adapt(logging.getLogger(), level, settings.log_format)
+        self._dashboard.take_up_token(settings.api_token)
         await self._running.take_up_secrets({name: value_of(name, settings) for name in names})
 
     async def _make_stages_anew(self, in_force: InForce) -> None:
@@ -209,6 +214,10 @@ class TsyncApp(OurApp):
     def _running(self) -> Replica:
         assert self._replica is not None, "agents get work from the replica only"
         return self._replica
+
+    def _address(self) -> str:
+        """Where the pages are; empty for a socket file."""
+        return str(self.conf.web_bind) if self.conf.web_transport.scheme == "tcp" else ""
 
     def _view(self) -> ReplicaView:
         return ReplicaView() if self._replica is None else self._replica.view()

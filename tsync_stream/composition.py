@@ -32,7 +32,6 @@ from tsync_stream.cluster.identity import own_identity
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.cluster.membership import Membership
 from tsync_stream.cluster.reachability import MONGODB, TYPESENSE, AnyOf, Look, OneAtATime, Reach
-from tsync_stream.core import clock
 from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Route
@@ -47,11 +46,12 @@ from tsync_stream.jobs.refresh import RefreshJobs
 from tsync_stream.jobs.runner import FiledJobs, TermJobs
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.jobs.term import JobTerm
+from tsync_stream.observe.conditions import State, stages
 from tsync_stream.observe.dead_letter_watch import DeadLetterWatch
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.process_watch import ProcessWatch
-from tsync_stream.observe.rates import Rates
-from tsync_stream.observe.stalls import StallDetector, own_problems
+from tsync_stream.observe.publishing import Publisher
+from tsync_stream.observe.stalls import StallDetector
 from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
@@ -62,7 +62,7 @@ from tsync_stream.routes.transform_runner import TransformRunner
 from tsync_stream.routes.usability import Usability
 from tsync_stream.routes.view import source_views
 from tsync_stream.settings.in_force import InForce
-from tsync_stream.settings.rotation import Rotation, after_a_restart
+from tsync_stream.settings.rotation import Rotation, after_a_restart, at_once
 from tsync_stream.settings.secrets import Secret
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
@@ -73,6 +73,7 @@ from tsync_stream.source.references import References
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.state.history import History
 from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.state.rechecks import Rechecks
@@ -125,6 +126,7 @@ class Parts:
         self.positions = PositionStore(database)
         self.jobs = JobStore(database)
         self._verifications = VerificationStore(database)
+        self.history = History(database)
         self.refreshes = Refreshes(database)
         self.fan_out = FanOut(self.table, References(self.client), self.refreshes, settings.fan_out_inline)
         self.rechecks = Rechecks(database, settings.longest_request_s, self.table, settings.partitions)
@@ -154,7 +156,6 @@ class Parts:
             **{tier.name: tier.look for tier in redis},
         }
         self.reach = Reach(looks, settings.lease_ttl_s, self._wake, health, self._present_tier)
-        self._rates = Rates(clock.now_s(), *self._totals())
         common, instead_of = in_force.common, in_force.instead_of
         self.membership = Membership(database, common, self.table, settings.lease_ttl_s, health, instead_of)
         self.leases = LeaseKeeper(
@@ -165,7 +166,7 @@ class Parts:
             self._released,
             self._wake,
             self.membership,
-            self._statistics,
+            Publisher(metrics, health, self._published).statistics,
             self.reach.report,
             self._mongo_health,
         )
@@ -188,6 +189,7 @@ class Parts:
         take_up_key = partial(self.target.take_up_key, collection=self.table.routes[0].target)
         self.rotations.append(Rotation(Secret("TYPESENSE_API_KEY", settings.typesense.api_key, key_file), take_up_key))
         self.rotations.append(Rotation(Secret("MONGODB_URI", settings.mongo.uri, uri_file), after_a_restart))
+        self.rotations.append(Rotation(Secret("API_TOKEN", settings.api_token, settings.api_token_file), at_once))
 
         # What health and metrics watch
         self.process_watch = ProcessWatch(lambda: self.leases.held, metrics)
@@ -228,16 +230,16 @@ class Parts:
         """The reader needs the leases and the leases the reader: this one is made later."""
         return await self.reader.released(lease)
 
-    def _statistics(self) -> dict[str, Any]:
+    def stages(self) -> dict[str, State]:
+        """What each stage is doing."""
+        return stages(self.leader.state, self.reader.states)
+
+    def _published(self) -> dict[str, Any]:
         return {
-            **self._rates.measure(clock.now_s(), *self._totals()),
+            "stages": {name: state.word for name, state in self.stages().items()},
             "slowing": self._rate_limit.slowing,
             "settings": self._in_force.published,
-            "problems": own_problems(self._health.report()["problems"]),
         }
-
-    def _totals(self) -> tuple[int, int]:
-        return self._metrics.total("changes_captured"), self._metrics.total("entries_acked")
 
     def _partitions_of_lane(self, number: int) -> range:
         return range(number, self._settings.partitions, self._settings.sync_lanes)

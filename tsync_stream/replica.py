@@ -29,10 +29,10 @@ from tsync_stream.observe.conditions import (
     States,
     routes,
     servers,
-    worst,
 )
 from tsync_stream.observe.field_watch import watch_fields
 from tsync_stream.observe.health_report import RUNNING, STARTING, STOPPING, Phase, ReplicaView, SettingsReport
+from tsync_stream.observe.history_keeper import HistoryKeeper
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.otlp import OtlpExport
 from tsync_stream.observe.stalls import BOUND_S
@@ -104,16 +104,11 @@ class Replica:
     def _states(self) -> States:
         """What each part is doing, for the pages."""
         parts = self._parts
-        capture, partitions = parts.leader.state, parts.reader.states
         return {
             SERVERS: servers(parts.reach.checks, self._health),
-            STAGES: {
-                "capture": State(capture),
-                "persist": State("working" if capture in {"reading", "paused"} else "standby"),
-                "sync": worst(partitions, ("retrying", "claiming", "working", "standby")),
-            },
+            STAGES: parts.stages(),
             ROUTES: routes(parts.table, parts.epochs.current),
-            PARTITIONS: {str(partition): State(word) for partition, word in sorted(partitions.items())},
+            PARTITIONS: {str(partition): State(word) for partition, word in sorted(parts.reader.states.items())},
         }
 
     async def start(self, crash: Callable[[BaseException], object]) -> None:
@@ -148,6 +143,7 @@ class Replica:
             "stalls": parts.stalls.run,
             "conditions": self._conditions.run,
             "process": parts.process_watch.run,
+            "history": HistoryKeeper(parts.history, parts.leases, self._metrics).run,
             "dead letters": parts.dead_letter_watch.run,
             "reader": parts.reader.run,
             "leader": parts.leader.run,

@@ -3,7 +3,7 @@
 A record's key and the server's words are shown to the person who asks; they never go to a log.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -20,12 +20,12 @@ from tsync_stream.cli.choosing import (
     selection_of,
     show_id,
 )
-from tsync_stream.cli.hints import hint
 from tsync_stream.cli.routes import require_route
 from tsync_stream.cli.shared import console, print_json, reachable_settings
-from tsync_stream.core.key_text import key_as_json, show_key
-from tsync_stream.core.model import SHOWS_ANOTHER, SHOWS_NOTHING, SHOWS_OLDER
+from tsync_stream.core.key_text import show_key
 from tsync_stream.core.terminal import printable, shorten
+from tsync_stream.observe.hints import hint
+from tsync_stream.observe.letter_view import SHOWN, letter_json
 from tsync_stream.observe.progress import show_age
 from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import Settings
@@ -33,12 +33,6 @@ from tsync_stream.state.dead_letter_search import ReasonCount, Record, Status
 
 LONGEST_KEY = 40
 LONGEST_ERROR = 200
-
-_SHOWN = {
-    SHOWS_OLDER: "an older version of the document, if one was ever synced (ON_REJECT=keep)",
-    SHOWS_NOTHING: "nothing under this id",
-    SHOWS_ANOTHER: "another document, which has the same id",
-}
 
 
 async def run_dead_letters(
@@ -71,7 +65,7 @@ async def _list(our: Opened, choice: Choice, which: Status, limit: int, *, as_js
     found = await our.records.newest(selection, which, limit)
     total = await our.records.count(selection, which)
     if as_json:
-        print_json({"total": total, "dead_letters": [as_json_value(record) for record in found]})
+        print_json({"total": total, "dead_letters": [letter_json(record) for record in found]})
         return
     if not found:
         print(nothing_found(choice, which))
@@ -85,7 +79,7 @@ async def _list(our: Opened, choice: Choice, which: Status, limit: int, *, as_js
 async def _show(our: Opened, beginning: str, *, as_json: bool) -> None:
     record = await named(beginning, our.records)
     if as_json:
-        print_json(as_json_value(record))
+        print_json(letter_json(record))
         return
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
@@ -162,7 +156,7 @@ def record_lines(record: Record) -> list[tuple[str, str]]:
         ("key", show_key(record.key, 20_000)),
         ("reason", printable(record.reason)),
         ("error", printable(record.error)),
-        *([("shown", _SHOWN[record.shown])] if record.status == "open" and record.shown in _SHOWN else []),
+        *([("shown", SHOWN[record.shown])] if record.status == "open" and record.shown in SHOWN else []),
         ("attempts", str(record.attempts)),
         ("first seen", _time(record.first_seen)),
         ("last seen", _time(record.last_seen)),
@@ -175,26 +169,6 @@ def record_lines(record: Record) -> list[tuple[str, str]]:
             ("replay", "cannot help, because this key has no Typesense id; of a very long key, only a hash is stored")
         )
     return lines
-
-
-def as_json_value(record: Record) -> Mapping[str, Any]:
-    """A record as `--json` prints it, with its key in relaxed extended JSON."""
-    known = hint(record.reason, record.error)
-    return {
-        "id": record.id,
-        "route": record.route,
-        "key": key_as_json(record.key),
-        "reason": record.reason,
-        "error": record.error,
-        "attempts": record.attempts,
-        "first_seen": record.first_seen,
-        "last_seen": record.last_seen,
-        "status": record.status,
-        "resolved_at": record.resolved_at,
-        "shown": record.shown or None,
-        "can_be_replayed": record.queueable,
-        "hint": None if known is None else known.text,
-    }
 
 
 def _time(moment: datetime) -> str:

@@ -9,11 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tsync_stream.cli.hints import hint
 from tsync_stream.core.key_text import show_key
 from tsync_stream.core.terminal import printable, shorten
 from tsync_stream.observe.explanation import OPERATIONS, Explanation, Role, SourceKey, WaitingFacts, time_of
 from tsync_stream.observe.field_differences import FieldView
+from tsync_stream.observe.hints import hint
 from tsync_stream.observe.status_view import PHASES
 from tsync_stream.routes.declared import source_name
 from tsync_stream.state.dead_letter_search import Record

@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from tsync_stream.cli.choosing import Choice, Opened, opened, selection_of, show_id
-from tsync_stream.cli.dead_letters import as_json_value, reasons_as_json
+from tsync_stream.cli.dead_letters import reasons_as_json
 from tsync_stream.cli.jobs import cancel_job, file_jobs, follow_jobs, jobs_as_json, what_was_filed
 from tsync_stream.cli.progress import Measured
 from tsync_stream.cli.routes import by_route, require_route
 from tsync_stream.cli.shared import EXIT_WRONG, print_json, reachable_settings
 from tsync_stream.core.key_text import show_key
 from tsync_stream.core.terminal import printable
+from tsync_stream.observe.letter_view import letter_json
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letter_counts import refused_from_bson
@@ -58,17 +59,16 @@ async def run_replay(
         async with opened(settings) as our:
             selection = await selection_of(choice, our.records)
             counts = await our.records.count_by_reason(selection, "open")
-            found = {name: await our.records.count_queueable(selection, name) for name in reader.table}
-            queueable = {name: count for name, count in found.items() if count}
+            wanted = await our.records.replays(selection, reader.table)
+            queueable = sum(arguments["chosen"] for arguments in wanted.values())
             await require_route(our.records, reader.table, choice.route)
-            chosen_json = chosen_as_json(counts, sum(queueable.values()))
+            chosen_json = chosen_as_json(counts, queueable)
             if not as_json:
-                print(what_is_chosen(counts, sum(queueable.values())))
+                print(what_is_chosen(counts, queueable))
             if dry_run:
                 first = await our.records.newest(selection, "open", FEW)
                 _show_dry_run(first, chosen_json if as_json else None)
                 return 0
-            wanted = {name: {"selection": selection.to_bson(), "chosen": count} for name, count in queueable.items()}
             jobs = await file_jobs(our, REPLAY, wanted)
             if jobs and not as_json:
                 print(what_was_filed(REPLAY, jobs, WHAT, live=len(seen.live)), flush=True)
@@ -90,7 +90,7 @@ def _all_succeeded(ended: Mapping[str, Job | None]) -> bool:
 def _show_dry_run(first: Sequence[Record], chosen: Mapping[str, Any] | None) -> None:
     """The first few that would be queued; as JSON behind what is `chosen`, if that is given."""
     if chosen is not None:
-        print_json({"ok": True, **chosen, "dead_letters": [as_json_value(record) for record in first]})
+        print_json({"ok": True, **chosen, "dead_letters": [letter_json(record) for record in first]})
         return
     for record in first:
         document = f"{printable(record.route)} {show_key(record.key, LONGEST_KEY)}"

@@ -68,6 +68,8 @@ EVENTS = {
     "verification.done": "it has compared every document of a route",
     "verification.unforeseen": "it failed in a way that nobody foresaw, and is tried again",
     "verify.differs": "a verification found differences, and was not asked to repair them",
+    "web.action": "somebody changed something in the dashboard",
+    "web.unforeseen": "the dashboard met an error that nobody foresaw; the pipeline goes on",
     "worker.second_signal": "a second signal: the process ends at once",
     "worker.unforeseen": "an error that nobody foresaw: the process ends, and others take over",
 }

@@ -98,6 +98,15 @@ def routes(names: Mapping[str, object], pipeline: Pipeline | None) -> dict[str, 
     return found
 
 
+def stages(capture: str, partitions: Mapping[int, str]) -> dict[str, State]:
+    """The stages, by name, from the state of the capture and that of each partition of ours (pure)."""
+    return {
+        "capture": State(capture),
+        "persist": State("working" if capture in {"reading", "paused"} else "standby"),
+        "sync": worst(partitions, ("retrying", "claiming", "working", "standby")),
+    }
+
+
 def worst(words: Mapping[int, str], order: Sequence[str]) -> State:
     """The first word of `order` that any partition has; the last one, if none has any of them (pure)."""
     return State(next((word for word in order if word in words.values()), order[-1]))

@@ -7,6 +7,7 @@ MongoDB user may not read. Labels take few values, which the settings, the route
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.samples import Sample
 
 from tsync_stream.core.model import DeadLetter, Reason
 from tsync_stream.observe.instruments import Instruments
@@ -272,11 +273,20 @@ class Metrics:
         if seen.as_of is not None:
             self.verified_seconds.labels(route).set(seen.as_of.timestamp())
 
+    @property
+    def present_lag_s(self) -> float | None:
+        """The lag, as this replica measured it last while it captures."""
+        return self.lag_seconds.value
+
     def total(self, name: str) -> int:
         """What a counter has counted since the start, over all its labels."""
         counter: Counter = getattr(self, name)
-        samples = (sample for family in counter.collect() for sample in family.samples)
-        return int(sum(sample.value for sample in samples if sample.name.endswith("_total")))
+        return int(sum(sample.value for sample in _totals(counter)))
+
+    def by_route(self, name: str) -> dict[str, int]:
+        """What a counter that has the label `route` has counted since the start, by route."""
+        counter: Counter = getattr(self, name)
+        return {sample.labels["route"]: int(sample.value) for sample in _totals(counter)}
 
     def exposition(self) -> bytes:
         """The text that Prometheus scrapes."""
@@ -291,3 +301,7 @@ class Metrics:
             self.stage_seconds.labels(stage)
         for result in RELOADS:
             self.reloads.labels(result)
+
+
+def _totals(counter: Counter) -> Iterable[Sample]:
+    return (sample for family in counter.collect() for sample in family.samples if sample.name.endswith("_total"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tsync_stream.core.model import Position, Route
+from tsync_stream.observe.rates import CAPTURED, SYNCED, rate_of
 from tsync_stream.observe.verified import Verified, verified
 from tsync_stream.routes.declared import source_name
 from tsync_stream.state.dead_letter_counts import Refused
@@ -47,7 +48,8 @@ class RouteStatus:
     """One route. `suspended` says why it is, "" if it is not; then, and before its first start, it has no lag.
 
     `verified` is None where nothing was verified in the background.
-    `declared`: it is in the table of routes of whoever asks; otherwise `documents` is not known.
+    `declared`: it is in the table of routes of whoever asks; otherwise `documents` is not known. The rates are those of
+    all live replicas together; None while none has published any.
     """
 
     name: str
@@ -60,6 +62,8 @@ class RouteStatus:
     reconcile: ReconcileStatus | None
     suspended: str
     verified: Verified | None = None
+    captured_per_s: float | None = None
+    synced_per_s: float | None = None
 
 
 def judge_routes(
@@ -69,8 +73,12 @@ def judge_routes(
     lag_s: float | None,
     *,
     capturing: bool,
+    published: Sequence[Mapping[str, Any]] = (),
 ) -> list[RouteStatus]:
-    """The declared routes in their order, then those that only the pipeline knows. `lag_s` is that of all."""
+    """The declared routes in their order, then those that only the pipeline knows. `lag_s` is that of all.
+
+    `published` are the statistics of the live replicas.
+    """
     states = {} if pipeline is None else pipeline.routes
     by_name = {each.route.name: each for each in facts}
     found = []
@@ -93,9 +101,16 @@ def judge_routes(
                 reconcile=reconcile,
                 suspended=suspended,
                 verified=verified(of_route.verification) if of_route and of_route.verification else None,
+                captured_per_s=_rate(published, CAPTURED, name),
+                synced_per_s=_rate(published, SYNCED, name),
             )
         )
     return found
+
+
+def _rate(published: Sequence[Mapping[str, Any]], name: str, route: str) -> float | None:
+    rates = [rate for statistics in published if (rate := rate_of(statistics, name, route)) is not None]
+    return round(sum(rates), 1) if rates else None
 
 
 def _reconcile(
@@ -136,6 +151,8 @@ def route_json(route: RouteStatus) -> dict[str, Any]:
         "reconcile": None if route.reconcile is None else reconcile_json(route.reconcile),
         "suspended": route.suspended or None,
         "verified": None if route.verified is None else route.verified.to_json(),
+        CAPTURED: route.captured_per_s,
+        SYNCED: route.synced_per_s,
     }
 
 

@@ -161,6 +161,7 @@ def judge(facts: Facts, lease_ttl_s: float) -> Status:
         synced = _reached(all_synced, facts.now)
         idle = facts.backlog is not None and sum(facts.backlog) == 0
         lag_s = 0.0 if idle and captured.age_s <= CAPTURED_IS_CURRENT_S else synced.age_s
+    published = [replica.statistics for replica in replicas if replica.state == "live" and replica.statistics]
     return Status(
         pipeline=pipeline,
         captured=captured,
@@ -168,7 +169,7 @@ def judge(facts: Facts, lease_ttl_s: float) -> Status:
         lag_s=lag_s,
         partitions=_partitions(facts),
         replicas=replicas,
-        routes=judge_routes(facts.routes, pipeline, all_synced, lag_s, capturing=capturing),
+        routes=judge_routes(facts.routes, pipeline, all_synced, lag_s, capturing=capturing, published=published),
         rechecks=facts.rechecks,
         unseen=facts.unseen,
         jobs=facts.jobs,

@@ -22,9 +22,11 @@ from tsync_stream.source.hello import server_time
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_counts import refused_among
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
+from tsync_stream.state.history import History
 from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import Pipeline, PositionStore
 from tsync_stream.state.rechecks import Rechecks
+from tsync_stream.state.refreshes import Refreshes
 from tsync_stream.state.verifications import VerificationStore
 
 TIMEOUT_MS = 3_000
@@ -44,6 +46,8 @@ class StatusReader:
         self.positions = PositionStore(database)
         self._dead_letters = DeadLetterRecords(database)
         self.jobs = JobStore(database)
+        self.refreshes = Refreshes(database)
+        self.history = History(database)
         self._verifications = VerificationStore(database)
         self._rechecks = Rechecks(database, settings.longest_request_s, (), settings.partitions)
         self._queue = QueueLook(settings, database, DEADLINE_S)

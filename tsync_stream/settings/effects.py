@@ -15,6 +15,7 @@ AT_ONCE = frozenset(
         "LOG_LEVEL",
         "LOG_FORMAT",
         "TYPESENSE_API_KEY",
+        "API_TOKEN",
         *(f"{tier}_REDIS_PASSWORD" for tier in _TIERS),
     }
 )

@@ -63,6 +63,7 @@ OTLP_URL = replace(
     example="http://collector:4318",
 )
 API_KEY = pattern("printable ASCII characters without spaces", r"[!-~]+", secret=True)
+API_TOKEN = pattern("16 to 500 printable ASCII characters without spaces, or nothing", r"([!-~]{16,500})?", secret=True)
 PASSWORD = pattern("text on one line, or nothing", r"[^\x00-\x1f\x7f]*", secret=True)
 USERNAME = pattern("text without spaces, or nothing", r"[^\s\x00-\x1f\x7f]*")
 ROUTE_NAME = pattern("1 to 100 letters, digits, `_`, `-` or `.`, or nothing", r"[A-Za-z0-9_.-]{0,100}")

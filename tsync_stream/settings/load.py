@@ -155,6 +155,9 @@ class Settings:
     typesense_server_executable: Path | None
     web_bind: str
     web_port: int
+    api_token: str = field(repr=False)
+    api_token_file: Path | None
+    dashboard_show_values: bool
     otlp_endpoint: str
     log_level: str
     log_format: str

@@ -60,6 +60,11 @@ async def after_a_restart(_secret: str) -> str:
     return "a restart takes it up; until then the one before stays in use"
 
 
+async def at_once(_secret: str) -> str:
+    """What becomes of a secret that is looked at each time it is needed."""
+    return "it is asked for from now on"
+
+
 async def take_up_rotated(rotations: Sequence[Rotation], health: Health) -> None:
     """Take up every change, until cancelled."""
     watched = [rotation.secret.path for rotation in rotations if rotation.secret.path is not None]

@@ -188,9 +188,32 @@ SERVICE = (
         "127.0.0.1",
         "web_bind",
         addresses.HOST,
-        "the address that health and metrics are served on",
+        "the address that the dashboard, health and metrics are served on",
     ),
     Setting("WEB_PORT", "6066", "web_port", forms.PORT, "its port"),
+    Setting(
+        "API_TOKEN",
+        "",
+        "api_token",
+        forms.API_TOKEN,
+        "what the dashboard asks for: to show anything, unless WEB_BIND is a loopback address, and always to change "
+        "something; empty: nothing can be changed there",
+    ),
+    Setting(
+        "API_TOKEN_FILE",
+        "",
+        "api_token_file",
+        forms.SECRET_FILE,
+        "a file that holds API_TOKEN; a change is taken up at once",
+    ),
+    Setting(
+        "DASHBOARD_SHOW_VALUES",
+        "false",
+        "dashboard_show_values",
+        forms.BOOLEAN,
+        "show the contents of documents in the dashboard, and the servers' words about refused ones, which may quote "
+        "them",
+    ),
     Setting(
         "OTLP_ENDPOINT",
         "",

@@ -21,6 +21,7 @@ DEAD_LETTERS = "dead_letters"
 JOBS = "jobs"
 REFRESHES = "refreshes"
 VERIFICATIONS = "verifications"
+HISTORY = "history"
 FALLBACK_QUEUE = "fallback_queue"
 
 # The one document of `pipeline` that is no barrier record.

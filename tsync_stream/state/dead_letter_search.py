@@ -1,11 +1,12 @@
 """Selecting dead letters, by id, route, reason or age, for people and replays; and what became of those replayed.
 
-Invariants: nothing here opens or closes a record; only a sync of its key does (`state/dead_letters.py`). All times are
-MongoDB's. Pages and lists hold keys of bounded length, never a document.
+Invariants: nothing here opens a record, and only `discard` closes one without a sync of its key
+(`state/dead_letters.py`): it is back as soon as the key fails again. All times are MongoDB's. Pages and lists hold keys
+of bounded length, never a document.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
@@ -31,7 +32,8 @@ Status: TypeAlias = Literal["open", "resolved", "all"]
 class Record:
     """One dead letter. `queueable`: its key can be queued again; otherwise no replay can help.
 
-    `shown` is what Typesense shows under the document's id meanwhile; empty if that is not known.
+    `shown` is what Typesense shows under the document's id meanwhile; empty if that is not known. `discarded`: a person
+    closed it, not a sync.
     """
 
     id: str
@@ -46,6 +48,7 @@ class Record:
     resolved_at: datetime | None
     queueable: bool
     shown: str
+    discarded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +132,36 @@ class DeadLetterRecords:
         self._database = database
         self._collection = database[DEAD_LETTERS]
 
-    async def newest(self, selection: Selection, status: Status, limit: int) -> list[Record]:
-        """The records that failed most recently, newest first."""
+    async def newest(
+        self, selection: Selection, status: Status, limit: int, after: tuple[datetime, str] | None = None
+    ) -> list[Record]:
+        """The records that failed most recently, newest first; those behind the one with this `last_seen` and id."""
+        condition = selection.condition(status)
+        if after is not None:
+            last_seen, record = after
+            behind = [{"last_seen": {"$lt": last_seen}}, {"last_seen": last_seen, "_id": {"$gt": record}}]
+            condition = {"$and": [condition, {"last_seen": {"$lte": last_seen}, "$or": behind}]}
         async with translated():
-            cursor = self._collection.find(selection.condition(status)).sort([("last_seen", -1), ("_id", 1)])
+            cursor = self._collection.find(condition).sort([("last_seen", -1), ("_id", 1)])
             return [_record(document) async for document in cursor.limit(limit)]
 
-    async def count(self, selection: Selection, status: Status) -> int:
-        """How many there are."""
+    async def count(self, selection: Selection, status: Status, most: int = 0) -> int:
+        """How many there are; at most `most`, if that is given."""
+        limit: dict[str, Any] = {"limit": most} if most else {}
         async with translated():
-            return await self._collection.count_documents(selection.condition(status))
+            return await self._collection.count_documents(selection.condition(status), **limit)
+
+    async def replays(self, selection: Selection, routes: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The arguments of a replay of these records, for each route that has some which can be queued."""
+        found = {name: await self.count_queueable(selection, name) for name in routes}
+        return {name: {"selection": selection.to_bson(), "chosen": count} for name, count in found.items() if count}
+
+    async def discard(self, ids: Sequence[str]) -> int:
+        """Close these records, if they are open, because a person wants to see them no more; returns how many."""
+        change = [{"$set": {"status": "resolved", "resolved_at": "$$NOW", "discarded": True}}]
+        async with translated():
+            result = await self._collection.update_many({"_id": {"$in": list(ids)}, "status": "open"}, change)
+        return result.modified_count
 
     async def count_queueable(self, selection: Selection, route: str) -> int:
         """How many open records a replay of this route can queue."""
@@ -210,4 +233,10 @@ class DeadLetterRecords:
 def _record(document: Mapping[str, Any]) -> Record:
     names = ("route", "key", "reason", "error", "attempts", "first_seen", "last_seen", "status", "resolved_at")
     fields = {name: document[name] for name in names}
-    return Record(id=document["_id"], queueable=document["queueable"], shown=document.get("shown", ""), **fields)
+    return Record(
+        id=document["_id"],
+        queueable=document["queueable"],
+        shown=document.get("shown", ""),
+        discarded=document.get("discarded", False),
+        **fields,
+    )

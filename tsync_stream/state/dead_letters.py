@@ -1,8 +1,9 @@
 """Dead letters: one open record per key that could not be synced, with the reason.
 
-Invariants: a record is majority-written before its entry is acked. Only a later success of the same key closes it. It
-holds the key and the server's words, never the document, and every key can be stored. Its `_id` is the hash of route
-and key, and its times are MongoDB's, so that selecting by age involves a single clock.
+Invariants: a record is majority-written before its entry is acked. Only a later success of the same key closes it, or a
+person who discards it (`dead_letter_search.py`). It holds the key and the server's words, never the document, and every
+key can be stored. Its `_id` is the hash of route and key, and its times are MongoDB's, so a selection by age involves a
+single clock.
 """
 
 import time
@@ -77,7 +78,7 @@ class DeadLetters:
                             "status": "open",
                         }
                     },
-                    {"$unset": "unseen_by"},
+                    {"$unset": ["unseen_by", "discarded"]},
                 ],
                 upsert=True,
             )

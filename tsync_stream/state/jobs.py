@@ -57,6 +57,7 @@ class Job:
     filed_at: datetime
     progress: Mapping[str, Any]
     result: Mapping[str, Any] | None
+    ended_at: datetime | None = None
 
 
 class JobStore:
@@ -96,6 +97,12 @@ class JobStore:
         async with translated():
             cursor = self._collection.find({"status": "open"}).sort([("filed_at", 1), ("_id", 1)])
             return [_job(document) async for document in cursor.limit(MOST_OPEN)]
+
+    async def ended(self, limit: int) -> list[Job]:
+        """The jobs that ended last, newest first."""
+        async with translated():
+            cursor = self._collection.find({"ended_at": {"$ne": None}}).sort([("ended_at", -1), ("_id", 1)])
+            return [_job(document) async for document in cursor.limit(limit)]
 
     async def load(self, job: str) -> Job | None:
         """One job; None if there is none with this id."""
@@ -152,6 +159,7 @@ def _job(document: Mapping[str, Any]) -> Job:
         filed_at=document["filed_at"],
         progress=document["progress"],
         result=document["result"],
+        ended_at=document["ended_at"],
     )
 
 

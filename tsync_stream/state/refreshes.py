@@ -47,6 +47,16 @@ class Refresh:
     as_of: Timestamp
 
 
+@dataclass(frozen=True, slots=True)
+class OpenRefresh:
+    """A refresh that has not ended, for people: how many `references` it is for, and whether it has `begun`."""
+
+    id: str
+    lookup: Lookup
+    references: int
+    begun: bool
+
+
 def is_refresh(job: str) -> bool:
     """Whether the job of a cursor is a refresh (pure)."""
     return job.startswith(_PREFIX)
@@ -96,6 +106,16 @@ class Refreshes:
         """The ids of all refreshes that have not ended."""
         async with translated():
             return [document["_id"] async for document in self._collection.find({}, {"_id": 1})]
+
+    async def waiting(self, limit: int) -> list[OpenRefresh]:
+        """Those that have not ended, as people see them; the ones that have begun come first."""
+        names = ("route", "collection", "local")
+        async with translated():
+            cursor = self._collection.find({}, dict.fromkeys((*names, "count", "begun"), 1))
+            return [
+                OpenRefresh(each["_id"], Lookup(*(each[name] for name in names)), each["count"], each["begun"])
+                async for each in cursor.sort([("begun", -1), ("as_of", 1)]).limit(limit)
+            ]
 
     async def since(self) -> dict[str, Timestamp]:
         """For each route with open refreshes: the cluster time of the oldest change that they stand for."""

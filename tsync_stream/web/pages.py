@@ -1,18 +1,22 @@
-"""The pages of a worker: `/health` for people, its two probes for whatever runs the process, `/metrics` for Prometheus.
+"""The pages of a worker: `/health` for people, its two probes for whatever runs the process, `/metrics` for Prometheus,
+and `/`, the dashboard.
 
-Invariant: a page answers from what this process knows; it asks no server, so that it answers during every outage. The
-liveness probe fails only if the event loop does not turn: a restart repairs nothing else.
+Invariant: health and metrics answer from what this process knows; they ask no server, so they answer during every
+outage. The liveness probe fails only if the event loop does not turn: a restart repairs nothing else.
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import faust
 from faust.web import Request, Response, View
+from faust.web.drivers.aiohttp import Web
 
 from tsync_stream.core.health import LEVELS, Health
 from tsync_stream.observe.health_report import LiveReport, ReplicaView, health_report, ready_report
 from tsync_stream.observe.metrics import CONTENT_TYPE, Metrics
+from tsync_stream.web.dashboard import Dashboard
 
 
 def add_pages(app: faust.App, health: Health, metrics: Metrics, view_of: Callable[[], ReplicaView]) -> None:
@@ -40,6 +44,11 @@ def add_pages(app: faust.App, health: Health, metrics: Metrics, view_of: Callabl
     @app.page("/metrics", name="metrics")
     async def metrics_page(view: View, request: Request) -> Response:
         return view.bytes(metrics.exposition(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def add_dashboard(app: faust.App, dashboard: Dashboard) -> None:
+    """Add the dashboard to the app. It speaks to aiohttp, below Faust's views: it needs methods, bodies and bounds."""
+    cast("Web", app.web).web_app.add_routes(dashboard.routes())
 
 
 def _count(health: Health, level: str) -> int:

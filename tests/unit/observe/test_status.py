@@ -16,7 +16,7 @@ from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
 from tsync_stream.cluster.membership_view import MembershipView, ReplicaView
 from tsync_stream.core.model import BarrierOrder, EpochRef, Position, Route
 from tsync_stream.observe.progress import show_age
-from tsync_stream.observe.rates import Rates
+from tsync_stream.observe.rates import MOST_ROUTES, Rates
 from tsync_stream.observe.route_status import RouteFacts
 from tsync_stream.observe.status import Facts, Status, as_json, judge
 from tsync_stream.observe.status_view import NOT_STARTED, problem_lines, progress_line, render, restart_lines
@@ -408,16 +408,38 @@ def test_a_declared_route_that_never_ran_has_no_lag() -> None:
 
 def test_rates_are_those_of_the_last_interval() -> None:
     rates = Rates(now_s=100.0, started_at=NOW)
-    assert rates.measure(105.0, captured=50, synced=20) == {
+    assert rates.measure(105.0, captured={"a": 50, "b": 0}, synced={"a": 15, "b": 5}) == {
         "started_at": NOW,
         "captured": 50,
         "synced": 20,
         "captured_per_s": 10.0,
         "synced_per_s": 4.0,
+        "routes": [
+            {"route": "a", "captured_per_s": 10.0, "synced_per_s": 3.0},
+            {"route": "b", "captured_per_s": 0.0, "synced_per_s": 1.0},
+        ],
     }
-    later = rates.measure(110.0, captured=50, synced=45)
+    later = rates.measure(110.0, captured={"a": 50, "b": 0}, synced={"a": 40, "b": 5})
     assert (later["captured"], later["captured_per_s"], later["synced_per_s"]) == (50, 0.0, 5.0)
+    assert [each["route"] for each in later["routes"]] == ["a"]
+
+
+def test_only_the_busiest_routes_are_published() -> None:
+    counts = {f"r{number}": number for number in range(200)}
+    published = Rates(now_s=0.0).measure(1.0, counts, counts)["routes"]
+    assert [each["route"] for each in published] == [f"r{number}" for number in range(199, 199 - MOST_ROUTES, -1)]
+
+
+def test_a_routes_rates_are_those_of_all_live_replicas() -> None:
+    busy = {**TOLD, "routes": [{"route": "listings", "captured_per_s": 2.0, "synced_per_s": 0.5}]}
+    idle = {**TOLD, "routes": []}
+    found = {}
+    for name, told in (("both", [busy, busy]), ("one", [busy, idle]), ("idle", [idle]), ("older version", [TOLD])):
+        replicas = [replica(str(number), statistics=each) for number, each in enumerate(told)]
+        [route] = look(membership=membership(*replicas), routes=[RouteFacts(LISTINGS)]).routes
+        found[name] = (route.captured_per_s, route.synced_per_s)
+    assert found == {"both": (4.0, 1.0), "one": (2.0, 0.5), "idle": (0.0, 0.0), "older version": (None, None)}
 
 
 def test_no_time_means_no_rate() -> None:
-    assert Rates(now_s=1.0).measure(1.0, captured=5, synced=5)["captured_per_s"] == 0.0
+    assert Rates(now_s=1.0).measure(1.0, captured={"a": 5}, synced={"a": 5})["captured_per_s"] == 0.0

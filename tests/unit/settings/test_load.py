@@ -114,6 +114,9 @@ DEFAULTS = {
     "FAN_OUT_INLINE": "1000",
     "WEB_BIND": "127.0.0.1",
     "WEB_PORT": "6066",
+    "API_TOKEN": "",
+    "API_TOKEN_FILE": "",
+    "DASHBOARD_SHOW_VALUES": "false",
     "OTLP_ENDPOINT": "",
     "LOG_LEVEL": "INFO",
     "LOG_FORMAT": "auto",
@@ -553,7 +556,13 @@ def test_settings_at_the_limit_are_consistent(tmp_path: Path, environ: dict[str,
 
 def test_no_rule_shows_a_secret() -> None:
     secrets = {setting.name for setting in SETTINGS if setting.form.secret}
-    assert secrets == {"MONGODB_URI", "TYPESENSE_API_KEY", "PRIMARY_REDIS_PASSWORD", "BACKUP_REDIS_PASSWORD"}
+    assert secrets == {
+        "MONGODB_URI",
+        "TYPESENSE_API_KEY",
+        "PRIMARY_REDIS_PASSWORD",
+        "BACKUP_REDIS_PASSWORD",
+        "API_TOKEN",
+    }
     assert secrets.isdisjoint(name for rule in RULES for name in rule.names)
 
 

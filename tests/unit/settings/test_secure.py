@@ -12,7 +12,7 @@ from tsync_stream.settings.load import Settings, load_settings, with_servers
 from tsync_stream.settings.secrets import Secret
 from tsync_stream.settings.tls import client_context
 
-SECRET = "s3cret"
+SECRET = "s3cret-of-16-characters"
 AUTHORITY = trustme.CA()
 
 
@@ -42,6 +42,7 @@ SECRETS = {
     "TYPESENSE_API_KEY": SECRET,
     "PRIMARY_REDIS_PASSWORD": SECRET,
     "BACKUP_REDIS_PASSWORD": SECRET,
+    "API_TOKEN": SECRET,
 }
 
 
@@ -51,6 +52,7 @@ def secrets_of(settings: Settings) -> dict[str, str]:
         "TYPESENSE_API_KEY": settings.typesense.api_key,
         "PRIMARY_REDIS_PASSWORD": settings.primary_redis.password,
         "BACKUP_REDIS_PASSWORD": settings.backup_redis.password,
+        "API_TOKEN": settings.api_token,
     }
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.support.schemas import plan
-from tsync_stream.cli.hints import hint
 from tsync_stream.core.errors import DocumentRejected
+from tsync_stream.observe.hints import hint
 from tsync_stream.sink.mapping import map_document
 
 REFUSED = "rejected by Typesense (400)"

@@ -1,0 +1,80 @@
+"""Jobs as the dashboard shows them: reconciles, what people filed, and refreshes, in one form (pure).
+
+Invariant: a share is never guessed. Where a total is not known, it is None.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tsync_stream.jobs.ledger import describe_outcome
+from tsync_stream.observe.route_status import ReconcileStatus
+from tsync_stream.observe.status import Status
+from tsync_stream.observe.status_view import PHASES, show_job
+from tsync_stream.state.jobs import REPLAY, TIME_LEFT, VERIFY, Job
+from tsync_stream.state.pipeline import Pipeline
+from tsync_stream.state.refreshes import OpenRefresh
+
+
+def jobs_json(status: Status, ended: Sequence[Job], refreshes: Sequence[OpenRefresh]) -> dict[str, Any]:
+    """The open ones, and those that ended last. `cancellable`: `POST …/jobs/ID/cancel` ends it."""
+    live = bool(status.live)
+    opened = [
+        *(_reconcile(each) for each in status.reconciles),
+        *(_filed(job, live=live) for job in status.jobs),
+        *(_refresh(each, status.pipeline) for each in refreshes),
+    ]
+    return {"open": opened, "ended": [_ended(job) for job in ended]}
+
+
+def _row(job: str, kind: str, route: str, text: str, **more: Any) -> dict[str, Any]:
+    unknown = {"share": None, "left_s": None, "filed_at": None, "cancellable": False}
+    return {"job": job, "kind": kind, "route": route, "text": text, **unknown, **more}
+
+
+def _reconcile(found: ReconcileStatus) -> dict[str, Any]:
+    phase = PHASES[found.phase]
+    text = f"{phase}; {found.synced} of about {max(found.synced, found.documents)} documents are synced. {found.reason}"
+    return _row(found.job, "reconcile", found.route, text, share=_share(found.synced, found.documents))
+
+
+def _filed(job: Job, *, live: bool) -> dict[str, Any]:
+    _, _, text = show_job(job, live=live).partition(": ")
+    done, total = 0, 0
+    if job.kind == REPLAY:
+        done, total = int(job.progress.get("queued", 0)), int(job.arguments.get("chosen") or 0)
+    elif job.kind == VERIFY:
+        done, total = int(job.progress.get("compared", 0)), int(job.arguments.get("documents") or 0)
+    return _row(
+        job.id,
+        job.kind,
+        job.route,
+        text,
+        share=_share(done, total),
+        left_s=job.progress.get(TIME_LEFT),
+        filed_at=job.filed_at,
+        cancellable=True,
+    )
+
+
+def _refresh(found: OpenRefresh, pipeline: Pipeline | None) -> dict[str, Any]:
+    cursor: Mapping[str, Any] = {} if pipeline is None else pipeline.captured.cursors.get(found.id) or {}
+    queued = int(cursor.get("queued", 0))
+    began = f"{queued} documents queued so far" if found.begun else "waiting for its turn"
+    changed = f"{found.references} changed document{'' if found.references == 1 else 's'} of {found.lookup.collection}"
+    text = f"documents that show {changed} ({found.lookup.local}): {began}"
+    return _row(found.id, "refresh", found.lookup.route, text)
+
+
+def _ended(job: Job) -> dict[str, Any]:
+    text, well = job.status, job.status == "done"
+    result = job.result or {}
+    if job.status == "failed":
+        text = f"failed: {result.get('error', 'no reason is stored')}"
+    elif job.status == "done" and "refused" in result:
+        text, well = describe_outcome(job, result)
+    row = _row(job.id, job.kind, job.route, text, filed_at=job.filed_at)
+    return {**row, "status": job.status, "well": well, "ended_at": job.ended_at}
+
+
+def _share(done: int, total: int) -> float | None:
+    return round(min(1.0, done / total), 4) if total > 0 else None
