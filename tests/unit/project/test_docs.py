@@ -128,7 +128,9 @@ def comments_and_docstrings(path: Path) -> Iterator[str]:
 
 def test_every_file_that_the_code_speaks_of_exists() -> None:
     files = [
-        path for folder in ("tsync_stream", "tests", "bench", "examples") for path in (ROOT / folder).rglob("*.py")
+        path
+        for folder in ("tsync_stream", "tests", "bench", "examples", "deploy")
+        for path in (ROOT / folder).rglob("*.py")
     ]
     names = {f"/{path.relative_to(ROOT).as_posix()}" for path in files}
     missing = {
