@@ -141,8 +141,7 @@ class Parts:
         self.epochs = EpochWatch(self.positions, self._wake, self._mongo_health, best_tier=tiers[0].name)
 
         # Typesense
-        most_writes = settings.sync_lanes * min(PARTS_AT_ONCE, len(self.table))
-        self.target = TypesenseTarget(settings.typesense, most_writes)
+        self.target = TypesenseTarget(settings.typesense, settings.sync_lanes * min(PARTS_AT_ONCE, len(self.table)))
         options = MappingOptions(date_unit=settings.date_unit)
         self.schemas = {
             route.name: LiveSchema(self.target, route.target, options, self.epochs.epoch) for route in self.table.routes
@@ -177,6 +176,7 @@ class Parts:
             self.max_rates, held, partitions, settings.sync_lanes, metrics, self.target.write_gate.load
         )
         self.sync = Sync({route.name: self._attempt(route) for route in self.table.routes})
+        self._job_pace = JobPace(self.max_rates, self.target.ask if settings.jobs_yield_to_searches else None)
         self._usability = Usability(self.table, self.client, self.target, self._open_reader)
         self._suspended = SuspendedRoutes(self.table, self.epochs, self.positions, self._usability)
         lanes = [self._lane(number) for number in range(settings.sync_lanes)]
@@ -237,7 +237,7 @@ class Parts:
     def _published(self) -> dict[str, Any]:
         return {
             "stages": {name: state.word for name, state in self.stages().items()},
-            "slowing": self._rate_limit.slowing,
+            "slowing": [*self._rate_limit.slowing, *self._job_pace.slowing],
             "settings": self._in_force.published,
         }
 
@@ -334,9 +334,7 @@ class Parts:
 
     def _jobs_of(self, term: CaptureTerm, kinds: Mapping[str, JobKinds]) -> TermJobs:
         batch_size, refreshes = self._settings.buffer.batch_size, self.refreshes
-        job_term = JobTerm(
-            term, self._channels.send_entries, batch_size, self._health, refreshes.open, JobPace(self.max_rates)
-        )
+        job_term = JobTerm(term, self._channels.send_entries, batch_size, self._health, refreshes.open, self._job_pace)
         ledger = JobLedger(self.jobs, self._dead_letter_records, self.table)
         needed = [
             NeededReconcile(route, job_term, made, ledger, self.positions, self._health)

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from tests.support.replica import running_replica
-from tests.support.stack import Names, mongo_client
+from tests.support.stack import Names, mongo_client, typesense_settings
 from tests.support.waiting import eventually
 from tsync_stream.core.health import Health
 from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.jobs.yielding import searches_now
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.routes.declared import load_all
 from tsync_stream.settings.load import Settings
+from tsync_stream.sink.client import TypesenseTarget
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Typesense client's own deprecated parts
 
@@ -115,3 +117,17 @@ async def test_the_slowest_pace_looks_healthy_and_keeps_its_leases(
             assert gone == 0
             began_s = time.monotonic()
         assert time.monotonic() - began_s < 5.0, "a stop does not wait for the rate"
+
+
+async def test_typesense_says_how_its_searches_do(stack: EmbeddedStack) -> None:
+    target = TypesenseTarget(typesense_settings(stack.typesense.port, stack.typesense.api_key))
+    stranger = TypesenseTarget(typesense_settings(stack.typesense.port, "not a key"))
+    try:
+        searches = await searches_now(target.ask)
+        assert searches is not None
+        assert searches.per_s >= 0.0
+        assert searches.took_ms >= 0.0
+        assert await searches_now(stranger.ask) is None
+    finally:
+        await target.close()
+        await stranger.close()

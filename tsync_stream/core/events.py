@@ -22,6 +22,8 @@ EVENTS = {
     "job.done": "it is done; the message has its counts",
     "job.given_up": "it cannot be done by this version, or its route is gone",
     "job.progress": "how far a job or a reconcile is, now and then",
+    "jobs.full_pace": "jobs queue at full pace again",
+    "jobs.yielding": "jobs queue more slowly, because searches take longer than usual",
     "leases.expired": "this replica was declared expired by others, and starts over",
     "leases.given_up": "leases are not ours any more",
     "leases.lost": "a lease has another holder",

@@ -17,6 +17,7 @@ from tsync_stream.core import clock
 CREDIT_S = 0.25
 # How soon somebody who waits notices a change.
 LOOK_S = 0.25
+NO_TIME_S = 1e-6
 
 
 class Pacer:
@@ -45,7 +46,8 @@ class Pacer:
     def left_s(self, place: float) -> float:
         """How long from now until it is this place's turn, at the present rate; 0 if it is."""
         rate_per_s = self._look()
-        return max(0.0, (place - self._passed) / rate_per_s)
+        left_s = (place - self._passed) / rate_per_s
+        return left_s if left_s > NO_TIME_S else 0.0
 
     async def turn(self, amount: float) -> None:
         """Wait in line for so many, and return when it is their turn."""

@@ -67,6 +67,7 @@ OWN = frozenset(
         "MASS_DELETE_SHARE",
         "DEAD_LETTER_ALERT_SHARE",
         "VERIFY_RATE",
+        "JOBS_YIELD_TO_SEARCHES",
         "TYPESENSE_MAX_FIELDS",
         "BACKUP_DIRECTORY",
         "BACKUP_TYPESENSE_PATH",

@@ -43,6 +43,7 @@ STAGES = frozenset(
         "MASS_DELETE_SHARE",
         "DEAD_LETTER_ALERT_SHARE",
         "VERIFY_RATE",
+        "JOBS_YIELD_TO_SEARCHES",
         "ROUTES_FILE",
         "TRANSFORM_TIMEOUT",
         "FAN_OUT_INLINE",

@@ -144,6 +144,7 @@ class Settings:
     on_reject: Literal["keep", "delete"]
     dead_letter_alert_share: float
     verify_rate: int
+    jobs_yield_to_searches: bool
     fail_back_after_s: float
     routes_file: RoutesFile | None
     transform_timeout_s: float

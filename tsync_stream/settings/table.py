@@ -180,6 +180,14 @@ PIPELINE = (
         "documents a second, of all routes together, that are compared in the background, again and again; what "
         "differs is repaired. 0: none",
     ),
+    Setting(
+        "JOBS_YIELD_TO_SEARCHES",
+        "true",
+        "jobs_yield_to_searches",
+        forms.BOOLEAN,
+        "whether a first load, and any other job, goes more slowly while searches take twice as long as usual "
+        "([details](performance.md#limits)); the API key needs `stats.json:list` for that",
+    ),
 )
 
 SERVICE = (

@@ -105,6 +105,7 @@ DEFAULTS = {
     "ON_REJECT": "keep",
     "DEAD_LETTER_ALERT_SHARE": "0.01",
     "VERIFY_RATE": "50",
+    "JOBS_YIELD_TO_SEARCHES": "true",
     "BACKUP_DIRECTORY": "",
     "BACKUP_TYPESENSE_PATH": "",
     "BACKUP_KEEP": "7",
