@@ -42,6 +42,7 @@ from tsync_stream.routes.declared import declared_routes, load_all
 from tsync_stream.settings.difference import value_of
 from tsync_stream.settings.in_force import InForce
 from tsync_stream.settings.load import Settings, default_settings, with_servers
+from tsync_stream.state.same_pipeline import require_same_pipeline
 from tsync_stream.sync.agent import sync_agent
 from tsync_stream.web.address import page_url, refuse_taken_address
 from tsync_stream.web.dashboard import Dashboard
@@ -204,6 +205,8 @@ class TsyncApp(OurApp):
 
     async def _make_stages_anew(self, in_force: InForce) -> None:
         """One replica ends in good order, and the next begins: what is in hand is finished, and the rest is stored."""
+        if in_force.settings.mongo.uri != self.settings.mongo.uri:
+            await require_same_pipeline(in_force.settings, self._running.deployment)
         replica = Replica(in_force, self._channels, self._health, self._metrics)  # what it refuses changes nothing
         await self._end_replica()
         self.settings = in_force.settings

@@ -62,7 +62,7 @@ from tsync_stream.routes.transform_runner import TransformRunner
 from tsync_stream.routes.usability import Usability
 from tsync_stream.routes.view import source_views
 from tsync_stream.settings.in_force import InForce
-from tsync_stream.settings.rotation import Rotation, after_a_restart, at_once
+from tsync_stream.settings.rotation import Rotation, at_once
 from tsync_stream.settings.secrets import Secret
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.live_schema import LiveSchema
@@ -185,10 +185,9 @@ class Parts:
 
         # Secrets that may change while we run
         self.rotations = [Rotation(tier.password, tier.take_up_password) for tier in redis]
-        key_file, uri_file = settings.typesense.api_key_file, settings.mongo.uri_file
+        key_file = settings.typesense.api_key_file
         take_up_key = partial(self.target.take_up_key, collection=self.table.routes[0].target)
         self.rotations.append(Rotation(Secret("TYPESENSE_API_KEY", settings.typesense.api_key, key_file), take_up_key))
-        self.rotations.append(Rotation(Secret("MONGODB_URI", settings.mongo.uri, uri_file), after_a_restart))
         self.rotations.append(Rotation(Secret("API_TOKEN", settings.api_token, settings.api_token_file), at_once))
 
         # What health and metrics watch

@@ -88,6 +88,12 @@ class Replica:
         """For the agent *sync*."""
         return self._parts.sync
 
+    @property
+    def deployment(self) -> str | None:
+        """The deployment whose state it works with; None while that is not known."""
+        pipeline = self._parts.epochs.current
+        return None if pipeline is None else pipeline.epoch.deployment
+
     def view(self) -> ReplicaView:
         """What the pages show of it."""
         leases = self._parts.leases

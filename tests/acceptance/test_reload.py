@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ MakeLoad = Callable[[int], Load]
 class Reloading(ForkedWorker):
     """A worker with a `.env`, which decides on its log, too."""
 
-    key = ""
+    secrets: Mapping[str, str] = {}
 
     def prepare(self) -> None:
         """Let `.env` decide what the tests change."""
-        self.key = self.environment.pop("TYPESENSE_API_KEY")
+        self.secrets = {name: self.environment.pop(name) for name in ("TYPESENSE_API_KEY", "MONGODB_URI")}
         del self.environment["VERIFY_RATE"]
         self.write(VERIFY_RATE="0")
 
@@ -38,8 +38,8 @@ class Reloading(ForkedWorker):
         self._process = self._begin("-A", "tsync_stream", "worker")
 
     def write(self, **settings: str) -> None:
-        """Replace `.env`, which holds the API key, too."""
-        text = "".join(f"{name}={value}\n" for name, value in {"TYPESENSE_API_KEY": self.key, **settings}.items())
+        """Replace `.env`, which holds the secrets, too."""
+        text = "".join(f"{name}={value}\n" for name, value in {**self.secrets, **settings}.items())
         (self.directory / ".env").write_text(text, encoding="utf-8")
 
     def reloads(self, result: str) -> float:
@@ -131,6 +131,9 @@ def test_a_bad_file_changes_nothing_until_it_is_corrected_and_what_needs_a_resta
     source.update_many({}, {"$inc": {"rooms": 1}})
     equal()
 
+    worker.write(VERIFY_RATE="0", MONGODB_URI="mongodb://nobody:n0-secret@127.0.0.1:1")
+    wait_for(lambda: "MONGODB_URI leads to no MongoDB" in worker.problem(), 20.0, worker.problem)
+    assert "n0-secret" not in worker.log() + worker.problem()
     worker.write(VERIFY_RATE="0", PARTITIONS="4", WEB_PORT="1", API_TOKEN="unused")
     worker.wait_for_reload("restart needed")
     assert worker.problem() == ""
@@ -149,6 +152,9 @@ def test_a_bad_file_changes_nothing_until_it_is_corrected_and_what_needs_a_resta
     worker.signal(signal.SIGHUP)
     wait_for(lambda: "reload: nothing has changed" in worker.log(), 20.0, "SIGHUP is not answered")
     assert worker.reloads("applied") == 0
+    uri = worker.secrets["MONGODB_URI"]
+    worker.write(VERIFY_RATE="0", MONGODB_URI=f"{uri}{'&' if '?' in uri else '/?'}appName=another")
+    worker.wait_for_reload()
     source.update_many({}, {"$inc": {"rooms": 1}})
     equal()
 

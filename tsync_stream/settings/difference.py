@@ -59,11 +59,11 @@ def with_changes(before: Settings, after: Settings, names: Collection[str]) -> S
 
 
 def secrets_from_files(settings: Settings) -> set[str]:
-    """The secrets that are taken up from their files; a MONGODB_URI needs a restart all the same."""
+    """The secrets that whoever uses them takes up from their files."""
     return {
         setting.name
         for setting in SECRETS
-        if effect_of(setting.name) != "restart" and value_of(f"{setting.name}{SUFFIX}", settings) is not None
+        if effect_of(setting.name) == "at once" and value_of(f"{setting.name}{SUFFIX}", settings) is not None
     }
 
 

@@ -1,7 +1,7 @@
 """When a running worker takes up a change of a setting. docs/settings.md shows it beside each of them.
 
 Invariant: what is not named here needs a restart. So a new setting is safe until somebody has thought about it, and no
-setting that replicas must have in common changes while they run.
+setting that replicas must have in common changes while they run. A MONGODB_URI must lead to the same state.
 """
 
 from typing import Literal, TypeAlias
@@ -23,6 +23,8 @@ AT_ONCE = frozenset(
 
 STAGES = frozenset(
     {
+        "MONGODB_URI",
+        "MONGODB_URI_FILE",
         "TYPESENSE_API_KEY_FILE",
         "TYPESENSE_TLS_CA_FILE",
         "TYPESENSE_TLS_CERT_FILE",

@@ -55,11 +55,6 @@ class Rotation:
         health.green(check)
 
 
-async def after_a_restart(_secret: str) -> str:
-    """What becomes of a secret that a running process cannot take up."""
-    return "a restart takes it up; until then the one before stays in use"
-
-
 async def at_once(_secret: str) -> str:
     """What becomes of a secret that is looked at each time it is needed."""
     return "it is asked for from now on"

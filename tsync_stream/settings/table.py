@@ -26,7 +26,7 @@ MONGODB = (
         "",
         "mongo.uri_file",
         forms.SECRET_FILE,
-        "a file that holds MONGODB_URI; a change needs a restart",
+        "a file that holds MONGODB_URI; a change is taken up within seconds",
     ),
     Setting(
         "MONGODB_DATABASE",
