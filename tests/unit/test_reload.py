@@ -11,7 +11,7 @@ from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.health import Health
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.reload import CHECK, Actions, Reload
-from tsync_stream.routes.declared import load_all
+from tsync_stream.routes.declared import declared_routes, load_all
 from tsync_stream.settings.in_force import InForce
 from tsync_stream.settings.load import Settings
 
@@ -123,6 +123,17 @@ async def test_a_file_that_is_gone_is_a_problem(tmp_path: Path) -> None:
         process.env("BATCH_SIZE=7")
         await process.until(lambda: process.problem == "")
         assert process.stages == []
+
+
+async def test_another_rate_of_a_route_is_taken_up(tmp_path: Path) -> None:
+    file = tmp_path / "tsync.yaml"
+    file.write_text(ROUTES)
+    async with running(tmp_path) as process:
+        file.write_text(f"{ROUTES}    max_rate: 500\n")
+        process.reload.now()
+        await process.until(lambda: len(process.stages) == 1)
+        (made,) = process.stages
+        assert declared_routes(made.settings).max_rates == {"a": 500}
 
 
 async def test_routes_change_with_their_file_and_its_layout_changes_nothing(tmp_path: Path) -> None:
