@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from tsync_stream.backups.making import BackupMaker
+from tsync_stream.backups.scheduled import ScheduledBackups
 from tsync_stream.capture.backlog import Backlog
 from tsync_stream.capture.begin import Beginning
 from tsync_stream.capture.epochs import Epochs
@@ -70,6 +72,7 @@ from tsync_stream.sink.mapping_plan import MappingOptions
 from tsync_stream.source.documents import REPLY_DEADLINE_S, DocumentReader, count_documents, look_at_source
 from tsync_stream.source.driver import MongoHealth, connect_anew, mongo_client
 from tsync_stream.source.references import References
+from tsync_stream.state.backups import BackupStore
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
@@ -154,7 +157,7 @@ class Parts:
             TYPESENSE: AnyOf(partial(self.target.look, route.target) for route in self.table.routes),
             **{tier.name: tier.look for tier in redis},
         }
-        self.reach = Reach(looks, settings.lease_ttl_s, self._wake, health, self._present_tier)
+        self.reach = Reach(looks, settings.lease_ttl_s, self._wake, health, self.epochs.tier)
         common, instead_of = in_force.common, in_force.instead_of
         self.membership = Membership(database, common, self.table, settings.lease_ttl_s, health, instead_of)
         self.leases = LeaseKeeper(
@@ -185,22 +188,21 @@ class Parts:
 
         # Secrets that may change while we run
         self.rotations = [Rotation(tier.password, tier.take_up_password) for tier in redis]
-        key_file = settings.typesense.api_key_file
+        key = Secret("TYPESENSE_API_KEY", settings.typesense.api_key, settings.typesense.api_key_file)
         take_up_key = partial(self.target.take_up_key, collection=self.table.routes[0].target)
-        self.rotations.append(Rotation(Secret("TYPESENSE_API_KEY", settings.typesense.api_key, key_file), take_up_key))
-        self.rotations.append(Rotation(Secret("API_TOKEN", settings.api_token, settings.api_token_file), at_once))
+        token = Secret("API_TOKEN", settings.api_token, settings.api_token_file)
+        self.rotations += [Rotation(key, take_up_key), Rotation(token, at_once)]
+
+        # Backups, which the replica makes that captures
+        maker = BackupMaker(database, settings, self.table, lambda: key.value)
+        store, replica, captures = BackupStore(database), self.leases.replica, partial(self.leases.holding, CAPTURE)
+        self.backups = ScheduledBackups(settings.backup, store, maker, replica, captures, health, metrics)
 
         # What health and metrics watch
         self.process_watch = ProcessWatch(lambda: self.leases.held, metrics)
         self.stalls = StallDetector(self.leases, self.epochs, lanes, health)
-        self.dead_letter_watch = DeadLetterWatch(
-            self.table,
-            self._dead_letter_records,
-            self._count_documents,
-            health,
-            metrics,
-            settings.dead_letter_alert_share,
-        )
+        count, share = self._count_documents, settings.dead_letter_alert_share
+        self.dead_letter_watch = DeadLetterWatch(self.table, self._dead_letter_records, count, health, metrics, share)
 
     def show(self) -> None:
         """From now on, the metrics show these parts."""
@@ -220,10 +222,6 @@ class Parts:
 
     async def _count_documents(self, route: Route) -> int:
         return await count_documents(self.client, route.database, route.collection)
-
-    def _present_tier(self) -> str | None:
-        pipeline = self.epochs.current
-        return None if pipeline is None else pipeline.epoch.tier
 
     async def _released(self, lease: str) -> bool:
         """The reader needs the leases and the leases the reader: this one is made later."""

@@ -153,6 +153,7 @@ class Replica:
             "dead letters": parts.dead_letter_watch.run,
             "reader": parts.reader.run,
             "leader": parts.leader.run,
+            "backups": parts.backups.run,
             "schema": self._watch_fields,
             "settle": self._settle,
             "secrets": partial(take_up_rotated, parts.rotations, self._health),

@@ -514,6 +514,41 @@ REPLICAS = Row(
     ),
 )
 
+BACKUPS = Row(
+    "Backups",
+    (
+        Panel(
+            "Age of the last backup",
+            "How long ago the last backup was made, by BACKUP_SCHEDULE or by `tsync backup`.",
+            SECONDS,
+            (Query(f"time() - max(tsync_backup_last_success_timestamp_seconds{{{JOB}}})", "age"),),
+            width=6,
+        ),
+        Panel(
+            "Scheduled backups",
+            "Backups of the last day by how they ended. One that failed leaves health degraded until another succeeds.",
+            COUNT,
+            (Query(f"sum by (result) (increase(tsync_backups_total{{{JOB}}}[1d]))", "{{result}}"),),
+            width=6,
+        ),
+        Panel(
+            "Size of the last backup",
+            "The size of its archive; Typesense's snapshot, on its own disk, is not counted.",
+            BYTES,
+            (Query(f"max(tsync_backup_last_bytes{{{JOB}}})", "archive"),),
+            width=6,
+        ),
+        Panel(
+            "Duration of the last backup",
+            "How long it took, Typesense's snapshot included.",
+            SECONDS,
+            (Query(f"max(tsync_backup_last_seconds{{{JOB}}})", "duration"),),
+            width=6,
+        ),
+    ),
+    height=6,
+)
+
 RESOURCES = Row(
     "Resources",
     (
@@ -579,4 +614,4 @@ RESOURCES = Row(
     ),
 )
 
-ROWS = (OVERVIEW, ALERTS, ROUTES, QUEUE, LATENCY, DOCUMENTS, REPLICAS, RESOURCES)
+ROWS = (OVERVIEW, ALERTS, ROUTES, QUEUE, LATENCY, DOCUMENTS, REPLICAS, BACKUPS, RESOURCES)

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +104,24 @@ def test_a_backup_is_restored_onto_other_servers(
         # Live changes flow, through a queue and from a position of their own.
         client[names.database][names.collection].insert_one({"_id": "afterwards", "title": "new"})
         wait_for(lambda: "afterwards" in actual_documents(other, names), 20.0, "a live change does not arrive")
+
+
+def test_a_worker_makes_a_backup_that_was_missed(
+    names: Names, state: State, source: Source, worker: Worker, tmp_path: Path
+) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    worker.environment |= {"BACKUP_DIRECTORY": str(folder), "BACKUP_SCHEDULE": "0 0 1 1 *"}
+    database = source.database.client[names.state_database]
+    # Somebody has captured by this schedule before, and nobody did when a backup was due.
+    database.backups.insert_one({"_id": "backups", "schedule": "0 0 1 1 *", "after": datetime(2020, 6, 1, tzinfo=UTC)})
+    source.insert_many(listings(5))
+    worker.start()
+
+    wait_for(lambda: state.jobs.count_documents({"kind": "backup", "status": "done"}) == 1, 40.0, "no backup is made")
+
+    (path,) = folder.iterdir()
+    assert worker.metrics()["tsync_backup_last_bytes"] == path.stat().st_size
+    assert worker.metrics()['tsync_backups_total{result="done"}'] == 1
+    assert not [problem for problem in worker.health()["problems"] if problem["check"] == "backup"]
+    state.wait_until_reconciled()

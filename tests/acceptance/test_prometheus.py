@@ -96,12 +96,13 @@ def test_every_query_of_the_dashboard_has_data_and_no_alert_is_raised_while_all_
     one, two = routes.source("one"), routes.source("two")
     for source in (one, two):
         source.insert_many(listings(300))
-    worker.environment |= routes.settings() | {"VERIFY_RATE": "500"}
+    worker.environment |= routes.settings() | {"VERIFY_RATE": "500", "BACKUP_DIRECTORY": str(tmp_path)}
     with prometheus(tmp_path, [worker.port]) as server, ExitStack() as running:
         worker.start()
         # Documents that change all the time are compared several times, so the load begins after a complete pass.
         compared = "tsync_verified_since_timestamp_seconds"
         wait_for(lambda: len(server.query(compared)) == 2, 40.0, lambda: f"not compared: {server.targets()}")
+        assert worker.run_command("backup").returncode == 0
         running.enter_context(load(one, two))
         wait_for(
             lambda: without_data(server) <= EMPTY_WHILE_ALL_IS_WELL.keys(),

@@ -10,7 +10,7 @@ end. Nothing is deleted before the new archive is complete. The event loop is ne
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -66,29 +66,40 @@ class Made:
 class BackupMaker:
     """Makes backups of the deployment in this state database. Calls raise the errors of MongoDB calls."""
 
-    def __init__(self, database: MongoDatabase, settings: Settings, table: RouteTable) -> None:
+    def __init__(
+        self, database: MongoDatabase, settings: Settings, table: RouteTable, api_key: Callable[[], str] | None = None
+    ) -> None:
+        """`api_key` returns Typesense's key of that moment; None: the one of the settings."""
         self._database = database
         self._settings = settings
         self._table = table
+        self._api_key = api_key or (lambda: settings.typesense.api_key)
 
     def __repr__(self) -> str:
         return f"<BackupMaker of {self._settings.state_database}>"
 
-    async def make(self, folder: Path, note: Progress) -> Made:
-        """Make one in `folder`; `note` is told how far it is.
+    async def now(self) -> datetime:
+        """MongoDB's time, which backups are named after."""
+        return await server_time(self._database)
+
+    async def make(self, folder: Path, note: Progress, *, snapshot_needed: bool = False) -> Made:
+        """Make one in `folder`; `note` is told how far it is. `snapshot_needed`: without one, nothing is written.
 
         Also raises `NothingToBackUp`, and `BackupFailed` if the archive cannot be written.
         """
         began_s = time.monotonic()
-        deployment, made_at = await self._deployment(), await server_time(self._database)
+        deployment, made_at = await self._deployment(), await self.now()
         name = stem(deployment, made_at)
         snapshot, problem = None, ""
         if parent := self._settings.backup.typesense_path:
             await note({"phase": "snapshot"})
             try:
-                snapshot = await take_snapshot(self._settings.typesense, f"{parent.rstrip('/')}/{name}")
+                typesense = replace(self._settings.typesense, api_key=self._api_key())
+                snapshot = await take_snapshot(typesense, f"{parent.rstrip('/')}/{name}")
             except TsyncError as error:
                 problem = str(error)
+        if problem and snapshot_needed:
+            raise BackupFailed(f"Typesense has made no snapshot: {problem}")
         path = folder / f"{name}{SUFFIX}"
         backup = self._settings.backup
         try:
@@ -129,6 +140,7 @@ class BackupMaker:
 
     async def _copy(self, collection: str, condition: Mapping[str, Any], writer: ArchiveWriter, note: Progress) -> None:
         raw = BSON_OPTIONS.with_options(document_class=RawBSONDocument)
+        await note({"phase": collection})
         copied = waiting = 0
         portion: list[bytes] = []
         async with translated():

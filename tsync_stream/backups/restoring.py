@@ -24,6 +24,7 @@ from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.source.hello import server_time
 from tsync_stream.state.database import (
+    BACKUPS,
     DEAD_LETTERS,
     FALLBACK_QUEUE,
     JOBS,
@@ -34,7 +35,7 @@ from tsync_stream.state.database import (
 )
 
 # In this order: what is trusted most goes first.
-REPLACED = (PIPELINE, FALLBACK_QUEUE, VERIFICATIONS, REFRESHES, RECHECKS, JOBS, DEAD_LETTERS)
+REPLACED = (PIPELINE, FALLBACK_QUEUE, BACKUPS, VERIFICATIONS, REFRESHES, RECHECKS, JOBS, DEAD_LETTERS)
 
 
 @dataclass(frozen=True, slots=True)

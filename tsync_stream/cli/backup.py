@@ -15,6 +15,7 @@ from tsync_stream.cli.shared import EXIT_USAGE, EXIT_WRONG, console, print_json,
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import Settings
+from tsync_stream.state.backups import BackupStore, Success
 from tsync_stream.state.database import DEAD_LETTERS, JOBS, state_database
 
 
@@ -35,6 +36,10 @@ async def run_backup(settings: Settings, *, folder: Path | None, listed: bool, a
         except (NothingToBackUp, BackupFailed) as error:
             say(str(error))
             return EXIT_WRONG
+        if not made.problem:
+            await BackupStore(database).note(
+                Success(made.manifest.made_at, made.size, made.took_s, str(made.path), replica="")
+            )
     if as_json:
         print_json(made_as_json(made))
     else:

@@ -71,6 +71,10 @@ class EpochWatch:
         """The current epoch; None before the first start."""
         return None if self.current is None else self.current.epoch
 
+    def tier(self) -> str | None:
+        """The tier that is the queue now; None before the first start."""
+        return None if self.current is None else self.current.epoch.tier
+
     async def refresh(self) -> Pipeline | None:
         """Read the epoch document now. Raises the errors of `errors.from_mongo`."""
         current = await self._look()

@@ -10,6 +10,9 @@ from typing import Any
 OTHER = "library"
 
 EVENTS = {
+    "backup.began": "a scheduled backup began",
+    "backup.done": "it is made; the message has its file and size",
+    "backup.unforeseen": "it failed in a way that nobody foresaw, and is tried again",
     "capture.batches_lost": "batches were not appended in time; they are read again",
     "capture.ended": "a term of capturing ended, as the message says",
     "capture.fenced": "another replica captures; this one stops",

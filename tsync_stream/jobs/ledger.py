@@ -13,7 +13,7 @@ from tsync_stream.jobs.progress_log import ProgressLog
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.dead_letter_counts import Refused, refused_among, refused_from_bson
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
-from tsync_stream.state.jobs import RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job, JobStore, without_time_left
+from tsync_stream.state.jobs import BACKUP_JOB, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job, JobStore, without_time_left
 from tsync_stream.state.route_state import ReconcileNeed
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ class JobLedger:
         self._progress = ProgressLog()
 
     async def open(self) -> list[Job]:
-        """The open jobs, oldest first."""
-        return await self._store.open()
+        """The open jobs that queue something, oldest first."""
+        return [job for job in await self._store.open() if job.kind != BACKUP_JOB]
 
     async def save_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
         """Note how far a job is, if that has changed, and how long it will take."""

@@ -12,6 +12,7 @@ from prometheus_client.samples import Sample
 from tsync_stream.core.model import DeadLetter, Reason
 from tsync_stream.observe.instruments import Instruments
 from tsync_stream.observe.verified import KINDS, verified
+from tsync_stream.state.backups import Success
 from tsync_stream.state.verifications import Verification
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -40,6 +41,7 @@ EPOCH_REASONS = (
     FAIL_BACK,
 )
 STAGES = ("capture", "persist", "read", "write", "ack")
+BACKUP_RESULTS = ("done", "failed")
 LEASE_CHANGES = ("taken", "gone")
 RELOADS = ("applied", "refused", "restart needed")
 
@@ -170,6 +172,15 @@ class Metrics:
             "route",
         )
 
+        # Backups
+        self.backups = made.counter("backups", "Scheduled backups that this replica made, or gave up.", "result")
+        self.backup_last_success_seconds = made.measured(
+            "backup_last_success_timestamp_seconds",
+            f"When the last backup was made, scheduled or by command. {capturing}",
+        )
+        self.backup_last_bytes = made.measured("backup_last_bytes", f"The size of its archive. {capturing}")
+        self.backup_last_seconds = made.measured("backup_last_seconds", f"How long it took. {capturing}")
+
         # The replica
         self.capturing = made.gauge("capturing", "1 on the replica that captures, once it reads the change stream.")
         self.partitions_owned = made.gauge("partitions_owned", "Partitions that this replica works on.")
@@ -278,6 +289,12 @@ class Metrics:
         """The lag, as this replica measured it last while it captures."""
         return self.lag_seconds.value
 
+    def show_backup(self, last: Success | None) -> None:
+        """Show the last backup that was made; None: there is none, or another replica shows it."""
+        self.backup_last_success_seconds.set(None if last is None else last.at.timestamp())
+        self.backup_last_bytes.set(None if last is None else last.size)
+        self.backup_last_seconds.set(None if last is None else last.took_s)
+
     def total(self, name: str) -> int:
         """What a counter has counted since the start, over all its labels."""
         counter: Counter = getattr(self, name)
@@ -295,6 +312,8 @@ class Metrics:
     def _show_fixed_labels(self) -> None:
         for reason in EPOCH_REASONS:
             self.epochs_opened.labels(reason)
+        for result in BACKUP_RESULTS:
+            self.backups.labels(result)
         for change in LEASE_CHANGES:
             self.lease_changes.labels(change)
         for stage in STAGES:

@@ -13,7 +13,7 @@ from tsync_stream.observe.route_status import ReconcileStatus, RouteStatus
 from tsync_stream.observe.status import ReplicaStatus, Status
 from tsync_stream.observe.verified import verified_text
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO
-from tsync_stream.state.jobs import DONE, SCAN, SWEEP, TIME_LEFT, VERIFY, Job
+from tsync_stream.state.jobs import BACKUP_JOB, DONE, SCAN, SWEEP, TIME_LEFT, VERIFY, Job
 
 NOT_STARTED = "no pipeline yet: start a worker (`tsync worker`), which syncs every document"
 
@@ -100,7 +100,7 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
         yield "" if number else "verified", Text(f"{of_route}{verified_text(claim)}", style)
     for number, job in enumerate(status.jobs):
         # Those of one route run one at a time, in this order.
-        of_route = f" (route {job.route})" if several else ""
+        of_route = f" (route {job.route})" if several and job.route else ""
         yield "jobs" if number == 0 else "", Text(f"{show_job(job, live=bool(status.live))}{of_route}", "yellow")
     if status.capturing is None:
         yield (
@@ -113,11 +113,20 @@ def show_job(job: Job, *, live: bool) -> str:
     """How far a job is, in one line."""
     if "phase" not in job.progress:
         phase = "waiting for its turn" if live else "waiting for a replica"
+    elif job.kind == BACKUP_JOB:
+        phase = _backup_phase(job.progress)
     elif job.kind == VERIFY:
         phase = _verify_phase(job.progress, job.arguments.get("documents", 0))
     else:
         phase = _replay_phase(job.progress, job.arguments.get("chosen"))
-    return f"{job.kind} {job.id}: {phase}{show_left(job.progress.get(TIME_LEFT))}"
+    name = job.id if job.id.startswith(job.kind) else f"{job.kind} {job.id}"
+    return f"{name}: {phase}{show_left(job.progress.get(TIME_LEFT))}"
+
+
+def _backup_phase(progress: Mapping[str, Any]) -> str:
+    if progress["phase"] == "snapshot":
+        return "Typesense writes its snapshot"
+    return f"{progress.get('copied', 0)} documents of {progress['phase']} are copied"
 
 
 def _replay_phase(progress: Mapping[str, Any], chosen: int | None) -> str:

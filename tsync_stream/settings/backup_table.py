@@ -20,6 +20,13 @@ BACKUPS = (
         "them there",
     ),
     Setting(
+        "BACKUP_SCHEDULE",
+        "",
+        "backup.schedule",
+        forms.CRON,
+        "when the replica that captures makes a backup; empty: only `tsync backup` does",
+    ),
+    Setting(
         "BACKUP_KEEP",
         "7",
         "backup.keep",

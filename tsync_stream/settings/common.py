@@ -71,6 +71,7 @@ OWN = frozenset(
         "TYPESENSE_MAX_FIELDS",
         "BACKUP_DIRECTORY",
         "BACKUP_TYPESENSE_PATH",
+        "BACKUP_SCHEDULE",
         "BACKUP_KEEP",
         "BACKUP_KEEP_FOR",
         "REDIS_MANAGE_PERSISTENCE",

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -259,6 +260,23 @@ OPTIONAL_AGE: Form[float | None] = Form(
     lambda age_s: "" if age_s is None else show_duration(age_s),
     "30d",
 )
+
+
+def _parse_cron(text: str) -> str:
+    text = " ".join(text.split())
+    if text:
+        from cronsim import CronSim, CronSimError  # only where there is a schedule
+
+        try:
+            next(CronSim(text, datetime(2000, 1, 1, tzinfo=UTC)))
+        except CronSimError as error:
+            raise ValueError(str(error)) from None
+        except StopIteration:
+            raise ValueError("no time ever matches") from None
+    return text
+
+
+CRON: Form[str] = Form("a cron expression of five fields, in UTC, or nothing", _parse_cron, example="0 3 * * *")
 SERVER_PATH = replace(
     pattern("an absolute path on a server, or nothing", r"(/[^\x00-\x1f\x7f]*)?"), example="/backups/typesense"
 )

@@ -106,10 +106,14 @@ class RedisSettings:
 
 @dataclass(frozen=True, slots=True)
 class BackupSettings:
-    """Where backups go, and which are kept. `typesense_path` is a folder on the Typesense server."""
+    """Where backups go, and which are kept. `typesense_path` is a folder on the Typesense server.
+
+    `schedule` is a cron expression in UTC, or "".
+    """
 
     directory: Path | None
     typesense_path: str
+    schedule: str
     keep: int
     keep_for_s: float | None
 

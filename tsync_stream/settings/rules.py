@@ -64,6 +64,11 @@ RULES = (
         "STATE_DATABASE={} and MONGODB_DATABASE={} are the same database: set another STATE_DATABASE",
     ),
     Rule(
+        ("BACKUP_SCHEDULE", "BACKUP_DIRECTORY"),
+        lambda schedule, directory: not schedule or directory is not None,
+        "BACKUP_SCHEDULE={} has no effect while BACKUP_DIRECTORY is empty{}: name the folder that backups go to",
+    ),
+    Rule(
         ("MONGODB_DATABASE", "MONGODB_COLLECTION"),
         lambda database, collection: len(f"{database}.{collection}".encode()) <= 255,
         "MONGODB_DATABASE={} and MONGODB_COLLECTION={} together are longer than the 255 bytes that MongoDB allows",

@@ -22,6 +22,7 @@ JOBS = "jobs"
 REFRESHES = "refreshes"
 VERIFICATIONS = "verifications"
 HISTORY = "history"
+BACKUPS = "backups"
 FALLBACK_QUEUE = "fallback_queue"
 
 # The one document of `pipeline` that is no barrier record.

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.programs import promtool
 from tsync_stream.core.model import DeadLetter
 from tsync_stream.observe.metrics import EPOCH_REASONS, LEASE_CHANGES, STAGES, Metrics
 from tsync_stream.observe.metrics_page import with_table
+from tsync_stream.state.backups import Success
 
 PAGE = Path("docs/metrics.md")
 SUFFIXES = ("_total", "_count", "_sum", "_bucket")
@@ -38,6 +40,7 @@ def filled() -> Metrics:
     for verified in (metrics.verified_ratio, metrics.verified_since_seconds, metrics.verified_seconds):
         verified.labels("listings").set(1)
     metrics.health_problems.labels("red").set(0)
+    metrics.show_backup(Success(datetime.now(UTC), 1_000, 0.5, "/backups/one.zip", ""))
     for stage in ("persist", "sync"):
         metrics.batch_entries.labels(stage).observe(100)
     return metrics

@@ -16,6 +16,9 @@ METRICS = [(name, set(re.findall(r"`([\w/]+\.py)`", files))) for name, files in 
 METHODS = {
     "dead_letters": "count_refused",
     "dead_letters_open": "show_refused",
+    "backup_last_success_timestamp_seconds": "show_backup",
+    "backup_last_bytes": "show_backup",
+    "backup_last_seconds": "show_backup",
     "verified_ratio": "show_verified",
     "verified_since_timestamp_seconds": "show_verified",
     "verified_timestamp_seconds": "show_verified",

@@ -108,6 +108,7 @@ DEFAULTS = {
     "JOBS_YIELD_TO_SEARCHES": "true",
     "BACKUP_DIRECTORY": "",
     "BACKUP_TYPESENSE_PATH": "",
+    "BACKUP_SCHEDULE": "",
     "BACKUP_KEEP": "7",
     "BACKUP_KEEP_FOR": "",
     "ROUTES_FILE": "",
