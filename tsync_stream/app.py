@@ -91,7 +91,7 @@ class TsyncApp(OurApp):
         )
         self._channels = self._add_agents()
         add_pages(self, self._health, self._metrics, self._view)
-        self._dashboard = Dashboard(lambda: self.settings, self._health, self._view, self._address)
+        self._dashboard = Dashboard(self._in_force, self._health, self._view, self._address)
         add_dashboard(self, self._dashboard)
         add_commands()
 
@@ -212,6 +212,9 @@ class TsyncApp(OurApp):
         self.settings = in_force.settings
         self._health.begin_anew(but=(CHECK,))
         self._begin(replica)
+
+    def _in_force(self) -> Settings:
+        return self.settings if self._reload is None else self._reload.in_force.settings
 
     @property
     def _running(self) -> Replica:

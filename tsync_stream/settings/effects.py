@@ -16,6 +16,7 @@ AT_ONCE = frozenset(
         "LOG_FORMAT",
         "TYPESENSE_API_KEY",
         "API_TOKEN",
+        "DASHBOARD_SHOW_VALUES",
         *(f"{tier}_REDIS_PASSWORD" for tier in _TIERS),
     }
 )

@@ -56,6 +56,7 @@ class SharedLook:
     def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
         self._reader: StatusReader | None = None
+        self._read_with: Settings | None = None
         self._shown = Shown(None)
         self._next_s = float("-inf")
         self._asked_s = float("-inf")
@@ -99,9 +100,13 @@ class SharedLook:
             self._looking = None
 
     async def _look(self) -> Shown:
+        settings = self._settings()
+        if settings is not self._read_with:  # they, or the routes, have changed
+            await self._close_reader()
         if self._reader is None:
-            self._reader = StatusReader(self._settings())
-            self._idle = asyncio.create_task(self._close_when_idle())
+            self._reader, self._read_with = StatusReader(settings), settings
+            if self._idle is None or self._idle.done():
+                self._idle = asyncio.create_task(self._close_when_idle())
         reader = self._reader
         try:
             status = await reader.read()
