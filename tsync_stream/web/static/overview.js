@@ -141,6 +141,6 @@ function jobs(found, now, actions) {
   const ended = found.ended.map((job) => h("li", {}, glyph(job.well ? "green" : "degraded"), h("span", {}, h("b", {}, job.kind), ` of ${job.route}, ${clock(job.ended_at)}`), h("span", { class: "dim" }, job.text)));
   return [
     open.length ? h("ul", { class: "jobs" }, open) : h("p", { class: "empty" }, "No job is open."),
-    ended.length ? h("details", {}, h("summary", {}, `${plural(ended.length, "job")} ended lately`), h("ul", { class: "ended" }, ended)) : null,
+    ended.length ? h("details", {}, h("summary", {}, `${plural(ended.length, "job")} ended recently`), h("ul", { class: "ended" }, ended)) : null,
   ];
 }
