@@ -134,7 +134,7 @@ def test_a_bad_file_changes_nothing_until_it_is_corrected_and_what_needs_a_resta
     worker.write(VERIFY_RATE="0", MONGODB_URI="mongodb://nobody:n0-secret@127.0.0.1:1")
     wait_for(lambda: "MONGODB_URI leads to no MongoDB" in worker.problem(), 20.0, worker.problem)
     assert "n0-secret" not in worker.log() + worker.problem()
-    worker.write(VERIFY_RATE="0", PARTITIONS="4", WEB_PORT="1", API_TOKEN="unused")
+    worker.write(VERIFY_RATE="0", PARTITIONS="4", WEB_PORT="1")
     worker.wait_for_reload("restart needed")
     assert worker.problem() == ""
     assert worker.health()["settings"] == {**before, "restart_for": ["PARTITIONS"]}
