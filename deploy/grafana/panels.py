@@ -526,7 +526,8 @@ BACKUPS = Row(
         ),
         Panel(
             "Scheduled backups",
-            "Backups of the last day by how they ended. One that failed leaves health degraded until another succeeds.",
+            "Backups of the last day by how they ended. One that failed leaves health degraded until another succeeds. "
+            "Runbook: TsyncBackupFailed.",
             COUNT,
             (Query(f"sum by (result) (increase(tsync_backups_total{{{JOB}}}[1d]))", "{{result}}"),),
             width=6,

@@ -135,10 +135,10 @@ function replicas(status, me) {
 
 function jobs(found, now, actions) {
   const open = found.open.map((job) => h("li", {},
-    h("div", { class: "what" }, h("p", {}, h("b", {}, job.kind), " of ", h("b", {}, job.route), h("span", { class: "dim mono" }, ` ${job.job}`)), h("p", { class: "dim" }, job.text)),
+    h("div", { class: "what" }, h("p", {}, h("b", {}, job.kind), job.route && [" of ", h("b", {}, job.route)], h("span", { class: "dim mono" }, ` ${job.job}`)), h("p", { class: "dim" }, job.text)),
     h("div", { class: "progress" }, job.share !== null && [meter(job.share, `${percent(job.share)} done`), h("span", {}, percent(job.share))], job.left_s !== null && h("span", { class: "dim" }, `about ${duration(job.left_s)} left`)),
     job.cancellable ? h("button", { type: "button", class: "quiet", "data-cancel": job.job, "data-kind": job.kind, disabled: !actions, title: actions ? null : "API_TOKEN is not set" }, "Cancel", h("span", { class: "hidden" }, ` ${job.kind} ${job.job}`)) : h("span", {})));
-  const ended = found.ended.map((job) => h("li", {}, glyph(job.well ? "green" : "degraded"), h("span", {}, h("b", {}, job.kind), ` of ${job.route}, ${clock(job.ended_at)}`), h("span", { class: "dim" }, job.text)));
+  const ended = found.ended.map((job) => h("li", {}, glyph(job.well ? "green" : "degraded"), h("span", {}, h("b", {}, job.kind), job.route && ` of ${job.route}`, `, ${clock(job.ended_at)}`), h("span", { class: "dim" }, job.text)));
   return [
     open.length ? h("ul", { class: "jobs" }, open) : h("p", { class: "empty" }, "No job is open."),
     ended.length ? h("details", {}, h("summary", {}, `${plural(ended.length, "job")} ended recently`), h("ul", { class: "ended" }, ended)) : null,
