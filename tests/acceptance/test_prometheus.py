@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from tests.support.stack import Names
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
+
+# A complete pass of the verification, and a load, while three tests run side by side.
+pytestmark = pytest.mark.timeout(600)
 
 QUERIES = {
     (row.title, panel.title, query.expression) for row in ROWS for panel in row.panels for query in panel.queries
@@ -45,13 +49,14 @@ def substituted(expression: str, job: str) -> str:
 
 def without_data(server: Prometheus, within: str = "") -> set[str]:
     """The panels of which a query has no series, or one that is no number."""
-    empty = set()
-    for _, title, expression in QUERIES:
+
+    def is_empty(expression: str) -> bool:
         found = server.query(substituted(expression, server.job), within)
-        values = [series["value"][1] for series in found]
-        if not values or all(value == "NaN" for value in values):
-            empty.add(title)
-    return empty
+        return all(series["value"][1] == "NaN" for series in found)
+
+    with ThreadPoolExecutor(8) as asking:
+        empty = asking.map(is_empty, (expression for _, _, expression in QUERIES))
+        return {title for (_, title, _), is_it in zip(QUERIES, empty, strict=True) if is_it}
 
 
 @pytest.fixture
@@ -101,26 +106,26 @@ def test_every_query_of_the_dashboard_has_data_and_no_alert_is_raised_while_all_
         worker.start()
         # Documents that change all the time are compared several times, so the load begins after a complete pass.
         compared = "tsync_verified_since_timestamp_seconds"
-        wait_for(lambda: len(server.query(compared)) == 2, 40.0, lambda: f"not compared: {server.targets()}")
+        wait_for(lambda: len(server.query(compared)) == 2, 90.0, lambda: f"not compared: {server.targets()}")
         assert worker.run_command("backup").returncode == 0
         running.enter_context(load(one, two))
         wait_for(
             lambda: without_data(server) <= EMPTY_WHILE_ALL_IS_WELL.keys(),
-            40.0,
+            90.0,
             lambda: f"no data: {without_data(server)}",
         )
         wait_for(
             lambda: set(server.alerts().values()) == {"inactive"},
-            30.0,
+            90.0,
             lambda: f"{[pair for pair in server.alerts().items() if pair[1] != 'inactive']}",
         )
         # Whatever is empty while all is well has data once it is not.
         refuse(one)
-        wait_for(lambda: server.alerts()["TsyncDeadLettersOpen"] == "pending", 30.0, "the alert is not raised")
+        wait_for(lambda: server.alerts()["TsyncDeadLettersOpen"] == "pending", 60.0, "the alert is not raised")
         assert worker.run_command("reconcile", "--route", "two").returncode == 0
         wait_for(
             lambda: without_data(server, "5m") == set(),
-            30.0,
+            90.0,
             lambda: f"no data: {without_data(server, '5m')}",
         )
 

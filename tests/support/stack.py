@@ -19,6 +19,7 @@ from pymongo import MongoClient
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.support.waiting import wait_for
 from tsync_stream.embedded import EmbeddedStack, RedisServer
 from tsync_stream.settings.load import TypesenseSettings
 
@@ -137,12 +138,24 @@ def remove(stack: EmbeddedStack, names: Names) -> None:
             for key in queue.scan_iter(match=f"*{names.token}*", count=1000):
                 queue.unlink(key)
     with typesense_client(stack) as typesense:
+        # A server that was started a moment ago may still refuse to write.
+        wait_for(lambda: _removed(typesense, names.token), 30.0, "Typesense is not ready")
+
+
+def _removed(typesense: httpx.Client, token: str) -> bool:
+    """Remove what is there; False while Typesense answers 503."""
+    try:
         for alias in typesense.get("/aliases").raise_for_status().json()["aliases"]:
-            if alias["name"].startswith(names.token):
+            if alias["name"].startswith(token):
                 typesense.delete(f"/aliases/{alias['name']}").raise_for_status()
         for collection in typesense.get("/collections").raise_for_status().json():
-            if collection["name"].startswith(names.token):
+            if collection["name"].startswith(token):
                 typesense.delete(f"/collections/{collection['name']}").raise_for_status()
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            raise
+        return False
+    return True
 
 
 def is_reconciled(pipeline: Mapping[str, Any] | None) -> bool:
