@@ -8,13 +8,10 @@ that change meanwhile. The exit code is 1 if something else was found, or if bot
 """
 
 import argparse
-import itertools
 import random
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import orjson
@@ -22,6 +19,7 @@ import orjson
 from bench.documents import KILOBYTE
 from bench.measuring import CpuMeter, wait_until
 from bench.surroundings import Surroundings, fresh
+from tests.support.background import repeated
 from tests.support.comparison import difference
 from tests.support.worker import Worker
 
@@ -33,24 +31,15 @@ _LOOK_S = 1.0
 _SCHEMA = {"fields": [{"name": "title", "type": "string", "optional": True}]}
 
 
-@contextmanager
-def _changing(surroundings: Surroundings, keys: list[Any]) -> Iterator[None]:
+def _changing(surroundings: Surroundings, keys: list[Any]) -> AbstractContextManager[None]:
     """Change the price of one document after the other, in no order, as long as the block runs."""
-    stopping, chosen = threading.Event(), random.Random(1)
+    chosen = random.Random(1)
 
-    def change() -> None:
-        for number in itertools.count():
-            if stopping.wait(1 / CHANGES_PER_S):
-                return
-            surroundings.source.update_one({"_id": chosen.choice(keys)}, {"$set": {"price": number + 0.5}})
+    def change(number: int) -> None:
+        time.sleep(1 / CHANGES_PER_S)
+        surroundings.source.update_one({"_id": chosen.choice(keys)}, {"$set": {"price": number + 0.5}})
 
-    thread = threading.Thread(target=change)
-    thread.start()
-    try:
-        yield
-    finally:
-        stopping.set()
-        thread.join()
+    return repeated(change)
 
 
 def _plant(surroundings: Surroundings, keys: list[Any]) -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import tsync_stream
 from tests.support.stack import Names
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.embedded.supervise import death_signal_setter
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # Faust imports its drivers only when a worker starts.
@@ -121,6 +123,10 @@ def _become(
     program: Callable[[], None], arguments: list[str], environment: dict[str, str], directory: str, out: str, err: str
 ) -> None:
     """In the forked process: be what `exec` would have made of it."""
+    # The fork server ends when nobody holds this pipe any more, and passes it on to us: we would keep each other alive.
+    # Without it, the server ends with whoever started it, and we with the server.
+    os.close(forkserver._forkserver._forkserver_alive_fd)  # type: ignore[attr-defined]
+    death_signal_setter()()
     os.setsid()
     os.chdir(directory)
     os.environ.clear()

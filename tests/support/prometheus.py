@@ -12,6 +12,7 @@ import yaml
 from tests.support.programs import program
 from tests.support.waiting import wait_for
 from tests.support.worker import free_port
+from tsync_stream.embedded.supervise import death_signal_setter
 
 EXAMPLE = Path(__file__).parents[2] / "deploy/prometheus/prometheus.yaml"
 _TIMEOUT_S = 10.0
@@ -79,6 +80,7 @@ def prometheus(directory: Path, ports: Sequence[int]) -> Iterator[Prometheus]:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=directory,
+            preexec_fn=death_signal_setter(),  # noqa: PLW1509 - it makes one system call
         )
     api = Prometheus(port, scraped["job_name"])
     try:

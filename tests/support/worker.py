@@ -16,6 +16,7 @@ import httpx
 from tests.support.stack import Names
 from tests.support.waiting import wait_for
 from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.embedded.supervise import death_signal_setter
 
 FAUST = Path(sys.executable).with_name("faust")
 _START_S = 30.0
@@ -115,6 +116,7 @@ class Worker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=death_signal_setter(),  # noqa: PLW1509 - it makes one system call
             )
 
     def wait_until_started(self) -> None:

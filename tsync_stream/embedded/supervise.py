@@ -47,7 +47,7 @@ def main(command: list[str]) -> int:
 
 
 def _start(command: list[str]) -> int:
-    die_with_this_process = _death_signal_setter()
+    die_with_this_process = death_signal_setter()
     supervisor = os.getpid()
     server = os.fork()
     if server == 0:
@@ -74,7 +74,8 @@ def _become(command: list[str], supervisor: int, die_with_this_process: Callable
     os.execv(command[0], command)  # noqa: S606  # without a shell
 
 
-def _death_signal_setter() -> Callable[[], None]:
+def death_signal_setter() -> Callable[[], None]:
+    """For a process between fork and exec: have it killed when the thread that forked it ends. Linux alone has that."""
     if sys.platform != "linux":
         return lambda: None
     # Loaded before the fork: the child should do as little as possible.
