@@ -46,6 +46,12 @@ def plan(shell: Worker, *arguments: str, code: int = 0) -> dict[str, Any]:
     return found
 
 
+def actions(shell: Worker) -> list[dict[str, Any]]:
+    """What `plan --json` says that `apply` would do."""
+    found: list[dict[str, Any]] = json.loads(shell.run_command("plan", "--json").stdout)["actions"]
+    return found
+
+
 def test_every_planted_conflict_is_named_and_nothing_is_touched(
     shell: Worker, stack: EmbeddedStack, names: Names, database: Database[dict[str, Any]]
 ) -> None:
@@ -64,6 +70,7 @@ def test_every_planted_conflict_is_named_and_nothing_is_touched(
     result = shell.run_command("plan")
     assert result.returncode == 0
     assert "no document of the samples would fail" in result.stdout
+    assert "`apply` has nothing to do" in result.stdout
     assert SECRET not in result.stdout + json.dumps(route)
     with typesense_client(stack) as typesense:
         assert typesense.get(f"/collections/{names.typesense_collection}").status_code == 404
@@ -112,8 +119,13 @@ def test_a_declared_schema_is_judged_and_compared_with_the_live_collection(
     assert route["effect"] == {
         "kind": "reindex",
         "added": ["city string"],
-        "changed": ["price: float in the live collection, int64 wanted"],
+        "changed": [
+            "price: float in the live collection, int64 wanted",
+            "city: documents may lack it; with `optional: true` it can be added in place",
+            "`enable_nested_fields` is false in the live collection, true wanted",
+        ],
     }
+    assert [(each["kind"], each["route"]) for each in actions(shell)] == [("reindex", names.collection)]
     assert (route["added"], route["removed"]) == ({"number": 9, "exact": True}, {"number": 2, "exact": True})
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from bson import json_util
 
+from tsync_stream.check.actions import Action, actions_as_json
 from tsync_stream.check.findings import Finding, note, wrong
 from tsync_stream.check.plan_facts import Count, RouteFacts
 from tsync_stream.check.typesense_releases import reference_findings
@@ -98,11 +99,12 @@ def relaxed(value: Any) -> Any:
     return orjson.loads(json_util.dumps(value, json_options=json_util.RELAXED_JSON_OPTIONS))
 
 
-def as_json(plans: Sequence[RoutePlan], of_servers: Sequence[Finding]) -> dict[str, Any]:
+def as_json(plans: Sequence[RoutePlan], of_servers: Sequence[Finding], actions: Sequence[Action]) -> dict[str, Any]:
     """What `--json` prints; docs/commands.md describes it."""
     return {
         "ok": not of_servers and all(plan.fine for plan in plans),
         "findings": [_finding(each) for each in of_servers],
+        "actions": actions_as_json(actions),
         "routes": {plan.facts.declaration.route.name: _route(plan) for plan in plans},
     }
 
@@ -166,7 +168,7 @@ def _seen(seen: Observed, facts: RouteFacts) -> dict[str, Any]:
 def _effect(facts: RouteFacts) -> dict[str, Any]:
     if facts.effect is None:
         return {"kind": "collection created", "added": [], "changed": []}
-    return {"kind": facts.effect.kind, "added": list(facts.effect.added), "changed": list(facts.effect.changed)}
+    return {"kind": facts.effect.kind, "added": facts.effect.added_names, "changed": list(facts.effect.changed)}
 
 
 def _document(shown: Shown | None) -> dict[str, Any] | None:

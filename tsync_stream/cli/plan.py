@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import orjson
 
+from tsync_stream.check.find_actions import find_actions
 from tsync_stream.check.plan import RoutePlan, Shown, plan_of
 from tsync_stream.check.plan import as_json as json_of
 from tsync_stream.check.plan_document import shown_document
@@ -40,16 +41,18 @@ async def run_plan(settings: Settings, *, route: str | None, as_json: bool, docu
     settings = reachable_settings(settings)
     chosen = _chosen(settings, route)
     async with _servers(settings) as servers:
-        found, looks = await asyncio.gather(rights(settings, chosen), _looks(servers, chosen, document))
+        found, looks, actions = await asyncio.gather(
+            rights(settings, chosen), _looks(servers, chosen, document), find_actions(settings, chosen, servers.target)
+        )
     plans = [plan_of(facts, found.version, shown) for facts, shown in looks]
     if document is not None and all(plan.document is None for plan in plans):
         raise click.UsageError(f"No document of the source has the id {printable(document)}.")
     # What the lookups of a route need is said with the route.
     wrong = [each for each in found.findings if not any(each in plan.findings for plan in plans)]
     if as_json:
-        print_json(json_of(plans, wrong))
+        print_json(json_of(plans, wrong, actions))
     else:
-        console().print(render(plans, wrong))
+        console().print(render(plans, wrong, actions))
     if write:
         _write(settings, plans)
     return EXIT_WRONG if wrong or not all(plan.fine for plan in plans) else 0

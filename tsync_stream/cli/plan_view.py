@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tsync_stream.check.actions import Action
 from tsync_stream.check.findings import Finding
 from tsync_stream.check.plan import RoutePlan, Shown, kinds_text, relaxed
 from tsync_stream.check.plan_facts import RouteFacts
@@ -24,9 +25,10 @@ MOST_LINES = 40
 _LONGEST_KEY = 60
 
 
-def render(plans: Sequence[RoutePlan], wrong: Sequence[Finding]) -> RenderableType:
-    """All routes, what is wrong with the servers, and a verdict."""
+def render(plans: Sequence[RoutePlan], wrong: Sequence[Finding], actions: Sequence[Action]) -> RenderableType:
+    """All routes, what is wrong with the servers, what `apply` would do, and a verdict."""
     parts: list[RenderableType] = [part for plan in plans for part in _route(plan)]
+    parts.append(render_actions(actions))
     if wrong:
         parts += [Text("the servers", "bold"), _indented(render_findings(wrong))]
     failing = sum(len(plan.failures) for plan in plans)
@@ -38,6 +40,21 @@ def render(plans: Sequence[RoutePlan], wrong: Sequence[Finding]) -> RenderableTy
     else:
         parts.append(Text("no document of the samples would fail", "bold green"))
     return Group(*parts)
+
+
+def render_actions(actions: Sequence[Action]) -> RenderableType:
+    """What `apply` does, one sentence after the other."""
+    if not actions:
+        return Text("`apply` has nothing to do")
+    lines = [Text("`apply` does this:", "bold")]
+    for number, action in enumerate(actions[:MOST_LINES], start=1):
+        lines.append(Text(f"{number:>3}. {printable(action.sentence)}"))
+        lines += [Text(f"     - {printable(reason)}") for reason in action.reasons[:MOST_LINES]]
+        if len(action.reasons) > MOST_LINES:
+            lines.append(Text(f"     - and {len(action.reasons) - MOST_LINES:,} more reasons: `--json` shows all"))
+    if len(actions) > MOST_LINES:
+        lines.append(Text(f"     and {len(actions) - MOST_LINES:,} more: `--json` shows all"))
+    return Group(*lines)
 
 
 def _route(plan: RoutePlan) -> Iterator[RenderableType]:
@@ -123,10 +140,12 @@ def _effect(facts: RouteFacts) -> RenderableType:
     if facts.effect is None:
         return Text(f"the Typesense collection {target} is missing: the first start creates it by the {whose}")
     if facts.effect.kind == "nothing":
-        return Text(f"the live collection {target} has all fields of the {whose}: nothing changes")
-    lines = [Text(f"the live collection {target} keeps its schema. Compared with the {whose}:")]
-    lines += [Text(f"  it lacks {printable(each)}") for each in facts.effect.added[:MOST_LINES]]
+        return Text(f"the live collection {target} agrees with the {whose}")
+    lines = [Text(f"the live collection {target}, compared with the {whose}:")]
+    lines += [Text(f"  it lacks {printable(each)}") for each in facts.effect.added_names[:MOST_LINES]]
     lines += [Text(f"  it needs a reindex for {printable(each)}") for each in facts.effect.changed[:MOST_LINES]]
+    if facts.declared is None:
+        lines.append(Text("  `apply` changes nothing for a proposal: declare it first (`plan --write`)"))
     return Group(*lines)
 
 
