@@ -27,6 +27,7 @@ from tsync_stream.state.database import (
     BACKUPS,
     DEAD_LETTERS,
     FALLBACK_QUEUE,
+    GENERATIONS,
     JOBS,
     PIPELINE,
     RECHECKS,
@@ -35,7 +36,7 @@ from tsync_stream.state.database import (
 )
 
 # In this order: what is trusted most goes first.
-REPLACED = (PIPELINE, FALLBACK_QUEUE, BACKUPS, VERIFICATIONS, REFRESHES, RECHECKS, JOBS, DEAD_LETTERS)
+REPLACED = (PIPELINE, FALLBACK_QUEUE, BACKUPS, VERIFICATIONS, REFRESHES, RECHECKS, JOBS, DEAD_LETTERS, GENERATIONS)
 
 
 @dataclass(frozen=True, slots=True)

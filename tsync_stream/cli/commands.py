@@ -167,8 +167,8 @@ async def replay(settings: "Settings", **asked: Any) -> int:
 async def backup(settings: "Settings", **asked: Any) -> int:
     """Back up what cannot be made anew.
 
-    A snapshot of Typesense on its own disk (BACKUP_TYPESENSE_PATH), and an archive of the dead letters and jobs. Needs
-    no worker. Exits with 1 if a part of it failed.
+    A snapshot of Typesense on its own disk (BACKUP_TYPESENSE_PATH), and an archive of the dead letters, the jobs and
+    the generations of routes. Needs no worker. Exits with 1 if a part of it failed.
     """
     from tsync_stream.cli.backup import run_backup
 
@@ -179,8 +179,8 @@ async def backup(settings: "Settings", **asked: Any) -> int:
 async def restore(settings: "Settings", **asked: Any) -> int:
     """Restore the state of a backup.
 
-    Its dead letters and jobs, never its positions: the next start of a worker reconciles every route. Refuses while a
-    worker runs.
+    Its dead letters, jobs and generations of routes, never its positions: the next start of a worker reconciles every
+    route. Refuses while a worker runs.
     """
     from tsync_stream.cli.restore import run_restore
 

@@ -84,7 +84,7 @@ def digest(declaration: Declaration) -> str:
     """A digest of all that a declaration says; the order of its mappings counts, as it does for MongoDB."""
     said = asdict(declaration)
     del said["route"]["declared_in"], said["max_rate"]  # where it says so, and how fast, are other matters
-    document = bson.encode({"declaration": _plain(said)}, codec_options=BSON_OPTIONS)
+    document = bson.encode({"declaration": as_pairs(said)}, codec_options=BSON_OPTIONS)
     return hashlib.sha256(document).hexdigest()[:VERSION_DIGITS]
 
 
@@ -94,10 +94,10 @@ def _version(declarations: Iterable[Declaration]) -> str:
     return hashlib.sha256(repr(digests).encode()).hexdigest()[:VERSION_DIGITS]
 
 
-def _plain(value: object) -> object:
+def as_pairs(value: object) -> object:
     """Sequences as lists, mappings as pairs: what BSON writes in one way, also where a name is none of BSON's."""
     if isinstance(value, Mapping):
-        return {"pairs": [[name, _plain(each)] for name, each in value.items()]}
+        return {"pairs": [[name, as_pairs(each)] for name, each in value.items()]}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [as_pairs(each) for each in value]
     return value

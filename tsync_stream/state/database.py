@@ -23,6 +23,7 @@ REFRESHES = "refreshes"
 VERIFICATIONS = "verifications"
 HISTORY = "history"
 BACKUPS = "backups"
+GENERATIONS = "generations"
 FALLBACK_QUEUE = "fallback_queue"
 
 # The one document of `pipeline` that is no barrier record.
