@@ -20,6 +20,7 @@ import orjson
 from aiohttp import web
 
 from tests.support.own_loop import OwnLoopServer
+from tests.support.release_artefacts import KINDS, ReleaseArtefacts
 from tests.support.release_documents import ReleaseDocuments
 from tests.support.releases import RELEASES, Place, collection_path, described, unknown_path
 from tests.support.upstream import Reply, Upstream, message
@@ -35,6 +36,7 @@ class _Memory:
     born_s: float
     created_at: int
     metadata: dict[str, Any] = field(default_factory=dict)
+    sets: dict[str, Any] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     former_metadata: dict[str, Any] = field(default_factory=dict)
     changed_s: float = 0.0
 
@@ -54,6 +56,7 @@ class ReleaseServer(OwnLoopServer):
         self._upstream_is = (upstream_port, api_key)
         self._upstream: Upstream
         self._documents: ReleaseDocuments
+        self._artefacts = ReleaseArtefacts(self.release)
         self._later_s = list(range(self.release.nodes))
         self._collections: dict[str, _Memory] = {}
         self._altering: dict[str, asyncio.Lock] = {}
@@ -118,6 +121,8 @@ class ReleaseServer(OwnLoopServer):
             return await self._documents.export(request, place)
         if unknown_path(self.release, path):
             return message(404, "Not Found").response()
+        if self._artefacts.answers(path):
+            return await self._about_artefacts(request, path)
         if path == "/collections" or (place.collection and not place.rest):
             self.administrative.append((node, request.method, path))
             return (await self._about_collections(node, request, place)).response()
@@ -142,6 +147,12 @@ class ReleaseServer(OwnLoopServer):
         idle = method == "GET" or place.collection not in self._altering
         return nullcontext() if idle else self._altering[place.collection]
 
+    async def _about_artefacts(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        allowed = await self._upstream.ask("GET", "/debug", headers=request.headers)
+        if not allowed.ok:
+            return allowed.response()
+        return self._artefacts.answer(request.method, path, await request.content.read()).response()
+
     # ---- collections ----
 
     async def _about_collections(self, node: int, request: web.BaseRequest, place: Place) -> Reply:
@@ -161,7 +172,8 @@ class ReleaseServer(OwnLoopServer):
         memory = self._remembered(answer)
         late = node > 0 and time.monotonic() - memory.changed_s < LAG_S
         metadata = memory.former_metadata if late else memory.metadata
-        return described(self.release, answer, metadata, self._later_s[node])
+        sets = memory.sets if self.release.has_synonym_sets else {}
+        return described(self.release, {**answer, **sets}, metadata, self._later_s[node])
 
     def _remembered(self, collection: dict[str, Any]) -> _Memory:
         memory = self._collections.get(collection["name"])
@@ -174,14 +186,18 @@ class ReleaseServer(OwnLoopServer):
         return node > 0 and memory is not None and time.monotonic() - memory.born_s < LAG_S
 
     async def _create(self, node: int, request: web.BaseRequest) -> Reply:
-        schema, metadata = _without_metadata(await request.content.read())
+        schema, metadata, sets = self._taken_apart(await request.content.read())
         if not isinstance(metadata, dict):
             return message(400, "The `metadata` value should be an object.")
+        if refused := self._artefacts.missing(sets):
+            return refused
         reply = await self._upstream.passed_on(request, schema)
         if not reply.ok:
             return reply
         created, now_s = orjson.loads(reply.body), time.monotonic()
-        self._collections[created["name"]] = _Memory(now_s, created["created_at"], metadata, metadata, now_s)
+        memory = _Memory(now_s, created["created_at"], metadata, former_metadata=metadata, changed_s=now_s)
+        memory.sets |= sets
+        self._collections[created["name"]] = memory
         return reply.changed(lambda answer: self._described(node, answer))
 
     async def _alter(self, request: web.BaseRequest, place: Place) -> Reply:
@@ -194,26 +210,32 @@ class ReleaseServer(OwnLoopServer):
             return await self._altered(request, place, body)
 
     async def _altered(self, request: web.BaseRequest, place: Place, body: bytes) -> Reply:
-        change, metadata = _without_metadata(body)
-        if not self.release.has_metadata or not metadata:
+        change, metadata, sets = self._taken_apart(body)
+        if not self.release.has_metadata or not (metadata or sets):
             return await self._upstream.passed_on(request, body)
         if not isinstance(metadata, dict):
             return message(400, "The `metadata` value should be an object.")
+        if refused := self._artefacts.missing(sets):
+            return refused
         found = await self._upstream.ask("GET", collection_path(place.collection), headers=request.headers)
         if not found.ok:
             return found
         memory = self._remembered(orjson.loads(found.body))
-        memory.former_metadata, memory.metadata, memory.changed_s = memory.metadata, metadata, time.monotonic()
+        memory.sets |= sets
+        if metadata:
+            memory.former_metadata, memory.metadata, memory.changed_s = memory.metadata, metadata, time.monotonic()
         if change == b"{}":
             return Reply(200, body)
-        return (await self._upstream.passed_on(request, change)).changed(lambda answer: answer | {"metadata": metadata})
+        return (await self._upstream.passed_on(request, change)).changed(
+            lambda answer: answer | sets | ({"metadata": metadata} if metadata else {})
+        )
 
-
-def _without_metadata(body: bytes) -> tuple[bytes, Any]:
-    """A schema without its `metadata`, and the metadata. Invalid JSON is left for the real server to refuse."""
-    try:
-        schema = orjson.loads(body)
-        metadata = schema.pop("metadata", {})
-    except (ValueError, TypeError, AttributeError):
-        return body, {}
-    return orjson.dumps(schema), metadata
+    def _taken_apart(self, body: bytes) -> tuple[bytes, Any, dict[str, Any]]:
+        """A schema without what 0.24.1 does not know; its `metadata`; its sets. Invalid JSON is left as it is."""
+        try:
+            schema = orjson.loads(body)
+            metadata = schema.pop("metadata", {})
+            sets = {kind: schema.pop(kind) for kind in KINDS if kind in schema and self.release.has_synonym_sets}
+        except (ValueError, TypeError, AttributeError):
+            return body, {}, {}
+        return orjson.dumps(schema), metadata, sets

@@ -87,6 +87,11 @@ class Release:
         return self.number < (26,)
 
     @property
+    def has_stopwords(self) -> bool:
+        """Sets of stopwords exist (typesense_server.cpp)."""
+        return self.number >= (26,)
+
+    @property
     def has_synonym_sets(self) -> bool:
         """Synonyms and curations are separate sets, no longer part of a collection."""
         return self.number >= (30,)
@@ -266,10 +271,13 @@ def id_export_batch(release: Release, lines: Sequence[bytes], gone: Iterable[str
 
 _OLD_SETS = re.compile(r"/collections/[^/]+/(synonyms|overrides)(/|$)")
 _NEW_SETS = re.compile(r"/(synonym|curation)_sets(/|$)")
+_STOPWORDS = re.compile(r"/stopwords(/|$)")
 
 
 def unknown_path(release: Release, path: str) -> bool:
-    """Whether a release has no such path: synonyms and curations moved with 30."""
+    """Whether a release has no such path: stopwords came with 26, synonyms and curations moved with 30."""
+    if not release.has_stopwords and _STOPWORDS.match(path):
+        return True
     return bool((_OLD_SETS if release.has_synonym_sets else _NEW_SETS).match(path))
 
 

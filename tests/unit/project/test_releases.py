@@ -108,6 +108,11 @@ def test_synonyms_and_curations_move_with_30() -> None:
     assert not unknown_path(RELEASES["29"], "/collections/c/synonyms")
 
 
+def test_stopwords_come_with_26() -> None:
+    assert unknown_path(RELEASES["0.25"], "/stopwords/x")
+    assert not unknown_path(RELEASES["26.0"], "/stopwords")
+
+
 def test_a_path_names_a_collection_and_a_document() -> None:
     assert Place.of("/collections") == Place()
     assert Place.of("/collections/a%2Fb") == Place("a/b")
