@@ -6,6 +6,7 @@ Whatever the timing, members with two tables never hold leases at the same time.
 import asyncio
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -17,13 +18,21 @@ from tsync_stream.cluster.membership import GROUP, TABLE_CHECK, ForeignSettings
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.generations import effective
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.database import LEASES
+from tsync_stream.state.generations import Generations
 
 LISTINGS = TABLE["listings"]
 SELLERS = Declaration(Route("sellers", "shop", "sellers", "sellers"))
 SECOND = RouteTable([LISTINGS, SELLERS])
 THIRD = RouteTable([Declaration(LISTINGS.route, filter={"status": "published"})])
+
+
+def reindexed(declared: RouteTable, layout: int) -> RouteTable:
+    """The table in some layout of the generations of its first route."""
+    first = Generations.first("listings", "listings", "listings_1")
+    return effective(declared, {"listings": replace(first, layout=layout)})
 
 
 async def rounds(*keepers: LeaseKeeper, count: int = 3) -> None:
@@ -55,6 +64,49 @@ async def test_a_new_table_takes_over_at_once_and_older_replicas_stay_up_and_say
     assert "ROUTES_FILE" in problem.text
     assert "this table replaces another one: only here: sellers" in caplog.text
     assert not any(held.after_expiry for held in new.held.values()), "all were given back clean"
+
+
+async def test_a_new_layout_takes_over_at_once_and_who_has_not_seen_it_waits_without_a_word(
+    make: Make, boot_clock: Clock, state: Database
+) -> None:
+    health = Health()
+    first, other = await make("a"), await make("b", health=health)
+    await rounds(first, other)
+    await first.stop()
+    for layout in (1, 2):
+        new = await make(f"a{layout}", table=reindexed(TABLE, layout))
+        await rounds(new, other)
+        assert believed(new) == ALL
+        assert not other.held
+        assert TABLE_CHECK not in health.problems
+
+        follower = await make(f"b{layout}", table=reindexed(TABLE, layout), health=health)
+        await other.stop()
+        await rounds(new, follower)
+        assert sum(shares(new, follower)) == len(ALL) - 1
+        assert min(shares(new, follower)) > 0
+        await new.stop()
+        other = follower
+
+
+async def test_a_new_layout_does_not_bring_an_old_file_back(make: Make, boot_clock: Clock, state: Database) -> None:
+    """It makes a version that was never in force, of an old file too."""
+    health = Health()
+    old = await make("old", table=reindexed(TABLE, 1), health=health)
+    await rounds(old)
+    new = await make("new", table=reindexed(SECOND, 1))
+    await rounds(new, old)
+    assert believed(new) == ALL
+    await old.stop()
+    old = await make("old again", table=reindexed(TABLE, 2), health=health)
+    await rounds(old, new)
+    assert believed(new) == ALL
+    assert health.problems[TABLE_CHECK].needs_person
+    await new.stop()
+    new = await make("new again", table=reindexed(SECOND, 2))
+    await rounds(new, old)
+    assert believed(new) == ALL
+    assert not old.held
 
 
 async def test_a_table_of_before_takes_over_at_once_where_it_was_put_in_place_of_the_present_one(

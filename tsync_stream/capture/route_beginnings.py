@@ -13,7 +13,7 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.model import Route
-from tsync_stream.routes.fingerprint import same_stream, why_reconcile
+from tsync_stream.routes.fingerprint import changes, same_stream, why_reconcile
 from tsync_stream.state.pipeline import new_nonce
 from tsync_stream.state.route_state import ReconcileNeed, RouteState, suspended_state
 
@@ -55,7 +55,7 @@ class Found:
         """Whether the target is to be marked as the one that is filled from now on."""
         if self.fingerprint is None:
             return False
-        return bool(self.other_target) or self.before.fingerprint.get("target") != self.fingerprint["target"]
+        return bool(self.other_target) or "target" in changes(self.before.fingerprint, self.fingerprint)
 
     @property
     def begins_epoch(self) -> bool:
@@ -64,8 +64,7 @@ class Found:
             return False
         if self.to_make_ours or not self.before.fingerprint:
             return True
-        old, new = self.before.fingerprint, self.fingerprint
-        return any(old.get(name) != new.get(name) for name in (old.keys() | new.keys()) - _OF_THE_SOURCE)
+        return not _OF_THE_SOURCE.issuperset(changes(self.before.fingerprint, self.fingerprint))
 
     def state(self, lost: str, made: Made | None) -> RouteState:
         """The route's state from now on. `lost`: why the position is lost; "": it is not."""

@@ -11,6 +11,8 @@ Invariants:
   restarted is not over.
 - A replica with a table that was never in force replaces the group at once. Each version does so once, so two of them
   do not replace each other in turn. A running process whose file is changed to a version of before does so once, too.
+- A reindex changes the table as well, and what comes from an old file stays old. A replica that has not seen that
+  change yet merely waits: it sees it within a second or two.
 - Whoever replaces a group waits until all leases are handed over (`hand_over.py`). So members of two groups never hold
   leases at the same time.
 """
@@ -22,7 +24,7 @@ from typing import Any
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError
 
-from tsync_stream.cluster.tables import as_stored, differing_routes, older_after
+from tsync_stream.cluster.tables import as_stored, differing_routes, is_older, older_after, same_file
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.events import event
@@ -142,12 +144,13 @@ class Membership:
     ) -> Mapping[str, Any] | None:
         """Our table replaces that of the group if it was never in force, was put in its place, or if nobody is left."""
         differing = differing_routes(group["table"], self._table)
-        if self._table.version not in group["older"] or self._instead_of == group["table"]["version"]:
+        if not is_older(group, self._table) or self._instead_of == group["table"]["version"]:
             return await self._replace(me, group, f"routes: this table replaces another one: {differing}")
         if _live_members(me, group, documents):
             self._member_seen_s = clock.now_s()
             # The work goes on, and a rolling restart must not stop at a replica that merely waits.
-            self._health.degraded(TABLE_CHECK, _behind(differing), needs_person=True)
+            if not same_file(group, self._table):
+                self._health.degraded(TABLE_CHECK, _behind(differing), needs_person=True)
         elif self._is_over():
             await self._take_over(me, f"routes: the pipeline continues with a table of before: {differing}")
         else:
@@ -167,7 +170,8 @@ class Membership:
     async def _found(self, me: str) -> Mapping[str, Any] | None:
         """The group we have founded; None if another replica was quicker, which the next look shows."""
         table = as_stored(self._table)
-        group = {"_id": GROUP, "joins": 1, "number": 1, **self._membership(), "table": table, "older": []}
+        older: dict[str, list[str]] = {"older": [], "older_declared": []}
+        group = {"_id": GROUP, "joins": 1, "number": 1, **self._membership(), "table": table, **older}
         try:
             await self._collection.insert_one(group)
         except DuplicateKeyError:
@@ -192,12 +196,11 @@ class Membership:
 
     async def _replace(self, me: str, group: Mapping[str, Any], why: str) -> Mapping[str, Any] | None:
         """Replace this very group by ours; None if it has changed."""
-        older = older_after(group, self._table)
         replaced: Mapping[str, Any] | None = await self._collection.find_one_and_update(
             {"_id": GROUP, "joins": group["joins"]},
             {
                 "$inc": {"joins": 1, "number": 1},
-                "$set": {**self._membership(), "table": as_stored(self._table), "older": older},
+                "$set": {**self._membership(), "table": as_stored(self._table), **older_after(group, self._table)},
             },
             return_document=ReturnDocument.AFTER,
         )

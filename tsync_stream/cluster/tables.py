@@ -16,13 +16,34 @@ MOST_NAMED = 5
 def as_stored(table: RouteTable) -> dict[str, Any]:
     """A table as the group's document holds it. A list, because a route's name may contain a dot."""
     routes = [{"name": name, "digest": digest(declaration)} for name, declaration in table.items()]
-    return {"version": table.version, "routes": routes}
+    return {"version": table.version, "declared": table.declared_version, "routes": routes}
 
 
-def older_after(group: Mapping[str, Any], table: RouteTable) -> list[str]:
-    """The versions that count as older once this table replaces that of the group, the latest last."""
-    before = [*group["older"], group["table"]["version"]]
-    return [version for version in dict.fromkeys(before) if version != table.version][-MOST_OLDER:]
+def older_after(group: Mapping[str, Any], table: RouteTable) -> dict[str, list[str]]:
+    """The versions that count as older once this table replaces that of the group, the latest last; as stored."""
+    stored = group["table"]
+    return {
+        "older": _with(group["older"], stored["version"], table.version),
+        "older_declared": _with(group["older_declared"], stored["declared"], table.declared_version),
+    }
+
+
+def is_older(group: Mapping[str, Any], table: RouteTable) -> bool:
+    """Whether a table was in force before that of the group, or comes from a file that was.
+
+    Where routes have generations, their next layout makes a version that was never in force of any file, of an old one
+    too.
+    """
+    return table.version in group["older"] or table.declared_version in group["older_declared"]
+
+
+def same_file(group: Mapping[str, Any], table: RouteTable) -> bool:
+    """Whether only the generations of routes differ."""
+    return bool(group["table"]["declared"] == table.declared_version)
+
+
+def _with(older: Sequence[str], before: str, now: str) -> list[str]:
+    return [version for version in dict.fromkeys([*older, before]) if version != now][-MOST_OLDER:]
 
 
 def differing_routes(stored: Mapping[str, Any], table: RouteTable) -> str:

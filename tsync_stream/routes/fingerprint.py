@@ -65,9 +65,23 @@ def why_reconcile(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """
     if not old:
         return NEW_ROUTE
-    names = (name for name in sorted(old.keys() | new.keys()) if not name.startswith("target_"))
-    changed = [name for name in names if old.get(name) != new.get(name)]
+    changed = [name for name in changes(old, new) if not name.startswith("target_")]
     return f"changed: {', '.join(changed)}" if changed else ""
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """The names of the parts in which two fingerprints differ (pure).
+
+    A target that was called by its alias, and now is by the name of the collection behind it, or the other way round,
+    is no other target. Which collection that is, is looked up at every beginning, as after any switch of an alias.
+    """
+    alike = {"target"} if _same_target(old, new) else set()
+    return [name for name in sorted((old.keys() | new.keys()) - alike) if old.get(name) != new.get(name)]
+
+
+def _same_target(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    name = old.get("target_name")
+    return name is not None and name in (old.get("target"), new.get("target"))
 
 
 def same_stream(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -1,7 +1,8 @@
 """All routes of a deployment, as one immutable snapshot with a version. Pure, no I/O.
 
 Invariants: names and targets are unique; two tables with equal declarations have the same version, whatever the layout
-of the file they come from. Two routes may share a source.
+of the file they come from. Two routes may share a source. `declared_version` is the version of what the file declares,
+which differs from `version` where routes have generations (`generations.py`).
 """
 
 import hashlib
@@ -28,6 +29,7 @@ class RouteTable(Mapping[str, Declaration]):
                 raise ValueError(f"two routes are called {name}")
             self._declarations[name] = declaration
         self.version = _version(self._declarations.values())
+        self.declared_version = self.version
 
     def __getitem__(self, name: str) -> Declaration:
         return self._declarations[name]
@@ -50,6 +52,10 @@ class RouteTable(Mapping[str, Declaration]):
     def namespaces(self) -> list[Namespace]:
         """Every collection that the change stream has to show, each once."""
         return list(dict.fromkeys(namespace for each in self.values() for namespace in each.namespaces))
+
+    def resolved(self, name: str) -> str:
+        """The name of the route that a person means by `name`, which may be unknown: that of its live generation."""
+        return name
 
     def title(self, what: str, route: str) -> str:
         """What a check or a job of one route is called: `reconcile`, or `reconcile listings` among several routes."""

@@ -44,6 +44,24 @@ def test_what_typesense_reports_is_judged_elsewhere() -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "now", "reason"),
+    [
+        ("window", "window_1", ""),
+        ("window_1", "window", ""),
+        ("window", "other", "changed: target"),
+        ("window", "window_2", "changed: target"),
+    ],
+    ids=["by the name of its collection", "by its alias again", "another one", "another generation"],
+)
+def test_a_collection_may_be_called_by_its_alias_or_by_its_name(before: str, now: str, reason: str) -> None:
+    part = {"target_name": "window_1"}
+    old, new = (
+        fingerprint_of(Declaration(replace(ROUTE, target=name)), b"\x01" * 16, part, SETTINGS) for name in (before, now)
+    )
+    assert why_reconcile(old, new) == reason
+
+
+@pytest.mark.parametrize(
     ("changed", "same"),
     [
         ({}, True),

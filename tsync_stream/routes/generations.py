@@ -1,0 +1,90 @@
+"""The effective table: what the routes file declares, with a route for each generation of it (pure).
+
+A generation is an ordinary route of the pipeline. The first one has the name that is declared, `listings`, the others
+`listings@2` and so on, which no file can declare. Names go by numbers, and those never change: partitions, and all that
+is kept of a route, stay where they are whatever happens to the others.
+
+Invariants: where a route has several generations, each is bound to its own collection, whatever the alias shows. A
+single one goes by the declared target, as a route that was never reindexed does, so a person may move the alias. Two
+tables of different layouts have different versions. Which generation is live is no part of a version.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.declaration_bson import declaration_from_bson
+from tsync_stream.routes.table import VERSION_DIGITS, RouteTable
+
+FIRST = 1
+
+
+class SeenGeneration(Protocol):
+    """One generation, as stored; `declaration` None: as the file declares the route."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def collection(self) -> str: ...
+    @property
+    def declaration(self) -> Mapping[str, Any] | None: ...
+
+
+class SeenGenerations(Protocol):
+    """The generations of one declared route, as stored."""
+
+    @property
+    def live(self) -> int: ...
+    @property
+    def layout(self) -> int: ...
+    @property
+    def generations(self) -> Sequence[SeenGeneration]: ...
+
+
+class EffectiveTable(RouteTable):
+    """The table to work by. `declared` is the file's; `live` names the live generation of each reindexed route."""
+
+    def __init__(self, declared: RouteTable, documents: Mapping[str, SeenGenerations]) -> None:
+        found = {name: documents[name] for name in declared if name in documents}
+        super().__init__(each for name in declared for each in _written(declared[name], found.get(name)))
+        self.declared = declared
+        self.declared_version = declared.version
+        self.live = {name: generation_name(name, each.live) for name, each in found.items()}
+        if found:
+            layouts = sorted((name, each.layout) for name, each in found.items())
+            self.version = hashlib.sha256(repr((self.version, layouts)).encode()).hexdigest()[:VERSION_DIGITS]
+
+    def resolved(self, name: str) -> str:
+        """The name of the route that a person means by `name`, which may be unknown: that of its live generation."""
+        return self.live.get(name, name)
+
+
+def effective(declared: RouteTable, documents: Mapping[str, SeenGenerations]) -> EffectiveTable:
+    """The table to work by: `documents` has the generations of the routes that were ever reindexed, by their names.
+
+    Documents of routes that are declared no more change nothing. Raises the errors of `declaration_from_bson`.
+    """
+    return EffectiveTable(declared, documents)
+
+
+def generation_name(route: str, number: int) -> str:
+    """What the generation of a declared route is called."""
+    return route if number == FIRST else f"{route}@{number}"
+
+
+def _written(declared: Declaration, document: SeenGenerations | None) -> Iterator[Declaration]:
+    if document is None:
+        yield declared
+        return
+    alone = len(document.generations) == 1
+    for each in document.generations:
+        as_filed = declared if each.declaration is None else declaration_from_bson(each.declaration)
+        route = replace(
+            as_filed.route,
+            name=generation_name(declared.route.name, each.number),
+            target=declared.route.target if alone else each.collection,
+            declared_in=declared.route.declared_in,
+        )
+        yield replace(as_filed, route=route, max_rate=declared.max_rate)
