@@ -64,6 +64,7 @@ TO = option(
 LIST = option("--list", "listed", is_flag=True, help="Make none; list those that are there.")
 FILE = argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
 YES = option("--yes", is_flag=True, help="Replace what is in the state database.")
+DO_IT = option("--yes", is_flag=True, help="Do not ask.")
 NAME = RouteName()
 ONE_ROUTE = option("--route", "route", type=NAME, metavar="NAME", help="This route alone. Default: all routes.")
 OF_ROUTE = option("--route", "route", type=NAME, metavar="NAME", help="Only those of this route.")
@@ -90,6 +91,18 @@ async def plan(settings: "Settings", **asked: Any) -> int:
     from tsync_stream.cli.plan import run_plan
 
     return await run_plan(settings, **asked)
+
+
+@command(ACT, ROUTE, DO_IT)
+async def apply(settings: "Settings", **asked: Any) -> int:
+    """Make Typesense as it is declared.
+
+    Does what `plan` shows at its end, after asking. Exits with 1 if something was not done, with 2 if it would have to
+    ask and there is no terminal.
+    """
+    from tsync_stream.cli.apply import run_apply
+
+    return await run_apply(settings, **asked)
 
 
 @command(LOOK, WATCH)

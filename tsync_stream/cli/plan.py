@@ -15,6 +15,7 @@ from tsync_stream.check.plan_document import shown_document
 from tsync_stream.check.plan_facts import RouteFacts, Servers, gather_route
 from tsync_stream.check.plan_rights import rights
 from tsync_stream.cli.plan_view import render
+from tsync_stream.cli.routes import chosen_table
 from tsync_stream.cli.shared import EXIT_WRONG, console, print_json, reachable_settings, say
 from tsync_stream.core.terminal import printable
 from tsync_stream.routes.declaration import Declaration
@@ -39,7 +40,7 @@ async def run_plan(settings: Settings, *, route: str | None, as_json: bool, docu
     `document` is a Typesense id. `write` puts the proposals of routes without a schema where schemas are declared.
     """
     settings = reachable_settings(settings)
-    chosen = _chosen(settings, route)
+    chosen = chosen_table(declared_routes(settings), route)
     async with _servers(settings) as servers:
         found, looks, actions = await asyncio.gather(
             rights(settings, chosen), _looks(servers, chosen, document), find_actions(settings, chosen, servers.target)
@@ -56,15 +57,6 @@ async def run_plan(settings: Settings, *, route: str | None, as_json: bool, docu
     if write:
         _write(settings, plans)
     return EXIT_WRONG if wrong or not all(plan.fine for plan in plans) else 0
-
-
-def _chosen(settings: Settings, route: str | None) -> RouteTable:
-    table = declared_routes(settings)
-    if route is None:
-        return table
-    if route not in table:
-        raise click.UsageError(f"There is no route {printable(route)}; there is {', '.join(table)}.")
-    return RouteTable([table[route]])
 
 
 @asynccontextmanager

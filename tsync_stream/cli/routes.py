@@ -23,6 +23,11 @@ def chosen_routes(table: RouteTable, name: str | None) -> list[Route]:
     return [table[name].route]
 
 
+def chosen_table(table: RouteTable, name: str | None) -> RouteTable:
+    """The table of the routes that a command acts on. Raises `click.UsageError` as `chosen_routes` does."""
+    return RouteTable([table[route.name] for route in chosen_routes(table, name)])
+
+
 def unknown_route(table: RouteTable, name: str) -> str:
     """What is wrong with a name, and which one was meant (pure)."""
     likely = get_close_matches(name, table, n=1)

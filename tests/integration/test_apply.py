@@ -1,0 +1,183 @@
+"""`apply` on real servers: what `plan` shows is done after asking, once, and nothing else."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.stack import Names, typesense_client
+from tests.support.worker import Worker
+from tsync_stream.cli.apply import CHANGED, DECLINED, NO_TERMINAL, run_apply
+from tsync_stream.embedded import EmbeddedStack
+from tsync_stream.routes.declared import load_all
+
+# The library warns of its own deprecated parts.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+TITLE = {"name": "title", "type": "string", "optional": True}
+CITY = {"name": "city", "type": "string", "optional": True, "facet": True}
+PRICE = {"name": "price", "type": "float", "optional": True}
+
+
+@dataclass
+class Shop:
+    """Two routes with declared schemas, their live collections, and `apply` in this process."""
+
+    typesense: httpx.Client
+    names: Names
+    file: Path
+    monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str]
+    schemas: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def declare(self, route: str, *fields: dict[str, Any]) -> None:
+        self.schemas[route] = list(fields)
+        routes = {
+            name: {
+                "source": f"{self.names.database}.{name}",
+                "target": f"{self.names.token}_{name}",
+                "schema": {"fields": declared},
+            }
+            for name, declared in self.schemas.items()
+        }
+        self.file.write_text(json.dumps({"routes": routes}))
+
+    def make(self, route: str, *fields: dict[str, Any]) -> None:
+        body = {"name": f"{self.names.token}_{route}", "enable_nested_fields": True, "fields": fields}
+        self.typesense.post("/collections", json=body).raise_for_status()
+
+    def add(self, route: str, added: dict[str, Any]) -> None:
+        """Somebody else adds a field."""
+        self.typesense.patch(f"/collections/{self.names.token}_{route}", json={"fields": [added]}).raise_for_status()
+
+    def put(self, route: str, document: dict[str, Any]) -> None:
+        path = f"/collections/{self.names.token}_{route}/documents"
+        self.typesense.post(path, json=document).raise_for_status()
+
+    def live(self, route: str) -> list[str]:
+        found = self.typesense.get(f"/collections/{self.names.token}_{route}").raise_for_status().json()
+        return [each["name"] for each in found["fields"]]
+
+    def answers(self, answer: Callable[[], bool]) -> None:
+        """There is a terminal, and a person who answers the question by this."""
+        self.monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        self.monkeypatch.setattr("click.confirm", lambda _question, err: answer())
+
+    async def apply(self, route: str | None = None, *, yes: bool = True) -> tuple[int, dict[str, Any], str]:
+        """The exit code, what `--json` prints, and what is said besides."""
+        code = await run_apply(load_all(), route=route, yes=yes, as_json=True)
+        printed, said = self.capsys.readouterr()
+        return code, json.loads(printed) if printed else {}, said
+
+
+@pytest.fixture
+def shop(
+    stack: EmbeddedStack,
+    names: Names,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Shop]:
+    for name, value in stack.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("STATE_DATABASE", names.state_database)
+    monkeypatch.chdir(tmp_path)
+    with typesense_client(stack) as typesense:
+        yield Shop(typesense, names, tmp_path / "tsync.yaml", monkeypatch, capsys)
+
+
+async def test_fields_are_added_once(shop: Shop) -> None:
+    shop.declare("listings", TITLE, CITY, PRICE)
+    shop.declare("sellers", TITLE)
+    shop.make("listings", TITLE)
+    shop.make("sellers", TITLE)
+    shop.put("listings", {"id": "1", "title": "a", "city": "Paris"})
+    code, done, _ = await shop.apply()
+    assert (code, done["ok"]) == (0, True)
+    (action,) = done["actions"]
+    assert (action["kind"], action["route"], action["done"]) == ("add fields", "listings", True)
+    assert shop.live("listings") == ["title", "city", "price"]
+    path = f"/collections/{shop.names.token}_listings/documents/search"
+    found = shop.typesense.get(path, params={"q": "*", "filter_by": "city:=Paris"}).json()
+    assert found["found"] == 1
+    code, done, _ = await shop.apply()
+    assert (code, done) == (0, {"ok": True, "actions": []})
+
+
+async def test_one_route_alone_can_be_named(shop: Shop) -> None:
+    for route in ("listings", "sellers"):
+        shop.declare(route, TITLE, CITY)
+        shop.make(route, TITLE)
+    code, _, _ = await shop.apply("sellers")
+    assert code == 0
+    assert (shop.live("listings"), shop.live("sellers")) == (["title"], ["title", "city"])
+
+
+async def test_a_route_whose_values_do_not_fit_stays_as_it_was_and_the_others_go_on(shop: Shop) -> None:
+    shop.declare("listings", TITLE, CITY, PRICE)
+    shop.declare("sellers", TITLE, CITY)
+    shop.make("listings", TITLE)
+    shop.make("sellers", TITLE)
+    shop.put("listings", {"id": "1", "title": "a", "price": "much"})
+    code, done, _ = await shop.apply()
+    assert (code, done["ok"]) == (1, False)
+    refused, added = done["actions"]
+    assert (refused["done"], added["done"]) == (False, True)
+    assert "Existing data for field `price` cannot be coerced into a float." in refused["outcome"]
+    assert "`reindex listings` builds a new one" in refused["outcome"]
+    assert "much" not in json.dumps(done)
+    assert (shop.live("listings"), shop.live("sellers")) == (["title"], ["title", "city"])
+
+
+async def test_a_person_is_asked_and_may_decline(shop: Shop) -> None:
+    shop.declare("listings", TITLE, CITY)
+    shop.make("listings", TITLE)
+    shop.answers(lambda: False)
+    code, done, said = await shop.apply(yes=False)
+    assert (code, done["actions"][0]["outcome"]) == (1, DECLINED)
+    assert "1. Add city (string) to the collection" in said
+    assert shop.live("listings") == ["title"]
+    shop.answers(lambda: True)
+    code, done, _ = await shop.apply(yes=False)
+    assert (code, done["ok"]) == (0, True)
+    assert shop.live("listings") == ["title", "city"]
+
+
+async def test_nothing_is_done_if_the_servers_or_the_file_have_changed_since(shop: Shop) -> None:
+    shop.declare("listings", TITLE, CITY)
+    shop.make("listings", TITLE)
+
+    def somebody_adds_a_field() -> bool:
+        shop.add("listings", CITY)
+        return True
+
+    def somebody_declares_another_field() -> bool:
+        shop.declare("listings", TITLE, CITY, PRICE)
+        return True
+
+    shop.answers(somebody_declares_another_field)
+    code, done, _ = await shop.apply(yes=False)
+    assert (code, done["actions"][0]["outcome"]) == (1, CHANGED)
+    assert shop.live("listings") == ["title"]
+    shop.answers(somebody_adds_a_field)
+    code, done, _ = await shop.apply(yes=False)
+    assert (code, done["actions"][0]["outcome"]) == (1, CHANGED)
+    assert shop.live("listings") == ["title", "city"]
+
+
+def test_without_a_terminal_it_needs_to_be_told(shop: Shop, stack: EmbeddedStack, names: Names, tmp_path: Path) -> None:
+    shop.declare("listings", TITLE, CITY)
+    shop.make("listings", TITLE)
+    shell = Worker(stack, names, tmp_path)
+    result = shell.run_command("apply")
+    assert (result.returncode, result.stderr.strip()) == (2, NO_TERMINAL)
+    assert "1. Add city (string) to the collection" in result.stdout
+    assert shop.live("listings") == ["title"]
+    result = shell.run_command("apply", "--yes")
+    assert result.returncode == 0
+    assert result.stdout.splitlines()[-1] == "all 1 done"
+    assert shop.live("listings") == ["title", "city"]

@@ -1,0 +1,76 @@
+"""How each action is done, and what became of it.
+
+Invariant: what fails stops the later actions of its route, because they may build on it, and no other's.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from tsync_stream.check.actions import Action, actions_as_json
+from tsync_stream.check.schema_actions import ADD_FIELDS
+from tsync_stream.cli.shared import say
+from tsync_stream.core.errors import TsyncError
+from tsync_stream.settings.load import Settings
+from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.schema_change import REQUEST_S, FieldsRefused, add_fields
+
+WAITS_FOR_ANOTHER = "an action of this route before it was not done"
+
+
+class NotDone(TsyncError):
+    """An action was not done, and nothing of it is left; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an action: `text` says what was done, or why nothing was."""
+
+    action: Action
+    done: bool
+    text: str
+
+
+Perform: TypeAlias = Callable[[Settings, Action], Awaitable[str]]
+
+
+async def apply_all(settings: Settings, actions: Sequence[Action]) -> list[Outcome]:
+    """Do one after the other, in their order. Only what is no answer of a server's is raised."""
+    outcomes: list[Outcome] = []
+    for action in actions:
+        if any(not each.done and each.action.route == action.route for each in outcomes):
+            outcomes.append(Outcome(action, done=False, text=WAITS_FOR_ANOTHER))
+            continue
+        try:
+            outcomes.append(Outcome(action, done=True, text=await _perform(settings, action)))
+        except TsyncError as error:
+            outcomes.append(Outcome(action, done=False, text=str(error)))
+    return outcomes
+
+
+def outcomes_as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """What `--json` prints of them (pure)."""
+    found = actions_as_json([each.action for each in outcomes])
+    return [{**action, "done": each.done, "outcome": each.text} for action, each in zip(found, outcomes, strict=True)]
+
+
+async def _perform(settings: Settings, action: Action) -> str:
+    if action.kind not in PERFORM:
+        raise NotDone("This version cannot do it by itself.")
+    return await PERFORM[action.kind](settings, action)
+
+
+async def _add_fields(settings: Settings, action: Action) -> str:
+    typesense = replace(settings.typesense, connection_timeout_s=REQUEST_S)
+    async with AsyncExitStack() as stack:
+        target = TypesenseTarget(typesense)
+        stack.push_async_callback(target.close)
+        try:
+            await add_fields(target, action.change["collection"], action.change["fields"], say)
+        except FieldsRefused as error:
+            raise NotDone(f"{error} The collection is as it was; `reindex {action.route}` builds a new one.") from error
+    return f"{action.change['collection']} has them."
+
+
+PERFORM: Mapping[str, Perform] = {ADD_FIELDS: _add_fields}
