@@ -238,8 +238,9 @@ class Secrets:
     def make_key(self, *targets: str) -> tuple[int, str]:
         """A Typesense key with the documented rights for these collections, or for that of the names; id and value."""
         described = json.loads(recipe("Typesense", "json"))
-        described["collections"].remove("listings")
-        described["collections"] += targets or [self._names.typesense_collection]
+        of_a_route, fixed = described["collections"][:2], described["collections"][2:]
+        named = targets or [self._names.typesense_collection]
+        described["collections"] = [name.replace("listings", target) for target in named for name in of_a_route] + fixed
         with typesense_client(self._secured.stack) as client:
             made = client.post("/keys", json=described).raise_for_status().json()
         return int(made["id"]), str(made["value"])

@@ -29,7 +29,7 @@ from tsync_stream.sink.schema import load_schema
 from tsync_stream.sink.values import path_text
 
 # The actions that a worker's key needs, as Typesense names them.
-GET, CREATE = "collections:get", "collections:create"
+GET, CREATE, ALIAS = "collections:get", "collections:create", "aliases:get"
 IMPORT, DELETE, EXPORT = "documents:import", "documents:delete", "documents:export"
 _REFUSED = frozenset({401, 403})
 # Collections that are looked at together.
@@ -92,6 +92,7 @@ async def _target(client: httpx.AsyncClient, collection: str) -> TargetFacts:
     requests = {
         GET: client.get(f"/collections/{collection}"),
         CREATE: client.post("/collections", content=b"{}"),
+        ALIAS: client.get(f"/aliases/{collection}"),
         IMPORT: client.post(f"{documents}/import", content=b""),
         DELETE: client.delete(f"{documents}/{nothing}"),
         EXPORT: client.get(f"{documents}/export", params={"filter_by": f"id:[`{nothing}`]"}),
@@ -166,11 +167,22 @@ def _key_and_collection(name: str, answers: Mapping[str, int]) -> Iterator[Findi
         text = f"there is no collection {name}, and the API key may not create it"
         yield wrong(text, f"create the collection, or allow the key `{CREATE}`")
     elif answers[GET] == 404:
-        yield note(f"there is no collection {name} yet; the first start creates it")
-    # CREATE is needed only while the collection is missing.
-    if missing := [f"`{action}`" for action in refused if action != CREATE]:
+        yield from _creation(name, may_alias=ALIAS not in refused)
+    # These are needed only while the collection is missing.
+    if missing := [f"`{action}`" for action in refused if action not in {CREATE, ALIAS}]:
         yield wrong(
             f"the API key lacks permissions for {name}", f"allow the key {', '.join(missing)} on that collection"
+        )
+
+
+def _creation(name: str, *, may_alias: bool) -> Iterator[Finding]:
+    if may_alias:
+        yield note(f"there is no collection {name} yet; the first start creates it, behind an alias of that name")
+    else:
+        yield note(
+            f"there is no collection {name} yet; the first start creates it, without an alias before it, so a reindex "
+            "could not replace it without a moment of wrong answers",
+            f"allow the key `aliases:*`, and the collections `{name}_[0-9]+`",
         )
 
 

@@ -68,6 +68,7 @@ EVENTS = {
     "tier.clean_up_delayed": "they stay until the tier answers",
     "tier.unusable": "a tier cannot be the queue now",
     "typesense.blind": "the API key may not see something; what may go unnoticed",
+    "typesense.no_alias": "a collection is created without an alias before it",
     "typesense.smaller_requests": "a proxy refused a request for its size",
     "verification.differs": "the verification in the background found a difference",
     "verification.done": "it has compared every document of a route",

@@ -59,7 +59,8 @@ class Reason:
 class Route:
     """A source collection and the Typesense collection or alias that shows it, under a name of its own.
 
-    `declared_in` is the name of the file that declares it, for messages; "" if the settings do.
+    `declared_in` is the name of the file that declares it, for messages; "" if the settings do. `pinned`: the target is
+    this very collection, never an alias.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Route:
     collection: str
     target: str
     declared_in: str = field(default="", compare=False, repr=False)
+    pinned: bool = field(default=False, compare=False, repr=False)
 
 
 class Entry(NamedTuple):

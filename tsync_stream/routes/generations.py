@@ -86,5 +86,6 @@ def _written(declared: Declaration, document: SeenGenerations | None) -> Iterato
             name=generation_name(declared.route.name, each.number),
             target=declared.route.target if alone else each.collection,
             declared_in=declared.route.declared_in,
+            pinned=not alone,
         )
         yield replace(as_filed, route=route, max_rate=declared.max_rate)

@@ -7,6 +7,7 @@ that Typesense refuses, leaves all types to Typesense. What is logged names fiel
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +19,7 @@ from tsync_stream.routes.declared import of_route
 from tsync_stream.routes.proposal import Proposal, propose
 from tsync_stream.routes.sampling import observe, untyped
 from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.sink.creation import create_behind_alias
 from tsync_stream.sink.mapping_plan import MappingOptions
 from tsync_stream.sink.schema import default_schema, load_schema
 from tsync_stream.source.collection import indexes_of_places
@@ -46,10 +48,11 @@ async def prepare_collection(
     live = await target.collection(name)
     if live is not None:
         return live
+    create = partial(_create, target, pinned=declaration.route.pinned)
     declared = declared_schema(declaration, schema_file)
     if declared is not None:
         of = "TYPESENSE_SCHEMA_FILE" if declaration.schema is None else of_route("schema", declaration.route)
-        return await target.create_collection(declared, of)
+        return await create(declared, of)
     proposal = await find(declaration)
     if proposal is None or not proposal.fields:
         log.info(
@@ -57,16 +60,24 @@ async def prepare_collection(
             route,
             extra=event("route.schema", route=route),
         )
-        return await target.create_collection(default_schema(name))
+        return await create(default_schema(name))
     try:
-        made = await target.create_collection({**proposal.schema, "name": name}, "the proposal")
+        made = await create({**proposal.schema, "name": name}, "the proposal")
     except ConfigurationError as refused:
         log.warning(
             "route %s: Typesense detects all types; %s", route, refused, extra=event("route.schema", route=route)
         )
-        return await target.create_collection(default_schema(name))
+        return await create(default_schema(name))
     _log_proposal(declaration, proposal)
     return made
+
+
+async def _create(
+    target: TypesenseTarget, schema: Mapping[str, Any], declared_by: str = "TYPESENSE_SCHEMA_FILE", *, pinned: bool
+) -> Mapping[str, Any]:
+    if pinned:
+        return await target.create_collection(schema, declared_by)
+    return await create_behind_alias(target, schema, declared_by)
 
 
 def declared_schema(declaration: Declaration, schema_file: Path | None) -> dict[str, Any] | None:

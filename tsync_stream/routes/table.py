@@ -89,7 +89,8 @@ class RouteTable(Mapping[str, Declaration]):
 def digest(declaration: Declaration) -> str:
     """A digest of all that a declaration says; the order of its mappings counts, as it does for MongoDB."""
     said = asdict(declaration)
-    del said["route"]["declared_in"], said["max_rate"]  # where it says so, and how fast, are other matters
+    # Where it says so, how fast, and what the target's name is a name of are other matters.
+    del said["route"]["declared_in"], said["route"]["pinned"], said["max_rate"]
     document = bson.encode({"declaration": as_pairs(said)}, codec_options=BSON_OPTIONS)
     return hashlib.sha256(document).hexdigest()[:VERSION_DIGITS]
 
