@@ -58,13 +58,12 @@ def test_restarting_typesense_does_not_cause_a_reconcile(
 def test_a_recreated_collection_is_filled_again(
     names: Names, state: State, source: Source, worker: Worker, equal: Equal, typesense: httpx.Client
 ) -> None:
-    name = names.typesense_collection
     source.insert_many(listings(50))
     worker.start()
     state.wait_until_reconciled()
     equal()
-    typesense.delete(f"/collections/{name}").raise_for_status()
-    typesense.post("/collections", json=default_schema(name)).raise_for_status()
+    collection = typesense.delete(f"/collections/{names.typesense_collection}").raise_for_status().json()["name"]
+    typesense.post("/collections", json=default_schema(collection)).raise_for_status()
     state.wait_until_reconciled(epoch=2)
     equal()
     assert "the Typesense collection is not the one we filled" in worker.log()

@@ -99,10 +99,14 @@ class Node:
 
 
 class Plan:
-    """The mapping of one collection's documents. `live` is Typesense's answer to `GET /collections/{name}`."""
+    """The mapping of one collection's documents. `live` is Typesense's answer to `GET /collections/{name}`.
+
+    `collection` is the collection's own name, even if `live` is the answer about an alias.
+    """
 
     def __init__(self, options: MappingOptions, live: Mapping[str, Any] = MappingProxyType({"fields": []})) -> None:
         fields = dict(_fields(live))
+        self.collection = str(live.get("name", ""))
         self.types = {name: kind for name, kind in fields.items() if _CATCH_ALL not in name}
         self.patterns = {name: kind for name, kind in fields.items() if _CATCH_ALL in name}
         self._compiled = list(_compiled(self.patterns))
@@ -117,12 +121,13 @@ class Plan:
         self.root = Node(self, "", "object", self._tables.plain, _Names(), indexed=True, within_one=True)
 
     def is_like(self, other: "Plan") -> bool:
-        """Whether the other plan was made from the same fields."""
-        return self.types == other.types and self.patterns == other.patterns
+        """Whether the other plan was made from the same fields of the same collection."""
+        return (self.collection, self.types, self.patterns) == (other.collection, other.types, other.patterns)
 
     def only_adds_to(self, other: "Plan") -> bool:
         """Whether documents mapped by the other plan are right by this one too: no field has changed."""
-        return self.patterns == other.patterns and self.types.items() >= other.types.items()
+        same = self.collection == other.collection and self.patterns == other.patterns
+        return same and self.types.items() >= other.types.items()
 
     def keep_new_names(self) -> None:
         """Keep the names of the document at hand: it is mapped."""

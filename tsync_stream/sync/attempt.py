@@ -97,7 +97,8 @@ class Attempt:
         max_lines = min(max_lines, self._target.write_gate.load.documents)
         of_a_job = all(entry.operation == Operation.CHECK for entry in part.entries)
         began_s = time.monotonic()
-        write = Write(self._route, self._target, self._slow, max_bytes, max_lines, check, of_a_job=of_a_job)
+        collection = projector.plan.collection
+        write = Write(self._route, self._target, collection, self._slow, max_bytes, max_lines, check, of_a_job=of_a_job)
         found: dict[str, Key] = {}
         groups = list(asked.keys_by_id.values())
         async with part.turn, aclosing(part.reader.read(self._route, groups, asked.not_before)) as reading:

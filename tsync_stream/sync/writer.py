@@ -1,6 +1,8 @@
 """The requests of one attempt at a batch: imports, flushed by bytes and lines, and deletes; and their outcome.
 
-Invariant: a request is sent only while the lease outlives it.
+Invariants: a request is sent only while the lease outlives it. It names the collection itself, never an alias:
+Typesense keeps the order of requests with one name only. When it replays its log, what was written by another name may
+come before the collection is created, and is lost.
 """
 
 import time
@@ -20,12 +22,16 @@ CheckLease = Callable[[float | None], None]
 
 
 class Write:
-    """The requests of one attempt. `letters` and `written` are their outcome; `in_doubt`: one may still arrive."""
+    """The requests of one attempt at a `collection`. `letters` and `written` are their outcome.
+
+    `in_doubt`: one may still arrive.
+    """
 
     def __init__(
         self,
         route: Route,
         target: TypesenseTarget,
+        collection: str,
         slow: SlowDocuments,
         max_bytes: int,
         max_lines: int,
@@ -35,6 +41,7 @@ class Write:
     ) -> None:
         self._route = route
         self._target = target
+        self._collection = collection
         self._slow = slow
         self._max_bytes = max_bytes
         self._room_bytes = self._most_bytes()
@@ -81,7 +88,7 @@ class Write:
         rejections = await (self._import_alone(self._keys[0], self._lines[0]) if alone else self._import())
         self.took_s += time.monotonic() - began_s
         if rejections and (words := refusal_of_the_collection(rejections, len(self._keys))) is not None:
-            raise ConfigurationError(refused_by_the_collection(self._route, words))
+            raise ConfigurationError(refused_by_the_collection(self._route, self._collection, words))
         for rejection in rejections:
             self.reject(self._keys[rejection.line], rejection.reason, rejection.error)
         self.written += len(self._keys) - len(rejections)
@@ -94,11 +101,11 @@ class Write:
 
         async with self._target.write_gate.passing(len(self._lines), of_a_job=self._of_a_job):
             if first_harmless:
-                await self._target.harmless_import(self._route.target)
+                await self._target.harmless_import(self._collection)
             check_lease()
             # The lines are the target's now, which need not keep what it has sent.
             return await self._target.import_lines(
-                self._route.target, self._take_lines(), before_another=check_lease, deadline_s=deadline_s
+                self._collection, self._take_lines(), before_another=check_lease, deadline_s=deadline_s
             )
 
     async def _import_alone(self, key: Key, line: bytes) -> list[Rejection]:
@@ -133,12 +140,12 @@ class Write:
         if not ids:
             return []
         async with self._target.write_gate.passing(of_a_job=self._of_a_job):
-            return await self._target.delete(self._route.target, ids, before_each=lambda: self._check_lease(None))
+            return await self._target.delete(self._collection, ids, before_each=lambda: self._check_lease(None))
 
 
-def refused_by_the_collection(route: Route, words: str) -> str:
+def refused_by_the_collection(route: Route, collection: str, words: str) -> str:
     """The message when no document is at fault: the batch waits, and a person must act (pure)."""
-    collection, setting = route.target, of_route("TYPESENSE_COLLECTION_NAME", route)
+    setting = of_route("TYPESENSE_COLLECTION_NAME", route)
     return (
         f"{setting}: the collection {collection} refuses documents through no fault of theirs: {words} "
         "They wait in the queue. Drop the field named there "

@@ -353,6 +353,13 @@ def test_a_plan_knows_whether_another_schema_only_has_more_fields() -> None:
     assert not old.is_like(more)
 
 
+def test_a_plan_of_another_collection_is_another_one_whatever_its_fields() -> None:
+    """Behind an alias there may be another collection from one moment to the next."""
+    old, other = plan(("a", "int64"), name="listings_1"), plan(("a", "int64"), name="listings_2")
+    assert not old.is_like(other)
+    assert not other.only_adds_to(old)
+
+
 @pytest.mark.parametrize("fields", [None, 5, {"a": 1}, [1], [None], [{}], [{"name": "a"}], [["name", "type"]]])
 def test_an_answer_that_describes_no_fields_is_an_outage(fields: Any) -> None:
     with pytest.raises(DependencyUnavailable):
