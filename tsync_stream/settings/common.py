@@ -13,11 +13,10 @@ import orjson
 
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.settings.load import Settings
+from tsync_stream.settings.redis_table import CONNECTION, QUEUE_PLACE, of_each_tier
 from tsync_stream.settings.routes_file import REPLACED
 from tsync_stream.settings.setting import Setting
 from tsync_stream.settings.table import SETTINGS
-
-TIERS = ("PRIMARY", "BACKUP")
 
 PLACE = frozenset({"MONGODB_URI", "MONGODB_URI_FILE", "STATE_DATABASE"})
 """Where the pipeline's state is. Replicas that reach the same state are one pipeline, however the URI is written."""
@@ -38,7 +37,7 @@ COMMON = (
     "ON_REJECT",
     "PARTITIONS",
     "LEASE_TTL",
-    *(f"{tier}_REDIS_{name}" for tier in TIERS for name in ("HOST", "PORT", "DB", "QUEUE_KEY")),
+    *of_each_tier(*QUEUE_PLACE),
 )
 """What decides which document is written where, in what form, by whom, and when a write is certainly over."""
 
@@ -88,29 +87,7 @@ OWN = frozenset(
         "MONGOD_EXECUTABLE",
         "REDIS_SERVER_EXECUTABLE",
         "TYPESENSE_SERVER_EXECUTABLE",
-        *(
-            f"{tier}_REDIS_{name}"
-            for tier in TIERS
-            for name in (
-                "USERNAME",
-                "PASSWORD",
-                "PASSWORD_FILE",
-                "TLS",
-                "TLS_CA_FILE",
-                "TLS_CERT_FILE",
-                "TLS_KEY_FILE",
-                "TLS_VERIFY",
-                "POOL_SIZE",
-                "MIN_IDLE_CONNS",
-                "MAX_RETRIES",
-                "RETRY_BACKOFF",
-                "CONN_MAX_LIFETIME",
-                "SAVE_INTERVAL",
-                "APPEND_ONLY",
-                "APPEND_FILENAME",
-                "RDB_FILENAME",
-            )
-        ),
+        *of_each_tier(*CONNECTION),
     }
 )
 """What concerns one process alone, and may differ between replicas while a pipeline runs."""

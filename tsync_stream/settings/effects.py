@@ -6,9 +6,11 @@ setting that replicas must have in common changes while they run. A MONGODB_URI 
 
 from typing import Literal, TypeAlias
 
+from tsync_stream.settings.redis_table import CONNECTION, of_each_tier
+
 Effect: TypeAlias = Literal["at once", "stages", "restart"]
 
-_TIERS = ("PRIMARY", "BACKUP")
+_PASSWORDS = of_each_tier("PASSWORD")
 
 AT_ONCE = frozenset(
     {
@@ -17,7 +19,7 @@ AT_ONCE = frozenset(
         "TYPESENSE_API_KEY",
         "API_TOKEN",
         "DASHBOARD_SHOW_VALUES",
-        *(f"{tier}_REDIS_PASSWORD" for tier in _TIERS),
+        *_PASSWORDS,
     }
 )
 """Taken up while the work goes on."""
@@ -57,28 +59,7 @@ STAGES = frozenset(
         "FAN_OUT_INLINE",
         "REDIS_MANAGE_PERSISTENCE",
         "OTLP_ENDPOINT",
-        *(
-            f"{tier}_REDIS_{name}"
-            for tier in _TIERS
-            for name in (
-                "USERNAME",
-                "PASSWORD_FILE",
-                "TLS",
-                "TLS_CA_FILE",
-                "TLS_CERT_FILE",
-                "TLS_KEY_FILE",
-                "TLS_VERIFY",
-                "POOL_SIZE",
-                "MIN_IDLE_CONNS",
-                "MAX_RETRIES",
-                "RETRY_BACKOFF",
-                "CONN_MAX_LIFETIME",
-                "SAVE_INTERVAL",
-                "APPEND_ONLY",
-                "APPEND_FILENAME",
-                "RDB_FILENAME",
-            )
-        ),
+        *(name for name in of_each_tier(*CONNECTION) if name not in _PASSWORDS),
     }
 )
 """Taken up by making the replica's stages anew, inside the process: it pauses for about two seconds."""

@@ -5,6 +5,37 @@ from typing import Any
 from tsync_stream.settings import addresses, forms
 from tsync_stream.settings.setting import Setting
 
+TIERS = ("PRIMARY", "BACKUP")
+
+QUEUE_PLACE = ("HOST", "PORT", "DB", "QUEUE_KEY")
+"""Where a tier's queue is: the same for all replicas, as long as they run."""
+
+CONNECTION = (
+    "USERNAME",
+    "PASSWORD",
+    "PASSWORD_FILE",
+    "TLS",
+    "TLS_CA_FILE",
+    "TLS_CERT_FILE",
+    "TLS_KEY_FILE",
+    "TLS_VERIFY",
+    "POOL_SIZE",
+    "MIN_IDLE_CONNS",
+    "MAX_RETRIES",
+    "RETRY_BACKOFF",
+    "CONN_MAX_LIFETIME",
+    "SAVE_INTERVAL",
+    "APPEND_ONLY",
+    "APPEND_FILENAME",
+    "RDB_FILENAME",
+)
+"""How a replica uses it: its own affair, and free to change while it runs."""
+
+
+def of_each_tier(*names: str) -> tuple[str, ...]:
+    """The full names of these settings, of both tiers (pure)."""
+    return tuple(f"{tier}_REDIS_{name}" for tier in TIERS for name in names)
+
 
 def _redis(tier: str, port: str, queue_key: str, append_filename: str, rdb_filename: str) -> tuple[Setting, ...]:
     """The rows of one tier."""

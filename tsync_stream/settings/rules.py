@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tsync_stream.settings.forms import Form
-
-TIERS = ("PRIMARY", "BACKUP")
+from tsync_stream.settings.redis_table import QUEUE_PLACE, TIERS, of_each_tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ RULES = (
         "MONGODB_DATABASE={} and MONGODB_COLLECTION={} together are longer than the 255 bytes that MongoDB allows",
     ),
     Rule(
-        tuple(f"{tier}_REDIS_{name}" for tier in TIERS for name in ("HOST", "PORT", "DB", "QUEUE_KEY")),
+        of_each_tier(*QUEUE_PLACE),
         _different_queues,
         "PRIMARY_REDIS_* and BACKUP_REDIS_* name the same queue ({}:{}, database {}, key {}): "
         "set another server, database or BACKUP_REDIS_QUEUE_KEY",
