@@ -29,12 +29,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Tests start hundreds of workers. With cached bytecode a start takes a second, without it five.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help demo example test releases faults soak bench scaling lint unit format install lock clean always
+.PHONY: help demo example test secured releases faults soak bench scaling lint unit format install lock clean always
 
 help:
 	@echo "make demo     set up, then run the whole pipeline with live sample listings, until Ctrl-C (DEMO_SECONDS=20: for 20 s)"
 	@echo "make example  set up, then run an example on its own servers: EXAMPLE=shop, blog or homes (EXAMPLE_FLAGS=--stay)"
 	@echo "make test     set up, then run every check and every test"
+	@echo "make secured  set up, then run the acceptance tests on TLS-only servers, with the least rights of docs/security.md"
 	@echo "make releases set up, then test every release of Typesense that we imitate: changes, reconcile, verify, kill -9"
 	@echo "make faults   set up, then run the fault suite with three replicas, once per seed (FAULT_SEEDS='1 2 3 4 5 6 7 8 9 10')"
 	@echo "make soak     set up, then inject faults in random order under load, for SOAK_SECONDS=1800 (SOAK_FLAGS='--seed 7')"
@@ -55,6 +56,9 @@ example: install
 test: lint
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS)
+
+secured: install
+	@$(BIN)/python -m pytest tests/acceptance $(PARALLEL) --secured $(PYTEST_FLAGS)
 
 releases: install
 	@$(BIN)/python -m pytest tests/acceptance/test_releases.py $(PARALLEL) --all-releases $(PYTEST_FLAGS)

@@ -7,7 +7,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.support.stack import Names, remove, repair
+from tests.support.secured import secured_stack
+from tests.support.stack import FAIL_POINTS, ONE_COLLECTION, Names, remove, repair
 from tsync_stream.embedded import EmbeddedStack
 
 # A process that a shell script starts in the background ignores Ctrl-C, and so do its children.
@@ -19,7 +20,7 @@ hypothesis.settings.load_profile("unhurried")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of the fault suite and of the releases. Pytest asks only the outermost conftest for options."""
+    """Options of the suites. Pytest asks only the outermost conftest for options."""
     group = parser.getgroup("faults")
     group.addoption("--fault-seed", type=int, help="use this seed in every fault test")
     group.addoption("--fault-hold", type=float, default=5.0, help="how many seconds each outage of a server lasts")
@@ -33,21 +34,33 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     releases = parser.getgroup("releases")
     releases.addoption("--all-releases", action="store_true", help="run every imitated release of Typesense")
+    parser.getgroup("security").addoption(
+        "--secured",
+        action="store_true",
+        help="servers that speak TLS only, and workers with the rights of docs/security.md alone; for tests/acceptance",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Other tests reach the servers in ways of their own."""
+    if config.getoption("--secured") and any("acceptance" not in item.path.parts for item in items):
+        raise pytest.UsageError("--secured is for tests/acceptance alone")
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Iterator[EmbeddedStack]:
     """All servers, in a fresh directory. Tests that use it also use `names`, which cleans up."""
-    with EmbeddedStack(
-        tmp_path_factory.mktemp("stack"), mongod_arguments=["--setParameter", "enableTestCommands=1"]
-    ) as servers:
+    started = secured_stack if pytestconfig.getoption("--secured") else EmbeddedStack
+    directory = tmp_path_factory.mktemp("servers") / "stack"
+    with started(directory, mongod_arguments=FAIL_POINTS) as servers:
         yield servers
 
 
 @pytest.fixture
-def names(stack: EmbeddedStack) -> Iterator[Names]:
+def names(stack: EmbeddedStack, request: pytest.FixtureRequest) -> Iterator[Names]:
     """Names for this test alone; afterwards the servers work again, and everything with these names is removed."""
-    chosen = Names.new()
+    marker = request.node.get_closest_marker("reads")
+    chosen = Names.new(marker.args[0] if marker else ONE_COLLECTION)
     yield chosen
     repair(stack)
     remove(stack, chosen)

@@ -1,4 +1,7 @@
-"""The worker, the source collection, the stored state and the comparison of each test."""
+"""The worker, the source collection, the stored state and the comparison of each test.
+
+All of it runs on secured servers, too: `make secured`. `NOT_SECURED` names what cannot.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +18,22 @@ from tests.support.stack import Names, mongo_client
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
+NOT_SECURED = {
+    "test_demo.py": "the demo starts servers of its own",
+    "test_examples.py": "each example starts servers of its own",
+    "test_releases.py": "an imitated release stands before Typesense, and speaks plain HTTP",
+}
+
 Source: TypeAlias = Collection[dict[str, Any]]
 Equal: TypeAlias = Callable[..., None]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
+    """Skip what cannot run on secured servers."""
+    if config.getoption("--secured"):
+        for item in items:
+            if reason := NOT_SECURED.get(item.path.name):
+                item.add_marker(pytest.mark.skip(f"--secured: {reason}"))
 
 
 @pytest.fixture

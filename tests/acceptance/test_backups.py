@@ -14,6 +14,7 @@ from tests.acceptance.conftest import Source
 from tests.acceptance.state import State
 from tests.support.comparison import actual_documents, wait_until_equal
 from tests.support.listings import listings
+from tests.support.rights import snapshot_key
 from tests.support.stack import Names, mongo_client, typesense_client
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker
@@ -62,7 +63,9 @@ def test_a_backup_is_restored_onto_other_servers(
         path = f"/collections/{names.typesense_collection}/synonyms/homes"
         typesense.put(path, json=SYNONYM).raise_for_status()
 
-    made = output(worker.run_command("backup", "--json"))
+    with snapshot_key(stack) as key:
+        command = worker_type(stack, names, tmp_path, **{**worker.environment, "TYPESENSE_API_KEY": key})
+        made = output(command.run_command("backup", "--json"))
     assert made["manifest"]["open_letters"] == 1
     assert [path.name for path in folder.iterdir()] == [Path(made["file"]).name]
 

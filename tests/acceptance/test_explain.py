@@ -38,7 +38,10 @@ GOOD = {"status": "published", "price": 5, "title": SECRET, "seller": {"name": "
 
 Explain = Callable[[str], Explanation]
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Typesense client's own deprecated parts
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # of the Typesense client's own deprecated parts
+    pytest.mark.reads("one database"),
+]
 
 
 @pytest.fixture

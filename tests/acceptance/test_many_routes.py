@@ -17,6 +17,8 @@ from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
+pytestmark = pytest.mark.reads("several databases")
+
 # A second on an idle machine; a busy one gets half of that for its own delays.
 MOST_LAG_S = 1.5
 

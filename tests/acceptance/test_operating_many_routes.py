@@ -11,10 +11,13 @@ import pytest
 
 from tests.acceptance.conftest import Source
 from tests.acceptance.state import State
+from tests.support.forked import ForkedWorker
 from tests.support.stack import Names, typesense_client
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
+
+pytestmark = pytest.mark.reads("one database")
 
 FILE = "tsync.yaml"
 # A replica that is behind is seen, and one that crashed replaced, within seconds.
@@ -56,12 +59,6 @@ class Shop:
             lines += [f"  {name}:", f"    source: {self.database.name}.{name}", f"    target: {self.target(name)}"]
             lines += [f"    {more[name]}"] if name in more else []
         (directory / FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-@pytest.fixture
-def worker_type() -> type[Worker]:
-    """Started as a user starts it, with the routes file in the working directory."""
-    return Worker
 
 
 @pytest.fixture
@@ -185,7 +182,7 @@ def make_worker(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Iterator[
     def make(name: str) -> Worker:
         directory = tmp_path / name
         directory.mkdir()
-        made.append(Worker(stack, names, directory, **TIMES))
+        made.append(ForkedWorker(stack, names, directory, **TIMES))
         return made[-1]
 
     yield make

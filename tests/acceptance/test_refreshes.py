@@ -14,6 +14,8 @@ from tests.support.stack import Names, mongo_client, redis_client
 from tests.support.waiting import wait_for
 from tsync_stream.embedded import EmbeddedStack
 
+pytestmark = pytest.mark.reads("one database")
+
 WIDE = 12_000
 
 

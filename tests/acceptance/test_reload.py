@@ -164,6 +164,7 @@ def routes(stack: EmbeddedStack, names: Names, source: Source, tmp_path: Path) -
     return ManyRoutes(stack, names, source.database.client, tmp_path)
 
 
+@pytest.mark.reads("one database")
 def test_routes_are_added_changed_and_taken_back_under_load_and_nothing_is_lost(
     worker: Reloading, routes: ManyRoutes, names: Names, make_load: MakeLoad
 ) -> None:
@@ -199,6 +200,7 @@ def test_routes_are_added_changed_and_taken_back_under_load_and_nothing_is_lost(
     worker.wait_until_green()
 
 
+@pytest.mark.reads("one database")
 def test_two_replicas_take_up_routes_one_after_the_other(
     stack: EmbeddedStack, worker: Reloading, routes: ManyRoutes, names: Names, tmp_path: Path, make_load: MakeLoad
 ) -> None:

@@ -14,6 +14,8 @@ from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
+pytestmark = pytest.mark.reads("one database")
+
 Shown = Callable[[str], dict[str, dict[str, Any]]]
 
 FILE = """# yaml-language-server: $schema=docs/tsync.schema.json

@@ -8,6 +8,7 @@ import pytest
 from tests.acceptance.conftest import Equal, Source
 from tests.acceptance.state import State
 from tests.support.comparison import actual_documents, wait_until_equal
+from tests.support.forked import ForkedWorker
 from tests.support.listings import listings
 from tests.support.stack import Names, is_reconciled
 from tests.support.waiting import wait_for
@@ -16,12 +17,6 @@ from tsync_stream.embedded import EmbeddedStack
 
 # A change of settings waits for one LEASE_TTL.
 TIMES = {"LEASE_TTL": "3s", "TYPESENSE_CONNECTION_TIMEOUT": "1s"}
-
-
-@pytest.fixture
-def worker_type() -> type[Worker]:
-    """Started as a user starts it."""
-    return Worker
 
 
 @pytest.fixture
@@ -47,7 +42,7 @@ def test_a_second_deployment_with_the_same_state_database_does_nothing(
     source.insert_many(listings(100))
     worker.start()
     equal()
-    said = ends_with_2(Worker(stack, theirs, tmp_path, **TIMES))
+    said = ends_with_2(ForkedWorker(stack, theirs, tmp_path, **TIMES))
     assert f"MONGODB_COLLECTION is {theirs.collection} here, and {names.collection} there" in said
     assert "STATE_DATABASE" in said
     source.update_many({}, {"$inc": {"rooms": 1}})
@@ -79,7 +74,7 @@ def test_a_canary_with_another_setting_takes_no_work(
     source.insert_many(listings(20))
     worker.start()
     equal()
-    said = ends_with_2(Worker(stack, names, tmp_path, **{**TIMES, name: value}))
+    said = ends_with_2(ForkedWorker(stack, names, tmp_path, **{**TIMES, name: value}))
     assert (
         f"{name} is {value} here, and {worker.environment.get(name, '8' if name == 'PARTITIONS' else 's')} there"
         in said
@@ -94,7 +89,7 @@ def test_settings_of_a_single_process_may_differ(
     source.insert_many(listings(20))
     worker.start()
     equal()
-    with Worker(stack, names, tmp_path, **TIMES, BATCH_SIZE="7", SYNC_LANES="4", LOG_LEVEL="WARNING") as other:
+    with ForkedWorker(stack, names, tmp_path, **TIMES, BATCH_SIZE="7", SYNC_LANES="4", LOG_LEVEL="WARNING") as other:
         wait_for(lambda: other.metrics()["tsync_partitions_owned"] == 4, 20.0, "it gets no partitions")
         wait_for(lambda: other.health()["status"] == "green", 20.0, lambda: str(other.health()["problems"]))
 
@@ -121,7 +116,7 @@ def test_a_deliberate_change_of_settings_takes_effect(
     assert worker.stop() == 0
     source.delete_many({"number": {"$lt": 10}})
     source.update_many({"number": {"$lt": 100}}, {"$inc": {"rooms": 100}})
-    with Worker(stack, names, tmp_path, **TIMES, **changed) as changed_worker:
+    with ForkedWorker(stack, names, tmp_path, **TIMES, **changed) as changed_worker:
         # Until then it says what it waits for, and does nothing.
         wait_for(lambda: state.pipeline()["epoch"] == 2, 30.0, lambda: changed_worker.log()[-2000:])
         assert "the pipeline continues with other settings than before" in changed_worker.log()
@@ -165,7 +160,7 @@ def test_a_new_route_is_filled_and_the_old_collection_is_left_alone(
     stack.typesense.thaw()
     shown = actual_documents(stack, names)
     source.database[theirs.collection].insert_many(listings(30, seed=5))
-    with Worker(stack, theirs, tmp_path, **TIMES) as other:
+    with ForkedWorker(stack, theirs, tmp_path, **TIMES) as other:
         wait_until_equal(stack, theirs, timeout_s=40)
         wait_for(lambda: other.health()["status"] == "green", 30.0, lambda: str(other.health()))
     after = actual_documents(stack, names)

@@ -9,10 +9,13 @@ import orjson
 import pytest
 
 from tests.acceptance.conftest import Source
+from tests.support.forked import ForkedWorker
 from tests.support.stack import Names, typesense_client
 from tests.support.waiting import PATIENCE, wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
+
+pytestmark = pytest.mark.reads("one database")
 
 Shown = Callable[[str], dict[str, Any]]
 Grant = Callable[..., None]
@@ -33,12 +36,6 @@ FILE = """routes:
 """
 BROKEN_MODULE = "raise RuntimeError('on purpose')\n"
 MODULE = "def shown(document):\n    return {**document, 'n': document['n'] + 1}\n"
-
-
-@pytest.fixture
-def worker_type() -> type[Worker]:
-    """Started as a user starts it: the working directory is where modules of transforms are found."""
-    return Worker
 
 
 @pytest.fixture
@@ -196,7 +193,7 @@ def test_a_suspension_outlives_the_replica_that_captures(
     grant(*GOOD)
     for route in (*GOOD, "keyless"):
         source.database[route].insert_many([{"_id": number, "n": number} for number in range(50)])
-    other = Worker(stack, names, worker.directory)
+    other = ForkedWorker(stack, names, worker.directory)
     other.environment = {**worker.environment, "WEB_PORT": str(other.port)}
     with worker, other:
         for replica in (worker, other):

@@ -20,6 +20,8 @@ from tests.support.stack import Names, typesense_client
 from tests.support.waiting import PATIENCE, wait_for
 from tsync_stream.embedded import EmbeddedStack
 
+pytestmark = pytest.mark.reads("one database")
+
 PAGE = (Path(__file__).parents[2] / "docs" / "routes-tutorial.md").read_text(encoding="utf-8")
 _ARRIVES_S = 20.0
 

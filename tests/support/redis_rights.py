@@ -42,7 +42,8 @@ def make_keeper(server: RedisServer) -> None:
 def take(server: RedisServer, *rules: str) -> None:
     """Change what everybody else may do, by rules of `ACL SETUSER`; open connections are affected too."""
     make_keeper(server)
-    as_keeper(server, "ACL", "SETUSER", "default", *rules)
+    for user in ("default", *_users(server)):
+        as_keeper(server, "ACL", "SETUSER", user, *rules)
 
 
 def give_back(server: RedisServer) -> None:
@@ -53,8 +54,18 @@ def give_back(server: RedisServer) -> None:
 @contextmanager
 def without(server: RedisServer, *rules: str) -> Iterator[None]:
     """Apply rules in the block only."""
+    make_keeper(server)
+    before = _users(server)
     take(server, *rules)
     try:
         yield
     finally:
         give_back(server)
+        for user, had in before.items():
+            as_keeper(server, "ACL", "SETUSER", user, "reset", *had)
+
+
+def _users(server: RedisServer) -> dict[str, list[str]]:
+    """The users besides `default` and the keeper, with their rules. Only secured servers have any."""
+    lines = [line.decode().split() for line in as_keeper(server, "ACL", "LIST")]
+    return {user: rules for _, user, *rules in lines if user not in ("default", _KEEPER)}

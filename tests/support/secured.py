@@ -1,13 +1,11 @@
-"""Servers that speak TLS only and ask for a client certificate, and accounts with exactly the documented rights.
+"""Servers that speak TLS only and ask for a client certificate. Each deployment has accounts of its own on them.
 
 mongod and Typesense speak TLS themselves. The wheels' Redis and Valkey are built without it, so a TLS front stands
-before each of them, as stunnel would. The rights are those of docs/security.md, word for word.
+before each of them, as stunnel would. The tests' own clients are administrators; they reach Redis behind its front.
 """
 
-import json
-import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +17,12 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure
 
 from tests.support.proxy import Proxy
-from tests.support.stack import Names, mongo_client, redis_client, typesense_client
-from tsync_stream.embedded import EmbeddedStack, RedisServer
+from tests.support.rights import Accounts
+from tests.support.stack import Names
+from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.embedded.servers import REPLICA_SET, MongoServer, TypesenseServer
 from tsync_stream.embedded.supervised import LOOPBACK, PROBE_TIMEOUT_S, accepts_connections
 
-PAGE = Path(__file__).parents[2] / "docs" / "security.md"
 ADMIN, ADMINS_PASSWORD = "admin", "adm1n-of-the-tests"
 
 
@@ -64,8 +62,8 @@ class Certificates:
 class TlsMongo(MongoServer):
     """mongod with TLS, client certificates and users; `uri` is the administrator's."""
 
-    def __init__(self, directory: Path, certificates: Certificates) -> None:
-        super().__init__("mongo", directory, [])
+    def __init__(self, directory: Path, certificates: Certificates, arguments: Sequence[str]) -> None:
+        super().__init__("mongo", directory, arguments)
         self._certificates = certificates
         key_file = self.directory.parent / "members.key"
         key_file.touch(mode=0o600)
@@ -139,117 +137,58 @@ class TlsTypesense(TypesenseServer):
         return answer
 
 
-@dataclass
-class Secured:
-    """The servers, the ports of the two TLS fronts, and the certificates."""
+class SecuredStack(EmbeddedStack):
+    """All servers, to be used through `secured_stack`, which also runs the TLS fronts of both Redis, by tier."""
 
-    stack: EmbeddedStack
-    fronts: dict[str, Proxy]
-    certificates: Certificates
-    mongo: TlsMongo
+    def __init__(self, directory: Path, mongod_arguments: Sequence[str]) -> None:
+        super().__init__(directory)
+        self.directory.mkdir(parents=True)
+        self.certificates = Certificates.issue(directory / "certificates")
+        self.mongo: TlsMongo = TlsMongo(self.directory, self.certificates, mongod_arguments)
+        self.typesense = TlsTypesense(self.directory, self.certificates)
+        self.servers |= {"mongo": self.mongo, "typesense": self.typesense}
+        for server in (self.primary_redis, self.backup_redis):
+            users = self.directory / f"{server.name}.acl"  # without it a restart forgets all users
+            users.touch()
+            server.extra_arguments += ["--aclfile", str(users)]
+        self.fronts: dict[str, Proxy] = {}
+        self._accounts: dict[Names, Accounts] = {}
 
-    def environment(self, names: Names, secrets: "Secrets") -> dict[str, str]:
-        """The settings of a worker; its secrets come from files."""
+    def environment(self) -> dict[str, str]:
+        """How to reach the servers, without any account."""
+        found = {**super().environment(), "TYPESENSE_PROTOCOL": "https", "MONGODB_URI": "", "TYPESENSE_API_KEY": ""}
         files = self.certificates
-        found = {**names.environment(), **secrets.environment(), "TYPESENSE_TLS_CA_FILE": str(files.ca)}
-        found |= {"TYPESENSE_PROTOCOL": "https", "MONGODB_URI": "", "TYPESENSE_API_KEY": ""}
+        found["TYPESENSE_TLS_CA_FILE"] = str(files.ca)
         for tier, front in self.fronts.items():
-            own = {
-                "PORT": str(front.port),
-                "USERNAME": names.token,
-                "PASSWORD": "",
-                "TLS": "true",
-                "TLS_CA_FILE": str(files.ca),
-                "TLS_CERT_FILE": str(files.client),
-                "TLS_KEY_FILE": str(files.client_key),
-            }
-            found |= {f"{tier}_REDIS_{name}": text for name, text in own.items()}
+            own = {"CA_FILE": files.ca, "CERT_FILE": files.client, "KEY_FILE": files.client_key}
+            found |= {f"{tier}_REDIS_TLS_{name}": str(path) for name, path in own.items()}
+            found |= {f"{tier}_REDIS_TLS": "true", f"{tier}_REDIS_PORT": str(front.port)}
         return found
+
+    def settings_of(self, names: Names) -> dict[str, str]:
+        """How a deployment reaches them, with its accounts."""
+        return {**self.environment(), **self.accounts(names).environment()}
+
+    def accounts(self, names: Names) -> Accounts:
+        """The accounts of a deployment, with exactly the documented rights. They are made at the first call."""
+        if names not in self._accounts:
+            accounts = Accounts(self, names)
+            accounts.make()
+            self._accounts[names] = accounts
+        return self._accounts[names]
+
+    def forget(self, names: Names) -> None:
+        """Remove the accounts of a test's deployments."""
+        for known in [each for each in self._accounts if each.token == names.token]:
+            self._accounts.pop(known).remove()
 
 
 @contextmanager
-def secured_stack(directory: Path) -> Iterator[Secured]:
+def secured_stack(directory: Path, mongod_arguments: Sequence[str]) -> Iterator[SecuredStack]:
     """Start all servers, each behind TLS."""
-    certificates = Certificates.issue(directory / "certificates")
-    stack = EmbeddedStack(directory / "stack")
-    stack.directory.mkdir()
-    mongo = TlsMongo(stack.directory, certificates)
-    stack.mongo, stack.typesense = mongo, TlsTypesense(stack.directory, certificates)
-    stack.servers |= {"mongo": stack.mongo, "typesense": stack.typesense}
+    stack = SecuredStack(directory, mongod_arguments)
     with stack, ExitStack() as running:
-        servers = {"PRIMARY": stack.primary_redis, "BACKUP": stack.backup_redis}
-        fronts = {
-            tier: running.enter_context(Proxy(server.port, tls=certificates.server_context()))
-            for tier, server in servers.items()
-        }
-        yield Secured(stack, fronts, certificates, mongo)
-
-
-# ---- the documented rights ----
-
-
-class Secrets:
-    """The secrets of one worker: files in a folder of its own, and accounts on the servers that have these rights."""
-
-    def __init__(self, secured: Secured, names: Names, directory: Path) -> None:
-        self._secured = secured
-        self._names = names
-        self.directory = directory
-        directory.mkdir()
-        self.used: set[str] = set()
-
-    def environment(self) -> dict[str, str]:
-        """The settings that name the files."""
-        names = ("MONGODB_URI", "TYPESENSE_API_KEY", "PRIMARY_REDIS_PASSWORD", "BACKUP_REDIS_PASSWORD")
-        return {f"{name}_FILE": str(self.directory / name) for name in names}
-
-    def write(self, name: str, text: str) -> None:
-        """Replace a file by another, as a person's editor or Kubernetes does."""
-        fresh = self.directory / f".{name}"
-        fresh.write_text(f"{text}\n")
-        fresh.rename(self.directory / name)
-        self.used.add(text.partition("@")[0].rpartition(":")[2] if "@" in text else text)
-
-    def make_mongo_user(self, scope: str, password: str) -> None:
-        """A user with the documented role for `scope`: "one collection", "one database" or "several databases"."""
-        names = self._names
-        role = recipe(scope, "json")
-        text = role.replace('"neatlisting"', f'"{names.database}"').replace('"listings"', f'"{names.collection}"')
-        described = json.loads(text.replace('"tsync"', f'"{names.state_database}"'))
-        with mongo_client(self._secured.stack) as client:
-            client.admin.command({"createRole": names.token, **described})
-            client.admin.command("createUser", names.token, pwd=password, roles=[names.token])
-        self.write("MONGODB_URI", self._secured.mongo.uri_of(names.token, password))
-
-    def set_redis_password(self, tier: str, password: str) -> None:
-        """Make the ACL user of one tier, or give it another password alone."""
-        names, stack = self._names, self._secured.stack
-        server = {"PRIMARY": stack.primary_redis, "BACKUP": stack.backup_redis}[tier]
-        key = {"PRIMARY": names.primary_queue_key, "BACKUP": names.backup_queue_key}[tier]
-        words = recipe("Redis", "text").replace("typesense_sync_queue:", f"{key}:").split()
-        words = [{"tsync": names.token, ">PASSWORD": f">{password}"}.get(word, word) for word in words]
-        self.call(server, *words)
-
-    def call(self, server: RedisServer, *command: str) -> Any:
-        """One command, as Redis' administrator."""
-        with redis_client(server) as client:
-            return client.execute_command(*command)  # type: ignore[no-untyped-call]
-
-    def make_key(self, *targets: str) -> tuple[int, str]:
-        """A Typesense key with the documented rights for these collections, or for that of the names; id and value."""
-        described = json.loads(recipe("Typesense", "json"))
-        of_a_route, fixed = described["collections"][:2], described["collections"][2:]
-        named = targets or [self._names.typesense_collection]
-        described["collections"] = [name.replace("listings", target) for target in named for name in of_a_route] + fixed
-        with typesense_client(self._secured.stack) as client:
-            made = client.post("/keys", json=described).raise_for_status().json()
-        return int(made["id"]), str(made["value"])
-
-
-def recipe(title: str, language: str) -> str:
-    """The first block of a language under a heading of docs/security.md."""
-    page = PAGE.read_text(encoding="utf-8")
-    section = page[re.search(rf"^### {re.escape(title)}.*$", page, re.MULTILINE).end() :]  # type: ignore[union-attr]
-    block = re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)
-    assert block is not None, f"{title} has no block of {language}"
-    return block[1]
+        context = stack.certificates.server_context()
+        for tier, server in (("PRIMARY", stack.primary_redis), ("BACKUP", stack.backup_redis)):
+            stack.fronts[tier] = running.enter_context(Proxy(server.port, tls=context))
+        yield stack

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 from uuid import uuid4
 
 import httpx
@@ -23,12 +23,14 @@ from tests.support.waiting import wait_for
 from tsync_stream.embedded import EmbeddedStack, RedisServer
 from tsync_stream.settings.load import TypesenseSettings
 
+ONE_COLLECTION = "one collection"
+FAIL_POINTS = ("--setParameter", "enableTestCommands=1")  # of mongod; without them it refuses `configureFailPoint`
 _REQUEST_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
 class Names:
-    """The names that one test uses. All begin with its token."""
+    """The names that one test uses; all begin with its token. `reads` is a heading of docs/security.md: see `new`."""
 
     token: str
     database: str
@@ -37,10 +39,11 @@ class Names:
     primary_queue_key: str
     backup_queue_key: str
     state_database: str
+    reads: str = ONE_COLLECTION
 
     @classmethod
-    def new(cls) -> "Names":
-        """Unused names."""
+    def new(cls, reads: str = ONE_COLLECTION) -> "Names":
+        """Unused names, of a deployment that reads this much of MongoDB, in the words of docs/security.md."""
         token = f"t{uuid4().hex[:12]}"
         return cls(
             token=token,
@@ -50,6 +53,7 @@ class Names:
             primary_queue_key=f"{token}_queue",
             backup_queue_key=f"{token}_queue_backup",
             state_database=f"{token}_state",
+            reads=reads,
         )
 
     def environment(self) -> dict[str, str]:
@@ -62,6 +66,23 @@ class Names:
             "BACKUP_REDIS_QUEUE_KEY": self.backup_queue_key,
             "STATE_DATABASE": self.state_database,
         }
+
+
+@runtime_checkable
+class Secured(Protocol):
+    """Servers that let nobody in without an account, as of tests/support/secured.py."""
+
+    def settings_of(self, names: Names) -> dict[str, str]:
+        """How a deployment reaches the servers, with accounts of its own."""
+
+    def forget(self, names: Names) -> None:
+        """Remove the accounts of a test's deployments."""
+
+
+def settings_of(stack: EmbeddedStack, names: Names) -> dict[str, str]:
+    """The settings that lead a deployment with these names to the servers."""
+    ways = stack.settings_of(names) if isinstance(stack, Secured) else stack.environment()
+    return {**ways, **names.environment()}
 
 
 @contextmanager
@@ -128,7 +149,7 @@ def repair(stack: EmbeddedStack) -> None:
 
 
 def remove(stack: EmbeddedStack, names: Names) -> None:
-    """Remove everything whose name begins with the test's token from all servers."""
+    """Remove everything whose name begins with the test's token from all servers, and the test's accounts."""
     with mongo_client(stack) as client:
         for database in client.list_database_names():
             if database.startswith(names.token):
@@ -140,6 +161,8 @@ def remove(stack: EmbeddedStack, names: Names) -> None:
     with typesense_client(stack) as typesense:
         # A server that was started a moment ago may still refuse to write.
         wait_for(lambda: _removed(typesense, names.token), 30.0, "Typesense is not ready")
+    if isinstance(stack, Secured):
+        stack.forget(names)
 
 
 def _removed(typesense: httpx.Client, token: str) -> bool:

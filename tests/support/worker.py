@@ -13,7 +13,7 @@ from typing import Any, Protocol, Self
 
 import httpx
 
-from tests.support.stack import Names
+from tests.support.stack import Names, settings_of
 from tests.support.waiting import wait_for
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.embedded.supervise import death_signal_setter
@@ -62,8 +62,7 @@ class Worker:
         self.port = free_port()
         self.environment = {
             **os.environ,
-            **stack.environment(),
-            **names.environment(),
+            **settings_of(stack, names),
             "WEB_PORT": str(self.port),
             "LEASE_TTL": "15s",
             # Tests break things on purpose, and wait to see what repairs them.
