@@ -3,6 +3,7 @@
 Invariants:
 - The servers, the data and the worker live in a temporary folder, so each run begins anew and touches nothing else.
 - The story's searches ask Typesense, its changes write to MongoDB, as an application would; the worker is not asked.
+- However the example is ended, no process is left behind; after a SIGKILL the folder is.
 - A search is repeated until it finds what the story expects. If it never does, the example fails, says what was found
   instead, and leaves its folder with the logs.
 """
@@ -30,6 +31,7 @@ from pymongo.database import Database
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.terminal import write_anywhere
 from tsync_stream.demo.servers import Worker, demo_settings
+from tsync_stream.demo.signals import interrupt_on_signals
 from tsync_stream.embedded.environment import embedded_stack
 
 Documents: TypeAlias = Database[dict[str, Any]]
@@ -141,7 +143,7 @@ class Running:
 def run(example: Example) -> int:
     """Run the example as the command line asks; returns the exit code."""
     write_anywhere()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupt_on_signals()
     folder = Path(tempfile.mkdtemp(prefix=f"tsync-{example.folder.name}-"))
     try:
         with ExitStack() as closing:

@@ -15,6 +15,7 @@ import pytest
 from tests.support.processes import left_behind
 from tests.support.waiting import wait_for
 from tests.support.worker import free_port
+from tsync_stream.embedded.supervise import death_signal_setter
 
 _BOUND_S = 60.0
 _DEMO = [sys.executable, "-m", "tsync_stream.demo"]
@@ -40,6 +41,7 @@ class Demo:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=death_signal_setter(),  # noqa: PLW1509 - it makes one system call
         )
         self._reading = threading.Thread(target=self._read)
         self._reading.start()
@@ -158,3 +160,14 @@ def test_a_killed_demo_takes_everything_with_it(directory: Path) -> None:
     os.kill(demo.process.pid, signal.SIGKILL)
     wait_for(lambda: not left_behind(directory), 30.0, lambda: f"still running: {left_behind(directory)}")
     assert demo.end() == -signal.SIGKILL
+
+
+def test_a_demo_that_is_told_to_end_before_it_has_begun_stops_in_order(directory: Path) -> None:
+    """Twice: an impatient person must not interrupt the stopping."""
+    demo = Demo(directory, _DEMO)
+    demo.wait_for_text(r"Starting the worker")
+    for _ in range(2):
+        os.kill(demo.process.pid, signal.SIGTERM)
+    assert demo.end() == 0, demo.output
+    assert demo.output.endswith("==> Stopped.\r\n") or demo.output.endswith("==> Stopped.\n")
+    assert left_behind(directory) == []

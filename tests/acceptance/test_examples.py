@@ -22,6 +22,7 @@ from bson import json_util
 from tests.support.processes import left_behind
 from tests.support.waiting import wait_for
 from tests.support.worker import free_port
+from tsync_stream.embedded.supervise import death_signal_setter
 
 ROOT = Path(__file__).parents[2]
 STAYS = "Search by yourself"
@@ -49,28 +50,35 @@ class Found:
         return {name: Counter({value: int(count) for value, count in values}) for name, values in pairs.items()}
 
 
-def searches_of(
-    name: str, folder: Path, *flags: str, while_it_stays: Callable[[str], None] | None = None
-) -> list[Found]:
-    """Run an example; returns its searches in order. `while_it_stays` is given the output, before Ctrl-C ends it."""
-    temporary, log = folder / "temporary", folder / "output"
+def started(name: str, temporary: Path, log: Path, *flags: str) -> subprocess.Popen[bytes]:
+    """Start an example that keeps its folder in `temporary`; it ends with the tests at the latest."""
     temporary.mkdir()
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", f"examples.{name}", *flags],
             cwd=ROOT,
             env={**os.environ, "WEB_PORT": str(free_port()), "TMPDIR": str(temporary)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            preexec_fn=death_signal_setter(),  # noqa: PLW1509 - it makes one system call
         )
+
+
+def searches_of(
+    name: str, folder: Path, *flags: str, while_it_stays: Callable[[str], None] | None = None
+) -> list[Found]:
+    """Run an example; returns its searches in order. `while_it_stays` is given the output, before it is told to end."""
+    temporary, log = folder / "temporary", folder / "output"
+    process = started(name, temporary, log, *flags)
     try:
         if while_it_stays is not None:
             wait_for(
                 lambda: process.poll() is not None or STAYS in log.read_text(), _BOUND_S, "it does not stay", patience=1
             )
             while_it_stays(log.read_text())
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGHUP)  # the terminal is closed meanwhile
         code = process.wait(_BOUND_S)
     finally:
         process.kill()
@@ -136,6 +144,18 @@ def liked_lamps(products: Mapping[Any, dict[str, Any]], stars: Mapping[str, list
         and re.search(r"\blamp", f"{product['title']} {product['description']}", re.IGNORECASE)
         and mean(stars.get(key, [0])) >= 4
     ]
+
+
+def test_a_killed_example_leaves_no_process(tmp_path: Path) -> None:
+    temporary, log = tmp_path / "temporary", tmp_path / "output"
+    with started("shop", temporary, log) as process:
+        try:
+            begun = "==> Typesense has "  # so everything runs
+            wait_for(lambda: begun in log.read_text(), 60.0, lambda: f"it does not begin:\n{log.read_text()}")
+            assert left_behind(temporary) != []
+        finally:
+            process.kill()
+    wait_for(lambda: not left_behind(temporary), 30.0, lambda: f"still running: {left_behind(temporary)}")
 
 
 def test_the_shop(tmp_path: Path) -> None:

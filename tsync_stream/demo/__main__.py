@@ -6,12 +6,10 @@ Invariant: no process is left behind. Whatever an orderly stop misses ends with 
 import argparse
 import itertools
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from types import FrameType
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from pymongo import MongoClient
@@ -26,6 +24,7 @@ from tsync_stream.demo.keyboard import keyboard
 from tsync_stream.demo.listings import SAMPLE_PLACE, SAMPLE_SEARCHES
 from tsync_stream.demo.search import Typesense, count_source
 from tsync_stream.demo.servers import Worker, demo_settings
+from tsync_stream.demo.signals import interrupt_on_signals
 from tsync_stream.demo.view import Sight
 from tsync_stream.demo.writer import Writer, first_listings
 from tsync_stream.embedded import EmbeddedServerError
@@ -54,8 +53,8 @@ def main() -> int:
     seconds = _seconds()
     console = Console(highlight=False)
     try:
-        with _signals_interrupt():
-            _run(console, demo_settings(os.environ), seconds)
+        interrupt_on_signals()
+        _run(console, demo_settings(os.environ), seconds)
     except KeyboardInterrupt:
         print("==> Stopped.", flush=True)
     except EmbeddedServerError as error:
@@ -80,20 +79,6 @@ def _seconds() -> float | None:
     )
     seconds: float | None = parser.parse_args().seconds
     return seconds
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """The first signal interrupts the demo; later ones are ignored, because stopping takes bounded time."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, interrupt)
-    yield
 
 
 def _run(console: Console, settings: Settings, seconds: float | None) -> None:
