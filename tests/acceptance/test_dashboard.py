@@ -30,9 +30,9 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def shop(stack: EmbeddedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShopDeployment]:
     """One deployment for all tests of this module, each of which makes the documents that it is about."""
-    names = Names.new()
+    names = Names.new("one database")
     directory = tmp_path_factory.mktemp("shop")
-    with ShopDeployment(stack, names, directory, workers=2, worker_type=ForkedWorker) as made:
+    with ShopDeployment(stack, names, directory, workers=2, worker_type=ForkedWorker, FAIL_BACK_AFTER="2s") as made:
         yield made
     repair(stack)
     remove(stack, names)
@@ -93,6 +93,26 @@ def test_the_overview_shows_the_whole_deployment(page: Page, url: str, shop: Sho
     expect(page.get_by_role("img", name=re.compile("^Throughput over"))).to_be_visible()
     with shop.busy(per_step=4):  # rates come with the heartbeats, and are those of the seconds before
         expect(page.locator("#picture .flow:not(.still)").first).to_be_visible(timeout=WAIT_MS)
+
+
+def test_actions_are_offered_even_if_it_is_known_late_that_they_may_be_done(
+    page: Page, url: str, shop: ShopDeployment
+) -> None:
+    shop.refuse("p-early")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/v1/overview", hold)
+    page.goto(f"{url}/#letters")
+    button = page.get_by_role("button", name="Replay all that match")
+    expect(page.get_by_role("rowheader").filter(has_text="p-early")).to_be_visible()
+    expect(button).to_be_disabled()
+    page.unroute("**/api/v1/overview")
+    for each in held:
+        each.continue_()
+    expect(button).to_be_enabled()
 
 
 def test_a_replay_from_the_page_syncs_the_document(
@@ -182,6 +202,29 @@ def test_an_outage_is_seen_and_a_job_that_waits_for_its_end_can_be_cancelled(
     finally:
         stack.typesense.thaw()
     expect(page.locator("#problem-list")).not_to_contain_text("server typesense", timeout=2 * WAIT_MS)
+
+
+@pytest.mark.parametrize("server", ["primary", "backup", "mongodb"])
+def test_an_outage_of_any_other_server_is_seen_until_it_ends(
+    page: Page, url: str, shop: ShopDeployment, stack: EmbeddedStack, server: str
+) -> None:
+    frozen = {"primary": stack.primary_redis, "backup": stack.backup_redis, "mongodb": stack.mongo}[server]
+    page.goto(url)
+    expect(page.locator("#replicas li")).to_have_count(2)
+    frozen.freeze()
+    try:
+        expect(page.locator("#problem-list")).to_contain_text(f"server {server}", timeout=WAIT_MS)
+        if server == "mongodb":  # the rest of the page is in MongoDB
+            expect(page.locator("#stale")).to_contain_text("What you see was true", timeout=WAIT_MS)
+            expect(page.locator("#replicas li")).to_have_count(2)
+        else:
+            title = page.get_by_text(f"{server.capitalize()} Redis", exact=True)
+            row = page.locator("#queue .tiers li").filter(has=title)
+            expect(row).to_contain_text("unreachable", timeout=WAIT_MS)
+    finally:
+        frozen.thaw()
+    expect(page.locator("#problem-list")).not_to_contain_text(f"server {server}", timeout=2 * WAIT_MS)
+    expect(page.locator("#stale")).to_be_hidden(timeout=WAIT_MS)
 
 
 def test_the_token_is_required_and_another_site_is_refused(url: str, shop: ShopDeployment) -> None:

@@ -76,7 +76,7 @@ function render() {
   byId("found").textContent = total ? `${more ? "more than " : ""}${plural(total, "dead letter")}` : "No dead letter matches.";
   byId("more").hidden = !next;
   show(byId("letter-list"), found.length ? list() : null);
-  buttons();
+  offerActions();
 }
 
 function list() {
@@ -100,10 +100,11 @@ function choose(box) {
   if (box.dataset.id === "all") boxes.forEach((each) => (each.checked = box.checked));
   chosen.clear();
   boxes.filter((each) => each.checked).forEach((each) => chosen.add(each.dataset.id));
-  buttons();
+  offerActions();
 }
 
-function buttons() {
+// Whether anything may be changed is known with the first overview, which may come after the letters.
+export function offerActions() {
   const may = tools.actions(), why = may ? "" : "Nothing can be changed while API_TOKEN is not set.";
   const open = form().elements.status.value === "open" && !form().elements.text.value.trim();
   for (const [id, text, possible] of [

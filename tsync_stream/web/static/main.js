@@ -3,7 +3,7 @@
 import { byId, show, h, glyph, duration } from "./dom.js";
 import { get, post, token, keepToken, tryToken } from "./api.js";
 import { showOverview } from "./overview.js";
-import { setUpLetters, search, filterBy } from "./letters.js";
+import { setUpLetters, search, filterBy, offerActions } from "./letters.js";
 import { setUpExplain, offerRoutes, explain } from "./explain.js";
 
 const INTERVAL_MS = 2000;
@@ -52,6 +52,7 @@ function render() {
   byId("about").textContent = [`tsync-stream ${overview.version}`, overview.replica && `answered by ${overview.replica}`,
     overview.actions ? "" : "API_TOKEN is not set, so nothing can be changed here", overview.values ? "" : "contents of documents are hidden"].filter(Boolean).join(" · ");
   if (overview.status) offerRoutes(overview.status.routes);
+  offerActions();
   if (view === "overview") showOverview(overview, history, new Date());
 }
 

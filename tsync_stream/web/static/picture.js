@@ -93,7 +93,7 @@ function down(all, between, width) {
   const gap = 34;
   let y = 2;
   const parts = all.map((each, number) => {
-    const height = each.tiers ? 82 + 22 * Math.max(1, each.tiers.length) - 10 : 66 + 19 * Math.max(1, each.facts.filter(Boolean).length);
+    const height = each.tiers ? 82 + 22 * Math.max(1, each.tiers.length) - 10 : 75 + 19 * Math.max(1, each.facts.filter(Boolean).length);
     const found = [station(each, 1, y, width - 2, height, number === 0 || number === 4)];
     y += height;
     if (number < 4) {
