@@ -1,6 +1,10 @@
 """How the demo and the examples are ended from outside: in order, whichever signal it is.
 
-Invariant: the first signal interrupts, and later ones are ignored, because stopping takes bounded time.
+Nothing can be done about a SIGKILL; then the supervisors of the servers and of the worker end these
+(embedded/supervise.py).
+
+Invariant: the first signal interrupts, and later ones are ignored until the process ends, because stopping takes
+bounded time.
 """
 
 import signal
