@@ -5,14 +5,13 @@ they ask for anything else by then, nothing is done.
 """
 
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import click
 
 from tsync_stream.check.actions import Action
 from tsync_stream.check.find_actions import find_actions
-from tsync_stream.cli.applying import Outcome, apply_all, outcomes_as_json
+from tsync_stream.cli.applying import Outcome, apply_all, outcomes_as_json, servers
 from tsync_stream.cli.plan_view import render_actions
 from tsync_stream.cli.routes import chosen_table
 from tsync_stream.cli.shared import EXIT_USAGE, EXIT_WRONG, console, print_json, reachable_settings, say
@@ -20,7 +19,6 @@ from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.terminal import printable
 from tsync_stream.routes.declared import declared_routes, load_all
 from tsync_stream.settings.load import Settings
-from tsync_stream.sink.client import TypesenseTarget
 
 NO_TERMINAL = "Nothing was done: without a terminal, `apply` needs --yes."
 DECLINED = "Nothing was done."
@@ -65,8 +63,9 @@ def lines_of(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 async def _found(settings: Settings, route: str | None) -> list[Action]:
-    async with _target(settings) as target:
-        return await find_actions(settings, chosen_table(declared_routes(settings), route), target)
+    async with servers(settings) as (target, state):
+        actions, _ = await find_actions(settings, chosen_table(declared_routes(settings), route), target, state)
+    return actions
 
 
 async def _found_again(route: str | None) -> list[Action] | None:
@@ -76,15 +75,6 @@ async def _found_again(route: str | None) -> list[Action] | None:
     except (ConfigurationError, click.UsageError) as error:
         say(str(error))
         return None
-
-
-@asynccontextmanager
-async def _target(settings: Settings) -> AsyncIterator[TypesenseTarget]:
-    target = TypesenseTarget(settings.typesense)
-    try:
-        yield target
-    finally:
-        await target.close()
 
 
 def _nothing(actions: Sequence[Action], why: str, *, as_json: bool) -> int:

@@ -3,18 +3,22 @@
 Invariant: what fails stops the later actions of its route, because they may build on it, and no other's.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from tsync_stream.check.actions import Action, actions_as_json
+from tsync_stream.check.artefact_difference import ARTEFACTS
+from tsync_stream.check.make_artefacts import make_artefacts
 from tsync_stream.check.schema_actions import ADD_FIELDS
 from tsync_stream.cli.shared import say
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.schema_change import REQUEST_S, FieldsRefused, add_fields
+from tsync_stream.source.driver import MongoDatabase, mongo_client
+from tsync_stream.state.database import state_database
 
 WAITS_FOR_ANOTHER = "an action of this route before it was not done"
 
@@ -73,4 +77,20 @@ async def _add_fields(settings: Settings, action: Action) -> str:
     return f"{action.change['collection']} has them."
 
 
-PERFORM: Mapping[str, Perform] = {ADD_FIELDS: _add_fields}
+async def _make_artefacts(settings: Settings, action: Action) -> str:
+    async with servers(settings) as (target, state):
+        return await make_artefacts(settings, action, target, state)
+
+
+@asynccontextmanager
+async def servers(settings: Settings) -> AsyncIterator[tuple[TypesenseTarget, MongoDatabase]]:
+    """Typesense and the state database, for as long as the `with` lasts."""
+    client, target = mongo_client(settings), TypesenseTarget(settings.typesense)
+    try:
+        yield target, state_database(client, settings.state_database)
+    finally:
+        await target.close()
+        client.close()
+
+
+PERFORM: Mapping[str, Perform] = {ADD_FIELDS: _add_fields, ARTEFACTS: _make_artefacts}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tsync_stream.settings.load import Settings
 
 ROUTE = argument("route", metavar="[ROUTE]", required=False)
+KEY_NAME = argument("name", metavar="[NAME]", required=False)
 ROUTE_AND_ID = argument("what", metavar="[ROUTE] ID", nargs=-1, required=True)
 SHOW_VALUES = option("--show-values", is_flag=True, help="Show the values of its fields too.")
 DOCUMENT = option(
@@ -103,6 +104,18 @@ async def apply(settings: "Settings", **asked: Any) -> int:
     from tsync_stream.cli.apply import run_apply
 
     return await run_apply(settings, **asked)
+
+
+@command(PREPARE, KEY_NAME)
+async def keys(settings: "Settings", **asked: Any) -> int:
+    """Print a scoped search key.
+
+    [NAME] is that of a search key in the routes file; without it, the names are listed. Needs no server: the key is
+    derived from the value, which is not printed.
+    """
+    from tsync_stream.cli.keys import run_keys
+
+    return await run_keys(settings, **asked)
 
 
 @command(LOOK, WATCH)

@@ -28,6 +28,7 @@ from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import REPLY_DEADLINE_S, DocumentReader
 from tsync_stream.source.driver import mongo_client
+from tsync_stream.state.database import state_database
 
 SCHEMA_FILE = "typesense-schema.json"
 # So many routes are looked at side by side.
@@ -42,8 +43,10 @@ async def run_plan(settings: Settings, *, route: str | None, as_json: bool, docu
     settings = reachable_settings(settings)
     chosen = chosen_table(declared_routes(settings), route)
     async with _servers(settings) as servers:
-        found, looks, actions = await asyncio.gather(
-            rights(settings, chosen), _looks(servers, chosen, document), find_actions(settings, chosen, servers.target)
+        found, looks, (actions, left_alone) = await asyncio.gather(
+            rights(settings, chosen),
+            _looks(servers, chosen, document),
+            find_actions(settings, chosen, servers.target, state_database(servers.client, settings.state_database)),
         )
     plans = [plan_of(facts, found.version, shown) for facts, shown in looks]
     if document is not None and all(plan.document is None for plan in plans):
@@ -51,9 +54,9 @@ async def run_plan(settings: Settings, *, route: str | None, as_json: bool, docu
     # What the lookups of a route need is said with the route.
     wrong = [each for each in found.findings if not any(each in plan.findings for plan in plans)]
     if as_json:
-        print_json(json_of(plans, wrong, actions))
+        print_json({**json_of(plans, wrong, actions), "left_alone": left_alone})
     else:
-        console().print(render(plans, wrong, actions))
+        console().print(render(plans, wrong, actions, left_alone))
     if write:
         _write(settings, plans)
     return EXIT_WRONG if wrong or not all(plan.fine for plan in plans) else 0

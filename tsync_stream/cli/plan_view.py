@@ -25,10 +25,13 @@ MOST_LINES = 40
 _LONGEST_KEY = 60
 
 
-def render(plans: Sequence[RoutePlan], wrong: Sequence[Finding], actions: Sequence[Action]) -> RenderableType:
-    """All routes, what is wrong with the servers, what `apply` would do, and a verdict."""
+def render(
+    plans: Sequence[RoutePlan], wrong: Sequence[Finding], actions: Sequence[Action], left_alone: Sequence[str] = ()
+) -> RenderableType:
+    """All routes, what is wrong with the servers, what `apply` would do and what it leaves alone, and a verdict."""
     parts: list[RenderableType] = [part for plan in plans for part in _route(plan)]
     parts.append(render_actions(actions))
+    parts += [Text(printable(each), "dim") for each in left_alone]
     if wrong:
         parts += [Text("the servers", "bold"), _indented(render_findings(wrong))]
     failing = sum(len(plan.failures) for plan in plans)

@@ -6,12 +6,16 @@ is kept under its name: partitions, dead letters, rechecks, jobs, its state in t
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import Settings, WrongRoutes, WrongSettings, load_settings
 from tsync_stream.settings.routes_file import RoutesFile
+
+if TYPE_CHECKING:
+    from tsync_stream.routes.artefact_declarations import DeclaredArtefacts
 
 _SOURCE = "MONGODB_COLLECTION"
 _KEYS = {
@@ -49,6 +53,17 @@ def declared_routes(settings: Settings) -> RouteTable:
     if settings.routes_file is None:
         return RouteTable([Declaration(route_of(settings))])
     return _table_of(settings.routes_file, settings.state_database)
+
+
+def declared_artefacts(settings: Settings) -> "DeclaredArtefacts":
+    """The artefacts that the routes file declares; none without one. Raises as `declared_routes` does."""
+    # Only here: who has no use for them does not wait for what reads them.
+    from tsync_stream.routes.artefact_declarations import DeclaredArtefacts
+    from tsync_stream.routes.file import artefacts_of
+
+    if settings.routes_file is None:
+        return DeclaredArtefacts()
+    return artefacts_of(settings.routes_file, settings.state_database)
 
 
 def _table_of(file: RoutesFile, state_database: str | None, *, imports: bool = False) -> RouteTable:

@@ -8,15 +8,18 @@ who looks at a running deployment need not have them.
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import ValidationError
 
 from tsync_stream.core.model import Route
+from tsync_stream.routes.artefact_checks import artefact_problems, item_problems, origin_of
+from tsync_stream.routes.artefact_declarations import DeclaredArtefacts, of_all, of_route
+from tsync_stream.routes.artefact_models import ArtefactsPart
 from tsync_stream.routes.cross_checks import CALCULATIONS, route_problems, table_problems
 from tsync_stream.routes.declaration import Children, Declaration, FieldForm, Lookup, Parent
 from tsync_stream.routes.extended_json import decoded, plain
-from tsync_stream.routes.file_forms import DATE_FORMS
+from tsync_stream.routes.file_forms import DATE_FORMS, Part
 from tsync_stream.routes.file_models import LookupPart, ParentPart, RoutePart, RoutesPart, SummaryPart
 from tsync_stream.routes.file_schemas import SchemaProblem, read_schema, schema_problems
 from tsync_stream.routes.filters import query_problems
@@ -29,18 +32,34 @@ from tsync_stream.routes.yaml_reader import Read, read_yaml
 from tsync_stream.settings.load import WrongRoutes
 from tsync_stream.settings.routes_file import RoutesFile
 
+_Model = TypeVar("_Model", bound=Part)
 
-@lru_cache(maxsize=4)
+
 def table_of(file: RoutesFile, state_database: str | None, *, imports: bool = False) -> RouteTable:
     """The table that a file declares; the same one each time. Raises WrongRoutes with every problem.
 
     `imports`: a transform that cannot be imported is one.
     """
+    return _loaded(file, state_database, imports=imports)[0]
+
+
+def artefacts_of(file: RoutesFile, state_database: str | None) -> DeclaredArtefacts:
+    """The artefacts that it declares. Raises WrongRoutes as `table_of` does."""
+    return _loaded(file, state_database, imports=False)[1]
+
+
+def forget() -> None:
+    """Read the next file anew, with the schema files that it names, even if it is the same one."""
+    _loaded.cache_clear()
+
+
+@lru_cache(maxsize=4)
+def _loaded(file: RoutesFile, state_database: str | None, *, imports: bool) -> tuple[RouteTable, DeclaredArtefacts]:
     read = read_yaml(file.content, dict(file.variables))
-    table = None if read.value is None else _Loading(read, file.path, state_database, imports=imports).table()
-    if table is None or read.problems:
+    loaded = None if read.value is None else _Loading(read, file.path, state_database, imports=imports).loaded()
+    if loaded is None or read.problems:
         raise WrongRoutes(lines(read.problems, _shown(file.path)))
-    return table
+    return loaded
 
 
 def schema_files(file: RoutesFile) -> list[Path]:
@@ -65,27 +84,41 @@ class _Loading:
         self._folder, self._file = path.parent, path.name
         self._state_database = state_database
 
-    def table(self) -> RouteTable | None:
-        """None if not even the routes that are valid can be looked at together."""
-        routes = self._routes()
+    def loaded(self) -> tuple[RouteTable, DeclaredArtefacts] | None:
+        """None if there is any problem."""
+        routes, artefacts = self._parts()
         declarations = [self._declaration(name, route, ("routes", name)) for name, route in routes.items()]
         self._report_all(table_problems(routes, self._state_database))
-        return None if self._read.problems else RouteTable(declarations)
+        targets = {part.target: name for name, part in routes.items()}
+        self._report_all(artefact_problems(artefacts, targets, self._read.written))
+        if self._read.problems:
+            return None
+        origins = {name: origin_of(name, self._read.written) for name in artefacts.search_keys or {}}
+        of_routes = {name: of_route(part) for name, part in routes.items()}
+        return RouteTable(declarations), of_all(artefacts, of_routes, self._folder, origins)
 
-    def _routes(self) -> dict[str, RoutePart]:
-        """The routes, each without the parts that are not valid by themselves: the others are checked all the same."""
+    def _parts(self) -> tuple[dict[str, RoutePart], ArtefactsPart]:
+        """Routes and artefacts, without the parts that are not valid by themselves: the others are checked anyway."""
         value = self._read.value
         try:
-            return RoutesPart.model_validate(value).routes
+            whole = RoutesPart.model_validate(value)
         except ValidationError as error:
             for place, at_key, text in about(error, self._read.written):
                 self._report(place, text, at_key=at_key)
-        routes = value.get("routes") if isinstance(value, dict) else None
+        else:
+            return whole.routes, whole
+        top = value if isinstance(value, dict) else {}
+        routes = top.get("routes")
         parts = routes.items() if isinstance(routes, dict) else ()
-        return {name: _valid_parts(name, part) for name, part in parts if isinstance(part, dict)}
+        artefacts = {key: each for key, each in top.items() if key in ArtefactsPart.model_fields}
+        return (
+            {name: _valid_route(name, part) for name, part in parts if isinstance(part, dict)},
+            _valid_parts(ArtefactsPart, artefacts, {}),
+        )
 
     def _declaration(self, name: str, part: RoutePart, place: Place) -> Declaration:
         self._report_all(route_problems(part, place))
+        self._report_all(item_problems(part, place))
         database, _, collection = part.source.partition(".")
         return Declaration(
             route=Route(name, database, collection, part.target, self._file),
@@ -149,16 +182,20 @@ class _Loading:
         self._read.add(spot, place, text)
 
 
-def _valid_parts(name: str, part: dict[str, Any]) -> RoutePart:
+def _valid_route(name: str, part: dict[str, Any]) -> RoutePart:
     """A route of those parts that are valid; what it must have, and lacks, is made up."""
     made_up = {"source": "unknown.unknown", "target": f"the target of {name}".replace(" ", "_")}
+    return _valid_parts(RoutePart, part, made_up)
+
+
+def _valid_parts(model: type[_Model], part: dict[str, Any], made_up: dict[str, Any]) -> _Model:
     try:
-        return RoutePart.model_validate(part)
+        return model.model_validate(part)
     except ValidationError as error:
         wrong = {
             problem["loc"][0] for problem in error.errors(include_url=False, include_input=False) if problem["loc"]
         }
-        return RoutePart.model_validate({**made_up, **{key: each for key, each in part.items() if key not in wrong}})
+        return model.model_validate({**made_up, **{key: each for key, each in part.items() if key not in wrong}})
 
 
 def _lookup(part: LookupPart) -> Lookup:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, field_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -22,6 +22,19 @@ KEPT_NAMES = frozenset({"_id", "id"})
 
 def _anything(_value: Any) -> str:
     return ""
+
+
+class Part(BaseModel):
+    """What all parts have in common: an unknown key is a problem, and nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_empty(cls, value: Any) -> Any:
+        if value is None:
+            raise PydanticCustomError(NOT_VALID, "{why}", {"why": EMPTY})
+        return value
 
 
 @dataclass(frozen=True, slots=True, eq=False)

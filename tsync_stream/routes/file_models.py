@@ -7,13 +7,11 @@ understands by `filters` and `stages`.
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Discriminator, Field, Tag
 
+from tsync_stream.routes.artefact_models import ArtefactsPart, Curations, Synonyms
 from tsync_stream.routes.file_forms import (
     DATE_FORMS,
-    EMPTY,
-    NOT_VALID,
     PLAIN_FORMS,
     Collection,
     FieldPath,
@@ -22,6 +20,7 @@ from tsync_stream.routes.file_forms import (
     Needs,
     NewName,
     OldName,
+    Part,
     ShownPath,
     ShownPaths,
     Source,
@@ -81,19 +80,6 @@ STAGE = Needs(
         "maxProperties": 1,
     },
 )
-
-
-class Part(BaseModel):
-    """What all parts have in common: an unknown key is a problem, and nothing is converted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_empty(cls, value: Any) -> Any:
-        if value is None:
-            raise PydanticCustomError(NOT_VALID, "{why}", {"why": EMPTY})
-        return value
 
 
 Pairs = Annotated[
@@ -240,6 +226,10 @@ class RoutePart(Part):
         ),
     ] = Field(default=None, alias="schema")
     """The schema that a missing collection is created with; a path counts from the folder of this file."""
+    synonyms: Synonyms | None = None
+    """Words that are searched as one, by a name for each. `apply` makes them, replaces them and removes them."""
+    curations: Curations | None = None
+    """Rules that place, hide or filter the results of some searches, by name. Before Typesense 30: overrides."""
 
 
 def _route_name(name: str) -> str:
@@ -252,7 +242,7 @@ def _route_name(name: str) -> str:
 RouteName = Annotated[str, Needs("1 to 100 letters, digits, `_`, `-` or `.`", "products", reason=_route_name)]
 
 
-class RoutesPart(Part):
+class RoutesPart(ArtefactsPart):
     """The routes file of tsync-stream: which collections Typesense shows, and what of them."""
 
     routes: Annotated[

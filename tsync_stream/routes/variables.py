@@ -13,12 +13,16 @@ _PART = re.compile(r"\$\$\{|\$\{[^}]*\}?")
 
 
 class Missing(ValueError):
-    """A variable that cannot be filled in. `written` is how the file names it, `reason` is for a person."""
+    """A variable that cannot be filled in. `written` is how the file names it, `reason` is for a person.
 
-    def __init__(self, written: str, reason: str) -> None:
+    `unset`: its name is valid, and it has no value.
+    """
+
+    def __init__(self, written: str, reason: str, *, unset: bool = False) -> None:
         super().__init__(reason)
         self.written = written
         self.reason = reason
+        self.unset = unset
 
 
 def filled(text: str, variables: Mapping[str, str]) -> str:
@@ -36,7 +40,8 @@ def filled(text: str, variables: Mapping[str, str]) -> str:
                 part, f"`{part[:40]}` is not valid: it needs the name of a variable, for example `${{STAGE}}`"
             )
         if name[1] not in variables:
-            raise Missing(part, f"the variable {name[1]} is not set: set it in the environment or in .env")
+            reason = f"the variable {name[1]} is not set: set it in the environment or in .env"
+            raise Missing(part, reason, unset=True)
         return variables[name[1]]
 
     return _PART.sub(value, text)

@@ -16,9 +16,9 @@ from tsync_stream.settings.load import Settings
 def table_anew(settings: Settings) -> RouteTable:
     """The table as its files are now, a schema file too. Raises ConfigurationError if they cannot be used."""
     if settings.routes_file is not None:
-        from tsync_stream.routes.file import table_of
+        from tsync_stream.routes.file import forget
 
-        table_of.cache_clear()
+        forget()
     return declared_routes(settings)
 
 

@@ -24,6 +24,7 @@ VERIFICATIONS = "verifications"
 HISTORY = "history"
 BACKUPS = "backups"
 GENERATIONS = "generations"
+ARTEFACTS = "artefacts"
 FALLBACK_QUEUE = "fallback_queue"
 
 # The one document of `pipeline` that is no barrier record.

@@ -1,5 +1,6 @@
 """The console script `tsync`: which commands it has, its help, its start, its exit codes, and completion in shells."""
 
+import base64
 import json
 import os
 import pty
@@ -164,6 +165,7 @@ def test_wrong_usage_ends_with_2(arguments: list[str], tmp_path: Path) -> None:
 
 # These say of each server what they could not see.
 EXPLAINS = {"check", "plan", "explain"}
+ASKS_NOBODY = {"keys"}
 NEEDS = {"replay": ["--all"], "backup": ["--to", "."], "restore": ["a-backup.zip"]}
 
 
@@ -173,7 +175,7 @@ def empty_backup(path: Path) -> None:
         writer.finish(Manifest(made_at, __version__, "0a1b2c3d", "tsync", (), 0, None, ()))
 
 
-@pytest.mark.parametrize("name", sorted(DECLARED.keys() - EXPLAINS))
+@pytest.mark.parametrize("name", sorted(DECLARED.keys() - EXPLAINS - ASKS_NOBODY))
 def test_without_mongodb_a_command_ends_with_1_and_a_sentence_and_never_loads_faust(name: str, tmp_path: Path) -> None:
     empty_backup(tmp_path / "a-backup.zip")
     code = _WHAT_IS_LOADED.format(arguments=[name, *NEEDS.get(name, []), "--json"])
@@ -185,6 +187,25 @@ def test_without_mongodb_a_command_ends_with_1_and_a_sentence_and_never_loads_fa
     assert "'pymongo'" in loaded
     assert "'faust'" not in loaded
     assert "'mode'" not in loaded
+
+
+def test_a_key_is_derived_without_a_server_and_no_value_is_shown(tmp_path: Path) -> None:
+    file = "routes: {a: {source: a.b, target: c}}\nsearch_keys: {web: {value: '${WEB_KEY}', collections: [c]}}\n"
+    (tmp_path / "tsync.yaml").write_text(file)
+
+    def keys(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        return run(*TSYNC, "keys", *arguments, directory=tmp_path, MONGODB_URI=NOBODY, **environ)
+
+    value = "a-value-of-the-test"
+    derived = keys("web", WEB_KEY=value)
+    assert derived.returncode == 0
+    assert base64.b64decode(derived.stdout)[44:] == b"a-va{}"
+    listed = keys(WEB_KEY=value)
+    assert listed.stdout == "web: searches c; its value is in ${WEB_KEY}\n"
+    for refused, code in ((keys("web"), 1), (keys("web", WEB_KEY="short"), 1), (keys("nothing", WEB_KEY=value), 2)):
+        assert (refused.returncode, refused.stdout) == (code, "")
+        assert "short" not in refused.stderr
+        assert "Traceback" not in refused.stderr
 
 
 def test_wrong_settings_end_with_2(tmp_path: Path) -> None:
