@@ -326,13 +326,14 @@ class Parts:
             self.schemas[route.name],
             self.dead_letters,
             self._dead_letter_records,
+            self.jobs.keys,
             settings.mass_delete_share,
         )
 
     def _jobs_of(self, term: CaptureTerm, kinds: Mapping[str, JobKinds]) -> TermJobs:
         batch_size, refreshes = self._settings.buffer.batch_size, self.refreshes
         job_term = JobTerm(term, self._channels.send_entries, batch_size, self._health, refreshes.open, self._job_pace)
-        ledger = JobLedger(self.jobs, self._dead_letter_records, self.table)
+        ledger = JobLedger(self.jobs, self._dead_letter_records, self.table, self._health)
         needed = [
             NeededReconcile(route, job_term, made, ledger, self.positions, self._health)
             for route, made in kinds.items()

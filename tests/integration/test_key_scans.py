@@ -9,9 +9,11 @@ from bson.objectid import ObjectId
 from tests.integration.conftest import Client, Collection, scan
 from tests.support.keys import KEYS_OF_EVERY_TYPE, assert_same_keys
 from tests.support.undecodable import WRONG_BINARY, document_of, element, insertion
+from tsync_stream.core.errors import RouteUnusable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Route, UnreadableKey
-from tsync_stream.jobs.scan import pages
+from tsync_stream.jobs.scan import pages, pages_matching
 from tsync_stream.source.documents import DocumentReader
+from tsync_stream.state.dead_letters import can_be_queued
 
 SCANNED = [key for key in KEYS_OF_EVERY_TYPE if not isinstance(key, MaxKey)]
 
@@ -89,3 +91,36 @@ async def test_no_cursor_holds_a_key_of_several_megabytes(
     found = [page async for page in pages(reader, route, None, BEGINNING_OF_TIME, 2)]
     assert [key for keys, _ in found for key in keys] == ["a", huge[0], "c", huge[1], "e"]
     assert max(len(cursor["_id"]) for _, cursor in found) == 1
+
+
+async def test_a_query_is_asked_across_all_types_and_whatever_the_size_of_a_page(
+    reader: DocumentReader, route: Route, source: Collection
+) -> None:
+    await source.insert_many([{"_id": key, "n": number % 3} for number, key in enumerate(SCANNED)])
+    expected = [key for number, key in enumerate(SCANNED) if number % 3 == 1]
+    for size in (1, 2, 7, 100):
+        found = pages_matching(reader, route, {"n": 1}, None, BEGINNING_OF_TIME, size)
+        looked_at, matching = 0, []
+        async for page, keys, _ in found:
+            looked_at += len(page)
+            matching += keys
+        assert looked_at == len(SCANNED)
+        usable = [key for key in expected if can_be_queued(key)]
+        assert_same_keys(matching, usable)
+
+
+async def test_a_document_for_which_a_query_fails_counts_as_matching(
+    reader: DocumentReader, route: Route, source: Collection
+) -> None:
+    await source.insert_many([{"_id": number, "n": "text" if number == 3 else number} for number in range(6)])
+    query = {"$expr": {"$gt": [{"$divide": ["$n", 1]}, 4]}}
+    (page,) = [page async for page in pages_matching(reader, route, query, None, BEGINNING_OF_TIME, 100)]
+    assert page[1] == [3, 5]
+
+
+async def test_a_query_that_the_server_refuses_is_no_fault_of_a_document(
+    reader: DocumentReader, route: Route, source: Collection
+) -> None:
+    await source.insert_many([{"_id": number} for number in range(6)])
+    with pytest.raises(RouteUnusable):
+        [page async for page in pages_matching(reader, route, {"n": {"$nonsense": 1}}, None, BEGINNING_OF_TIME, 2)]

@@ -186,6 +186,35 @@ async def test_each_route_has_a_reconcile_of_its_own(store: PositionStore, store
     assert await store.load() == expected.with_route(ROUTE, reconcile=None)
 
 
+async def test_what_people_want_of_a_reconcile_is_kept_and_passes_on(store: PositionStore) -> None:
+    pipeline = first()
+    await store.create(pipeline)
+    assert await store.steer_reconcile("job.1", paused=True)
+    assert not await store.replace(pipeline, after(pipeline)), "a writer that does not know of the pause"
+    # In another order than a need is written in: what is compared must not depend on that.
+    assert await store.steer_reconcile("job.1", rate_per_s=50)
+    assert await store.allow_mass_delete(ROUTE)
+    steered = await store.load()
+    assert steered is not None
+    need = ReconcileNeed("job.1", "the first start", allow_mass_delete=True, paused=True, rate_per_s=50)
+    assert steered.need(ROUTE) == need
+    assert await store.replace(steered, after(steered))
+    following = await store.load()
+    assert following is not None
+    assert await store.need_reconciles(following, {ROUTE: "the source was dropped"})
+    replaced = await store.load()
+    assert replaced is not None
+    found = replaced.need(ROUTE)
+    assert found is not None
+    assert (found.reason, found.paused, found.rate_per_s) == ("the source was dropped", True, 50)
+    assert await store.steer_reconcile(found.job, paused=False, rate_per_s=None)
+    resumed = await store.load()
+    assert resumed is not None
+    assert resumed.need(ROUTE) == replace(found, paused=False, rate_per_s=None)
+    assert await store.replace(resumed, after(resumed))
+    assert not await store.steer_reconcile("another", paused=True)
+
+
 async def test_before_the_first_start_no_reconcile_can_be_requested(store: PositionStore) -> None:
     assert not await store.request_reconcile(ROUTE, ReconcileNeed("job", "asked for"))
     assert not await store.allow_mass_delete(ROUTE)

@@ -36,6 +36,12 @@ ALLOW_MASS_DELETE = option(
     is_flag=True,
     help="Let it delete everything from Typesense that the source no longer has, however much that is.",
 )
+FILTER = option("--filter", "query", metavar="JSON", help="Only the documents that match this query in MongoDB now.")
+IDS_FILE = option("--ids", "ids_file", metavar="FILE", help="Only these ids, one a line; - reads them from stdin.")
+# The job may be left out.
+PAUSE_SOME = option("--pause", is_flag=False, flag_value="", metavar="[JOB]", help="Have open ones wait, or JOB alone.")
+RESUME_SOME = option("--resume", is_flag=False, flag_value="", metavar="[JOB]", help="Let them go on.")
+CANCEL_PARTIAL = option("--cancel", metavar="JOB", help="Cancel one with --filter or --ids.")
 WAIT = option("--wait", is_flag=True, help="Show its progress until it is done.")
 WHAT = argument("what", type=click.Choice(["list", "show", "count"]), default="list")
 ONE_ID = argument("record", metavar="[ID]", required=False)
@@ -53,6 +59,15 @@ CHOICE = (
 )
 ALL = option("--all", "everything", is_flag=True, help="Every open dead letter.")
 DRY_RUN = option("--dry-run", is_flag=True, help="Only show what would be queued.")
+RATE = option(
+    "--rate",
+    "rate_per_s",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most so many documents a second, for it alone.",
+)
+PAUSE = option("--pause", metavar="JOB", help="Have one wait, until it is resumed.")
+RESUME = option("--resume", metavar="JOB", help="Let one go on where it stopped.")
 CANCEL = option("--cancel", metavar="JOB", help="Cancel one; what it has queued already is still synced.")
 REPAIR = option("--repair", is_flag=True, help="Sync the documents that differ.")
 TO = option(
@@ -67,6 +82,7 @@ FILE = argument("file", metavar="FILE", type=click.Path(dir_okay=False, path_typ
 YES = option("--yes", is_flag=True, help="Replace what is in the state database.")
 DO_IT = option("--yes", is_flag=True, help="Do not ask.")
 NAME = RouteName()
+ROUTE_OPTION = option("--route", "route_option", type=NAME, metavar="NAME", help="The same as ROUTE.")
 ONE_ROUTE = option("--route", "route", type=NAME, metavar="NAME", help="This route alone. Default: all routes.")
 OF_ROUTE = option("--route", "route", type=NAME, metavar="NAME", help="Only those of this route.")
 
@@ -153,19 +169,31 @@ async def dead_letters(settings: "Settings", **asked: Any) -> int:
     return await run_dead_letters(settings, **asked)
 
 
-@command(ACT, ONE_ROUTE, ALLOW_MASS_DELETE, WAIT)
+@command(
+    ACT,
+    ROUTE,
+    ROUTE_OPTION,
+    FILTER,
+    IDS_FILE,
+    RATE,
+    ALLOW_MASS_DELETE,
+    WAIT,
+    PAUSE_SOME,
+    RESUME_SOME,
+    CANCEL_PARTIAL,
+)
 async def reconcile(settings: "Settings", **asked: Any) -> int:
-    """Sync every document again.
+    """Sync every document again, or some of them.
 
-    Queues every key of the source, then every id in Typesense that the source no longer has. A running worker does
-    it.
+    Queues every key of the source, then every id in Typesense that the source no longer has; with --filter or --ids
+    only those. A running worker does it, of one route or of all. --pause and --resume steer those that are open.
     """
-    from tsync_stream.cli.reconcile import run_reconcile
+    from tsync_stream.cli.reconciles import run_reconciles
 
-    return await run_reconcile(settings, **asked)
+    return await run_reconciles(settings, **asked)
 
 
-@command(ACT, ONE_ROUTE, REPAIR, WAIT, CANCEL)
+@command(ACT, ONE_ROUTE, REPAIR, RATE, WAIT, PAUSE, RESUME, CANCEL)
 async def verify(settings: "Settings", **asked: Any) -> int:
     """Compare both sides, and repair differences on request.
 
@@ -177,7 +205,7 @@ async def verify(settings: "Settings", **asked: Any) -> int:
     return await run_verify(settings, **asked)
 
 
-@command(ACT, IDS, ALL, DRY_RUN, WAIT, CANCEL, OF_ROUTE, *CHOICE)
+@command(ACT, IDS, ALL, DRY_RUN, RATE, WAIT, PAUSE, RESUME, CANCEL, OF_ROUTE, *CHOICE)
 async def replay(settings: "Settings", **asked: Any) -> int:
     """Retry failed documents.
 

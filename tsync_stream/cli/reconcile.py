@@ -1,4 +1,4 @@
-"""`reconcile`: asks for a reconcile of one route or of each, and follows them on request."""
+"""`reconcile` of whole routes: asks for a reconcile of one route or of each, and follows them on request."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,14 +22,22 @@ NOTHING_RAN = (
 
 
 async def run_reconcile(
-    settings: Settings, *, route: str | None, allow_mass_delete: bool, wait: bool, as_json: bool
+    settings: Settings,
+    *,
+    route: str | None,
+    rate_per_s: int | None,
+    allow_mass_delete: bool,
+    wait: bool,
+    as_json: bool,
 ) -> int:
     """File it, say what happens next, and with `wait` follow it."""
     async with StatusReader(reachable_settings(settings)) as reader:
         routes = chosen_routes(reader.table, route)
         seen = await reader.read()  # it gives the best message if MongoDB is unreachable
         asked = {
-            each.name: await ask_reconcile(reader.positions, each.name, allow_mass_delete=allow_mass_delete)
+            each.name: await ask_reconcile(
+                reader.positions, each.name, allow_mass_delete=allow_mass_delete, rate_per_s=rate_per_s
+            )
             for each in routes
         }
         if not as_json:

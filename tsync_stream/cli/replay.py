@@ -10,7 +10,7 @@ import click
 
 from tsync_stream.cli.choosing import Choice, Opened, opened, selection_of, show_id
 from tsync_stream.cli.dead_letters import reasons_as_json
-from tsync_stream.cli.jobs import cancel_job, file_jobs, follow_jobs, jobs_as_json, what_was_filed
+from tsync_stream.cli.jobs import Steering, file_jobs, follow_jobs, jobs_as_json, steer_job, what_was_filed
 from tsync_stream.cli.progress import Measured
 from tsync_stream.cli.routes import by_route, require_route
 from tsync_stream.cli.shared import EXIT_WRONG, print_json, reachable_settings
@@ -40,17 +40,19 @@ async def run_replay(
     everything: bool,
     dry_run: bool,
     wait: bool,
+    rate_per_s: int | None,
+    pause: str | None,
+    resume: str | None,
     cancel: str | None,
     as_json: bool,
     **filters: Any,
 ) -> int:
-    """File a replay, show what one would do, or cancel one."""
-    choice = Choice(ids=ids, **filters)
-    if cancel is not None:
-        if choice or everything or dry_run or wait:
-            raise click.UsageError("--cancel takes the id of a replay, and no other option.")
+    """File a replay, show what one would do, or pause, resume or cancel one."""
+    choice, steering = Choice(ids=ids, **filters), Steering(pause, resume, cancel)
+    steering.require_alone("a replay", others=bool(choice or everything or dry_run or wait or rate_per_s))
+    if steering:
         async with opened(reachable_settings(settings)) as our:
-            return await cancel_job(our, REPLAY, cancel, as_json=as_json)
+            return await steer_job(our, REPLAY, steering, as_json=as_json)
     if everything == bool(choice):
         raise click.UsageError(CHOOSE)
     settings = reachable_settings(settings)
@@ -69,7 +71,7 @@ async def run_replay(
                 first = await our.records.newest(selection, "open", FEW)
                 _show_dry_run(first, chosen_json if as_json else None)
                 return 0
-            jobs = await file_jobs(our, REPLAY, wanted)
+            jobs = await file_jobs(our, REPLAY, wanted, rate_per_s)
             if jobs and not as_json:
                 print(what_was_filed(REPLAY, jobs, WHAT, live=len(seen.live)), flush=True)
             ended = await _follow(our, reader, jobs, as_json=as_json) if wait and jobs else {}

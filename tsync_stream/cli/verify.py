@@ -6,10 +6,8 @@ Invariant: without `--repair` nothing is queued. The verification outlives the c
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import click
-
 from tsync_stream.cli.choosing import Opened, opened
-from tsync_stream.cli.jobs import cancel_job, file_jobs, follow_jobs, jobs_as_json, what_was_filed
+from tsync_stream.cli.jobs import Steering, file_jobs, follow_jobs, jobs_as_json, steer_job, what_was_filed
 from tsync_stream.cli.progress import Measured
 from tsync_stream.cli.routes import by_route, chosen_routes
 from tsync_stream.cli.shared import EXIT_WRONG, print_json, reachable_settings
@@ -24,29 +22,36 @@ WHAT = "compares every document"
 
 
 async def run_verify(
-    settings: Settings, *, route: str | None, repair: bool, wait: bool, cancel: str | None, as_json: bool
+    settings: Settings,
+    *,
+    route: str | None,
+    repair: bool,
+    wait: bool,
+    rate_per_s: int | None,
+    as_json: bool,
+    **wishes: str | None,
 ) -> int:
-    """File a verification of one route or of each, or cancel one."""
-    if cancel is not None and (repair or wait or route):
-        raise click.UsageError("--cancel takes the id of a verification, and no other option.")
+    """File a verification of one route or of each, or pause, resume or cancel one."""
+    wanted = Steering(**wishes)
+    wanted.require_alone("a verification", others=bool(repair or wait or route or rate_per_s))
     settings = reachable_settings(settings)
-    if cancel is not None:
+    if wanted:
         async with opened(settings) as our:
-            return await cancel_job(our, VERIFY, cancel, as_json=as_json)
+            return await steer_job(our, VERIFY, wanted, as_json=as_json)
     async with StatusReader(settings) as reader:
         routes = chosen_routes(reader.table, route)
         seen = await reader.read()  # it gives the best message if MongoDB is unreachable
         documents = {each.name: each.documents for each in seen.routes}
         async with opened(settings) as our:
-            wanted = {each.name: {"repair": repair, "documents": documents[each.name]} for each in routes}
-            jobs = await file_jobs(our, VERIFY, wanted)
+            arguments = {each.name: {"repair": repair, "documents": documents[each.name]} for each in routes}
+            jobs = await file_jobs(our, VERIFY, arguments, rate_per_s)
             if not as_json:
                 what = f"{WHAT}, and queues those that differ" if repair else WHAT
                 print(what_was_filed(VERIFY, jobs, what, live=len(seen.live)), flush=True)
                 if waiting := [each.route for each in seen.reconciles if each.route in jobs]:
                     print(f"It waits for the open reconcile of {', '.join(waiting)}.", flush=True)
             ended = await _follow(our, reader, jobs, as_json=as_json) if wait else {}
-    well = len(jobs) == len(wanted) and all(how_it_ended(job)[1] for job in ended.values())
+    well = len(jobs) == len(arguments) and all(how_it_ended(job)[1] for job in ended.values())
     if as_json:
         print_json({"ok": well, "live_replicas": len(seen.live), "jobs": jobs_as_json(jobs, ended, result_as_json)})
     elif ended:

@@ -35,6 +35,11 @@ def about_suspension(suspended: Suspension) -> str:
 
 def about_reconcile(need: ReconcileNeed) -> str:
     """What health says of a route that is being reconciled (pure)."""
+    if need.paused:
+        return (
+            f"the reconcile of the route is paused by a person ({need.reason}); until it is done, search may lack "
+            "documents, or show some that are gone. `tsync reconcile --resume` lets it go on"
+        )
     return (
         f"the route is reconciled ({need.reason}); until that is done, search may lack documents, or show some that "
         "are gone. `tsync status` shows how far it is"

@@ -27,6 +27,7 @@ from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.terminal import printable, shorten
 from tsync_stream.jobs.compare import Difference, Tally
 from tsync_stream.jobs.comparing import MAX_PAGE, Comparing
+from tsync_stream.jobs.control import Latch
 from tsync_stream.jobs.kinds import JobKinds
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.scan import Sides
@@ -66,18 +67,6 @@ class _Repair:
 
     async def run(self) -> None:
         """It is queued as a whole."""
-
-
-class _Latch:
-    """False from the first time that it may not go on: what a judge did not wait for must not count a moment later."""
-
-    def __init__(self, may_go_on: Callable[[], bool]) -> None:
-        self._may_go_on = may_go_on
-        self._stopped = False
-
-    def __call__(self) -> bool:
-        self._stopped = self._stopped or not self._may_go_on()
-        return not self._stopped
 
 
 class ContinuousVerification:
@@ -223,7 +212,7 @@ class RouteVerification:
         sides = self._kinds.open_sides()
         page_size = self._pacer.portion(PAGE_S, min(MAX_PAGE, sides.page_size))
         sides = self._sides = replace(sides, page_size=page_size)
-        wanted = _Latch(self._may_run)
+        wanted = Latch(self._may_run)
         try:
             judge_without = partial(self._kinds.judge, self._term, sides, wanted)
             await Comparing(sides, self, judge_without, self._kinds.mass_delete_share, wanted).run()

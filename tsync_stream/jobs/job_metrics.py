@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.state.jobs import DONE
 
-WAITING, RUNNING, SYNCING = "wait", "run", "sync"
+WAITING, RUNNING, SYNCING, PAUSED = "wait", "run", "sync", "paused"
 
 
 class JobState(NamedTuple):

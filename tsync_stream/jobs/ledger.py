@@ -5,32 +5,57 @@ Invariant: every result counts the documents that are refused when the job is do
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsync_stream.core.events import event
+from tsync_stream.core.health import Health
 from tsync_stream.jobs.progress_log import ProgressLog
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.dead_letter_counts import Refused, refused_among, refused_from_bson
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
-from tsync_stream.state.jobs import BACKUP_JOB, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job, JobStore, without_time_left
+from tsync_stream.state.jobs import (
+    BACKUP_JOB,
+    PARTIAL,
+    RECONCILE,
+    REPLAY,
+    TIME_LEFT,
+    VERIFY,
+    Job,
+    JobStore,
+    without_time_left,
+)
 from tsync_stream.state.route_state import ReconcileNeed
 
 log = logging.getLogger(__name__)
+
+PAUSED_CHECK = "paused jobs"
+# The command that files a kind of job, and steers it.
+COMMANDS = {PARTIAL: "reconcile", REPLAY: "replay", VERIFY: "verify"}
+MOST_NAMED = 3
 
 
 class JobLedger:
     """One for each term. Every call raises the errors of MongoDB calls."""
 
-    def __init__(self, store: JobStore, records: DeadLetterRecords, table: RouteTable) -> None:
+    def __init__(self, store: JobStore, records: DeadLetterRecords, table: RouteTable, health: Health) -> None:
         self._store = store
         self._records = records
         self._table = table
+        self._health = health
         self._progress = ProgressLog()
+        self._with_keys: set[str] | None = None  # the open jobs that have a list of keys; None: not looked yet
 
     async def open(self) -> list[Job]:
-        """The open jobs that queue something, oldest first."""
-        return [job for job in await self._store.open() if job.kind != BACKUP_JOB]
+        """The open jobs that queue something, oldest first. The lists of those that have ended are removed."""
+        found = [job for job in await self._store.open() if job.kind != BACKUP_JOB]
+        now = {job.id for job in found if job.kind == PARTIAL}
+        if self._with_keys is None:
+            await self._store.keys.remove_unowned(now)
+        elif ended := self._with_keys - now:
+            await self._store.keys.remove(ended)
+        self._with_keys = now
+        return found
 
     async def save_progress(self, job: Job, progress: Mapping[str, Any]) -> None:
         """Note how far a job is, if that has changed, and how long it will take."""
@@ -58,6 +83,10 @@ class JobLedger:
             reason = "the version that captures does not understand this job; file it again with the same version"
         else:
             reason = f"there is no route {job.route} any more"
+        await self.fail(job, reason)
+
+    async def fail(self, job: Job, reason: str) -> None:
+        """The job cannot be done as it was filed. Raises the errors of MongoDB calls."""
         log.warning(
             "%s is given up: %s",
             self.title(job),
@@ -66,6 +95,23 @@ class JobLedger:
         )
         await self._store.end(job.id, "failed", {"error": reason})
         self._progress.forget(job.id)
+
+    def tell_paused(self, jobs: Sequence[Job]) -> None:
+        """Health shows the jobs that people have paused, because nobody else would remember them."""
+        if not jobs:
+            self.forget_paused()
+            return
+        named = ", ".join(f"{job.kind} {job.id} of route {job.route}" for job in jobs[:MOST_NAMED])
+        more = f" and {len(jobs) - MOST_NAMED} more" if len(jobs) > MOST_NAMED else ""
+        resume = f"`tsync {COMMANDS[jobs[0].kind]} --resume {jobs[0].id}`"
+        self._health.working(
+            PAUSED_CHECK,
+            f"paused by a person: {named}{more}; live changes and other jobs go on. {resume} lets it go on",
+        )
+
+    def forget_paused(self) -> None:
+        """None is paused, or another replica tells."""
+        self._health.green(PAUSED_CHECK)
 
     def check(self, kind: str, route: str) -> str:
         """The health check of a kind of job of one route."""
@@ -99,6 +145,9 @@ def measured(job: Job, progress: Mapping[str, Any]) -> tuple[int, int, str]:
     """How much is done, of about how much, and what that counts (pure)."""
     if job.kind == VERIFY:
         return int(progress.get("compared", 0)), int(job.arguments.get("documents", 0)), "documents are compared"
+    if job.kind == PARTIAL:
+        total = job.arguments.get("chosen") or job.arguments.get("documents") or 0
+        return int(progress.get("looked_at", 0)), int(total), "documents are looked at"
     return int(progress.get("queued", 0)), int(job.arguments.get("chosen") or 0), "dead letters are queued"
 
 

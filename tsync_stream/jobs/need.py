@@ -17,7 +17,8 @@ from tsync_stream.core.errors import Fenced, TsyncError
 from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import BEGINNING_OF_TIME
-from tsync_stream.jobs.job_metrics import WAITING, JobState, phase_of
+from tsync_stream.jobs.control import JobControl, JobPaused
+from tsync_stream.jobs.job_metrics import PAUSED, SYNCING, WAITING, JobState, phase_of
 from tsync_stream.jobs.kinds import JobKinds
 from tsync_stream.jobs.ledger import JobLedger
 from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored
@@ -27,7 +28,7 @@ from tsync_stream.routes.usability import pause_before_s
 from tsync_stream.state.dead_letter_counts import describe_reconcile
 from tsync_stream.state.jobs import RECONCILE, SCAN, queued_of
 from tsync_stream.state.pipeline import Pipeline, PositionStore
-from tsync_stream.state.route_state import ReconcileNeed
+from tsync_stream.state.route_state import ReconcileNeed, wishes
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,9 @@ class NeededReconcile:
         self._ledger = ledger
         self._positions = positions
         self._health = health
+        need = self.need
+        # A need that is replaced ends the term, so this is the control of one job.
+        self._control = JobControl(self._title, **wishes(need))
 
     def __repr__(self) -> str:
         need = self.need
@@ -82,14 +86,24 @@ class NeededReconcile:
         log.info(
             "%s: began (%s)", self._title, need.reason, extra=event("reconcile.began", job=need.job, route=self._route)
         )
-        job: Reconcile = self._kinds.reconcile(need.job, term, sides, may_sweep, not_before)
+        job: Reconcile = self._kinds.reconcile(need.job, term, sides, may_sweep, not_before, self._control)
         try:
-            await term.persevere(self._title, job.run)
+            await self._queue_everything(job)
         finally:
             await sides.source.close()
         await term.until_synced(job, lambda: self.need is None)
         while True:  # the term ends by other means
             await asyncio.Event().wait()
+
+    async def _queue_everything(self, job: Reconcile) -> None:
+        """However often it is paused, and however many outages it takes."""
+        while True:
+            try:
+                await self._term.persevere(self._title, job.run)
+            except JobPaused:
+                await self._control.resumed()
+            else:
+                return
 
     async def _resumed(self, need: ReconcileNeed) -> Timestamp:
         """Return once the route is not suspended: since when what was dropped is seen by whoever reads the source."""
@@ -142,14 +156,17 @@ class NeededReconcile:
         phase = SCAN if cursor is None else phase_of(str(cursor["phase"]))
         if capture.pipeline.routes[self._route].suspended is not None:
             phase = WAITING
+        elif self._control.paused and phase != SYNCING:
+            phase = PAUSED
         return JobState(RECONCILE, self._route, phase, done, documents)
 
     async def look(self, stored: Pipeline) -> None:
-        """Once a second: log the progress, and clear the need when it is met."""
+        """Once a second: follow what people want, log the progress, and clear the need when it is met."""
         capture = self._term.capture
         need = stored.need(self._route)
         if need is None:
             return
+        self._control.note(paused=need.paused, rate_per_s=need.rate_per_s)
         cursor = self._term.synced_cursor(need.job)
         done, _ = queued_of(cursor)
         _, documents = queued_of(capture.appended.cursors.get(need.job))

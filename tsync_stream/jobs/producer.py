@@ -1,8 +1,8 @@
 """How a job queues keys: in batches that carry its cursor, so that it goes on from there after any interruption.
 
 Invariants: a batch is queued only behind the job's last one; jobs wait while the queue holds many entries, because
-live changes queue behind them, and they take turns; they queue no faster than the limit of the rate lets sync write;
-`cursor` is where the last batch ends, which may still be on its way to the queue.
+live changes queue behind them, and they take turns; they queue no faster than the limit of the rate lets sync write,
+nor than a person wants; `cursor` is where the last batch ends, which may still be on its way to the queue.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from tsync_stream.capture.entries import Entries
 from tsync_stream.capture.term import CaptureTerm, Delivery, EntryBatch, JobProgress
 from tsync_stream.core.model import Key, Route
 from tsync_stream.core.pacer import MaxRates
+from tsync_stream.jobs.control import JobControl
 from tsync_stream.jobs.job_pace import JobPace
 from tsync_stream.state.jobs import queued_of
 
@@ -55,11 +56,21 @@ class Room:
 
 
 class Producer:
-    """Queues the keys of one job of a route under one term."""
+    """Queues the keys of one job of a route under one term. `control` is what a person wants of it."""
 
-    def __init__(self, route: Route, job: str, reason: str, term: CaptureTerm, send: Send, room: Room) -> None:
+    def __init__(
+        self,
+        route: Route,
+        job: str,
+        reason: str,
+        term: CaptureTerm,
+        send: Send,
+        room: Room,
+        control: JobControl | None = None,
+    ) -> None:
         self.route = route
         self.job = job
+        self.control = control or JobControl()
         self._reason = reason
         self._term = term
         self._send = send
@@ -93,13 +104,18 @@ class Producer:
 
     def page(self, most: int) -> int:
         """How many keys to queue together now, at most `most`."""
-        return self._room.pace.page(self.route.name, most)
+        return self.control.page(self._room.pace.page(self.route.name, most))
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Around `queue`, if the batch holds entries: it is this job's turn, and the queue has room."""
+        """Around `queue`, if the batch holds entries: it is this job's turn, and the queue has room.
+
+        Raises `JobPaused` if a person wants the job to wait.
+        """
+        await self.control.turn()
         await self._room.pace.turn(self.route.name, self._unsynced)
         async with self._room.turn():
+            self.control.check()  # it may have waited long
             yield
 
     def _unsynced(self) -> int:
@@ -115,7 +131,8 @@ class Producer:
 
     async def queue(self, entries: Entries, cursor: Mapping[str, Any]) -> None:
         """Put entries on their way to the queue; the job then stands at `cursor`."""
-        self._room.pace.took(self.route.name, sum(entries.counts.values()))
+        self._room.pace.took(self.route.name, entries.count)
+        self.control.took(entries.count)
         progress = JobProgress(self.job, self.cursor, cursor)
         with self._term.sending() as delivery:
             await self._send(EntryBatch(delivery, progress, entries.by_partition, entries.counts, entries.reason))

@@ -4,7 +4,8 @@ It is the one repair, and the first load. At the end it also queues the keys of 
 gone, so that every dead letter left is about a document that exists.
 
 Invariants: it only queues; sync decides by looking, so a sweep cannot delete what was just inserted. It goes on from
-its cursor after any interruption. Nothing is swept before `may_sweep` returns.
+its cursor after any interruption, a pause among them: `run` raises `JobPaused` then. Nothing is swept before
+`may_sweep` returns.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -53,7 +54,8 @@ class Reconcile:
         self._queued, self._documents = queued_of(producer.cursor)
 
     async def run(self) -> None:
-        """Scan the source, then sweep Typesense. Raises the errors of MongoDB and Typesense calls."""
+        """Scan the source, then sweep Typesense. Raises `JobPaused`, and the errors of MongoDB and Typesense calls."""
+        self.producer.control.check()
         self._queued, self._documents = queued_of(self.producer.cursor)
         if self._phase() == SCAN:
             await self._scan()
@@ -84,6 +86,7 @@ class Reconcile:
         await self._may_sweep()
         async with aclosing(self._sides.orphans(self._read_from)) as sweep:
             async for _, found in sweep:
+                self.producer.control.check()
                 # A string key is its own Typesense id, so it leads to the id's partition and to every key behind it.
                 await self._queue_in_turns(found)
         await self._queue_stale_letters()

@@ -37,7 +37,7 @@ class Replay:
         self._wanted = wanted
 
     async def run(self) -> None:
-        """Queue page after page. Raises the errors of MongoDB calls."""
+        """Queue page after page. Raises `JobPaused`, and the errors of MongoDB calls."""
         producer = self.producer
         while self._wanted() and (producer.cursor is None or producer.cursor["phase"] != DONE):
             async with producer.turn():  # before the mark: what fails while a page waits has not failed again

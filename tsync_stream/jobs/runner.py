@@ -2,7 +2,8 @@
 
 The term runs `work` beside the change feed, and calls `look` once a second. Invariants: a job is ended when a barrier
 behind its last entry is synced, and only then is its cursor dropped. Of one route, filed jobs run one at a time. Those
-of several routes take turns: a job that fails or waits for what is synced lets another one work meanwhile.
+of several routes take turns: a job that fails or waits for what is synced lets another one work meanwhile. A paused job
+leaves its place to the next one, and goes on from its cursor when it is resumed.
 """
 
 import asyncio
@@ -15,7 +16,8 @@ from tsync_stream.core.events import event
 from tsync_stream.core.model import Position
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.jobs.continuous import ContinuousVerification, is_repair
-from tsync_stream.jobs.job_metrics import RUNNING, SYNCING, WAITING, JobState, show_jobs
+from tsync_stream.jobs.control import JobControl, JobFailed, JobPaused
+from tsync_stream.jobs.job_metrics import PAUSED, RUNNING, SYNCING, WAITING, JobState, show_jobs
 from tsync_stream.jobs.kinds import Filed, JobKinds
 from tsync_stream.jobs.ledger import JobLedger, measured
 from tsync_stream.jobs.need import NeededReconcile
@@ -40,6 +42,7 @@ class FiledJobs:
         self._open: list[Job] = []  # when last looked
         self._ended: set[str] = set()  # in this term: their cursors are dropped, they must not begin again
         self._running: dict[str, Filed] = {}
+        self._controls: dict[str, JobControl] = {}  # of the open ones
         # One job reads documents at a time, so memory does not grow with the number of routes.
         self._turn = asyncio.Lock()
         # Those that ran in this term: a batch of a cancelled job may still be on its way.
@@ -64,11 +67,13 @@ class FiledJobs:
                     tasks.pop(route).result()
         finally:
             await end_tasks(tasks.values())
+            self._ledger.forget_paused()
 
     async def look(self) -> None:
-        """Once a second: note what is open, drop the cursors of what has ended, and save the progress."""
+        """Once a second: note what is open and wanted, drop the cursors of what has ended, and save the progress."""
         # One may be ended while we read.
         self._open = [job for job in await self._ledger.open() if job.id not in self._ended]
+        self._follow_wishes()
         self._drop_cursors()
         for job in self._open:
             if (running := self._running.get(job.id)) is not None:
@@ -81,27 +86,38 @@ class FiledJobs:
         for job in self._open:
             running = self._running.get(job.id)
             queued = cursors.get(job.id, {}).get("phase") == DONE
-            phase = SYNCING if queued else RUNNING if running is not None else WAITING
+            phase = RUNNING if running is not None else WAITING
+            phase = SYNCING if queued else PAUSED if job.paused else phase
             done, total, _ = measured(job, job.progress if running is None else running.progress())
             found.append(JobState(job.kind, job.route, phase, done, total))
         return found
 
     def has_open(self, route: str) -> bool:
-        """Whether a job of this route is open, or has not ended yet."""
-        return any(job.route == route for job in self._open)
+        """Whether a job of this route is open, or has not ended yet; one that is paused disturbs nobody."""
+        return any(job.route == route and (not job.paused or job.id in self._running) for job in self._open)
 
     def _may_begin(self, job: Job) -> bool:
         """While a reconcile of its route is open, *synced* says nothing about what that still has to queue."""
-        return job.kind != VERIFY or self._term.need(job.route) is None
+        return not job.paused and (job.kind != VERIFY or self._term.need(job.route) is None)
+
+    def _follow_wishes(self) -> None:
+        before, self._controls = self._controls, {}
+        for job in self._open:
+            control = before.get(job.id) or JobControl(self._ledger.title(job))
+            control.note(paused=job.paused, rate_per_s=job.rate_per_s)
+            self._controls[job.id] = control
+        self._ledger.tell_paused([job for job in self._open if job.paused])
 
     async def _begin(self, job: Job) -> None:
         kinds = self._kinds.get(job.route)
         if kinds is None:
             await self._give_up(job)
             return
+        control = self._controls.get(job.id) or JobControl()  # it may have ended just now
         sides = kinds.open_sides()
         try:
-            running = kinds.filed(job, self._term, sides, partial(self._is_open, job.id))
+            wanted = partial(self._is_open, job.id)
+            running = kinds.filed(job, self._term, sides, wanted, control)
             if running is None:
                 await self._give_up(job)
             else:
@@ -127,6 +143,11 @@ class FiledJobs:
             await self._term.until_synced(running, lambda: self._term.is_synced(job.id) or not self._is_open(job.id))
             if self._is_open(job.id):
                 await self._term.persevere(check, partial(self._finish, job, running))
+        except JobPaused:
+            # Whoever goes on with it begins at its last batch, which has to be in the queue for that.
+            await self._term.until_synced(running, lambda: running.producer.arrived)
+        except JobFailed as error:
+            await self._term.persevere(check, partial(self._fail, job, str(error)))
         finally:
             self._landing[job.id] = running.producer
             del self._running[job.id]
@@ -135,6 +156,10 @@ class FiledJobs:
         await self._ledger.finish(job, await running.result())
         self._note_ended(job.id)
         self._term.capture.forget_job(job.id)
+
+    async def _fail(self, job: Job, reason: str) -> None:
+        await self._ledger.fail(job, reason)
+        self._note_ended(job.id)
 
     def _drop_cursors(self) -> None:
         """Of jobs that were cancelled, or ended by a term that could not go on to drop them."""

@@ -33,9 +33,41 @@ async def pages(
 ) -> AsyncGenerator[tuple[list[Key], dict[str, Key]], None]:
     """Pages of at most `size` keys in index order, each with what a cursor needs to go on behind it.
 
-    `after` is such a cursor, or None for the beginning. `at_most(size)` may make the next page
-    smaller. Raises the errors of MongoDB calls.
+    Those that the route's filter matches. `after` is such a cursor, or None for the beginning. `at_most(size)` may make
+    the next page smaller. Raises the errors of MongoDB calls.
     """
+    async with aclosing(_all_pages(source, route, after, not_before, size, at_most)) as found:
+        async for keys, cursor in found:
+            yield await _matching(source, route, keys, not_before), cursor
+
+
+async def pages_matching(
+    source: DocumentReader,
+    route: Route,
+    query: Mapping[str, Any],
+    after: Mapping[str, Any] | None,
+    not_before: Timestamp,
+    size: int,
+) -> AsyncGenerator[tuple[list[Key], list[Key], dict[str, Key]], None]:
+    """For each page of `size` keys: its keys, those of them that a query matches now, and what a cursor needs.
+
+    The route's own filter says nothing here: sync decides what becomes of a key. A key that can be no Typesense id is
+    left out. Raises the errors of MongoDB calls, and `RouteUnusable` if MongoDB refuses the query.
+    """
+    async with aclosing(_all_pages(source, route, after, not_before, size, int)) as found:
+        async for keys, cursor in found:
+            usable = [key for key in keys if can_be_queued(key)]
+            yield keys, await source.matching_keys(route, query, usable, not_before), cursor
+
+
+async def _all_pages(
+    source: DocumentReader,
+    route: Route,
+    after: Mapping[str, Any] | None,
+    not_before: Timestamp,
+    size: int,
+    at_most: Callable[[int], int],
+) -> AsyncGenerator[tuple[list[Key], dict[str, Key]], None]:
     cursor = {"_id": after["_id"]} if after is not None and "_id" in after else {}
     count = at_most(size)
     while True:
@@ -45,13 +77,13 @@ async def pages(
             cursor = {"_id": keys[stored[-1]]}
         if len(keys) < count:  # the end
             if keys:
-                yield await _matching(source, route, keys, not_before), cursor
+                yield keys, cursor
             return
         if not stored:
             count *= 2  # no cursor can hold any key of this read: read past them
             continue
         count = at_most(size)
-        yield await _matching(source, route, keys[: stored[-1] + 1], not_before), cursor
+        yield keys[: stored[-1] + 1], cursor
 
 
 async def _matching(source: DocumentReader, route: Route, keys: list[Key], not_before: Timestamp) -> list[Key]:

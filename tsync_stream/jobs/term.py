@@ -14,6 +14,7 @@ from tsync_stream.capture.term import LONGEST_READ_S, BatchLost, CaptureTerm
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import Route
+from tsync_stream.jobs.control import JobControl
 from tsync_stream.jobs.job_pace import JobPace
 from tsync_stream.jobs.producer import Producer, Room, Send
 from tsync_stream.state.jobs import DONE
@@ -68,13 +69,16 @@ class JobTerm:
         """The open reconcile of a route, as this term knows it."""
         return self.capture.pipeline.need(route)
 
-    def producer(self, route: Route, job: str, reason: str, *, quietly: bool = False) -> Producer:
+    def producer(
+        self, route: Route, job: str, reason: str, *, quietly: bool = False, control: JobControl | None = None
+    ) -> Producer:
         """The way to the queue for a job that queues keys of this route for this reason.
 
-        `quietly`: few of them wait at a time, so that live changes are not delayed.
+        `quietly`: few of them wait at a time, so that live changes are not delayed. `control`: what a person wants of
+        it; None: nobody can say.
         """
         room = self._quiet_room if quietly else self._room
-        return Producer(route, job, reason, self.capture, self._send, room)
+        return Producer(route, job, reason, self.capture, self._send, room, control)
 
     def settling(self, route: str) -> asyncio.Lock:
         """Held by whoever finds out which differences of the route are real."""

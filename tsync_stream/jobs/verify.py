@@ -14,10 +14,11 @@ from tsync_stream.core.events import event
 from tsync_stream.core.model import Key
 from tsync_stream.jobs.compare import Difference
 from tsync_stream.jobs.comparing import Comparing
+from tsync_stream.jobs.control import JobPaused
 from tsync_stream.jobs.judge import Judge
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.scan import Sides
-from tsync_stream.state.jobs import Job
+from tsync_stream.state.jobs import DONE, Job
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ MOST_PAGES = 50
 class Verify:
     """One verification under one capture term; `run` goes on from the term's cursor and ends when all is compared.
 
-    The arguments are those of `Comparing`. `wanted` is False once a person has cancelled the job. Raises `LookupError`
-    or `TypeError` if the job's arguments are not understood.
+    The arguments are those of `Comparing`. `wanted` is False once a person has cancelled the job, and `may_go_on` also
+    from the first time that it was paused. Raises `LookupError` or `TypeError` if its arguments are not understood.
     """
 
     def __init__(
@@ -39,15 +40,19 @@ class Verify:
         judge_without: Callable[[frozenset[str]], Judge],
         mass_delete_share: float,
         wanted: Callable[[], bool],
+        may_go_on: Callable[[], bool],
     ) -> None:
         self.producer = producer
+        self._wanted = wanted
         way = _ThroughTheQueue(producer, sides, repair=bool(job.arguments["repair"]))
         self._repair = way.repair
-        self._comparing = Comparing(sides, way, judge_without, mass_delete_share, wanted)
+        self._comparing = Comparing(sides, way, judge_without, mass_delete_share, may_go_on)
 
     async def run(self) -> None:
-        """Scan the source, then sweep Typesense. Raises the errors of MongoDB and Typesense calls."""
+        """Scan the source, then sweep Typesense. Raises `JobPaused`, and the errors of MongoDB and Typesense calls."""
         await self._comparing.run()
+        if self._comparing.phase != DONE and self._wanted():
+            raise JobPaused(self.producer.job)
 
     def progress(self) -> Mapping[str, Any]:
         """How far it is, for people."""
@@ -64,7 +69,7 @@ class Verify:
 
 
 class _ThroughTheQueue:
-    """The way of a filed verification: as fast as it can, each step a batch of its producer."""
+    """The way of a filed verification: as fast as it can, or a person lets it, each step a batch of its producer."""
 
     def __init__(self, producer: Producer, sides: Sides, *, repair: bool) -> None:
         self.repair = repair
@@ -81,7 +86,10 @@ class _ThroughTheQueue:
         return self._producer.captured_time
 
     async def before_page(self, documents: int) -> None:
-        """At once."""
+        """As soon as its own rate allows: that counts what is compared, not the few that are queued."""
+        control = self._producer.control
+        await control.turn()
+        control.took(documents)
 
     async def advance(self, found: Sequence[Difference], repairs: Sequence[Key], cursor: Mapping[str, Any]) -> None:
         # With the time of the last look: sync reads nothing older than what was seen here.

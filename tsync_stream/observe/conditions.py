@@ -92,7 +92,8 @@ def routes(names: Mapping[str, object], pipeline: Pipeline | None) -> dict[str, 
         elif state.suspended is not None:
             found[name] = State("suspended", state.suspended.reason)
         elif state.reconcile is not None:
-            found[name] = State("reconciling", state.reconcile.reason)
+            paused = ", paused by a person" if state.reconcile.paused else ""
+            found[name] = State("reconciling", f"{state.reconcile.reason}{paused}")
         else:
             found[name] = State("live")
     return found

@@ -160,7 +160,8 @@ class Metrics:
         self.epochs_opened = made.counter("epochs_opened", "Epochs that this replica opened.", "reason")
         self.jobs_open = made.gauge(
             "jobs_open",
-            "Open jobs by what they do: `scan` the source, `sweep` Typesense, `sync` what is queued, `run`, or `wait`. "
+            "Open jobs by what they do: `scan` the source, `sweep` Typesense, `sync` what is queued, `run`, `wait`, or "
+            "`paused` by a person. "
             f"{capturing}",
             "kind",
             "phase",

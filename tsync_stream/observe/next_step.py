@@ -96,7 +96,8 @@ def _on_its_way(document: Explanation, status: Status) -> Iterator[Next]:
     if document.waiting is not None and document.waiting.entries:
         yield Next(f"An entry of it waits in partition {_place(document)}.")
     if document.reconcile is not None:
-        yield Next(f"The open reconcile of the route syncs it ({document.reconcile.reason}).")
+        resumed = " once it is resumed: a person has paused it" if document.reconcile.paused else ""
+        yield Next(f"The open reconcile of the route syncs it{resumed} ({document.reconcile.reason}).")
     if document.rechecks:
         yield Next("A write of it is in doubt, and a recheck is stored: it is synced again once that write has ended.")
     if any(job.kind == VERIFY and job.arguments.get("repair") for job in document.jobs):

@@ -17,7 +17,7 @@ from tsync_stream.state.pipeline import Pipeline
 from tsync_stream.state.route_state import RouteState
 from tsync_stream.state.verifications import Verification
 
-Phase = Literal["waiting", "suspended", "scan", "sweep", "syncing"]
+Phase = Literal["waiting", "suspended", "paused", "scan", "sweep", "syncing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,10 @@ class RouteFacts:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileStatus:
-    """An open reconcile of a route, and its progress: documents that are synced, of about `documents`."""
+    """An open reconcile of a route, and its progress: documents that are synced, of about `documents`.
+
+    `rate_per_s`: the most keys a second that a person lets it queue; None: no limit of its own.
+    """
 
     route: str
     job: str
@@ -41,6 +44,8 @@ class ReconcileStatus:
     mass_delete_allowed: bool
     synced: int = 0
     documents: int = 0
+    paused: bool = False
+    rate_per_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +126,30 @@ def _reconcile(
         return None
     cursor = pipeline.captured.cursors.get(need.job)
     phase: Phase
-    if not capturing:
+    queued = cursor is not None and cursor["phase"] == DONE
+    if state.suspended is not None:
+        phase = "suspended" if capturing else "waiting"
+    elif need.paused and not queued:
+        phase = "paused"
+    elif not capturing:
         phase = "waiting"
-    elif state.suspended is not None:
-        phase = "suspended"
     elif cursor is None or cursor["phase"] == SCAN:
         phase = "scan"
     else:
-        phase = "syncing" if cursor["phase"] == DONE else "sweep"
+        phase = "syncing" if queued else "sweep"
     done, _ = queued_of(synced.cursors.get(need.job))
     _, documents = queued_of(cursor)
-    return ReconcileStatus(name, need.job, need.reason, phase, need.allow_mass_delete, done, documents)
+    return ReconcileStatus(
+        route=name,
+        job=need.job,
+        reason=need.reason,
+        phase=phase,
+        mass_delete_allowed=need.allow_mass_delete,
+        synced=done,
+        documents=documents,
+        paused=need.paused,
+        rate_per_s=need.rate_per_s,
+    )
 
 
 # ---- for machines ----
@@ -166,4 +184,6 @@ def reconcile_json(reconcile: ReconcileStatus) -> Mapping[str, Any]:
         "mass_delete_allowed": reconcile.mass_delete_allowed,
         "synced": reconcile.synced,
         "documents": reconcile.documents,
+        "paused": reconcile.paused,
+        "rate_per_s": reconcile.rate_per_s,
     }

@@ -264,8 +264,11 @@ def _job_json(job: Job) -> dict[str, Any]:
         "queued": job.progress.get("queued", 0),
         "chosen": job.arguments.get("chosen"),
         "compared": job.progress.get("compared", 0),
+        "looked_at": job.progress.get("looked_at", 0),
         "refused": job.progress.get("excepted", 0),
         "left_s": job.progress.get(TIME_LEFT),
+        "paused": job.paused,
+        "rate_per_s": job.rate_per_s,
     }
 
 

@@ -13,13 +13,14 @@ from tsync_stream.observe.route_status import ReconcileStatus, RouteStatus
 from tsync_stream.observe.status import ReplicaStatus, Status
 from tsync_stream.observe.verified import verified_text
 from tsync_stream.state.dead_letter_counts import WHAT_TO_DO
-from tsync_stream.state.jobs import BACKUP_JOB, DONE, SCAN, SWEEP, TIME_LEFT, VERIFY, Job
+from tsync_stream.state.jobs import BACKUP_JOB, DONE, PARTIAL, SCAN, SWEEP, TIME_LEFT, VERIFY, Job
 
 NOT_STARTED = "no pipeline yet: start a worker (`tsync worker`), which syncs every document"
 
 PHASES = {
     "waiting": "waiting for a replica",
     "suspended": "waiting until the route can be synced again, since it is suspended",
+    "paused": "paused by a person; `tsync reconcile --resume` lets it go on",
     "scan": "queueing every key of the source",
     "sweep": "looking in Typesense for ids that the source no longer has",
     "syncing": "everything is queued; the last entries are being synced",
@@ -111,8 +112,12 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
 
 def show_job(job: Job, *, live: bool) -> str:
     """How far a job is, in one line."""
+    queued = job.progress.get("phase") == DONE
     if "phase" not in job.progress:
         phase = "waiting for its turn" if live else "waiting for a replica"
+        phase = "nothing is queued yet" if job.paused else phase
+    elif job.kind == PARTIAL:
+        phase = _partial_phase(job.progress, job.arguments)
     elif job.kind == BACKUP_JOB:
         phase = _backup_phase(job.progress)
     elif job.kind == VERIFY:
@@ -120,7 +125,21 @@ def show_job(job: Job, *, live: bool) -> str:
     else:
         phase = _replay_phase(job.progress, job.arguments.get("chosen"))
     name = job.id if job.id.startswith(job.kind) else f"{job.kind} {job.id}"
+    if job.paused and not queued:
+        return f"{name}: paused by a person; {phase}"
     return f"{name}: {phase}{show_left(job.progress.get(TIME_LEFT))}"
+
+
+def _partial_phase(progress: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+    looked_at, queued = progress["looked_at"], progress["queued"]
+    if progress["phase"] == DONE:
+        return f"all {queued} are queued; the last ones are being synced"
+    if arguments.get("query") is None:
+        total = max(queued, arguments.get("chosen", 0))
+        return f"{queued} of {total} ids are queued ({percent(queued, total)} %)"
+    total = max(looked_at, arguments.get("documents", 0))
+    share = percent(looked_at, total)
+    return f"{queued} match and are queued; {looked_at} of about {total} documents are looked at ({share} %)"
 
 
 def _backup_phase(progress: Mapping[str, Any]) -> str:

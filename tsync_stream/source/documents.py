@@ -147,14 +147,11 @@ class DocumentReader:
 
         A document exists if the route's filter matches it, or fails for it: what is shown of it, sync finds out.
         """
+        if self.filters(route):
+            return await self.matching_keys(route, self._views[route.name].filter, keys, not_before)
         session = await self._session.after(not_before)
         collection = self._source(route)
         found: list[Key] = []
-        if self.filters(route):
-            viewed = Viewed(route.name, self._views[route.name], collection, session, self._documents_of)
-            for chunk in query_chunks([key] for key in keys):
-                found += await viewed.existing(chunk)
-            return found
         try:
             for chunk in query_chunks([key] for key in keys):
                 cursor = collection.find(
@@ -163,6 +160,20 @@ class DocumentReader:
                 found += [document["_id"] async for document in cursor]
         except (PyMongoError, BSONError) as error:
             raise from_mongo(error) from error
+        return found
+
+    async def matching_keys(
+        self, route: Route, query: Mapping[str, Any], keys: Sequence[Key], not_before: Timestamp
+    ) -> list[Key]:
+        """Those of the keys whose documents a query matches, as stored and in index order.
+
+        A document for which the query fails is among them. Raises `RouteUnusable` if MongoDB refuses the query itself.
+        """
+        session = await self._session.after(not_before)
+        viewed = Viewed(route.name, SourceView(filter=query), self._source(route), session, self._documents_of)
+        found: list[Key] = []
+        for chunk in query_chunks([key] for key in keys):
+            found += await viewed.existing(chunk)
         return found
 
     async def scan_keys(

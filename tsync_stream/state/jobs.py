@@ -3,8 +3,8 @@
 Invariants: a job is open until everything that it queued is synced, and ends once. Its cursor travels with the barriers
 (`Position.cursors`), so nothing but the ending has to be exact here. Few jobs are open, and ended ones expire.
 
-A reconcile is no job here: its need is in the epoch document, where a route has at most one. Asking while one is open
-changes nothing but what was allowed.
+A reconcile of a whole route is no job here: its need is in the epoch document, where a route has at most one. Asking
+while one is open changes nothing but what was allowed and how fast it goes.
 """
 
 from collections.abc import Mapping
@@ -12,17 +12,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from pymongo import ReturnDocument
+
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError
 from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import JOBS
+from tsync_stream.state.job_keys import JobKeys
 from tsync_stream.state.pipeline import PositionStore, new_nonce
 from tsync_stream.state.route_state import ReconcileNeed
 
 RECONCILE = "reconcile"
+PARTIAL = "partial reconcile"
 REPLAY = "replay"
 VERIFY = "verify"
 BACKUP_JOB = "backup"
+# Those that a person may pause and resume, and whose rate may be limited.
+STEERABLE = (PARTIAL, REPLAY, VERIFY)
 # The phases in a job's cursor: through the source, through Typesense, and (any job) everything is queued.
 SCAN = "scan"
 SWEEP = "sweep"
@@ -46,7 +52,8 @@ class Job:
     """One job of one route, as stored.
 
     `progress` may be a second old; `result` is set once the job is done or has failed.
-    Of a reconcile only the result is stored.
+    Of a reconcile only the result is stored. `paused`: a person wants it to wait. `rate_per_s`: the most documents a
+    second that it may take on; None: no limit of its own.
     """
 
     id: str
@@ -58,12 +65,18 @@ class Job:
     progress: Mapping[str, Any]
     result: Mapping[str, Any] | None
     ended_at: datetime | None = None
+    paused: bool = False
+    rate_per_s: int | None = None
 
 
 class JobStore:
-    """The `jobs` collection. Every call raises the errors of `errors.from_mongo`."""
+    """The `jobs` collection; `keys` are the keys of those that name theirs.
+
+    Every call raises the errors of `errors.from_mongo`.
+    """
 
     def __init__(self, database: MongoDatabase) -> None:
+        self.keys = JobKeys(database)
         self._collection = database[JOBS]
 
     async def start(self) -> None:
@@ -71,10 +84,22 @@ class JobStore:
         async with translated():
             await self._collection.create_index([("status", 1), ("filed_at", 1)])
             await self._collection.create_index([("ended_at", 1)], expireAfterSeconds=int(KEPT_ENDED.total_seconds()))
+        await self.keys.start()
 
-    async def file(self, kind: str, route: str, arguments: Mapping[str, Any]) -> str:
-        """File a job of a route; returns its id. Raises `TooManyJobs` while `MOST_OPEN` are open."""
-        job = new_nonce()
+    async def file(
+        self,
+        kind: str,
+        route: str,
+        arguments: Mapping[str, Any],
+        *,
+        rate_per_s: int | None = None,
+        job: str | None = None,
+    ) -> str:
+        """File a job of a route; returns its id, a new one unless `job` is given.
+
+        Raises `TooManyJobs` while `MOST_OPEN` are open.
+        """
+        job = job or new_nonce()
         fields = {
             "kind": {"$literal": kind},
             "route": {"$literal": route},
@@ -84,6 +109,8 @@ class JobStore:
             "ended_at": None,
             "progress": {"$literal": {}},
             "result": None,
+            "paused": False,
+            "rate_per_s": rate_per_s,
         }
         async with translated():
             if await self._collection.count_documents({"status": "open"}, limit=MOST_OPEN) >= MOST_OPEN:
@@ -114,6 +141,18 @@ class JobStore:
         """Store how far an open job is, for people who ask."""
         async with translated():
             await self._collection.update_one({"_id": job, "status": "open"}, {"$set": {"progress": dict(progress)}})
+
+    async def steer(self, job: str, **wanted: Any) -> Job | None:
+        """Store what people want of an open job: `paused`, `rate_per_s` (None: no limit); None if none can be steered.
+
+        Whoever captures follows within a second or two.
+        """
+        asked = {"_id": job, "status": "open", "kind": {"$in": STEERABLE}}
+        async with translated():
+            found = await self._collection.find_one_and_update(
+                asked, {"$set": wanted}, return_document=ReturnDocument.AFTER
+            )
+        return None if found is None else _job(found)
 
     async def keep_result(
         self, job: str, kind: str, route: str, arguments: Mapping[str, Any], result: Mapping[str, Any]
@@ -160,6 +199,8 @@ def _job(document: Mapping[str, Any]) -> Job:
         progress=document["progress"],
         result=document["result"],
         ended_at=document["ended_at"],
+        paused=document.get("paused", False),
+        rate_per_s=document.get("rate_per_s"),
     )
 
 
@@ -176,9 +217,14 @@ class Asked:
     need: ReconcileNeed | None = None
 
 
-async def ask_reconcile(positions: PositionStore, route: str, *, allow_mass_delete: bool) -> Asked:
-    """File a reconcile of a route, or find the open one. Raises the errors of `errors.from_mongo`."""
-    wanted = ReconcileNeed(new_nonce(), ASKED_FOR, allow_mass_delete)
+async def ask_reconcile(
+    positions: PositionStore, route: str, *, allow_mass_delete: bool, rate_per_s: int | None = None
+) -> Asked:
+    """File a reconcile of a route, or find the open one; a rate holds for that too.
+
+    Raises the errors of `errors.from_mongo`.
+    """
+    wanted = ReconcileNeed(new_nonce(), ASKED_FOR, allow_mass_delete, rate_per_s=rate_per_s)
     for _ in range(ATTEMPTS):
         if await positions.request_reconcile(route, wanted):
             return Asked("filed", wanted)
@@ -189,6 +235,8 @@ async def ask_reconcile(positions: PositionStore, route: str, *, allow_mass_dele
             return Asked("nothing ran")
         need = stored.need(route)
         if need is not None and need.allow_mass_delete >= allow_mass_delete:
+            if rate_per_s is not None and not await positions.steer_reconcile(need.job, rate_per_s=rate_per_s):
+                continue
             # The driver repeats a write whose reply was lost: then the open one may be ours.
             return Asked("filed" if need.job == wanted.job else "open", need)
     raise DependencyUnavailable("the epoch document keeps changing; try again")

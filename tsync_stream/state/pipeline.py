@@ -29,6 +29,7 @@ from tsync_stream.state.route_state import (
     routes_from_bson,
     routes_to_bson,
     same_needs,
+    wishes,
 )
 from tsync_stream.state.route_state import new_nonce as new_nonce
 from tsync_stream.state.suspension import Suspensions
@@ -188,6 +189,18 @@ class PositionStore(Suspensions):
             )
         return bool(result.matched_count)
 
+    async def steer_reconcile(self, job: str, **wanted: Any) -> bool:
+        """Store what people want of an open reconcile: `paused`, `rate_per_s` (None: no limit); False if none is open.
+
+        It holds until it is done, also for a reconcile that replaces it. Whoever captures follows within a second.
+        """
+        kept = {f"routes.$.reconcile.{name}": value for name, value in wanted.items() if value}
+        gone = {f"routes.$.reconcile.{name}": "" for name, value in wanted.items() if not value}
+        change = {name: fields for name, fields in (("$set", kept), ("$unset", gone)) if fields}
+        async with translated():
+            result = await self._collection.update_one({"_id": _ID, "routes.reconcile.job": job}, change)
+        return bool(result.matched_count)
+
     async def request_reconcile(self, route: str, need: ReconcileNeed) -> bool:
         """Ask for a reconcile of a route; False if one is open already, or the route has never run."""
         async with translated():
@@ -209,7 +222,8 @@ class PositionStore(Suspensions):
         for number, (route, reason) in enumerate(reasons.items()):
             open_now = stored.need(route)
             # A question that nobody has answered stays open.
-            need = ReconcileNeed(new_nonce(), reason, asked_of=open_now.asked_of if open_now else 0)
+            asked_of = open_now.asked_of if open_now else 0
+            need = ReconcileNeed(new_nonce(), reason, asked_of=asked_of, **wishes(open_now))
             changes[f"routes.$[route{number}].reconcile"] = need_to_bson(need)
             names.append({f"route{number}.name": route})
         async with translated():

@@ -17,7 +17,8 @@ class ReconcileNeed:
     """An open reconcile: its job, its reason, and whether a person has allowed it to delete however many documents.
 
     `asked_of` is the number of documents in Typesense when a person was first asked for that; 0: nobody was asked.
-    `suspensions` counts how often the route was suspended since it was last reconciled.
+    `suspensions` counts how often the route was suspended since it was last reconciled. `paused`: a person wants it to
+    wait. `rate_per_s`: the most keys a second that a person lets it queue; None: no limit of its own.
     """
 
     job: str
@@ -25,6 +26,8 @@ class ReconcileNeed:
     allow_mass_delete: bool = False
     asked_of: int = 0
     suspensions: int = 0
+    paused: bool = False
+    rate_per_s: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ def suspended_state(state: RouteState, reason: str) -> RouteState:
         "the route was suspended",
         asked_of=0 if before is None else before.asked_of,
         suspensions=1 if before is None else before.suspensions + 1,
+        **wishes(before),
     )
     return replace(state, suspended=Suspension(new_nonce(), reason), reconcile=need)
 
@@ -68,9 +72,16 @@ def new_nonce() -> str:
     return secrets.token_hex(4)
 
 
+def wishes(need: ReconcileNeed | None) -> dict[str, Any]:
+    """What people want of how an open reconcile goes: it holds for the one that replaces it, too."""
+    return {} if need is None else {"paused": need.paused, "rate_per_s": need.rate_per_s}
+
+
 def need_to_bson(need: ReconcileNeed | None) -> dict[str, Any] | None:
-    """Always the same fields in the same order: MongoDB compares embedded documents with both."""
-    return None if need is None else asdict(need)
+    """As the epoch document holds it: without the wishes that nobody has."""
+    if need is None:
+        return None
+    return {name: value for name, value in asdict(need).items() if name not in wishes(need) or value}
 
 
 def routes_to_bson(routes: Mapping[str, RouteState]) -> list[dict[str, Any]]:
@@ -112,7 +123,18 @@ def same_needs(routes: Mapping[str, RouteState]) -> dict[str, Any]:
 def need_and_suspension(state: RouteState) -> dict[str, Any]:
     """A query for a route with exactly this need, suspended by this very suspension or not at all."""
     nonce = None if state.suspended is None else state.suspended.nonce
-    return {"reconcile": need_to_bson(state.reconcile), "suspended.nonce": nonce}
+    return {**_exactly(state.reconcile), "suspended.nonce": nonce}
+
+
+def _exactly(need: ReconcileNeed | None) -> dict[str, Any]:
+    """Field by field, because two embedded documents are equal only if their fields are in the same order.
+
+    In a query, None is also what a field equals that is not there.
+    """
+    if need is None:
+        return {"reconcile": None}
+    without_wishes = dict.fromkeys(wishes(need))
+    return {f"reconcile.{name}": value for name, value in {**without_wishes, **(need_to_bson(need) or {})}.items()}
 
 
 def open_need(route: str, *, is_open: bool) -> dict[str, Any]:

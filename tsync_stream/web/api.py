@@ -6,6 +6,7 @@ leaves one line in the log, without ids. What it does is what a command of `tsyn
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from tsync_stream.settings.secrets import Secret
 from tsync_stream.source.driver import TIMEOUT_MS, MongoDatabase, command_client
 from tsync_stream.state.database import state_database
 from tsync_stream.state.jobs import JobStore
+from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.web.access import Refusal, may_act, may_read
 from tsync_stream.web.answering import Answer, Gate, Handler, Refused, body_of
 from tsync_stream.web.letters import Letters
@@ -57,6 +59,8 @@ class Api:
             web.post(f"{PREFIX}/dead-letters/replay", self._act(self._replay)),
             web.post(f"{PREFIX}/dead-letters/discard", self._act(self._discard)),
             web.post(f"{PREFIX}/jobs/{{id}}/cancel", self._act(self._cancel)),
+            web.post(f"{PREFIX}/jobs/{{id}}/pause", self._act(partial(self._steer, paused=True))),
+            web.post(f"{PREFIX}/jobs/{{id}}/resume", self._act(partial(self._steer, paused=False))),
         ]
 
     async def close(self) -> None:
@@ -134,6 +138,15 @@ class Api:
                 raise Refused(409, "This job is not open any more, or cannot be cancelled")
         self._acted("a job was cancelled: %s", job)
         return {"job": job, "status": "cancelled"}
+
+    async def _steer(self, request: web.Request, *, paused: bool) -> Any:
+        job = request.match_info["id"]
+        async with self._opened() as database:
+            filed = await JobStore(database).steer(job, paused=paused)
+            if filed is None and not await PositionStore(database).steer_reconcile(job, paused=paused):
+                raise Refused(409, "This job is not open any more, or cannot be paused")
+        self._acted(f"a job was {'paused' if paused else 'resumed'}: %s", job)
+        return {"job": job, "paused": paused}
 
     def _acted(self, text: str, *values: object) -> None:
         log.info(f"dashboard: {text}", *values, extra=event("web.action"))  # noqa: G004 - the text is a constant

@@ -6,17 +6,20 @@ Invariant: a share is never guessed. Where a total is not known, it is None.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tsync_stream.jobs.ledger import describe_outcome
+from tsync_stream.jobs.ledger import describe_outcome, measured
 from tsync_stream.observe.route_status import ReconcileStatus
 from tsync_stream.observe.status import Status
 from tsync_stream.observe.status_view import PHASES, show_job
-from tsync_stream.state.jobs import REPLAY, TIME_LEFT, VERIFY, Job
+from tsync_stream.state.jobs import RECONCILE, STEERABLE, TIME_LEFT, Job
 from tsync_stream.state.pipeline import Pipeline
 from tsync_stream.state.refreshes import OpenRefresh
 
 
 def jobs_json(status: Status, ended: Sequence[Job], refreshes: Sequence[OpenRefresh]) -> dict[str, Any]:
-    """The open ones, and those that ended last. `cancellable`: `POST …/jobs/ID/cancel` ends it."""
+    """The open ones, and those that ended last.
+
+    `cancellable`: `POST …/jobs/ID/cancel` ends it. `steerable`: `…/pause` and `…/resume` have it wait and go on.
+    """
     live = bool(status.live)
     opened = [
         *(_reconcile(each) for each in status.reconciles),
@@ -28,22 +31,22 @@ def jobs_json(status: Status, ended: Sequence[Job], refreshes: Sequence[OpenRefr
 
 def _row(job: str, kind: str, route: str, text: str, **more: Any) -> dict[str, Any]:
     unknown = {"share": None, "left_s": None, "filed_at": None, "cancellable": False}
+    unknown |= {"steerable": False, "paused": False, "rate_per_s": None}
     return {"job": job, "kind": kind, "route": route, "text": text, **unknown, **more}
 
 
 def _reconcile(found: ReconcileStatus) -> dict[str, Any]:
     phase = PHASES[found.phase]
     text = f"{phase}; {found.synced} of about {max(found.synced, found.documents)} documents are synced. {found.reason}"
-    return _row(found.job, "reconcile", found.route, text, share=_share(found.synced, found.documents))
+    share = _share(found.synced, found.documents)
+    wishes = {"steerable": True, "paused": found.paused, "rate_per_s": found.rate_per_s}
+    return _row(found.job, RECONCILE, found.route, text, share=share, **wishes)
 
 
 def _filed(job: Job, *, live: bool) -> dict[str, Any]:
     _, _, text = show_job(job, live=live).partition(": ")
-    done, total = 0, 0
-    if job.kind == REPLAY:
-        done, total = int(job.progress.get("queued", 0)), int(job.arguments.get("chosen") or 0)
-    elif job.kind == VERIFY:
-        done, total = int(job.progress.get("compared", 0)), int(job.arguments.get("documents") or 0)
+    steerable = job.kind in STEERABLE
+    done, total, _ = measured(job, job.progress) if steerable else (0, 0, "")
     return _row(
         job.id,
         job.kind,
@@ -53,6 +56,9 @@ def _filed(job: Job, *, live: bool) -> dict[str, Any]:
         left_s=job.progress.get(TIME_LEFT),
         filed_at=job.filed_at,
         cancellable=True,
+        steerable=steerable,
+        paused=job.paused,
+        rate_per_s=job.rate_per_s,
     )
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -127,7 +128,7 @@ def test_what_a_document_shows_is_a_command_with_such_options(page: str) -> None
     for shown in shown_commands(page):
         if set(shown) & {"[", "…"} or shown.isupper():  # a synopsis
             continue
-        name, *arguments = shown.split()
+        name, *arguments = shlex.split(shown)
         if name == "--version":
             continue
         command = group.commands[name]

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NoReturn, cast
 
 import pytest
@@ -35,6 +36,7 @@ from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Outcome, Page, ReasonCount, Selection
 from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.state.job_keys import JobKeys
 from tsync_stream.state.jobs import DONE, RECONCILE, REPLAY, TIME_LEFT, VERIFY, Job, JobStore
 from tsync_stream.state.pipeline import Pipeline, PositionStore
 from tsync_stream.state.route_state import ReconcileNeed, RouteState, Suspension
@@ -103,9 +105,28 @@ class MemoryRecords:
 
 
 @dataclass
+class MemoryKeys:
+    """The lists of keys, by job."""
+
+    lists: dict[str, list[Any]] = field(default_factory=dict)
+    unowned: list[set[str]] = field(default_factory=list)
+
+    async def page(self, job: str, number: int) -> list[Any] | None:
+        return self.lists.get(job) if number == 0 else None
+
+    async def remove(self, jobs: Iterable[str]) -> None:
+        for job in jobs:
+            self.lists.pop(job, None)
+
+    async def remove_unowned(self, open_jobs: Iterable[str]) -> None:
+        self.unowned.append(set(open_jobs))
+
+
+@dataclass
 class MemoryJobs:
     """The collection of jobs."""
 
+    keys: MemoryKeys = field(default_factory=MemoryKeys)
     jobs: list[Job] = field(default_factory=list)
     ended: dict[str, tuple[str, Any]] = field(default_factory=dict)
     progress: dict[str, Any] = field(default_factory=dict)
@@ -114,6 +135,10 @@ class MemoryJobs:
     def file(self, name: str, kind: str = REPLAY, route: str = ROUTE.name, **arguments: Any) -> None:
         chosen = arguments or {"selection": {}, "chosen": 0}
         self.jobs.append(Job(name, kind, route, chosen, "open", NOW, {}, None))
+
+    def wish(self, name: str, **wanted: Any) -> None:
+        """What a person wants of it."""
+        self.jobs = [replace(job, **wanted) if job.id == name else job for job in self.jobs]
 
     async def open(self) -> list[Job]:
         found = [job for job in self.jobs if job.id not in self.ended]
@@ -144,9 +169,10 @@ class World:
         records: int = 10,
         cursors: Mapping[str, Mapping[str, Any]] | None = None,
         routes: Sequence[Route] = (ROUTE,),
+        needs: Mapping[str, ReconcileNeed] = MappingProxyType({}),
     ) -> None:
         start = Position({"_data": "00"}, Timestamp(1, 0), cursors or {})
-        states = {route.name: RouteState({}) for route in routes}
+        states = {route.name: RouteState({}, needs.get(route.name)) for route in routes}
         self.pipeline = Pipeline(EpochRef("d", 1, "n", "memory"), 9, PARTITIONS, start, start, states)
         self.tier = MemoryTier()
         heads = [Head(0, 0, start.token)] * PARTITIONS
@@ -172,11 +198,13 @@ class World:
                 unused,
                 cast("DeadLetters", self.records),
                 letters,
+                cast("JobKeys", self.jobs.keys),
                 mass_delete_share=0.2,
             )
             for route in routes
         }
-        ledger = JobLedger(cast("JobStore", self.jobs), letters, RouteTable(map(Declaration, routes)))
+        table = RouteTable(map(Declaration, routes))
+        ledger = JobLedger(cast("JobStore", self.jobs), letters, table, self.health)
         self.filed = FiledJobs(self.job_term, kinds, ledger)
         positions = cast("PositionStore", self)
         needed = [
@@ -243,7 +271,7 @@ class World:
 
 @dataclass
 class Source:
-    """MongoDB, with the keys 0 to 6 in every collection."""
+    """MongoDB, with the keys 0 to 6 in every collection; a query names the smallest key that it matches."""
 
     world: World
     route: Route
@@ -256,6 +284,12 @@ class Source:
         self.world.scans.append((route.name, not_before))
         first = 0 if after is None else after["_id"] + 1
         return list(range(7))[first : first + count]
+
+    async def matching_keys(self, route: Route, query: Any, keys: Sequence[Any], not_before: Timestamp) -> list[Any]:
+        return [key for key in keys if key >= query["from"]]
+
+    async def existing_ids(self, route: Route, keys: Sequence[Any], not_before: Timestamp) -> set[str]:
+        return {str(key) for key in keys if key in range(7)}
 
     async def close(self) -> None: ...
 

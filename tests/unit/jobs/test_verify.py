@@ -189,7 +189,7 @@ class World:
         self.judge_without = judge_without
         job = replace(JOB, arguments={"repair": self._repair, "documents": 1})
         producer = Producer(ROUTE, JOB.id, Reason.VERIFY, term, self._send, Room(term, most_waiting=0))
-        self.job = Verify(job, producer, sides, judge_without, 0.2, lambda: self.wanted)
+        self.job = Verify(job, producer, sides, judge_without, 0.2, lambda: self.wanted, lambda: self.wanted)
         return self.job
 
     def found(self) -> dict[str, Any]:

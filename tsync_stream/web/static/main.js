@@ -158,12 +158,12 @@ byId("confirm-yes").addEventListener("click", () => byId("confirm-dialog").close
 byId("confirm-no").addEventListener("click", () => byId("confirm-dialog").close("no"));
 
 byId("jobs").addEventListener("click", async (event) => {
-  const { cancel, kind } = event.target.closest("button")?.dataset ?? {};
-  if (!cancel) return;
-  if (!(await confirm(`Cancel this ${kind}?`, "What it has queued already is still synced.", `Cancel the ${kind}`))) return;
+  const { action, job, kind } = event.target.closest("button")?.dataset ?? {};
+  if (!action) return;
+  if (action === "cancel" && !(await confirm(`Cancel this ${kind}?`, "What it has queued already is still synced.", `Cancel the ${kind}`))) return;
   await act(async () => {
-    await post(`/jobs/${encodeURIComponent(cancel)}/cancel`);
-    return "The job is cancelled.";
+    await post(`/jobs/${encodeURIComponent(job)}/${action}`);
+    return { cancel: "The job is cancelled.", pause: "The job is paused.", resume: "The job goes on." }[action];
   });
 });
 byId("routes").addEventListener("click", (event) => {

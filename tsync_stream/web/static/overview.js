@@ -133,11 +133,18 @@ function replicas(status, me) {
 
 // ---- jobs ----
 
+function jobButton(job, action, actions) {
+  const word = action[0].toUpperCase() + action.slice(1);
+  return h("button", { type: "button", class: "quiet", "data-action": action, "data-job": job.job, "data-kind": job.kind, disabled: !actions, title: actions ? null : "API_TOKEN is not set" }, word, h("span", { class: "hidden" }, ` ${job.kind} ${job.job}`));
+}
+
 function jobs(found, now, actions) {
   const open = found.open.map((job) => h("li", {},
     h("div", { class: "what" }, h("p", {}, h("b", {}, job.kind), job.route && [" of ", h("b", {}, job.route)], h("span", { class: "dim mono" }, ` ${job.job}`)), h("p", { class: "dim" }, job.text)),
     h("div", { class: "progress" }, job.share !== null && [meter(job.share, `${percent(job.share)} done`), h("span", {}, percent(job.share))], job.left_s !== null && h("span", { class: "dim" }, `about ${duration(job.left_s)} left`)),
-    job.cancellable ? h("button", { type: "button", class: "quiet", "data-cancel": job.job, "data-kind": job.kind, disabled: !actions, title: actions ? null : "API_TOKEN is not set" }, "Cancel", h("span", { class: "hidden" }, ` ${job.kind} ${job.job}`)) : h("span", {})));
+    h("div", { class: "steps" },
+      job.steerable && jobButton(job, job.paused ? "resume" : "pause", actions),
+      job.cancellable && jobButton(job, "cancel", actions))));
   const ended = found.ended.map((job) => h("li", {}, glyph(job.well ? "green" : "degraded"), h("span", {}, h("b", {}, job.kind), job.route && ` of ${job.route}`, `, ${clock(job.ended_at)}`), h("span", { class: "dim" }, job.text)));
   return [
     open.length ? h("ul", { class: "jobs" }, open) : h("p", { class: "empty" }, "No job is open."),
