@@ -30,7 +30,6 @@ from tsync_stream.composition import Channels
 from tsync_stream.core import malloc
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.health import Health
-from tsync_stream.core.tasks import end_tasks
 from tsync_stream.core.terminal import write_anywhere
 from tsync_stream.embedded.environment import embedded_stack
 from tsync_stream.observe.health_report import ReplicaView
@@ -39,10 +38,12 @@ from tsync_stream.observe.otlp import require_exporter
 from tsync_stream.reload import CHECK, Actions, Reload
 from tsync_stream.replica import Replica
 from tsync_stream.routes.declared import declared_routes, load_all
+from tsync_stream.routes.generations import EffectiveTable
 from tsync_stream.settings.difference import value_of
 from tsync_stream.settings.in_force import InForce
 from tsync_stream.settings.load import Settings, default_settings, with_servers
 from tsync_stream.state.same_pipeline import require_same_pipeline
+from tsync_stream.succession import Succession
 from tsync_stream.sync.agent import sync_agent
 from tsync_stream.web.address import page_url, refuse_taken_address
 from tsync_stream.web.dashboard import Dashboard
@@ -71,8 +72,8 @@ class TsyncApp(OurApp):
         self._health = Health()
         self._metrics = Metrics()
         self._servers: Mapping[str, str] | None = None  # of the embedded stack
-        self._replica: Replica | None = None
-        self._starting: asyncio.Task[None] | None = None
+        self._succession: Succession | None = None
+        self._succeeding: asyncio.Task[None] | None = None
         self._reload: Reload | None = None
         self._reloading: asyncio.Task[None] | None = None
         super().__init__(
@@ -158,7 +159,9 @@ class TsyncApp(OurApp):
         self.flow_control.resume()
         malloc.tune()
         in_force = InForce.at_start(self.settings)
-        self._begin(Replica(in_force, self._channels, self._health, self._metrics))
+        self._succession = Succession(in_force, self._made, self._health, end_at_once, kept=(CHECK,))
+        self._succeeding = asyncio.create_task(self._succession.run())
+        self._succeeding.add_done_callback(_end_if_failed)
         actions = Actions(self._read_again, self._take_up_at_once, self._make_stages_anew)
         self._reload = Reload(in_force, Path.cwd(), actions, self._health, self._metrics)
         self._reloading = asyncio.create_task(self._reload.run())
@@ -168,9 +171,12 @@ class TsyncApp(OurApp):
     async def on_stop(self) -> None:
         """Finish what is in hand while the agents still run, then let Faust stop them."""
         await self._dashboard.close()
+        if self._succession is not None and self._succeeding is not None:
+            await self._succession.stop_following(self._succeeding)
         if self._reload is not None and self._reloading is not None:
             await self._reload.stop(self._reloading)
-        await self._end_replica()
+        if self._succession is not None:
+            await self._succession.end()
         await super().on_stop()
 
     def on_hangup(self) -> None:
@@ -178,16 +184,8 @@ class TsyncApp(OurApp):
         if self._reload is not None:
             self._reload.now()
 
-    def _begin(self, replica: Replica) -> None:
-        self._replica = replica
-        self._starting = asyncio.create_task(replica.start(end_at_once))
-        self._starting.add_done_callback(_end_if_failed)
-
-    async def _end_replica(self) -> None:
-        if self._starting is not None:
-            await end_tasks([self._starting])
-        if self._replica is not None:
-            await self._replica.stop()
+    def _made(self, in_force: InForce, table: EffectiveTable) -> Replica:
+        return Replica(in_force, table, self._channels, self._health, self._metrics)
 
     def _read_again(self) -> Settings:
         settings = load_all(imports=True)
@@ -201,20 +199,24 @@ class TsyncApp(OurApp):
         level = None if self.log_level_given else settings.log_level
         logs.adapt(logging.getLogger(), level, settings.log_format)
         self._dashboard.take_up_token(settings.api_token)
-        await self._running.take_up_secrets({name: value_of(name, settings) for name in names})
+        if self._replica is not None:
+            await self._replica.take_up_secrets({name: value_of(name, settings) for name in names})
 
     async def _make_stages_anew(self, in_force: InForce) -> None:
         """One replica ends in good order, and the next begins: what is in hand is finished, and the rest is stored."""
+        assert self._succession is not None, "a reload comes after the start"
         if in_force.settings.mongo.uri != self.settings.mongo.uri:
-            await require_same_pipeline(in_force.settings, self._running.deployment)
-        replica = Replica(in_force, self._channels, self._health, self._metrics)  # what it refuses changes nothing
-        await self._end_replica()
+            deployment = None if self._replica is None else self._replica.deployment
+            await require_same_pipeline(in_force.settings, deployment)
+        await self._succession.make_anew(in_force)
         self.settings = in_force.settings
-        self._health.begin_anew(but=(CHECK,))
-        self._begin(replica)
 
     def _in_force(self) -> Settings:
         return self.settings if self._reload is None else self._reload.in_force.settings
+
+    @property
+    def _replica(self) -> Replica | None:
+        return None if self._succession is None else self._succession.replica
 
     @property
     def _running(self) -> Replica:

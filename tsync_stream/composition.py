@@ -58,8 +58,8 @@ from tsync_stream.queue.mongo_tier import MongoFallback
 from tsync_stream.queue.redis_tier import RedisStreams
 from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.declaration import Declaration
-from tsync_stream.routes.declared import declared_routes
 from tsync_stream.routes.preparation import found_schema, prepare_collection
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.routes.transform_runner import TransformRunner
 from tsync_stream.routes.usability import Usability
 from tsync_stream.routes.view import source_views
@@ -76,6 +76,7 @@ from tsync_stream.state.backups import BackupStore
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.state.generation_store import GenerationStore
 from tsync_stream.state.history import History
 from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import PositionStore
@@ -109,13 +110,15 @@ class Channels:
 class Parts:
     """The parts of one replica. Made inside the event loop."""
 
-    def __init__(self, in_force: InForce, channels: Channels, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self, in_force: InForce, table: RouteTable, channels: Channels, health: Health, metrics: Metrics
+    ) -> None:
         self._in_force = in_force
         self._settings = settings = in_force.settings
         self._channels = channels
         self._health = health
         self._metrics = metrics
-        self.table = declared_routes(settings)
+        self.table = table
         self._views = source_views(self.table, self._transform_of)
         self._wake = Wake()
         self._pace = SyncPace()
@@ -130,6 +133,7 @@ class Parts:
         self.jobs = JobStore(database)
         self._verifications = VerificationStore(database)
         self.history = History(database)
+        self.generations = GenerationStore(database)
         self.refreshes = Refreshes(database)
         self.fan_out = FanOut(self.table, References(self.client), self.refreshes, settings.fan_out_inline)
         self.rechecks = Rechecks(database, settings.longest_request_s, self.table, settings.partitions)
@@ -141,7 +145,7 @@ class Parts:
         redis = [RedisStreams(tier, manage_persistence=manage) for tier in settings.redis_tiers]
         tiers: list[Tier] = [*redis, MongoFallback(database)]
         self.tiers = {tier.name: tier for tier in tiers}
-        self.epochs = EpochWatch(self.positions, self._wake, self._mongo_health, best_tier=tiers[0].name)
+        self.epochs = EpochWatch(self.positions, self._wake, self._mongo_health, table.version, tiers[0].name)
 
         # Typesense
         self.target = TypesenseTarget(settings.typesense, settings.sync_lanes * min(PARTS_AT_ONCE, len(self.table)))
@@ -184,6 +188,7 @@ class Parts:
         self._suspended = SuspendedRoutes(self.table, self.epochs, self.positions, self._usability)
         lanes = [self._lane(number) for number in range(settings.sync_lanes)]
         self.reader = Reader(lanes, self.positions, health)
+        self.targets = Targets({name: self._target_watch(declaration) for name, declaration in self.table.items()})
         self.leader = self._capture_leader()
 
         # Secrets that may change while we run
@@ -269,7 +274,7 @@ class Parts:
         settings, health, metrics = self._settings, self._health, self._metrics
         tiers = Tiers(self.tiers, settings.fail_back_after_s, self.epochs.age_s)
         sources = SourceFacts(self.client, self.table)
-        targets = Targets({name: self._target_watch(declaration) for name, declaration in self.table.items()})
+        targets = self.targets
         since = self.refreshes.since if self.table.looks_up else nothing_refreshed
         backlog = Backlog(self.client, self.tiers, settings.max_backlog, health, metrics, since)
         feed = Feed(

@@ -6,7 +6,7 @@ the next owner), and only then are the leases given back and the connections clo
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from functools import partial
 from typing import Any
 
@@ -37,9 +37,11 @@ from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.otlp import OtlpExport
 from tsync_stream.observe.stalls import BOUND_S
 from tsync_stream.queue.tier import Tier
+from tsync_stream.routes.generations import EffectiveTable
 from tsync_stream.settings.in_force import InForce
 from tsync_stream.settings.rotation import take_up_rotated
 from tsync_stream.state.dead_letters import DeadLetters
+from tsync_stream.state.generations import Generations
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.sync.agent import Sync
 
@@ -47,6 +49,8 @@ log = logging.getLogger(__name__)
 
 START_RETRY_S = 1.0
 START_TIER_S = 3.0
+# A schema is found in a sample within some seconds.
+WARM_UP_S = 15.0
 # Every check is looked at more often than that.
 SETTLE_S = 15.0
 
@@ -54,14 +58,18 @@ SETTLE_S = 15.0
 class Replica:
     """Everything of one process but its agents. Made inside the event loop."""
 
-    def __init__(self, in_force: InForce, channels: Channels, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self, in_force: InForce, table: EffectiveTable, channels: Channels, health: Health, metrics: Metrics
+    ) -> None:
         settings = in_force.settings
         self._in_force = in_force
         self._health = health
-        self._parts = Parts(in_force, channels, health, metrics)
+        self.table = table
+        self._parts = Parts(in_force, table, channels, health, metrics)
         self._watch_fields = partial(watch_fields, self._parts.schemas, self._parts.table, health, settings.max_fields)
         self._tasks: list[asyncio.Task[None]] = []
         self._metrics, self._otlp_endpoint = metrics, settings.otlp_endpoint
+        self._opened = False
         self._phase: Phase = STARTING
         self._conditions = Conditions(self._states)
 
@@ -89,6 +97,28 @@ class Replica:
         return self._parts.sync
 
     @property
+    def joined(self) -> bool:
+        """Whether it was a member of the replicas that take leases when it last looked."""
+        return self._parts.membership.joined
+
+    @property
+    def captures(self) -> bool:
+        """Whether it holds the capture lease now."""
+        return self._parts.leases.holding(CAPTURE) is not None
+
+    def take_no_more(self) -> None:
+        """Take no further leases: another replica is about to take this one's place."""
+        self._parts.leases.takes_more = False
+
+    async def table_in_force(self) -> str:
+        """The version of the table that replicas which take leases have. Raises the errors of MongoDB calls."""
+        return await self._parts.membership.version_in_force()
+
+    async def generations(self) -> Mapping[str, Generations]:
+        """The generations of all routes, as they are stored now. Raises the errors of MongoDB calls."""
+        return await self._parts.generations.all()
+
+    @property
     def deployment(self) -> str | None:
         """The deployment whose state it works with; None while that is not known."""
         pipeline = self._parts.epochs.current
@@ -101,7 +131,7 @@ class Replica:
         return ReplicaView(
             phase=self._phase,
             replica=leases.replica,
-            member=self._parts.membership.joined,
+            member=self.joined,
             partitions_owned=sum(name != CAPTURE and leases.holding(name) is not None for name in leases.held),
             settings=SettingsReport.model_validate(self._in_force.published),
             by_group=self._conditions.by_group,
@@ -117,6 +147,18 @@ class Replica:
             PARTITIONS: {str(partition): State(word) for partition, word in sorted(parts.reader.states.items())},
         }
 
+    async def warm_up(self, targets: Collection[str] = ()) -> None:
+        """Do ahead what a start does before it takes part, while another replica still works; nothing depends on it.
+
+        Collections of these routes are created if they are missing, which may take some seconds.
+        """
+        try:
+            async with asyncio.timeout(WARM_UP_S):
+                await self._open()
+                await self._parts.targets.prepare(targets)
+        except (TsyncError, TimeoutError):
+            return  # the start, and the watches of the targets, try again and report
+
     async def start(self, crash: Callable[[BaseException], object]) -> None:
         """Wait until MongoDB answers, then start working in the background.
 
@@ -124,7 +166,7 @@ class Replica:
         """
         self._parts.show()
         ThisReplica.name = self._parts.leases.replica
-        await self._until_it_works(self._prepare)
+        await until_it_works(self._prepare, self._health)
 
         def ended(task: asyncio.Task[None]) -> None:
             error = None if task.cancelled() else task.exception()
@@ -184,42 +226,54 @@ class Replica:
             await parts.leases.stop()
         except TsyncError as error:
             log.warning("leases: %s; they expire by themselves", error, extra=event("leases.not_returned"))
-        await self._close()
+        await self.close()
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Close the connections. Nothing else is needed for a replica that was never started."""
         await self._parts.target.close()
         for tier in self._parts.tiers.values():
             await tier.close()
         self._parts.client.close()
 
     async def _prepare(self) -> None:
-        parts = self._parts
-        await parts.dead_letters.start()
-        await parts.rechecks.start()
-        await parts.jobs.start()
-        await asyncio.gather(*map(_start_tier, parts.tiers.values()))
-        await parts.leases.start()
+        await self._open()
+        await self._parts.leases.start()
 
-    async def _until_it_works(self, step: Callable[[], Awaitable[None]]) -> None:
-        began_s = clock.now_s()
-        while True:
-            try:
-                await step()
-            except TsyncError as error:
-                text = f"{error}; trying again every {START_RETRY_S:g} s"
-                if clock.now_s() - began_s > BOUND_S:
-                    self._health.red("start", text, needs_person=isinstance(error, ConfigurationError))
-                else:
-                    self._health.fault("start", text, needs_person=isinstance(error, ConfigurationError))
-                await asyncio.sleep(START_RETRY_S)
-            else:
-                self._health.green("start")
-                return
+    async def _open(self) -> None:
+        """What needs to be done once before the work, and takes part in nothing yet."""
+        if self._opened:
+            return
+        parts = self._parts
+        await asyncio.gather(
+            parts.dead_letters.start(),
+            parts.rechecks.start(),
+            parts.jobs.start(),
+            *map(_start_tier, parts.tiers.values()),
+        )
+        self._opened = True
 
     async def _finished(self, name: str) -> None:
         for task in self._tasks:
             if task.get_name() == name:
                 await asyncio.gather(task, return_exceptions=True)
+
+
+async def until_it_works(step: Callable[[], Awaitable[None]], health: Health) -> None:
+    """Repeat a step of the start until no server is in its way; health says what is."""
+    began_s = clock.now_s()
+    while True:
+        try:
+            await step()
+        except TsyncError as error:
+            text = f"{error}; trying again every {START_RETRY_S:g} s"
+            if clock.now_s() - began_s > BOUND_S:
+                health.red("start", text, needs_person=isinstance(error, ConfigurationError))
+            else:
+                health.fault("start", text, needs_person=isinstance(error, ConfigurationError))
+            await asyncio.sleep(START_RETRY_S)
+        else:
+            health.green("start")
+            return
 
 
 async def _start_tier(tier: Tier) -> None:

@@ -12,6 +12,8 @@ from tsync_stream.core.health import Health
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.replica import Replica
+from tsync_stream.routes.declared import declared_routes
+from tsync_stream.routes.generations import effective
 from tsync_stream.settings.in_force import InForce
 from tsync_stream.settings.load import Settings
 from tsync_stream.sync.agent import sync_agent
@@ -25,7 +27,8 @@ async def running_replica(settings: Settings, health: Health | None = None) -> A
     batches: asyncio.Queue[Any] = asyncio.Queue()
     metrics = Metrics()
     channels = Channels(changes.put, entries.put, batches.put)
-    replica = Replica(InForce.at_start(settings), channels, health or Health(), metrics)
+    table = effective(declared_routes(settings), {})
+    replica = Replica(InForce.at_start(settings), table, channels, health or Health(), metrics)
 
     async def capture() -> None:
         agent = capture_agent(lambda: replica.dead_letters, lambda: replica.positions, lambda: replica.fan_out, metrics)

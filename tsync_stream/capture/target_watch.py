@@ -93,7 +93,8 @@ class TargetWatch:
         try:
             found = difference(stored.fingerprint, stored.marked, await self._markers.look())
             if found:
-                await asyncio.sleep(SECOND_LOOK_S)
+                # A collection that was never filled has not become another one a moment ago.
+                await asyncio.sleep(SECOND_LOOK_S if "target_name" in stored.fingerprint else 0)
                 replayed = await self._target.settled()
                 again = difference(stored.fingerprint, stored.marked, await self._markers.look())
                 found = again if replayed else ""

@@ -13,7 +13,6 @@ from tsync_stream.backups.making import BackupFailed, BackupMaker, Made, Nothing
 from tsync_stream.cli.choosing import opened
 from tsync_stream.cli.shared import EXIT_USAGE, EXIT_WRONG, console, print_json, reachable_settings, say
 from tsync_stream.core.errors import ConfigurationError
-from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.backups import BackupStore, Success
 from tsync_stream.state.database import DEAD_LETTERS, JOBS, state_database
@@ -32,7 +31,7 @@ async def run_backup(settings: Settings, *, folder: Path | None, listed: bool, a
     async with opened(settings) as our:
         database = state_database(our.client, settings.state_database)
         try:
-            made = await BackupMaker(database, settings, declared_routes(settings)).make(chosen, _note)
+            made = await BackupMaker(database, settings, await our.table()).make(chosen, _note)
         except (NothingToBackUp, BackupFailed) as error:
             say(str(error))
             return EXIT_WRONG

@@ -14,12 +14,16 @@ import click
 
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.core.terminal import printable
+from tsync_stream.routes.declared import declared_routes
+from tsync_stream.routes.generations import EffectiveTable, effective
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.addresses import redacted_uri
 from tsync_stream.settings.load import Settings
 from tsync_stream.source.driver import MongoClient, command_client
 from tsync_stream.source.errors import describe_mongo_error
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_search import FEWEST_DIGITS, SHOWN_DIGITS, DeadLetterRecords, Record, Selection
+from tsync_stream.state.generation_store import GenerationStore
 from tsync_stream.state.jobs import JobStore
 
 CONNECT_MS = 3_000
@@ -49,6 +53,12 @@ class Opened:
     client: MongoClient
     records: DeadLetterRecords
     jobs: JobStore
+    generations: GenerationStore
+    declared: RouteTable
+
+    async def table(self) -> EffectiveTable:
+        """The table of routes that the deployment works by. Raises the errors of MongoDB calls."""
+        return effective(self.declared, await self.generations.all())
 
 
 @asynccontextmanager
@@ -57,7 +67,8 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
     client = command_client(settings.mongo.uri, CONNECT_MS, ANSWER_MS)
     database = state_database(client, settings.state_database)
     try:
-        yield Opened(client, DeadLetterRecords(database), JobStore(database))
+        records, jobs, generations = DeadLetterRecords(database), JobStore(database), GenerationStore(database)
+        yield Opened(client, records, jobs, generations, declared_routes(settings))
     except DependencyUnavailable as error:
         place = redacted_uri(settings.mongo.uri)
         raise DependencyUnavailable(

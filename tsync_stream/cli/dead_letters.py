@@ -20,14 +20,13 @@ from tsync_stream.cli.choosing import (
     selection_of,
     show_id,
 )
-from tsync_stream.cli.routes import require_route
+from tsync_stream.cli.routes import route_of_letters
 from tsync_stream.cli.shared import console, print_json, reachable_settings
 from tsync_stream.core.key_text import show_key
 from tsync_stream.core.terminal import printable, shorten
 from tsync_stream.observe.hints import hint
 from tsync_stream.observe.letter_view import SHOWN, letter_json
 from tsync_stream.observe.progress import show_age
-from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import Settings
 from tsync_stream.state.dead_letter_search import ReasonCount, Record, Status
 
@@ -50,7 +49,7 @@ async def run_dead_letters(
         raise click.UsageError("`dead-letters show` needs the id of one dead letter; `list` and `count` take none.")
     settings = reachable_settings(settings)
     async with opened(settings) as our:
-        await require_route(our.records, declared_routes(settings), choice.get("route"))
+        choice["route"] = await route_of_letters(our.records, await our.table(), choice.get("route"))
         if record is not None:
             await _show(our, record, as_json=as_json)
         elif what == "count":

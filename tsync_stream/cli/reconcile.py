@@ -32,8 +32,8 @@ async def run_reconcile(
 ) -> int:
     """File it, say what happens next, and with `wait` follow it."""
     async with StatusReader(reachable_settings(settings)) as reader:
-        routes = chosen_routes(reader.table, route)
         seen = await reader.read()  # it gives the best message if MongoDB is unreachable
+        routes = chosen_routes(reader.table, route)
         asked = {
             each.name: await ask_reconcile(
                 reader.positions, each.name, allow_mass_delete=allow_mass_delete, rate_per_s=rate_per_s

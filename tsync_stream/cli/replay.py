@@ -4,6 +4,7 @@ Invariant: without a choice nothing is replayed, and a dry run writes nothing. T
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from tsync_stream.cli.choosing import Choice, Opened, opened, selection_of, show
 from tsync_stream.cli.dead_letters import reasons_as_json
 from tsync_stream.cli.jobs import Steering, file_jobs, follow_jobs, jobs_as_json, steer_job, what_was_filed
 from tsync_stream.cli.progress import Measured
-from tsync_stream.cli.routes import by_route, require_route
+from tsync_stream.cli.routes import by_route, route_of_letters
 from tsync_stream.cli.shared import EXIT_WRONG, print_json, reachable_settings
 from tsync_stream.core.key_text import show_key
 from tsync_stream.core.terminal import printable
@@ -59,11 +60,11 @@ async def run_replay(
     async with StatusReader(settings) as reader:
         seen = await reader.read()  # it gives the best message if MongoDB is unreachable
         async with opened(settings) as our:
+            choice = replace(choice, route=await route_of_letters(our.records, reader.table, choice.route))
             selection = await selection_of(choice, our.records)
             counts = await our.records.count_by_reason(selection, "open")
             wanted = await our.records.replays(selection, reader.table)
             queueable = sum(arguments["chosen"] for arguments in wanted.values())
-            await require_route(our.records, reader.table, choice.route)
             chosen_json = chosen_as_json(counts, queueable)
             if not as_json:
                 print(what_is_chosen(counts, queueable))

@@ -1,5 +1,6 @@
 """Which routes a command acts on: the one that `--route` names, or all.
 
+The name of a route that was reindexed means its live generation; every generation can be named too, `listings@2`.
 Invariant: a name that is not declared is an error with a suggestion, never a guess.
 """
 
@@ -10,6 +11,7 @@ import click
 
 from tsync_stream.core.model import Route
 from tsync_stream.core.terminal import printable
+from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
 
@@ -18,9 +20,14 @@ def chosen_routes(table: RouteTable, name: str | None) -> list[Route]:
     """The routes that a command acts on. Raises `click.UsageError` if the one that was named is not declared."""
     if name is None:
         return table.routes
-    if name not in table:
+    return [chosen_route(table, name).route]
+
+
+def chosen_route(table: RouteTable, name: str) -> Declaration:
+    """The route that a name means. Raises `click.UsageError` if it is not declared."""
+    if (meant := table.resolved(name)) not in table:
         raise click.UsageError(unknown_route(table, name))
-    return [table[name].route]
+    return table[meant]
 
 
 def chosen_table(table: RouteTable, name: str | None) -> RouteTable:
@@ -35,10 +42,17 @@ def unknown_route(table: RouteTable, name: str) -> str:
     return f"There is no route {printable(name)}.{suggestion} The routes are: {', '.join(table)}."
 
 
-async def require_route(records: DeadLetterRecords, table: RouteTable, route: str | None) -> None:
-    """Raise `click.UsageError` for a route that is not declared, and of which there is no dead letter either."""
-    if route is not None and route not in table and not await records.count(Selection(route=route), "all"):
-        raise click.UsageError(unknown_route(table, route))
+async def route_of_letters(records: DeadLetterRecords, table: RouteTable, name: str | None) -> str | None:
+    """The route whose dead letters `name` means; None: those of all routes.
+
+    Raises `click.UsageError` for a route that is not declared, and of which there is no dead letter either.
+    """
+    if name is None:
+        return None
+    meant = table.resolved(name)
+    if meant not in table and not await records.count(Selection(route=meant), "all"):
+        raise click.UsageError(unknown_route(table, name))
+    return meant
 
 
 def by_route(texts: Mapping[str, str]) -> str:

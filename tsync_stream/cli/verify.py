@@ -39,8 +39,8 @@ async def run_verify(
         async with opened(settings) as our:
             return await steer_job(our, VERIFY, wanted, as_json=as_json)
     async with StatusReader(settings) as reader:
-        routes = chosen_routes(reader.table, route)
         seen = await reader.read()  # it gives the best message if MongoDB is unreachable
+        routes = chosen_routes(reader.table, route)
         documents = {each.name: each.documents for each in seen.routes}
         async with opened(settings) as our:
             arguments = {each.name: {"repair": repair, "documents": documents[each.name]} for each in routes}

@@ -16,6 +16,9 @@ from tsync_stream.state.route_state import ReconcileNeed, Suspension
 LOOK_INTERVAL_S = 1.0
 # The capturing replica refreshes once a second anyway; the watch looks only if that is late.
 LATE_S = 0.5
+# A replica that has just begun with another table waits for the epoch of that table, which opens soon.
+FIRST_LOOK_INTERVAL_S = 0.1
+FIRST_LOOKS_S = 10.0
 ROUTE_CHECK = "route "
 RECONCILING = "reconciling "
 
@@ -49,15 +52,20 @@ def about_reconcile(need: ReconcileNeed) -> str:
 class EpochWatch:
     """Holds the epoch document that was last read; `current` is None before the first start.
 
-    `best_tier` is the one that should be the queue.
+    `table` is the version of the table of routes that this replica works by, `best_tier` the tier that should be the
+    queue.
     """
 
-    def __init__(self, positions: PositionStore, wake: Wake, mongo: MongoHealth, best_tier: str = PRIMARY) -> None:
+    def __init__(
+        self, positions: PositionStore, wake: Wake, mongo: MongoHealth, table: str, best_tier: str = PRIMARY
+    ) -> None:
         self._positions = positions
         self._wake = wake
         self._mongo = mongo
         self._health = mongo.health
+        self._table = table
         self._best_tier = best_tier
+        self._began_s = clock.now_s()
         self.current: Pipeline | None = None
         self._seen_since_s = clock.now_s()
         self._refreshed_s = float("-inf")
@@ -95,9 +103,13 @@ class EpochWatch:
                 self._mongo.failed(
                     "epoch", error, "until it can be read, this replica does not know which epoch is current"
                 )
-            await asyncio.sleep(LOOK_INTERVAL_S)
+            await asyncio.sleep(FIRST_LOOK_INTERVAL_S if self._awaits_an_epoch() else LOOK_INTERVAL_S)
             while (early_s := self._refreshed_s + LOOK_INTERVAL_S + LATE_S - clock.now_s()) > 0:
                 await asyncio.sleep(early_s)
+
+    def _awaits_an_epoch(self) -> bool:
+        is_ours = self.current is not None and self.current.table == self._table
+        return not is_ours and clock.now_s() < self._began_s + FIRST_LOOKS_S
 
     async def _look(self) -> Pipeline | None:
         before, self.current = self.current, await self._positions.load()

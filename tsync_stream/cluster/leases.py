@@ -13,7 +13,6 @@ Invariants:
   (`membership.py`). A new group takes leases when the one before holds none (`hand_over.py`).
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -36,9 +35,9 @@ from tsync_stream.cluster.hand_over import hand_over, waiting_for
 from tsync_stream.cluster.identity import Identity
 from tsync_stream.cluster.lease_documents import create_leases, replica_document
 from tsync_stream.cluster.lease_log import log_changes, log_expired, log_lost, log_missing
-from tsync_stream.cluster.membership import ForeignSettings, Membership, belongs
+from tsync_stream.cluster.membership import Membership, belongs
+from tsync_stream.cluster.repeating import repeat
 from tsync_stream.core import clock
-from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.health import Health
 from tsync_stream.core.log_lines import ThisReplica
 from tsync_stream.core.model import BEGINNING_OF_TIME
@@ -56,6 +55,8 @@ RENEWALS_PER_TTL = 3
 MAX_RENEWAL_INTERVAL_S = 2.0
 LOOKS_PER_TTL = 15
 MAX_LOOK_INTERVAL_S = 0.5
+# While leases are handed over to a new group, nobody works.
+HAND_OVER_LOOK_INTERVAL_S = 0.1
 # After three missed heartbeats the next replica captures.
 CAPTURE_PATIENCE_S = 6.0
 
@@ -65,7 +66,8 @@ class LeaseKeeper:
 
     `before_giving_back(name)` returns when nothing uses a lease any more, and says whether it is clean: none of its
     writes in doubt. `reach()` names the servers that are `unreachable` and `reachable` for this replica
-    (`Reach.report`). `statistics()` goes with every renewal, for people who ask how the replica does.
+    (`Reach.report`). `statistics()` goes with every renewal, for people who ask how the replica does. While
+    `takes_more` is False it takes nothing that it does not hold.
     """
 
     def __init__(
@@ -96,6 +98,8 @@ class LeaseKeeper:
         self.held: dict[str, Held] = {}
         self._logged: Mapping[str, int] = {}  # the fences of what the log said is ours
         self.seen: Seen | None = None
+        self._handing_over = False
+        self.takes_more = True
         self.operation_time = BEGINNING_OF_TIME
         self._statistics = statistics
         self._health = health or MongoHealth(Health(), lambda: None)
@@ -166,8 +170,8 @@ class LeaseKeeper:
         Raises `ForeignSettings` if other replicas run with other settings, and did so before we started.
         """
         renewal_interval_s = min(MAX_RENEWAL_INTERVAL_S, self._ttl_s / RENEWALS_PER_TTL)
-        renewing = self._repeat("leases, renewal", self._renew, lambda: renewal_interval_s)
-        looking = self._repeat("leases, look", self._look, self._look_interval_s)
+        renewing = repeat("leases, renewal", self._renew, lambda: renewal_interval_s, self._health)
+        looking = repeat("leases, look", self._look, self._look_interval_s, self._health)
         await all_to_end([renewing, looking])
 
     async def stop(self) -> None:
@@ -185,21 +189,10 @@ class LeaseKeeper:
 
     def _look_interval_s(self) -> float:
         """Half as often while we are alone: nobody gives anything back, and a newcomer can wait a moment."""
+        if self._handing_over:
+            return HAND_OVER_LOOK_INTERVAL_S
         shortest_s = min(MAX_LOOK_INTERVAL_S, self._ttl_s / LOOKS_PER_TTL)
         return 2 * shortest_s if self.live_replicas == 1 else shortest_s
-
-    async def _repeat(self, check: str, step: Callable[[], Awaitable[None]], interval_s: Callable[[], float]) -> None:
-        while True:
-            try:
-                await step()
-            except ForeignSettings:
-                raise
-            except TsyncError as error:
-                meanwhile = "it retries; until it succeeds, this replica's leases run out within LEASE_TTL"
-                self._health.failed(check, error, meanwhile)
-            else:
-                self._health.worked(check)
-            await asyncio.sleep(interval_s())
 
     async def _announce(self) -> None:
         """Take a new name, which is ours only once the others can see it."""
@@ -272,16 +265,19 @@ class LeaseKeeper:
             await self._give_back(name)
         if group is None:
             return
-        if waiting := waiting_for(group["number"], documents):
+        waiting = waiting_for(group["number"], documents)
+        self._handing_over = bool(waiting)
+        if waiting:
             if not await hand_over(self._collection, group["number"], waiting, live):
                 return
+            self._handing_over = False
             leases, _ = leases_and_replicas(await self._read(), self._names)
         live = {name: document for name, document in live.items() if belongs(document, group)}
         self.seen = Seen(leases, live)
         able = able_replicas({name: document.get("reach", {}) for name, document in live.items()})
         quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
         assignment = assign(me, live, leases, able=able, quiet=quiet)
-        for lease in assignment.take:
+        for lease in assignment.take if self.takes_more else ():
             await self._take(me, lease, group["number"])
         for name in assignment.give_back:
             await self._give_back(name)

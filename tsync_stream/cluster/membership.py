@@ -32,6 +32,7 @@ from tsync_stream.core.health import Health
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.common import differences, digest
 from tsync_stream.source.driver import MongoDatabase
+from tsync_stream.source.errors import translated
 from tsync_stream.state.database import LEASES
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,12 @@ class Membership:
     def announced(self) -> dict[str, str]:
         """What a replica's document says of its membership."""
         return {"settings": self._digest, "table": self._table.version}
+
+    async def version_in_force(self) -> str:
+        """The version of the group's table as stored now; "" if there is no group. Raises `errors.from_mongo`'s."""
+        async with translated():
+            group = await self._collection.find_one({"_id": GROUP}, {"table.version": 1})
+        return "" if group is None else str(group["table"]["version"])
 
     async def look(self, me: str, documents: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
         """The group, if we belong to it by the `documents` just read; None if not. Joins or replaces it when due.

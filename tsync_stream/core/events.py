@@ -54,6 +54,7 @@ EVENTS = {
     "route.suspension_delayed": "a route cannot be suspended yet",
     "route.usable": "a suspended route can be synced again",
     "settings.ignored": "a variable looks like a setting, and is none",
+    "routes.changed": "a reindex has changed the table of routes, which is taken up",
     "secret.changed": "the file of a secret changed, and what became of that",
     "secret.refused": "a server refuses the new secret, and still takes the one before",
     "settings.hidden": "a change in `.env` has no effect, since the environment has the variable too",

@@ -13,6 +13,7 @@ from tsync_stream.observe.queue_look import QueueLook
 from tsync_stream.observe.route_status import RouteFacts
 from tsync_stream.observe.status import Facts, Status, judge
 from tsync_stream.routes.declared import declared_routes
+from tsync_stream.routes.generations import effective
 from tsync_stream.settings.addresses import redacted_uri
 from tsync_stream.settings.load import Settings
 from tsync_stream.source.documents import count_documents
@@ -22,6 +23,7 @@ from tsync_stream.source.hello import server_time
 from tsync_stream.state.database import state_database
 from tsync_stream.state.dead_letter_counts import refused_among
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
+from tsync_stream.state.generation_store import GenerationStore
 from tsync_stream.state.history import History
 from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import Pipeline, PositionStore
@@ -35,11 +37,15 @@ DEADLINE_S = 5.0
 
 
 class StatusReader:
-    """Reads the status any number of times over the same connections; use it in an `async with`."""
+    """Reads the status any number of times over the same connections; use it in an `async with`.
+
+    `table` is the one that the deployment works by, as of the last look; before the first one, what is declared.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.table = declared_routes(settings)
+        self._declared = declared_routes(settings)
+        self.table = effective(self._declared, {})
         self._client = command_client(settings.mongo.uri, TIMEOUT_MS, TIMEOUT_MS)
         database = state_database(self._client, settings.state_database)
         self._database = database
@@ -48,6 +54,7 @@ class StatusReader:
         self.jobs = JobStore(database)
         self.refreshes = Refreshes(database)
         self.history = History(database)
+        self._generations = GenerationStore(database)
         self._verifications = VerificationStore(database)
         self._rechecks = Rechecks(database, settings.longest_request_s, (), settings.partitions)
         self._queue = QueueLook(settings, database, DEADLINE_S)
@@ -72,6 +79,7 @@ class StatusReader:
         return judge(facts, self._settings.lease_ttl_s)
 
     async def _read_mongo(self) -> Facts:
+        self.table = effective(self._declared, await self._generations.all())
         routes = self.table.routes
         (now, pipeline, records, membership), (counts, rechecks, jobs, verified), documents = await asyncio.gather(
             asyncio.gather(

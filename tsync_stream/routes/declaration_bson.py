@@ -12,7 +12,9 @@ from dataclasses import asdict
 from typing import Any
 
 import bson
+from bson.errors import BSONError
 
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declaration import Children, Declaration, Lookup, Parent
@@ -33,7 +35,16 @@ def declaration_to_bson(declaration: Declaration) -> dict[str, Any]:
 
 
 def declaration_from_bson(document: Mapping[str, Any]) -> Declaration:
-    """The inverse of `declaration_to_bson`."""
+    """The inverse of `declaration_to_bson`. Raises `ConfigurationError` for what this version cannot read."""
+    try:
+        return _declaration(document)
+    except (AttributeError, BSONError, LookupError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            "a declaration that STATE_DATABASE holds for a collection cannot be read by this version"
+        ) from error
+
+
+def _declaration(document: Mapping[str, Any]) -> Declaration:
     said = _from_pairs(bson.decode(document[_CONTENT], BSON_OPTIONS)[_CONTENT])
     kept = {name: said[name] for name in ("filter", "rename", "types", "transform", "schema") if name in said}
     for name in ("pipeline", "fields", "exclude", "depends_on"):

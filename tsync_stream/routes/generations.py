@@ -57,14 +57,26 @@ class EffectiveTable(RouteTable):
             self.version = hashlib.sha256(repr((self.version, layouts)).encode()).hexdigest()[:VERSION_DIGITS]
 
     def resolved(self, name: str) -> str:
-        """The name of the route that a person means by `name`, which may be unknown: that of its live generation."""
+        """The name of the route that a person means by `name`, which may be unknown: that of its live generation.
+
+        The first generation has the declared name, so `listings@1` means that one where another is live.
+        """
+        declared, _, number = name.rpartition("@")
+        if number == str(FIRST) and declared in self.live:
+            return declared
         return self.live.get(name, name)
+
+    def option(self, route: str) -> str:
+        """What a command needs to act on this route alone: ` --route listings`; "" if there is no other."""
+        is_first = self.live.get(route, route) != route
+        return super().option(f"{route}@{FIRST}" if is_first else route)
 
 
 def effective(declared: RouteTable, documents: Mapping[str, SeenGenerations]) -> EffectiveTable:
     """The table to work by: `documents` has the generations of the routes that were ever reindexed, by their names.
 
-    Documents of routes that are declared no more change nothing. Raises the errors of `declaration_from_bson`.
+    Documents of routes that are declared no more change nothing. Raises `ConfigurationError` if a stored
+    declaration cannot be read by this version.
     """
     return EffectiveTable(declared, documents)
 

@@ -14,7 +14,15 @@ from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.state.database import GENERATIONS
-from tsync_stream.state.generations import Generation, Generations, LastReindex, Leaving, Reindex, ReindexOptions
+from tsync_stream.state.generations import (
+    Generation,
+    Generations,
+    LastReindex,
+    Leaving,
+    Reindex,
+    ReindexOptions,
+    UnreadableGenerations,
+)
 
 # Few write a document, and each for its own reason: a person, the capturing replica.
 ATTEMPTS = 5
@@ -23,7 +31,7 @@ Value = TypeVar("Value")
 
 
 class GenerationStore:
-    """Every call raises the errors of `errors.from_mongo`."""
+    """Every call raises the errors of `errors.from_mongo`; those that read, `UnreadableGenerations`."""
 
     def __init__(self, database: MongoDatabase) -> None:
         self._collection = database[GENERATIONS]
@@ -82,7 +90,16 @@ def to_bson(generations: Generations) -> dict[str, Any]:
 
 
 def from_bson(document: Mapping[str, Any]) -> Generations:
-    """The inverse of `to_bson`."""
+    """The inverse of `to_bson`. Raises `UnreadableGenerations`."""
+    try:
+        return _from_bson(document)
+    except (AttributeError, LookupError, TypeError) as error:
+        raise UnreadableGenerations(
+            f"what STATE_DATABASE holds of the generations of route {document['_id']} cannot be read by this version"
+        ) from error
+
+
+def _from_bson(document: Mapping[str, Any]) -> Generations:
     reindex, last = document["reindex"], document["last"]
     return Generations(
         route=document["_id"],

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Self, TypeAlias
 
-from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.errors import ConfigurationError, TsyncError
 
 FIRST = 1
 
@@ -32,6 +32,10 @@ StoredDeclaration: TypeAlias = Mapping[str, Any]  # `routes/declaration_bson.py`
 
 class ReindexOpen(TsyncError):
     """A reindex of the route is open already; there is one at a time."""
+
+
+class UnreadableGenerations(ConfigurationError):
+    """A document is not as this version writes it: somebody has changed it, or a newer version has."""
 
 
 @dataclass(frozen=True, slots=True)

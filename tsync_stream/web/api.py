@@ -14,9 +14,11 @@ from aiohttp import web
 from tsync_stream.core.events import event
 from tsync_stream.observe.explanation_reader import ExplanationReader
 from tsync_stream.routes.declared import declared_routes
+from tsync_stream.routes.generations import EffectiveTable, effective
 from tsync_stream.settings.secrets import Secret
 from tsync_stream.source.driver import TIMEOUT_MS, MongoDatabase, command_client
 from tsync_stream.state.database import state_database
+from tsync_stream.state.generation_store import GenerationStore
 from tsync_stream.state.jobs import JobStore
 from tsync_stream.state.pipeline import PositionStore
 from tsync_stream.web.access import Refusal, may_act, may_read
@@ -97,18 +99,20 @@ class Api:
 
     async def _search(self, request: web.Request) -> Any:
         async with self._opened() as database:
-            return await self._letters(database).search(request.query)
+            return await (await self._letters(database)).search(request.query)
 
     async def _letter(self, request: web.Request) -> Any:
         async with self._opened() as database:
-            return await self._letters(database).one(request.match_info["id"])
+            return await (await self._letters(database)).one(request.match_info["id"])
 
     async def _explain(self, request: web.Request) -> Any:
         settings = self._here().settings
-        table = declared_routes(settings)
+        async with self._opened() as database:
+            table = await self._table(database)
         route, document_id = request.query.get("route", ""), request.query.get("id", "")
-        if not route and len(table) == 1:
-            route = next(iter(table))
+        if not route and len(table.declared) == 1:
+            route = next(iter(table.declared))
+        route = route if route in table else table.resolved(route)
         if route not in table:
             raise Refused(404, f"There is no route of that name; the routes are: {', '.join(table)}")
         if not document_id or len(document_id) > LONGEST_ID:
@@ -121,13 +125,13 @@ class Api:
 
     async def _replay(self, request: web.Request) -> Any:
         async with self._opened() as database:
-            done = await self._letters(database).replay(await body_of(request))
+            done = await (await self._letters(database)).replay(await body_of(request))
         self._acted("replays filed: %d, of %d dead letters", len(done["jobs"]), done["chosen"])
         return done
 
     async def _discard(self, request: web.Request) -> Any:
         async with self._opened() as database:
-            done = await self._letters(database).discard(await body_of(request))
+            done = await (await self._letters(database)).discard(await body_of(request))
         self._acted("dead letters discarded: %d", done["discarded"])
         return done
 
@@ -152,9 +156,12 @@ class Api:
         log.info(f"dashboard: {text}", *values, extra=event("web.action"))  # noqa: G004 - the text is a constant
         self._look.again()
 
-    def _letters(self, database: MongoDatabase) -> Letters:
+    async def _letters(self, database: MongoDatabase) -> Letters:
         settings = self._here().settings
-        return Letters(database, list(declared_routes(settings)), with_words=settings.dashboard_show_values)
+        return Letters(database, await self._table(database), with_words=settings.dashboard_show_values)
+
+    async def _table(self, database: MongoDatabase) -> EffectiveTable:
+        return effective(declared_routes(self._here().settings), await GenerationStore(database).all())
 
     def _opened(self) -> "_Opened":
         return _Opened(self._here())

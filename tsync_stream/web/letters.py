@@ -4,7 +4,7 @@ Invariants: a page is bounded, and so is what one request may name. Searching go
 is turned into the records that its document can have. Replays are filed exactly as `tsync replay` files them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from string import hexdigits
@@ -13,6 +13,7 @@ from typing import Any, cast
 from tsync_stream.core.errors import DocumentRejected
 from tsync_stream.core.key_candidates import candidate_keys
 from tsync_stream.observe.letter_view import SHOWN, letter_json
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.state.dead_letter_search import (
     FEWEST_DIGITS,
@@ -33,12 +34,12 @@ STATUSES = ("open", "resolved", "all")
 
 
 class Letters:
-    """What the API does with dead letters. `routes` are the declared ones."""
+    """What the API does with dead letters of the routes of `table`."""
 
-    def __init__(self, database: MongoDatabase, routes: Sequence[str], *, with_words: bool) -> None:
+    def __init__(self, database: MongoDatabase, table: RouteTable, *, with_words: bool) -> None:
         self._records = DeadLetterRecords(database)
         self._jobs = JobStore(database)
-        self._routes = routes
+        self._table = table
         self._with_words = with_words
 
     async def search(self, query: Mapping[str, str]) -> dict[str, Any]:
@@ -72,10 +73,10 @@ class Letters:
         if "ids" in body:
             selection = Selection(ids=_ids(body))
         elif body.get("all") is True:
-            selection = Selection(_text(body, "route") or None, _text(body, "reason") or None)
+            selection = Selection(self._meant(_text(body, "route")), _text(body, "reason") or None)
         else:
             raise Refused(400, "Name the dead letters in `ids`, or say `all`")
-        wanted = await self._records.replays(selection, self._routes)
+        wanted = await self._records.replays(selection, self._table)
         filed: dict[str, str] = {}
         try:
             for route, arguments in wanted.items():
@@ -94,11 +95,14 @@ class Letters:
         ids = None
         if text:
             ids = [*self._records_of(text), *await self._beginning_with(text)]
-        return Selection(query.get("route") or None, query.get("reason") or None, ids=ids)
+        return Selection(self._meant(query.get("route", "")), query.get("reason") or None, ids=ids)
+
+    def _meant(self, route: str) -> str | None:
+        return (route if route in self._table else self._table.resolved(route)) or None
 
     def _records_of(self, text: str) -> Iterable[str]:
         with suppress(DocumentRejected):
-            return [record_id(route, key) for route in self._routes for key in candidate_keys(text)]
+            return [record_id(route, key) for route in self._table for key in candidate_keys(text)]
         return []
 
     async def _beginning_with(self, text: str) -> Iterable[str]:

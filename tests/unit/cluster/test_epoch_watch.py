@@ -50,7 +50,7 @@ def health() -> Health:
 async def watch(positions: Positions, health: Health, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EpochWatch]:
     monkeypatch.setattr(epoch_watch, "LOOK_INTERVAL_S", 0.03)
     monkeypatch.setattr(epoch_watch, "LATE_S", 1.0)
-    made = EpochWatch(cast("PositionStore", positions), Wake(), MongoHealth(health, lambda: None))
+    made = EpochWatch(cast("PositionStore", positions), Wake(), MongoHealth(health, lambda: None), "table")
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()

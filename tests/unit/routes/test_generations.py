@@ -76,7 +76,10 @@ def test_a_name_means_the_live_generation() -> None:
     table = effective(DECLARED, {"listings": replace(FILED, live=2)})
     assert table.resolved("listings") == "listings@2"
     assert table.resolved("listings@2") == "listings@2"
+    assert table.resolved("listings@1") == "listings"
     assert table.resolved("sellers") == "sellers"
+    assert table.resolved("sellers@1") == "sellers@1", "it has no generations"
+    assert [table.option(name) for name in table] == [" --route listings@1", " --route listings@2", " --route sellers"]
     assert table.resolved("unknown") == "unknown"
     assert effective(DECLARED, {"listings": FILED}).resolved("listings") == "listings"
     assert DECLARED.resolved("listings") == "listings"
