@@ -45,6 +45,7 @@ from tsync_stream.jobs.kinds import JobKinds
 from tsync_stream.jobs.ledger import JobLedger
 from tsync_stream.jobs.need import NeededReconcile
 from tsync_stream.jobs.refresh import RefreshJobs
+from tsync_stream.jobs.reindex.under import Reindexing
 from tsync_stream.jobs.runner import FiledJobs, TermJobs
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.jobs.term import JobTerm
@@ -189,6 +190,7 @@ class Parts:
         lanes = [self._lane(number) for number in range(settings.sync_lanes)]
         self.reader = Reader(lanes, self.positions, health)
         self.targets = Targets({name: self._target_watch(declaration) for name, declaration in self.table.items()})
+        self._reindexing = Reindexing(database, self.target, self._capture_lease_left_s, health, metrics)
         self.leader = self._capture_leader()
 
         # Secrets that may change while we run
@@ -306,17 +308,14 @@ class Parts:
         return CaptureLeader(self.leases, beginning, terms, targets, health, self._wake)
 
     def _target_watch(self, declaration: Declaration) -> TargetWatch:
-        options = MappingOptions(date_unit=self._settings.date_unit)
-        find = partial(found_schema, self.client, self._open_reader, options)
-        schema_file = self._settings.typesense.schema_file
-        prepare = partial(prepare_collection, self.target, declaration, schema_file, find)
-        check = self.table.title(TARGET, declaration.route.name)
-        leases = self.leases
+        find = partial(found_schema, self.client, self._open_reader, MappingOptions(date_unit=self._settings.date_unit))
+        schema_file, like = self._settings.typesense.schema_file, self.table.shown_instead_of(declaration.route.name)
+        prepare = partial(prepare_collection, self.target, declaration, schema_file, find, like)
+        check, left_s = self.table.title(TARGET, declaration.route.name), self._capture_lease_left_s
+        return TargetWatch(self.target, declaration.route, check, self.positions, self._health, prepare, left_s)
 
-        def lease_left_s() -> float:
-            return leases.time_left_s() if leases.holding(CAPTURE) else 0.0
-
-        return TargetWatch(self.target, declaration.route, check, self.positions, self._health, prepare, lease_left_s)
+    def _capture_lease_left_s(self) -> float:
+        return self.leases.time_left_s() if self.leases.holding(CAPTURE) else 0.0
 
     def _job_kinds(self, route: Route) -> JobKinds:
         settings = self._settings
@@ -347,4 +346,5 @@ class Parts:
         filed = FiledJobs(job_term, kinds, ledger)
         rate = self._settings.verify_rate
         continuous = verification_at(rate, job_term, kinds, self._verifications, self._metrics, filed.has_open)
-        return TermJobs(job_term, filed, needed, self._metrics, refresh, continuous)
+        reindexes = self._reindexing.under(job_term, kinds)
+        return TermJobs(job_term, filed, needed, self._metrics, refresh, continuous, reindexes)

@@ -449,6 +449,18 @@ DOCUMENTS = Row(
             SHARE,
             (Query(f"max by (kind, route) (tsync_job_progress_ratio{{{ROUTE}}})", "{{route}}: {{kind}}"),),
         ),
+        Panel(
+            "Reindexes",
+            "The phase of each open reindex, and how those of the last hour ended.",
+            COUNT,
+            (
+                Query(f"max by (route, phase) (tsync_reindex_phase{{{JOB}}})", "{{route}}: {{phase}}"),
+                Query(
+                    f"sum by (route, result) (increase(tsync_reindexes_total{{{JOB}}}[1h]))", "{{route}}: {{result}}"
+                ),
+            ),
+            width=24,
+        ),
     ),
 )
 

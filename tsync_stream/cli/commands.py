@@ -193,6 +193,34 @@ async def reconcile(settings: "Settings", **asked: Any) -> int:
     return await run_reconciles(settings, **asked)
 
 
+@command(
+    ACT,
+    ROUTE,
+    option("--yes", is_flag=True, help="Do not ask."),
+    option(
+        "--watch", "watch_s", type=Age(), default="10m", help="Go back by itself if anything is wrong. Default: 10m."
+    ),
+    option("--keep", "keep_s", type=Age(), default="24h", help="Keep the old one for --rollback. Default: 24h."),
+    option("--rate", type=click.IntRange(1), default=None, help="Fill it with at most this many documents a second."),
+    option("--accept-refused", is_flag=True, help="Show it although it refuses documents that are shown now."),
+    option("--accept-gap", is_flag=True, help="Replace a real collection: searches fail for a moment."),
+    option("--cancel", is_flag=True, help="Remove the new collection, which is not shown yet."),
+    option("--rollback", is_flag=True, help="Show the old collection again."),
+    option("--finish", is_flag=True, help="Delete the old collection now."),
+    option("--retry", is_flag=True, help="Compare the new collection again, after it failed."),
+    option("--no-follow", is_flag=True, help="Do not show its progress."),
+)
+async def reindex(settings: "Settings", **asked: Any) -> int:
+    """Replace a route's collection while searches go on.
+
+    Fills a new collection as the route is declared now, syncs every change into both, compares the new one with
+    MongoDB, and only then has the alias show it. A running worker does it.
+    """
+    from tsync_stream.cli.reindex import run_reindex
+
+    return await run_reindex(settings, **asked)
+
+
 @command(ACT, ONE_ROUTE, REPAIR, RATE, WAIT, PAUSE, RESUME, CANCEL)
 async def verify(settings: "Settings", **asked: Any) -> int:
     """Compare both sides, and repair differences on request.

@@ -23,6 +23,7 @@ from tsync_stream.jobs.ledger import JobLedger, measured
 from tsync_stream.jobs.need import NeededReconcile
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.refresh import RefreshJobs
+from tsync_stream.jobs.reindex.controller import Reindexes
 from tsync_stream.jobs.term import LOOK_INTERVAL_S, JobTerm
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.state.jobs import DONE, VERIFY, Job
@@ -183,7 +184,7 @@ class FiledJobs:
 class TermJobs:
     """All jobs of one term; `needed` has one part for each route. `refreshes` is None where nothing is looked up.
 
-    `continuous` is None where nothing is verified in the background.
+    `continuous` is None where nothing is verified in the background, `reindexes` where nothing is reindexed.
     """
 
     def __init__(
@@ -194,8 +195,10 @@ class TermJobs:
         metrics: Metrics,
         refreshes: RefreshJobs | None = None,
         continuous: ContinuousVerification | None = None,
+        reindexes: Reindexes | None = None,
     ) -> None:
         self._metrics = metrics
+        self._reindexes = reindexes
         self._term = term
         self._filed = filed
         self._needed = needed
@@ -210,7 +213,8 @@ class TermJobs:
         reconciles = [needed.run(need) for needed in self._needed if (need := needed.need) is not None]
         refreshes = [] if self._refreshes is None else [self._refreshes.run()]
         continuous = [] if self._continuous is None else [self._continuous.run()]
-        return [self._filed.run(), *reconciles, *refreshes, *continuous]
+        reindexes = [] if self._reindexes is None else [self._reindexes.run()]
+        return [self._filed.run(), *reconciles, *refreshes, *continuous, *reindexes]
 
     async def look(self, stored: Pipeline, synced: Position) -> None:
         """Once a second: everything up to `synced` is in Typesense now, or a dead letter."""

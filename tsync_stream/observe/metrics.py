@@ -173,6 +173,12 @@ class Metrics:
             "route",
         )
 
+        # Reindexes
+        self.reindexes = made.counter("reindexes", "Reindexes that ended under this replica.", "route", "result")
+        self.reindex_phase = made.gauge(
+            "reindex_phase", f"1 for the phase of the open reindex of a route. {capturing}", "route", "phase"
+        )
+
         # Backups
         self.backups = made.counter("backups", "Scheduled backups that this replica made, or gave up.", "result")
         self.backup_last_success_seconds = made.measured(
@@ -237,6 +243,7 @@ class Metrics:
             self.route_lag_seconds,
             self.jobs_open,
             self.job_progress_ratio,
+            self.reindex_phase,
             self.verified_ratio,
             self.verified_since_seconds,
             self.verified_seconds,

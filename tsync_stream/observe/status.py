@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from tsync_stream.cluster.membership_view import MembershipView
 from tsync_stream.core.model import Position
+from tsync_stream.observe.reindex_text import reindex_json
 from tsync_stream.observe.route_status import (
     ReconcileStatus,
     RouteFacts,
@@ -19,6 +20,7 @@ from tsync_stream.observe.route_status import (
     route_json,
 )
 from tsync_stream.state.dead_letter_counts import Refused, all_refused
+from tsync_stream.state.generations import Generations
 from tsync_stream.state.jobs import TIME_LEFT, Job
 from tsync_stream.state.pipeline import BarrierRecord, Pipeline, synced_position
 
@@ -43,6 +45,7 @@ class Facts:
     rechecks: int = 0
     unseen: Sequence[str] = ()
     jobs: Sequence[Job] = ()
+    generations: Sequence[Generations] = ()
 
 
 # ---- what it means ----
@@ -101,6 +104,7 @@ class Status:
     rechecks: int
     unseen: Sequence[str]
     jobs: Sequence[Job]
+    generations: Sequence[Generations] = ()
 
     @property
     def live(self) -> Sequence[ReplicaStatus]:
@@ -127,6 +131,11 @@ class Status:
     def reconcile(self) -> ReconcileStatus | None:
         """The open reconcile of a pipeline with one route; of several, the first one."""
         return next(iter(self.reconciles), None)
+
+    @property
+    def reindexes(self) -> Sequence[Generations]:
+        """The routes that have an open reindex."""
+        return [each for each in self.generations if each.reindex is not None]
 
     @property
     def documents(self) -> int:
@@ -173,6 +182,7 @@ def judge(facts: Facts, lease_ttl_s: float) -> Status:
         rechecks=facts.rechecks,
         unseen=facts.unseen,
         jobs=facts.jobs,
+        generations=facts.generations,
     )
 
 
@@ -247,6 +257,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "reconcile": None if status.reconcile is None else reconcile_json(status.reconcile),
         "routes": [route_json(route) for route in status.routes],
         "jobs": [_job_json(job) for job in status.jobs],
+        "reindexes": [reindex_json(each) for each in status.generations],
         "unseen": list(status.unseen),
     }
 

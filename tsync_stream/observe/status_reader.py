@@ -48,7 +48,7 @@ class StatusReader:
         self.table = effective(self._declared, {})
         self._client = command_client(settings.mongo.uri, TIMEOUT_MS, TIMEOUT_MS)
         database = state_database(self._client, settings.state_database)
-        self._database = database
+        self.database = database
         self.positions = PositionStore(database)
         self._dead_letters = DeadLetterRecords(database)
         self.jobs = JobStore(database)
@@ -79,14 +79,15 @@ class StatusReader:
         return judge(facts, self._settings.lease_ttl_s)
 
     async def _read_mongo(self) -> Facts:
-        self.table = effective(self._declared, await self._generations.all())
+        generations = await self._generations.all()
+        self.table = effective(self._declared, generations)
         routes = self.table.routes
         (now, pipeline, records, membership), (counts, rechecks, jobs, verified), documents = await asyncio.gather(
             asyncio.gather(
-                server_time(self._database),
+                server_time(self.database),
                 self.positions.load(),
                 self.positions.records(),
-                read_membership(self._database),
+                read_membership(self.database),
             ),
             asyncio.gather(
                 self._dead_letters.count_by_reason(Selection(), "open"),
@@ -101,7 +102,10 @@ class StatusReader:
             RouteFacts(route, size, refused[route.name], verified.get(route.name))
             for route, size in zip(routes, documents, strict=True)
         ]
-        return Facts(now, pipeline, records, membership, routes=found, rechecks=rechecks, jobs=jobs)
+        reindexed = [each for name, each in generations.items() if name in self._declared]
+        return Facts(
+            now, pipeline, records, membership, routes=found, rechecks=rechecks, jobs=jobs, generations=reindexed
+        )
 
     async def _with_backlog(self, facts: Facts, pipeline: Pipeline) -> Facts:
         try:

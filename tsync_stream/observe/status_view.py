@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tsync_stream.observe.progress import percent, show_age, show_left
+from tsync_stream.observe.reindex_text import describe_reindex
 from tsync_stream.observe.route_status import ReconcileStatus, RouteStatus
 from tsync_stream.observe.status import ReplicaStatus, Status
 from tsync_stream.observe.verified import verified_text
@@ -103,11 +104,20 @@ def _lines(status: Status) -> Iterator[tuple[str, Text]]:
         # Those of one route run one at a time, in this order.
         of_route = f" (route {job.route})" if several and job.route else ""
         yield "jobs" if number == 0 else "", Text(f"{show_job(job, live=bool(status.live))}{of_route}", "yellow")
+    yield from _reindexes(status)
     if status.capturing is None:
         yield (
             "capture",
             Text("no replica captures now: changes wait in MongoDB's oplog. If this lasts, start a replica", "red"),
         )
+
+
+def _reindexes(status: Status) -> Iterator[tuple[str, Text]]:
+    for number, each in enumerate(status.reindexes):
+        assert each.reindex is not None
+        of_route = f"{each.route}, {each.reindex.phase} since {each.reindex.since:%Y-%m-%dT%H:%M:%SZ}"
+        style = "red" if each.reindex.phase == "failed" else "" if each.reindex.phase == "kept" else "yellow"
+        yield "" if number else "reindex", Text(f"{of_route}: {describe_reindex(each)}", style)
 
 
 def show_job(job: Job, *, live: bool) -> str:

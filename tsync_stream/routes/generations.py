@@ -19,6 +19,7 @@ from tsync_stream.routes.declaration_bson import declaration_from_bson
 from tsync_stream.routes.table import VERSION_DIGITS, RouteTable
 
 FIRST = 1
+_NUMBERED = "@"
 
 
 class SeenGeneration(Protocol):
@@ -32,6 +33,13 @@ class SeenGeneration(Protocol):
     def declaration(self) -> Mapping[str, Any] | None: ...
 
 
+class SeenLeaving(Protocol):
+    """One that is not written any more, and is yet to be deleted."""
+
+    @property
+    def collection(self) -> str: ...
+
+
 class SeenGenerations(Protocol):
     """The generations of one declared route, as stored."""
 
@@ -41,6 +49,8 @@ class SeenGenerations(Protocol):
     def layout(self) -> int: ...
     @property
     def generations(self) -> Sequence[SeenGeneration]: ...
+    @property
+    def removing(self) -> Sequence[SeenLeaving]: ...
 
 
 class EffectiveTable(RouteTable):
@@ -55,6 +65,11 @@ class EffectiveTable(RouteTable):
         if found:
             layouts = sorted((name, each.layout) for name, each in found.items())
             self.version = hashlib.sha256(repr((self.version, layouts)).encode()).hexdigest()[:VERSION_DIGITS]
+
+    def shown_instead_of(self, name: str) -> str | None:
+        """For a generation that is not the live one, the live one's collection."""
+        live = self.live.get(name.partition(_NUMBERED)[0])
+        return None if live is None or live == name or name not in self else self[live].route.target
 
     def resolved(self, name: str) -> str:
         """The name of the route that a person means by `name`, which may be unknown: that of its live generation.
@@ -83,14 +98,16 @@ def effective(declared: RouteTable, documents: Mapping[str, SeenGenerations]) ->
 
 def generation_name(route: str, number: int) -> str:
     """What the generation of a declared route is called."""
-    return route if number == FIRST else f"{route}@{number}"
+    return route if number == FIRST else f"{route}{_NUMBERED}{number}"
 
 
 def _written(declared: Declaration, document: SeenGenerations | None) -> Iterator[Declaration]:
     if document is None:
         yield declared
         return
-    alone = len(document.generations) == 1
+    # A collection of the target's own name, while it gives way to an alias, is not to be written by the one that stays.
+    giving_way = any(each.collection == declared.route.target for each in document.removing)
+    alone = len(document.generations) == 1 and not giving_way
     for each in document.generations:
         as_filed = declared if each.declaration is None else declaration_from_bson(each.declaration)
         route = replace(

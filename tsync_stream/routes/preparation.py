@@ -18,6 +18,7 @@ from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declared import of_route
 from tsync_stream.routes.proposal import Proposal, propose
 from tsync_stream.routes.sampling import observe, untyped
+from tsync_stream.sink.carry_over import inherited
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.creation import create_behind_alias
 from tsync_stream.sink.mapping_plan import MappingOptions
@@ -37,10 +38,15 @@ FindSchema: TypeAlias = Callable[[Declaration], Awaitable[Proposal | None]]
 
 
 async def prepare_collection(
-    target: TypesenseTarget, declaration: Declaration, schema_file: Path | None, find: FindSchema
+    target: TypesenseTarget,
+    declaration: Declaration,
+    schema_file: Path | None,
+    find: FindSchema,
+    like: str | None = None,
 ) -> Mapping[str, Any]:
     """The live schema of the route's Typesense collection, which is created if it is missing.
 
+    `like` is a collection in whose place it is to be shown: settings that only a creation can give are taken from it.
     Raises `ConfigurationError` if the schema file cannot be read or is not valid, or Typesense refuses what is
     declared; and the errors of both servers.
     """
@@ -48,7 +54,7 @@ async def prepare_collection(
     live = await target.collection(name)
     if live is not None:
         return live
-    create = partial(_create, target, pinned=declaration.route.pinned)
+    create = partial(_create, target, pinned=declaration.route.pinned, like=like)
     declared = declared_schema(declaration, schema_file)
     if declared is not None:
         of = "TYPESENSE_SCHEMA_FILE" if declaration.schema is None else of_route("schema", declaration.route)
@@ -73,8 +79,15 @@ async def prepare_collection(
 
 
 async def _create(
-    target: TypesenseTarget, schema: Mapping[str, Any], declared_by: str = "TYPESENSE_SCHEMA_FILE", *, pinned: bool
+    target: TypesenseTarget,
+    schema: Mapping[str, Any],
+    declared_by: str = "TYPESENSE_SCHEMA_FILE",
+    *,
+    pinned: bool,
+    like: str | None,
 ) -> Mapping[str, Any]:
+    if like is not None and (other := await target.collection(like)) is not None:
+        schema = inherited(schema, other)
     if pinned:
         return await target.create_collection(schema, declared_by)
     return await create_behind_alias(target, schema, declared_by)

@@ -48,6 +48,10 @@ class RouteTable(Mapping[str, Declaration]):
         """Every route."""
         return [declaration.route for declaration in self.values()]
 
+    def shown_instead_of(self, name: str) -> str | None:
+        """The collection that searches find instead of this route's own; None if they find that one."""
+        return None
+
     @property
     def namespaces(self) -> list[Namespace]:
         """Every collection that the change stream has to show, each once."""

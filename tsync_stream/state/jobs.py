@@ -97,7 +97,7 @@ class JobStore:
     ) -> str:
         """File a job of a route; returns its id, a new one unless `job` is given.
 
-        Raises `TooManyJobs` while `MOST_OPEN` are open.
+        If that `job` is stored already, nothing changes. Raises `TooManyJobs` while `MOST_OPEN` are open.
         """
         job = job or new_nonce()
         fields = {
@@ -116,7 +116,8 @@ class JobStore:
             if await self._collection.count_documents({"status": "open"}, limit=MOST_OPEN) >= MOST_OPEN:
                 raise TooManyJobs(f"{MOST_OPEN} jobs are open: wait until some are done, or cancel some")
             # Not an insert: only an update knows MongoDB's time, and finds its own work if it is repeated.
-            await self._collection.update_one({"_id": job}, [{"$set": fields}], upsert=True)
+            filed = {"$replaceWith": {"$mergeObjects": [fields, "$$ROOT"]}}
+            await self._collection.update_one({"_id": job}, [filed], upsert=True)
         return job
 
     async def open(self) -> list[Job]:

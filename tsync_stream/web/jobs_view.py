@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsync_stream.jobs.ledger import describe_outcome, measured
+from tsync_stream.observe.reindex_progress import reindex_progress
 from tsync_stream.observe.route_status import ReconcileStatus
 from tsync_stream.observe.status import Status
 from tsync_stream.observe.status_view import PHASES, show_job
+from tsync_stream.state.generations import Generations
 from tsync_stream.state.jobs import RECONCILE, STEERABLE, TIME_LEFT, Job
 from tsync_stream.state.pipeline import Pipeline
 from tsync_stream.state.refreshes import OpenRefresh
@@ -23,6 +25,7 @@ def jobs_json(status: Status, ended: Sequence[Job], refreshes: Sequence[OpenRefr
     live = bool(status.live)
     opened = [
         *(_reconcile(each) for each in status.reconciles),
+        *(_reindex(each, status) for each in status.reindexes),
         *(_filed(job, live=live) for job in status.jobs),
         *(_refresh(each, status.pipeline) for each in refreshes),
     ]
@@ -41,6 +44,13 @@ def _reconcile(found: ReconcileStatus) -> dict[str, Any]:
     share = _share(found.synced, found.documents)
     wishes = {"steerable": True, "paused": found.paused, "rate_per_s": found.rate_per_s}
     return _row(found.job, RECONCILE, found.route, text, share=share, **wishes)
+
+
+def _reindex(found: Generations, status: Status) -> dict[str, Any]:
+    reindex = found.reindex
+    assert reindex is not None
+    at = reindex_progress(found, status)
+    return _row(reindex.id, "reindex", found.route, at.text, share=_share(at.done, at.total), filed_at=reindex.filed_at)
 
 
 def _filed(job: Job, *, live: bool) -> dict[str, Any]:

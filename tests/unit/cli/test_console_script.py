@@ -275,7 +275,7 @@ def test_a_shell_completes_commands_options_and_routes(shell: str, tmp_path: Pat
     (tmp_path / "tsync.yaml").write_text(
         "routes:\n  products: {source: s.p, target: p}\n  sellers: {source: s.s, target: s}\n", encoding="utf-8"
     )
-    assert completed(shell, "tsync re", tmp_path) == ["reconcile", "replay", "restore"]
+    assert completed(shell, "tsync re", tmp_path) == ["reconcile", "reindex", "replay", "restore"]
     assert completed(shell, "tsync worker --web-p", tmp_path) == ["--web-port"]
     assert completed(shell, "tsync verify --route s", tmp_path) == ["sellers"]
     assert completed(shell, "tsync verify --route s", tmp_path, PARTITIONS="none") == [], "settings cannot be used"

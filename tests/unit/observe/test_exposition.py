@@ -32,6 +32,8 @@ def filled() -> Metrics:
     metrics.tier.labels("primary").set(1)
     metrics.jobs_open.labels("reconcile", "scan").set(1)
     metrics.job_progress_ratio.labels("reconcile", "listings").set(0.5)
+    metrics.reindexes.labels("listings", "done").inc()
+    metrics.reindex_phase.labels("listings", "kept").set(1)
     metrics.count_refused([DeadLetter("listings", 1, "id collision", "another key")])
     metrics.show_refused("listings", {"id collision": 1})
     metrics.visible_seconds.labels("listings").observe(1)

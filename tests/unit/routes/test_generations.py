@@ -32,6 +32,7 @@ class Document:
     live: int
     layout: int
     generations: Sequence[Listed]
+    removing: Sequence[Listed] = ()
 
 
 FIRST, SECOND = Listed(1, "listings_1"), Listed(2, "listings_2", declaration_to_bson(AS_FILED))
@@ -64,6 +65,24 @@ def test_a_single_generation_goes_by_the_alias_and_keeps_its_name(only: Listed, 
     table = effective(DECLARED, {"listings": Document(only.number, 2, [only])})
     assert table[name] == replace(LISTINGS, route=replace(LISTINGS.route, name=name))
     assert list(table) == [name, "sellers"]
+
+
+def test_a_single_generation_is_not_written_into_a_collection_that_gives_way_to_the_alias() -> None:
+    giving_way = Document(2, 2, [SECOND], removing=[Listed(1, "listings")])
+    bound = effective(DECLARED, {"listings": giving_way})
+    assert bound["listings@2"].route.target == "listings_2"
+    gone = effective(DECLARED, {"listings": replace(giving_way, removing=())})
+    assert gone["listings@2"].route.target == "listings"
+    assert gone.version != bound.version
+
+
+def test_what_is_not_shown_knows_what_is() -> None:
+    table = effective(DECLARED, {"listings": FILED})
+    assert table.shown_instead_of("listings@2") == "listings_1"
+    assert table.shown_instead_of("listings") is None
+    assert table.shown_instead_of("sellers") is None
+    swapped = effective(DECLARED, {"listings": replace(FILED, live=2)})
+    assert swapped.shown_instead_of("listings") == "listings_2"
 
 
 def test_a_single_generation_may_go_on_as_it_was_declared() -> None:
