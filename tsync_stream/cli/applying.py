@@ -14,12 +14,20 @@ from tsync_stream.check.make_artefacts import make_artefacts
 from tsync_stream.check.schema_actions import ADD_FIELDS
 from tsync_stream.cli.shared import say
 from tsync_stream.core.errors import TsyncError
+from tsync_stream.routes.declared import declared_routes
+from tsync_stream.routes.field_origins import documents_with
+from tsync_stream.routes.generations import effective
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.schema_change import REQUEST_S, FieldsRefused, add_fields
 from tsync_stream.source.driver import MongoDatabase, mongo_client
 from tsync_stream.state.database import state_database
+from tsync_stream.state.generation_store import GenerationStore
+from tsync_stream.state.jobs import JobStore, TooManyJobs
+from tsync_stream.state.partial_reconciles import file_partial_reconcile
+from tsync_stream.state.pipeline import PositionStore
 
+ADDED = "fields were added to the schema"
 WAITS_FOR_ANOTHER = "an action of this route before it was not done"
 
 
@@ -74,7 +82,26 @@ async def _add_fields(settings: Settings, action: Action) -> str:
             await add_fields(target, action.change["collection"], action.change["fields"], say)
         except FieldsRefused as error:
             raise NotDone(f"{error} The collection is as it was; `reindex {action.route}` builds a new one.") from error
-    return f"{action.change['collection']} has them."
+    return f"{action.change['collection']} has them. {await _refresh(settings, action)}"
+
+
+async def _refresh(settings: Settings, action: Action) -> str:
+    """Sync the documents that may show the new fields: their values may take another form now."""
+    async with servers(settings) as (_, state):
+        table = effective(declared_routes(settings), await GenerationStore(state).all())
+        route, pipeline = table.resolved(action.route), await PositionStore(state).load()
+        if pipeline is None or route not in pipeline.routes:
+            return "Nothing has run yet: the first start of a worker syncs every document."
+        query = documents_with(table[route], [field["name"] for field in action.change["fields"]])
+        try:
+            job = await file_partial_reconcile(JobStore(state), route, query, reason=ADDED)
+        except TooManyJobs as error:
+            raise TsyncError(
+                f"{action.change['collection']} has them, but the documents that may show them are not synced again: "
+                f"{error} `tsync reconcile --route {action.route}` does that."
+            ) from error
+    which = "the documents that may show them" if query else "every document"
+    return f"Partial reconcile {job} syncs {which} again; `tsync status` shows its progress."
 
 
 async def _make_artefacts(settings: Settings, action: Action) -> str:
