@@ -172,8 +172,8 @@ class Reload:
         before, after = self.in_force, found.settings
         files = files_of(after)
         stages = [files[path] for path in changed if "_TLS_" in files.get(path, "")]
-        # How fast routes are written is no part of a version: it changes nothing that they show.
-        of_routes = [(table.version, table.max_rates) for table in (found.table, self._table)]
+        # How fast routes are written, and how they are changed, is no part of a version: it changes nothing they show.
+        of_routes = [(table.version, table.max_rates, table.reindexed) for table in (found.table, self._table)]
         if before.settings.routes_file and after.routes_file and of_routes[0] != of_routes[1]:
             stages.append(ROUTES)
         common = common_settings(after)  # it may differ by the content of a file alone

@@ -9,20 +9,22 @@ No replica works before the table is known.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
+from tsync_stream.cluster.stored_views import store_views, waiting_changes
 from tsync_stream.core import clock
-from tsync_stream.core.errors import ConfigurationError, TsyncError
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
 from tsync_stream.core.tasks import end_tasks
 from tsync_stream.replica import Replica, until_it_works
 from tsync_stream.routes.declared import declared_routes
 from tsync_stream.routes.generations import EffectiveTable, effective
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.in_force import InForce
-from tsync_stream.source.driver import mongo_client
+from tsync_stream.source.driver import MongoDatabase, mongo_client
 from tsync_stream.state.database import state_database
 from tsync_stream.state.generation_store import GenerationStore
 from tsync_stream.state.generations import Generations, UnreadableGenerations
@@ -30,6 +32,7 @@ from tsync_stream.state.generations import Generations, UnreadableGenerations
 log = logging.getLogger(__name__)
 
 CHECK = "generations"
+VIEW = "view"
 LOOK_INTERVAL_S = 1.0
 # How long a replica waits for the one that captures to begin with another table, and how often it looks.
 LONGEST_WAIT_S = 20.0
@@ -79,9 +82,10 @@ class Succession:
     async def make_anew(self, in_force: InForce) -> None:
         """Go on with other settings. Raises `ConfigurationError` if no replica can be made of them; nothing changed."""
         async with self._changing:
-            table = effective(declared_routes(in_force.settings), self._documents)
-            following = self._make(in_force, table)
-            self._in_force = in_force
+            declared = declared_routes(in_force.settings)
+            documents = await self._held(in_force, declared)
+            following = self._make(in_force, effective(declared, documents))
+            self._in_force, self._documents = in_force, documents
             if self.replica is None:  # the table is not known yet
                 await following.close()
                 self._health.begin_anew(self._kept)
@@ -102,15 +106,13 @@ class Succession:
     async def _first(self) -> None:
         """Raises `TsyncError` if MongoDB does not answer. Settings that change meanwhile are read with the next try."""
         in_force = self._in_force
-        client = mongo_client(in_force.settings)
-        try:
-            documents = await GenerationStore(state_database(client, in_force.settings.state_database)).all()
-        finally:
-            client.close()
+        declared = declared_routes(in_force.settings)
+        async with _state(in_force) as state:
+            documents = await store_views(state, declared, await GenerationStore(state).all(), None)
         async with self._changing:
             if in_force is self._in_force:
                 self._documents = documents
-                self._begin(self._make(in_force, effective(declared_routes(in_force.settings), documents)))
+                self._begin(self._make(in_force, effective(declared, documents)))
 
     async def _follow(self, present: Replica) -> None:
         """Take up what has changed in the generations; a MongoDB that does not answer is reported by others."""
@@ -155,6 +157,16 @@ class Succession:
                     return
             await asyncio.sleep(WAIT_S)
 
+    async def _held(self, in_force: InForce, declared: RouteTable) -> Documents:
+        """The generations, with what routes of `on_change: reindex` go on by. Raises `ConfigurationError`."""
+        if not declared.reindexed or self.replica is None:
+            return self._documents
+        try:
+            async with _state(in_force) as state:
+                return await store_views(state, declared, self._documents, self.replica.table)
+        except DependencyUnavailable as error:
+            raise ConfigurationError(f"what the routes go on by cannot be stored: {error}") from error
+
     def _refuse(self, error: ConfigurationError) -> None:
         self._refused = True
         self._health.red(
@@ -181,6 +193,13 @@ class Succession:
         self.replica = replica
         self._starting = asyncio.create_task(replica.start(self._crash))
         self._starting.add_done_callback(self._ended)
+        for name, parts in waiting_changes(replica.table).items():
+            self._health.degraded(
+                f"{VIEW} {name}",
+                f"the file declares route {name} otherwise than its collection shows it ({', '.join(parts)}): "
+                f"`tsync apply` or `tsync reindex {name}` builds one by the file",
+                needs_person=True,
+            )
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         error = None if task.cancelled() else task.exception()
@@ -192,3 +211,12 @@ class Succession:
             await end_tasks([self._starting])
         if replica is not None:
             await replica.stop()
+
+
+@asynccontextmanager
+async def _state(in_force: InForce) -> AsyncIterator[MongoDatabase]:
+    client = mongo_client(in_force.settings)
+    try:
+        yield state_database(client, in_force.settings.state_database)
+    finally:
+        client.close()

@@ -12,8 +12,14 @@ import pytest
 from tests.support.stack import Names, typesense_client
 from tests.support.worker import Worker
 from tsync_stream.cli.apply import CHANGED, DECLINED, NO_TERMINAL, run_apply
+from tsync_stream.cli.applying import servers
+from tsync_stream.cluster.stored_views import store_views
 from tsync_stream.embedded import EmbeddedStack
-from tsync_stream.routes.declared import load_all
+from tsync_stream.jobs.reindex.filing import Filing
+from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.declaration_bson import declaration_from_bson
+from tsync_stream.routes.declared import declared_routes, load_all
+from tsync_stream.state.generation_store import GenerationStore
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -32,19 +38,29 @@ class Shop:
     file: Path
     monkeypatch: pytest.MonkeyPatch
     capsys: pytest.CaptureFixture[str]
-    schemas: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    routes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def declare(self, route: str, *fields: dict[str, Any]) -> None:
-        self.schemas[route] = list(fields)
-        routes = {
-            name: {
-                "source": f"{self.names.database}.{name}",
-                "target": f"{self.names.token}_{name}",
-                "schema": {"fields": declared},
-            }
-            for name, declared in self.schemas.items()
+    def declare(self, route: str, *fields: dict[str, Any], **parts: Any) -> None:
+        self.routes[route] = {
+            "source": f"{self.names.database}.{route}",
+            "target": f"{self.names.token}_{route}",
+            "schema": {"fields": fields},
+            **parts,
         }
-        self.file.write_text(json.dumps({"routes": routes}))
+        self.file.write_text(json.dumps({"routes": self.routes}))
+
+    async def goes_on_as_declared(self, route: str) -> None:
+        """Store the route's declaration, as the first worker does."""
+        async with servers(load_all()) as (_, state):
+            await store_views(state, declared_routes(load_all()), {}, None)
+
+    async def written(self, route: str) -> Declaration:
+        """What the route goes on by."""
+        async with servers(load_all()) as (_, state):
+            stored = await GenerationStore(state).load(route)
+        assert stored is not None
+        assert stored.shown.declaration is not None
+        return declaration_from_bson(stored.shown.declaration)
 
     def make(self, route: str, *fields: dict[str, Any]) -> None:
         body = {"name": f"{self.names.token}_{route}", "enable_nested_fields": True, "fields": fields}
@@ -167,6 +183,38 @@ async def test_nothing_is_done_if_the_servers_or_the_file_have_changed_since(sho
     code, done, _ = await shop.apply(yes=False)
     assert (code, done["actions"][0]["outcome"]) == (1, CHANGED)
     assert shop.live("listings") == ["title", "city"]
+
+
+async def test_a_route_that_waits_for_a_reindex_takes_up_fields_without_one(shop: Shop) -> None:
+    shop.declare("listings", TITLE, on_change="reindex", filter={"a": 1})
+    shop.make("listings", TITLE)
+    await shop.goes_on_as_declared("listings")
+    assert (await shop.apply())[1]["actions"] == []
+    shop.declare("listings", TITLE, CITY, on_change="reindex", filter={"a": 1})
+    code, done, _ = await shop.apply()
+    assert (code, [each["kind"] for each in done["actions"]]) == (0, ["add fields", "take up"])
+    assert (await shop.written("listings")).schema == {"fields": [TITLE, CITY]}
+    assert (await shop.apply())[1]["actions"] == []
+    shop.declare("listings", CITY, TITLE, on_change="reindex", filter={"a": 1})  # in other words
+    code, done, _ = await shop.apply()
+    assert (code, [each["kind"] for each in done["actions"]]) == (0, ["take up"])
+    assert (await shop.apply())[1]["actions"] == []
+
+
+async def test_a_reindex_does_not_bring_back_what_the_file_has_overtaken(shop: Shop) -> None:
+    """While a route has one collection, the file decides whether a stored declaration counts; a reindex makes two."""
+    shop.make("listings_1", TITLE)
+    alias = {"collection_name": f"{shop.names.token}_listings_1"}
+    shop.typesense.put(f"/aliases/{shop.names.token}_listings", json=alias).raise_for_status()
+    shop.declare("listings", TITLE, on_change="reindex", filter={"a": 1})
+    await shop.goes_on_as_declared("listings")
+    for on_change, goes_on in (("reindex", True), ("reconcile", False)):
+        shop.declare("listings", TITLE, on_change=on_change, filter={"a": 2})
+        async with servers(load_all()) as (target, state):
+            declared = declared_routes(load_all())["listings"]
+            prepared = await Filing(GenerationStore(state), target).prepared(declared, accept_gap=False)
+        assert prepared.shown.collection == alias["collection_name"]
+        assert (prepared.shown.declaration is not None) == goes_on
 
 
 def test_without_a_terminal_it_needs_to_be_told(shop: Shop, stack: EmbeddedStack, names: Names, tmp_path: Path) -> None:

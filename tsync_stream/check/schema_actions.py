@@ -1,6 +1,7 @@
-"""What a declared schema asks of its live collection. Pure.
+"""What the declaration of a route asks of its live collection. Pure.
 
-A proposal asks for nothing: it depends on the sample, and another one may propose something else.
+A proposal of a schema asks for nothing: it depends on the sample, and another one may propose something else. Nor does
+a changed view, which is taken up by itself, unless the route says `on_change: reindex`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,10 +9,13 @@ from typing import Any
 
 from tsync_stream.check.actions import Action
 from tsync_stream.core.model import Route
+from tsync_stream.routes.changed_view import changed_schema, changed_view
+from tsync_stream.routes.declaration import Declaration
 from tsync_stream.sink.field_options import Field
-from tsync_stream.sink.schema_effect import effect
+from tsync_stream.sink.schema_effect import Effect, effect
 
 ADD_FIELDS = "add fields"
+TAKE_UP = "take up"
 REINDEX = "reindex"
 # Measured with 0.24.1, which locks the collection until every document is checked and indexed.
 WHAT_IT_COSTS = "Its searches and writes wait meanwhile, about a second for each 100,000 documents."
@@ -19,17 +23,32 @@ WHAT_IT_COSTS = "Its searches and writes wait meanwhile, about a second for each
 MOST_NAMED = 10
 
 
-def schema_actions(
-    route: Route, declared: Mapping[str, Any] | None, live: Mapping[str, Any] | None
+def route_actions(
+    declared: Declaration,
+    schema: Mapping[str, Any] | None,
+    live: Mapping[str, Any] | None,
+    written: Declaration | None = None,
 ) -> Iterator[Action]:
-    """What is to be done with the route's collection; nothing if it is missing, because a start creates it."""
-    if declared is None or live is None:
+    """What is to be done with the route's collection; nothing if it is missing, because a start creates it.
+
+    `schema` is what is declared for it, in Typesense's words. `written` is the declaration that it goes on by, if that
+    is not the one of the file (`on_change: reindex`).
+    """
+    if live is None:
         return
-    found = effect(declared, live)
+    route = declared.route
+    changed = [] if written is None else changed_view(declared, written)
+    reasons = [f"{part}: the live collection is written by what was declared of it before" for part in changed]
+    found = Effect("nothing") if schema is None else effect(schema, live)
+    if reasons or found.kind == "reindex":
+        yield reindex(route, [*reasons, *found.changed])
+        return
     if found.kind == "fields added":
         yield _added(route, str(live["name"]), found.added)
-    elif found.kind == "reindex":
-        yield reindex(route, found.changed)
+    if written is not None and changed_schema(declared, written):
+        yield Action(
+            TAKE_UP, route.name, f"Take up the declared schema of route {route.name}, which its collection has by then."
+        )
 
 
 def reindex(route: Route, reasons: Sequence[str]) -> Action:

@@ -11,9 +11,13 @@ from typing import Any, TypeAlias
 from tsync_stream.check.actions import Action, actions_as_json
 from tsync_stream.check.artefact_difference import ARTEFACTS
 from tsync_stream.check.make_artefacts import make_artefacts
-from tsync_stream.check.schema_actions import ADD_FIELDS
+from tsync_stream.check.schema_actions import ADD_FIELDS, REINDEX, TAKE_UP
 from tsync_stream.cli.shared import say
 from tsync_stream.core.errors import TsyncError
+from tsync_stream.core.terminal import shorten
+from tsync_stream.jobs.reindex.filing import Filing
+from tsync_stream.routes.changed_view import changed_view
+from tsync_stream.routes.declaration_bson import declaration_from_bson, declaration_to_bson
 from tsync_stream.routes.declared import declared_routes
 from tsync_stream.routes.field_origins import documents_with
 from tsync_stream.routes.generations import effective
@@ -21,13 +25,18 @@ from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.schema_change import REQUEST_S, FieldsRefused, add_fields
 from tsync_stream.source.driver import MongoDatabase, mongo_client
+from tsync_stream.source.hello import server_time
 from tsync_stream.state.database import state_database
 from tsync_stream.state.generation_store import GenerationStore
+from tsync_stream.state.generations import Generations, ReindexOptions
 from tsync_stream.state.jobs import JobStore, TooManyJobs
 from tsync_stream.state.partial_reconciles import file_partial_reconcile
 from tsync_stream.state.pipeline import PositionStore
 
 ADDED = "fields were added to the schema"
+# What is kept of the reasons of a reindex.
+LONGEST_REASON = 500
+NOTHING_RAN = "Nothing has run yet: the first start of a worker makes each collection as it is declared."
 WAITS_FOR_ANOTHER = "an action of this route before it was not done"
 
 
@@ -55,7 +64,7 @@ async def apply_all(settings: Settings, actions: Sequence[Action]) -> list[Outco
             outcomes.append(Outcome(action, done=False, text=WAITS_FOR_ANOTHER))
             continue
         try:
-            outcomes.append(Outcome(action, done=True, text=await _perform(settings, action)))
+            outcomes.append(Outcome(action, done=True, text=await PERFORM[action.kind](settings, action)))
         except TsyncError as error:
             outcomes.append(Outcome(action, done=False, text=str(error)))
     return outcomes
@@ -65,12 +74,6 @@ def outcomes_as_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """What `--json` prints of them (pure)."""
     found = actions_as_json([each.action for each in outcomes])
     return [{**action, "done": each.done, "outcome": each.text} for action, each in zip(found, outcomes, strict=True)]
-
-
-async def _perform(settings: Settings, action: Action) -> str:
-    if action.kind not in PERFORM:
-        raise NotDone("This version cannot do it by itself.")
-    return await PERFORM[action.kind](settings, action)
 
 
 async def _add_fields(settings: Settings, action: Action) -> str:
@@ -104,6 +107,30 @@ async def _refresh(settings: Settings, action: Action) -> str:
     return f"Partial reconcile {job} syncs {which} again; `tsync status` shows its progress."
 
 
+async def _take_up(settings: Settings, action: Action) -> str:
+    declared = declared_routes(settings)[action.route]
+
+    def change(known: Generations) -> Generations:
+        held = known.shown.declaration
+        if known.reindex is not None or held is None or changed_view(declared, declaration_from_bson(held)):
+            raise NotDone("Something else has changed it meanwhile.")
+        return known.written_by(known.live, declaration_to_bson(declared))
+
+    async with servers(settings) as (_, state):
+        await GenerationStore(state).update(action.route, change)
+    return "It is what the route goes on by."
+
+
+async def _file_reindex(settings: Settings, action: Action) -> str:
+    declared = declared_routes(settings)[action.route]
+    async with servers(settings) as (target, state):
+        if await PositionStore(state).load() is None:
+            raise NotDone(NOTHING_RAN)
+        filing, why = Filing(GenerationStore(state), target), shorten("; ".join(action.reasons), LONGEST_REASON)
+        await filing.file(declared, ReindexOptions(), why, await server_time(state))
+    return f"It is filed: whoever captures does it, and `reindex {action.route}` follows it."
+
+
 async def _make_artefacts(settings: Settings, action: Action) -> str:
     async with servers(settings) as (target, state):
         return await make_artefacts(settings, action, target, state)
@@ -120,4 +147,9 @@ async def servers(settings: Settings) -> AsyncIterator[tuple[TypesenseTarget, Mo
         client.close()
 
 
-PERFORM: Mapping[str, Perform] = {ADD_FIELDS: _add_fields, ARTEFACTS: _make_artefacts}
+PERFORM: Mapping[str, Perform] = {
+    ADD_FIELDS: _add_fields,
+    TAKE_UP: _take_up,
+    REINDEX: _file_reindex,
+    ARTEFACTS: _make_artefacts,
+}

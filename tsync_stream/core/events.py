@@ -57,6 +57,7 @@ EVENTS = {
     "route.schema": "what was found for the schema of a route",
     "route.suspension_delayed": "a route cannot be suspended yet",
     "route.usable": "a suspended route can be synced again",
+    "route.view_stored": "a route with `on_change: reindex` goes on as it is declared now",
     "settings.ignored": "a variable looks like a setting, and is none",
     "routes.changed": "a reindex has changed the table of routes, which is taken up",
     "secret.changed": "the file of a secret changed, and what became of that",

@@ -15,6 +15,7 @@ from tsync_stream.core.model import Route
 
 Namespace: TypeAlias = tuple[str, str]  # a database and a collection
 
+OnChange: TypeAlias = Literal["reconcile", "reindex"]
 FieldForm: TypeAlias = Literal["float", "int32", "int64", "string", "bool", "date_s", "date_ms"]
 
 
@@ -57,7 +58,9 @@ class Declaration:
 
     `fields` None: all fields. `transform` is `module:function`. `depends_on` names the fields that `pipeline` and
     `transform` read; None: they may read any. `schema` is a collection schema in Typesense's own words, without its
-    name; None: no schema is declared here. `max_rate` is in documents a second, None: no limit; it changes no view.
+    name; None: no schema is declared here. `max_rate` is in documents a second, None: no limit. `on_change` says how
+    a changed declaration reaches the live collection: at once, by a reconcile, or by a reindex that a person asks for.
+    Both change no view.
     """
 
     route: Route
@@ -72,6 +75,7 @@ class Declaration:
     depends_on: Sequence[str] | None = None
     schema: Mapping[str, Any] | None = None
     max_rate: int | None = field(default=None, compare=False)
+    on_change: OnChange = field(default="reconcile", compare=False)
 
     @property
     def source(self) -> Namespace:

@@ -25,9 +25,9 @@ _PARENT, _CHILDREN = "parent", "children"
 
 
 def declaration_to_bson(declaration: Declaration) -> dict[str, Any]:
-    """As stored, without the limit of its rate and the name of its file: these are those of the file now."""
+    """As stored, without the name of its file, its limit and its `on_change`: these are those of the file now."""
     said = asdict(declaration)
-    del said["route"]["declared_in"], said["route"]["pinned"], said["max_rate"]
+    del said["route"]["declared_in"], said["route"]["pinned"], said["max_rate"], said["on_change"]
     said["lookups"] = [
         {"kind": _PARENT if isinstance(each, Parent) else _CHILDREN, **asdict(each)} for each in declaration.lookups
     ]

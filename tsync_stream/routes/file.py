@@ -133,6 +133,7 @@ class _Loading:
             depends_on=None if part.depends_on is None else tuple(part.depends_on),
             schema=self._schema(part.schema_, (*place, "schema")),
             max_rate=part.max_rate,
+            on_change=part.on_change,
         )
 
     def _filter(self, query: dict[str, Any], place: Place) -> dict[str, Any]:

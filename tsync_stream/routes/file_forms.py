@@ -7,12 +7,13 @@ a variable.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, field_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
 
+from tsync_stream.routes.declaration import OnChange as Change
 from tsync_stream.settings import addresses, forms
 
 NOT_VALID = "not_valid"  # the type of our errors among Pydantic's
@@ -220,6 +221,12 @@ TypeForm: TypeAlias = Annotated[
         {"date": "ms"},
         (str, dict),
         _type,
+    ),
+]
+OnChange: TypeAlias = Annotated[
+    Change,
+    Needs(
+        f"`{'` or `'.join(get_args(Change))}`", "reindex", str, lambda given: "" if given in get_args(Change) else "?"
     ),
 ]
 Flag: TypeAlias = Annotated[bool, Needs("true or false", True, bool)]

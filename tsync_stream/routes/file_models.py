@@ -20,6 +20,7 @@ from tsync_stream.routes.file_forms import (
     Needs,
     NewName,
     OldName,
+    OnChange,
     Part,
     ShownPath,
     ShownPaths,
@@ -216,6 +217,9 @@ class RoutePart(Part):
         ),
     ] = None
     """How many documents a second are written to Typesense or deleted there, at most, by all replicas together."""
+    on_change: OnChange = "reconcile"
+    """What happens once this route is declared otherwise: `reconcile`, the live collection is written by it at once;
+    `reindex`, the live collection goes on as it was declared until `apply` or `reindex` builds another one."""
     schema_: Annotated[
         dict[str, Any] | str | None,
         Needs(

@@ -31,18 +31,27 @@ def fingerprint_of(
     declaration: Declaration, uuid: bytes, target: Mapping[str, Any], settings: Settings
 ) -> dict[str, Any]:
     """The fingerprint as the epoch document holds it (pure); `uuid` is the source's, `target` its `target_part`."""
-    route = declaration.route
-    # A schema says how a missing target is created, not what a document looks like. A plain route needs no digest.
-    view = replace(declaration, route=_ANY_ROUTE, schema=None)
     return {
-        "source": source_name(route),
+        "source": source_name(declaration.route),
         "source_uuid": uuid.hex(),
-        "target": route.target,
+        "target": declaration.route.target,
         **target,
         "mapping": f"{MAPPING_VERSION} {settings.date_unit}",
         "division": DIVISION_VERSION,
-        **({} if declaration.is_plain else {"view": digest(view)}),
+        **_view_part(declaration),
     }
+
+
+def made_from(fingerprint: Mapping[str, Any], declaration: Declaration) -> bool:
+    """Whether documents with this fingerprint are what the declaration makes of its source (pure)."""
+    said = {"source": source_name(declaration.route), "view": None, **_view_part(declaration)}
+    return all(fingerprint.get(name) == each for name, each in said.items())
+
+
+def _view_part(declaration: Declaration) -> dict[str, Any]:
+    # A schema says how a missing target is created, not what a document looks like. A plain route needs no digest.
+    view = replace(declaration, route=_ANY_ROUTE, schema=None)
+    return {} if declaration.is_plain else {"view": digest(view)}
 
 
 def target_part(fingerprint: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,7 +109,9 @@ def _written(declared: Declaration, document: SeenGenerations | None) -> Iterato
     giving_way = any(each.collection == declared.route.target for each in document.removing)
     alone = len(document.generations) == 1 and not giving_way
     for each in document.generations:
-        as_filed = declared if each.declaration is None else declaration_from_bson(each.declaration)
+        # Nothing holds a single collection to what it was filled by, unless the file asks for that.
+        held = None if alone and declared.on_change != "reindex" else each.declaration
+        as_filed = declared if held is None else declaration_from_bson(held)
         route = replace(
             as_filed.route,
             name=generation_name(declared.route.name, each.number),
@@ -117,4 +119,4 @@ def _written(declared: Declaration, document: SeenGenerations | None) -> Iterato
             declared_in=declared.route.declared_in,
             pinned=not alone,
         )
-        yield replace(as_filed, route=route, max_rate=declared.max_rate)
+        yield replace(as_filed, route=route, max_rate=declared.max_rate, on_change=declared.on_change)

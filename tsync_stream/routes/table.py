@@ -75,6 +75,11 @@ class RouteTable(Mapping[str, Declaration]):
         return {name: each.max_rate for name, each in self.items() if each.max_rate is not None}
 
     @property
+    def reindexed(self) -> frozenset[str]:
+        """The routes whose changed declarations wait for a reindex."""
+        return frozenset(name for name, each in self.items() if each.on_change == "reindex")
+
+    @property
     def looks_up(self) -> bool:
         """Whether any route shows documents of other collections."""
         return any(each.lookups for each in self.values())
@@ -93,8 +98,8 @@ class RouteTable(Mapping[str, Declaration]):
 def digest(declaration: Declaration) -> str:
     """A digest of all that a declaration says; the order of its mappings counts, as it does for MongoDB."""
     said = asdict(declaration)
-    # Where it says so, how fast, and what the target's name is a name of are other matters.
-    del said["route"]["declared_in"], said["route"]["pinned"], said["max_rate"]
+    # Where it says so, how fast, how a change is taken up, and what the target's name is a name of are other matters.
+    del said["route"]["declared_in"], said["route"]["pinned"], said["max_rate"], said["on_change"]
     document = bson.encode({"declaration": as_pairs(said)}, codec_options=BSON_OPTIONS)
     return hashlib.sha256(document).hexdigest()[:VERSION_DIGITS]
 

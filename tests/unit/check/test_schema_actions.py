@@ -7,15 +7,28 @@ from rich.console import Console
 
 from tests.support.schemas import live
 from tsync_stream.check.actions import Action, actions_as_json
-from tsync_stream.check.schema_actions import MOST_NAMED, schema_actions
+from tsync_stream.check.schema_actions import MOST_NAMED, route_actions
 from tsync_stream.cli.plan_view import render_actions
 from tsync_stream.core.model import Route
+from tsync_stream.routes.declaration import Declaration
 
 ROUTE = Route("listings", "shop", "listings", "homes")
 
 
-def asked(declared: dict[str, Any] | None, collection: dict[str, Any] | None) -> list[Action]:
-    return list(schema_actions(ROUTE, declared, collection))
+TITLE = {"name": "title", "type": "string", "optional": True}
+
+
+def asked(
+    schema: dict[str, Any] | None,
+    collection: dict[str, Any] | None,
+    *,
+    view: dict[str, Any] | None = None,
+    written: dict[str, Any] | None = None,
+) -> list[Action]:
+    """What is asked for by a schema and a view; `written` are the parts of the declaration that is gone on by."""
+    declared = Declaration(ROUTE, schema=schema, **(view or {}))
+    before = None if written is None else Declaration(ROUTE, **written)
+    return list(route_actions(declared, schema, collection, before))
 
 
 def field(name: str, kind: str = "string", **options: Any) -> dict[str, Any]:
@@ -60,6 +73,31 @@ def test_whatever_else_changes_is_a_reindex_with_all_reasons() -> None:
     assert actions_as_json([action]) == [
         {"kind": "reindex", "route": "listings", "sentence": action.sentence, "reasons": list(action.reasons)}
     ]
+
+
+def test_a_changed_view_that_waits_is_a_reindex_with_the_reasons_of_the_schema() -> None:
+    schema = {"enable_nested_fields": True, "fields": [field("title", "int64"), field("city")]}
+    view = {"filter": {"status": "published"}, "fields": ("title",)}
+    assert asked(schema, live(TITLE), view=view)[0].reasons == ("title: string in the live collection, int64 wanted",)
+    (action,) = asked(schema, live(TITLE), view=view, written={"schema": schema})
+    assert action.kind == "reindex"
+    assert action.reasons == (
+        "filter: the live collection is written by what was declared of it before",
+        "fields: the live collection is written by what was declared of it before",
+        "title: string in the live collection, int64 wanted",
+    )
+    (action,) = asked(None, live(TITLE), view=view, written={})
+    assert len(action.reasons) == 2, "also without a declared schema"
+    assert asked(None, None, view=view, written={}) == []
+
+
+def test_a_schema_that_waits_is_taken_up_once_the_collection_has_it() -> None:
+    before = {"schema": {"fields": [TITLE]}}
+    more = {"enable_nested_fields": True, "fields": [TITLE, field("city")]}
+    assert [each.kind for each in asked(more, live(TITLE), written=before)] == ["add fields", "take up"]
+    assert [each.kind for each in asked(more, live(TITLE, field("city")), written=before)] == ["take up"]
+    assert [each.kind for each in asked(None, live(TITLE), written=before)] == ["take up"]
+    assert asked(more, live(TITLE, field("city")), written={"schema": more}) == []
 
 
 def shown(*actions: Action) -> str:

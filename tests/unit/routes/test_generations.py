@@ -86,9 +86,16 @@ def test_what_is_not_shown_knows_what_is() -> None:
 
 
 def test_a_single_generation_may_go_on_as_it_was_declared() -> None:
-    table = effective(DECLARED, {"listings": Document(2, 2, [SECOND])})
+    declared = RouteTable([replace(LISTINGS, on_change="reindex"), SELLERS])
+    table = effective(declared, {"listings": Document(2, 2, [SECOND])})
     assert table["listings@2"].filter == AS_FILED.filter
     assert table["listings@2"].route.target == "listings"
+    assert table["listings@2"].on_change == "reindex"
+
+
+def test_a_single_generation_follows_the_file_unless_that_asks_for_a_reindex() -> None:
+    table = effective(DECLARED, {"listings": Document(2, 2, [SECOND])})
+    assert table["listings@2"].filter == LISTINGS.filter
 
 
 def test_a_name_means_the_live_generation() -> None:

@@ -55,7 +55,9 @@ class Filing:
             raise ReindexRefused(problem)
         if known is None:
             return Generations.first(route.name, route.target, shown.collection)
-        live = replace(known.shown, collection=shown.collection)  # a person may have moved the alias
+        # A person may have moved the alias, and the file may be followed by now.
+        held = known.shown.declaration if declaration.on_change == "reindex" else None
+        live = replace(known.shown, collection=shown.collection, declaration=held)
         return replace(known, target=route.target, generations=(live,))
 
     async def file(self, declaration: Declaration, options: ReindexOptions, reason: str, now: datetime) -> FiledReindex:
