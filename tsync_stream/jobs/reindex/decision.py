@@ -4,7 +4,8 @@ Invariants:
 
 - Each step may be repeated, by another replica too: whatever was done before a crash is found by the next look.
 - Nothing is shown before a verification found it equal while nothing had to be reconciled.
-- The alias is moved from the collection that we remember to another of ours, and never taken from somebody else.
+- The alias is moved from the collection that we remember to another of ours, and never taken from somebody else. One
+  that is lost is set to what it showed.
 - What is deleted is in `removing`, is written by nobody, and is not shown.
 """
 
@@ -28,6 +29,7 @@ from tsync_stream.jobs.reindex.steps import (
 from tsync_stream.jobs.reindex.verdict import differences_in, not_repaired, why_not_verified
 from tsync_stream.jobs.reindex.wishes import gap_needed
 from tsync_stream.routes.generations import generation_name as name_of
+from tsync_stream.sink.aliases import NOTHING
 from tsync_stream.state.generations import Generation, Generations, Phase, Reindex, Result
 from tsync_stream.state.pipeline import new_nonce
 
@@ -42,7 +44,15 @@ GAVE_WAY = "gave_way"
 def next_step(document: Generations, facts: Facts) -> Step:
     """What to do now. The document has an open reindex."""
     assert document.reindex is not None
+    if _alias_is_lost(document, document.reindex, facts):
+        return Show(document.shown.collection) if facts.lease_lasts else Wait()
     return _BY_PHASE[document.reindex.phase](document, document.reindex, facts)
+
+
+def _alias_is_lost(document: Generations, reindex: Reindex, facts: Facts) -> bool:
+    """Whether nothing has the alias's name, as in a Typesense that lost its disk: nobody has to set it again."""
+    gives_way = reindex.phase == "swapping" and document.live == reindex.number
+    return facts.shown == NOTHING and document.shown.collection != document.target and not gives_way
 
 
 # ---- before anything is shown ----

@@ -14,7 +14,7 @@ from tsync_stream.jobs.reindex.facts import Facts, Side
 from tsync_stream.jobs.term import JobTerm
 from tsync_stream.routes.declaration_bson import declaration_to_bson
 from tsync_stream.routes.generations import generation_name
-from tsync_stream.sink.aliases import NOTHING, shown_by
+from tsync_stream.sink.aliases import shown_by
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
 from tsync_stream.state.dead_letters import DeadLetters, record_id
@@ -28,7 +28,7 @@ _PAGE = 1_000
 # Letters that are compared; of more than this, the others are not told apart.
 MOST_LETTERS = 10_000
 
-# The phases in which the alias and the collections are looked at.
+# The phases in which the collections are looked at.
 _SHOWN: frozenset[Phase] = frozenset({"swapping", "watching", "kept", "rolling back", "cleaning"})
 _REFUSED: frozenset[Phase] = frozenset({"verifying", "swapping", "watching"})
 
@@ -127,7 +127,7 @@ class Look:
         live = generation_name(document.route, document.live)
         return Facts(
             now=await self._now(),
-            shown=await shown_by(self._target, document.target) if looks else NOTHING,
+            shown=await shown_by(self._target, document.target),
             new=await self._side(document.generation(reindex.number), new, stored, looks=looks),
             old=await self._side(document.generation(reindex.before), old, stored, looks=looks),
             term=frozenset(capture.table),

@@ -202,11 +202,19 @@ def test_nothing_is_sent_that_the_lease_may_not_outlive() -> None:
     assert next_step(stopped, facts(shown=REAL, term={"c@2"}, lease_lasts=False)) == Wait()
 
 
-@pytest.mark.parametrize("shown", [NEITHER, NOTHING, REAL])
+@pytest.mark.parametrize("shown", [NEITHER, REAL])
 def test_the_alias_is_not_taken_from_somebody_else(shown: Shown) -> None:
     found = open_one(next_step(document("swapping"), facts(shown=shown)))
     assert found.phase == "failed"
     assert "somebody else has changed it" in found.error
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_an_alias_that_is_lost_is_set_to_what_it_showed(phase: Phase) -> None:
+    """As in a Typesense that lost its disk: its collections are filled again by themselves, too."""
+    start = cleaned() if phase == "cleaning" else document(phase)
+    assert next_step(start, facts(shown=NOTHING)) == Show(start.shown.collection)
+    assert next_step(start, facts(shown=NOTHING, lease_lasts=False)) == Wait()
 
 
 def test_a_collection_that_is_gone_is_not_shown() -> None:
@@ -362,7 +370,7 @@ def test_what_was_accepted_or_asked_for_is_no_trouble() -> None:
 
 
 @pytest.mark.parametrize("phase", ["watching", "kept"])
-@pytest.mark.parametrize("shown", [OLD, NEITHER, NOTHING, REAL])
+@pytest.mark.parametrize("shown", [OLD, NEITHER, REAL])
 @pytest.mark.parametrize("wish", [None, "finish"])
 def test_nothing_is_removed_while_the_alias_shows_something_else(phase: Phase, shown: Shown, wish: Any) -> None:
     over = document(phase, wish=wish, options=ReindexOptions(watch_s=0, keep_s=0))
@@ -392,7 +400,7 @@ def test_there_is_no_way_back_to_what_is_gone() -> None:
     assert finished.removing == (Leaving(1, "c_1"),)
 
 
-@pytest.mark.parametrize("shown", [NEITHER, NOTHING, REAL])
+@pytest.mark.parametrize("shown", [NEITHER, REAL])
 def test_going_back_takes_the_alias_from_nobody_else(shown: Shown) -> None:
     step = next_step(document("rolling back"), facts(shown=shown))
     assert isinstance(step, Wait)
@@ -462,7 +470,9 @@ def test_whatever_is_found_nothing_unverified_is_shown_and_nothing_shown_is_dele
     start = cleaned(wish=wish) if phase == "cleaning" else document(phase, wish=wish, verify_job="ab12", rounds=1)
     for seen in ODD_FACTS:
         step = next_step(start, replace(seen, verification=verified()))
-        if isinstance(step, Show):
+        if isinstance(step, Show) and seen.shown == NOTHING:
+            assert step == Show(start.shown.collection)
+        elif isinstance(step, Show):
             assert phase in ("swapping", "rolling back", "cleaning")
             assert phase != "swapping" or (seen.new.filled and seen.shown.collection == "c_1")
         if isinstance(step, Delete):
