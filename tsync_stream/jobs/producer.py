@@ -21,6 +21,8 @@ from tsync_stream.jobs.job_pace import JobPace
 from tsync_stream.state.jobs import queued_of
 
 ROOM_INTERVAL_S = 0.01
+# Keys that are queued together where few may wait.
+QUIET_PAGE = 250
 
 Send = Callable[[EntryBatch], Awaitable[object]]
 
@@ -28,20 +30,27 @@ Send = Callable[[EntryBatch], Awaitable[object]]
 class Room:
     """The queue's room for the batches of all jobs of a term. They wait while more than `most_waiting` are unacked.
 
-    `less` is another such room, with a smaller limit; whoever waits for it makes the others wait too.
+    `less` is another such room, with a smaller limit; whoever waits for it makes the others wait too. `page`: how many
+    keys at most are queued together; None: any number.
     """
 
     def __init__(
-        self, term: CaptureTerm, most_waiting: int, pace: JobPace | None = None, turn: asyncio.Lock | None = None
+        self,
+        term: CaptureTerm,
+        most_waiting: int,
+        pace: JobPace | None = None,
+        turn: asyncio.Lock | None = None,
+        page: int | None = None,
     ) -> None:
         self._term = term
         self._most_waiting = most_waiting
         self.pace = pace or JobPace(MaxRates())
         self._turn = turn or asyncio.Lock()
+        self.page = page
 
     def less(self, most_waiting: int) -> "Room":
         """Room for few entries: live changes queue behind them."""
-        return Room(self._term, min(most_waiting, self._most_waiting), self.pace, self._turn)
+        return Room(self._term, min(most_waiting, self._most_waiting), self.pace, self._turn, QUIET_PAGE)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
@@ -104,6 +113,7 @@ class Producer:
 
     def page(self, most: int) -> int:
         """How many keys to queue together now, at most `most`."""
+        most = most if self._room.page is None else min(most, self._room.page)
         return self.control.page(self._room.pace.page(self.route.name, most))
 
     @asynccontextmanager

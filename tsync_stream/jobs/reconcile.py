@@ -16,6 +16,7 @@ from bson.timestamp import Timestamp
 
 from tsync_stream.core.keys import canonical_key
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key
+from tsync_stream.core.tasks import one_ahead
 from tsync_stream.jobs.producer import Producer
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.state.dead_letter_search import DeadLetterRecords, Selection
@@ -74,7 +75,9 @@ class Reconcile:
         if producer.cursor is None:
             await self._dead_letters.mark_unqueueable(route, producer.job)
             self._documents = await self._count_documents()
-        async with aclosing(self._sides.keys(producer.cursor, self._read_from, producer.page)) as scan:
+        # The next page is read while this one waits for its turn.
+        pages = self._sides.keys(producer.cursor, self._read_from, producer.page)
+        async with aclosing(one_ahead(pages)) as scan:
             async for keys, cursor in scan:
                 async with producer.turn():
                     self._queued += len(keys)
