@@ -48,11 +48,11 @@ async def first_to_end(work: Collection[Coroutine[Any, Any, T]]) -> T:
         await end_tasks(tasks)
 
 
-async def all_to_end(work: Collection[Coroutine[Any, Any, None]]) -> None:
-    """Run concurrently until all return. If one raises, end the others and raise that."""
+async def all_to_end(work: Collection[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run concurrently until all return; returns their results. If one raises, end the others and raise that."""
     tasks = [asyncio.create_task(coroutine) for coroutine in work]
     try:
-        await asyncio.gather(*tasks)
+        return await asyncio.gather(*tasks)
     finally:
         await end_tasks(tasks)
 

@@ -16,6 +16,7 @@ from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.core.key_candidates import keys_sharing_id
 from tsync_stream.core.keys import typesense_id
 from tsync_stream.core.model import Key
+from tsync_stream.core.tasks import all_to_end
 from tsync_stream.jobs.scan import Sides
 from tsync_stream.routes.projector import Projector
 from tsync_stream.sink.comparable import as_stored, comparable
@@ -24,6 +25,9 @@ from tsync_stream.sink.live_schema import LiveSchema
 Kind = Literal["missing", "different", "extra"]
 
 DIGEST_BYTES = 16
+# Of one look. Typesense answers each of their requests, for a hundred ids or so, long before it is busy.
+EXPORTS_AT_ONCE = 4
+LEAST_IDS = 100
 # The digest of a document that exists and cannot be written: nothing that Typesense shows equals it.
 REFUSED = b""
 # Few, because they travel in a cursor.
@@ -127,8 +131,11 @@ class Comparison:
         for key in keys:
             asked.setdefault(typesense_id(key), key)
         groups = {document_id: keys_sharing_id(key, document_id) for document_id, key in asked.items()}
-        actual = await self._actual(list(groups))
-        expected = await self._expected(groups, not_before)
+        ids = list(groups)
+        share = max(LEAST_IDS, -(-len(ids) // EXPORTS_AT_ONCE))
+        exports = [self._actual(ids[first : first + share]) for first in range(0, len(ids), share)]
+        expected, *parts = await all_to_end([self._expected(groups, not_before), *exports])
+        actual = {document_id: shown for part in parts for document_id, shown in part.items()}
         found = []
         for document_id, key in asked.items():
             kind = difference(expected.get(document_id), actual.get(document_id))
