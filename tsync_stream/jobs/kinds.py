@@ -80,9 +80,7 @@ class JobKinds:
         control: JobControl,
     ) -> Reconcile:
         """The reconcile that answers a need; it reads the source as it was at `not_before`, or later."""
-        # While a route has several generations, one of them is shown: its live changes are not to wait.
-        quietly = sides.route.pinned
-        producer = term.producer(sides.route, job, Reason.RECONCILE, quietly=quietly, control=control)
+        producer = term.producer(sides.route, job, Reason.RECONCILE, control=control)
         return Reconcile(
             producer, sides, self._dead_letters, self._records, self.count_documents, may_sweep, not_before
         )

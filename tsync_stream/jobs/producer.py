@@ -21,8 +21,6 @@ from tsync_stream.jobs.job_pace import JobPace
 from tsync_stream.state.jobs import queued_of
 
 ROOM_INTERVAL_S = 0.01
-# Keys that are queued together where few may wait.
-QUIET_PAGE = 250
 
 Send = Callable[[EntryBatch], Awaitable[object]]
 
@@ -49,8 +47,9 @@ class Room:
         self.page = page
 
     def less(self, most_waiting: int) -> "Room":
-        """Room for few entries: live changes queue behind them."""
-        return Room(self._term, min(most_waiting, self._most_waiting), self.pace, self._turn, QUIET_PAGE)
+        """Room for few entries: live changes queue behind them. A third of them are queued together."""
+        page = max(1, most_waiting // 3)
+        return Room(self._term, min(most_waiting, self._most_waiting), self.pace, self._turn, page)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:

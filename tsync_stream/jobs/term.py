@@ -74,10 +74,10 @@ class JobTerm:
     ) -> Producer:
         """The way to the queue for a job that queues keys of this route for this reason.
 
-        `quietly`: few of them wait at a time, so that live changes are not delayed. `control`: what a person wants of
-        it; None: nobody can say.
+        `quietly`: few of them wait at a time, so that live changes are not delayed. The same holds while the route has
+        several generations, one of which is shown. `control`: what a person wants of it; None: nobody can say.
         """
-        room = self._quiet_room if quietly else self._room
+        room = self._quiet_room if quietly or route.pinned else self._room
         return Producer(route, job, reason, self.capture, self._send, room, control)
 
     def settling(self, route: str) -> asyncio.Lock:
