@@ -1,6 +1,8 @@
 """A reindex in a running deployment: what searches find meanwhile, the way back, and every way to end it."""
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -119,6 +121,26 @@ def test_one_that_is_killed_while_it_shows_the_new_collection_goes_on(
     assert reindexed.shown() == f"{reindexed.target}_2"
     equal()
     assert reindexed.collections() == {f"{reindexed.target}_2"}
+
+
+def test_another_replica_goes_on_when_the_capturing_one_is_killed(
+    reindexed: Reindexed, stack: EmbeddedStack, names: Names, state: State, tmp_path: Path, equal: Equal
+) -> None:
+    quick = {"LEASE_TTL": "6s", "TYPESENSE_CONNECTION_TIMEOUT": "2s"}
+    reindexed.worker.environment |= quick
+    started(reindexed, state)
+    directory = tmp_path / "other"
+    directory.mkdir()
+    shutil.copy(tmp_path / "tsync.yaml", directory)
+    with ForkedWorker(stack, names, directory, **quick):
+        assert reindexed.reindex("--no-follow", *AT_ONCE).returncode == 0
+        reindexed.wait_for_phase("building", "verifying", "carrying", "swapping")
+        reindexed.worker.kill()
+        reindexed.wait_for_phase("")
+        assert reindexed.stored()["last"]["result"] == "done"
+        assert reindexed.shown() == f"{reindexed.target}_2"
+        equal()
+        assert reindexed.collections() == {f"{reindexed.target}_2"}
 
 
 def test_a_real_collection_gives_way_if_a_gap_is_accepted(

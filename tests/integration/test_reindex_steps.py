@@ -85,6 +85,7 @@ class Deployment:
         self.store = GenerationStore(state)
         self.jobs = JobStore(state)
         self.health = Health()
+        self.metrics = Metrics()
         self.lease_left_s = 60.0
         self.routes: dict[str, RouteState] = {}  # those that are not simply filled
         self.result = dict(EQUAL)
@@ -159,7 +160,7 @@ class Deployment:
             setattr(each, name, guard(getattr(each, name)))
         count: Any = no_documents
         acts = Acting(store, positions, jobs, remains, self.target, guard(nothing_carried), count, looks.lease_lasts)  # type: ignore[arg-type]
-        return Reindexes(store, looks, acts, table, self.health, Metrics())
+        return Reindexes(store, looks, acts, table, self.health, self.metrics)
 
     async def verified(self) -> None:
         """What runs jobs has compared everything."""
@@ -226,6 +227,7 @@ async def test_it_goes_all_the_way(deployment: Deployment) -> None:
     last = (await deployment.stored()).last
     assert last is not None
     assert last.result == "done"
+    assert deployment.metrics.by_route("reindexes") == {"c": 1}
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
@@ -285,6 +287,8 @@ async def test_what_is_shown_cannot_be_cancelled(deployment: Deployment) -> None
     await deployment.run("kept")
     with pytest.raises(ReindexRefused, match="--rollback"):
         await deployment.wish("cancel")
+    phases = [line for line in deployment.metrics.exposition().decode().splitlines() if "reindex_phase{" in line]
+    assert phases == ['tsync_reindex_phase{phase="kept",route="c"} 1.0']
     await deployment.wish("finish")
     await deployment.run("")
     assert await deployment.exist() == {deployment.second}

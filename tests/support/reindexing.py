@@ -61,11 +61,11 @@ class Reindexed:
 
     # ---- the command ----
 
-    def reindex(self, *options: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
+    def reindex(self, *options: str, timeout_s: float = 180.0) -> subprocess.CompletedProcess[str]:
         """Run the command."""
         return self.worker.run_command("reindex", ROUTE, *options, timeout_s=timeout_s)
 
-    def reindex_well(self, *options: str, timeout_s: float = 90.0) -> dict[str, Any]:
+    def reindex_well(self, *options: str, timeout_s: float = 180.0) -> dict[str, Any]:
         """Run the command, which succeeds; returns what it printed as JSON."""
         done = self.reindex("--json", *options, timeout_s=timeout_s)
         assert done.returncode == 0, done.stdout + done.stderr

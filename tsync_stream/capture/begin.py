@@ -130,7 +130,7 @@ class Beginning:
 
     def _tell_removed(self, stored: Pipeline) -> None:
         for name, state in stored.routes.items():
-            if name not in self._table:
+            if name not in self._table and not self._table.was_reindexed_away(name):  # a reindex tells what it deletes
                 target = state.fingerprint.get("target", "of it")
                 log.warning(
                     "capture: there is no route %s any more; its Typesense collection %s stays",

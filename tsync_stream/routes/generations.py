@@ -71,6 +71,10 @@ class EffectiveTable(RouteTable):
         live = self.live.get(name.partition(_NUMBERED)[0])
         return None if live is None or live == name or name not in self else self[live].route.target
 
+    def was_reindexed_away(self, name: str) -> bool:
+        """Whether a route that is not in the table is a generation of one that is declared."""
+        return name not in self and name.partition(_NUMBERED)[0] in self.declared
+
     def resolved(self, name: str) -> str:
         """The name of the route that a person means by `name`, which may be unknown: that of its live generation.
 

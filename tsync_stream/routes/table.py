@@ -52,6 +52,10 @@ class RouteTable(Mapping[str, Declaration]):
         """The collection that searches find instead of this route's own; None if they find that one."""
         return None
 
+    def was_reindexed_away(self, name: str) -> bool:
+        """Whether a route that is not in the table is a collection of one that is, which a reindex has replaced."""
+        return False
+
     @property
     def namespaces(self) -> list[Namespace]:
         """Every collection that the change stream has to show, each once."""

@@ -85,6 +85,14 @@ def test_what_is_not_shown_knows_what_is() -> None:
     assert swapped.shown_instead_of("listings") == "listings_2"
 
 
+def test_what_a_reindex_replaced_is_told_from_what_is_declared_no_more() -> None:
+    table = effective(DECLARED, {"listings": Document(2, 2, [SECOND])})
+    assert table.was_reindexed_away("listings")
+    assert not table.was_reindexed_away("listings@2"), "it is there"
+    assert not table.was_reindexed_away("reviews@2")
+    assert not DECLARED.was_reindexed_away("reviews")
+
+
 def test_a_single_generation_may_go_on_as_it_was_declared() -> None:
     declared = RouteTable([replace(LISTINGS, on_change="reindex"), SELLERS])
     table = effective(declared, {"listings": Document(2, 2, [SECOND])})

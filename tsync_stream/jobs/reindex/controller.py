@@ -105,7 +105,8 @@ class Reindexes:
             if after is None:
                 return  # a person has changed it: the next look finds that
             self._tell(document, after)
-            document = after
+            document = self._open[document.route] = after
+            self._show()
             if document.reindex is None:
                 self._close(document)
                 return
@@ -124,10 +125,13 @@ class Reindexes:
         for route in self._open.keys() - now_open.keys():
             self._health.green(check_of(route))
         self._open = now_open
+        self._show()
+
+    def _show(self) -> None:
         self._metrics.reindex_phase.clear()
-        for route, each in now_open.items():
-            assert each.reindex is not None
-            self._metrics.reindex_phase.labels(route, each.reindex.phase).set(1)
+        for route, each in self._open.items():
+            if each.reindex is not None:
+                self._metrics.reindex_phase.labels(route, each.reindex.phase).set(1)
 
     def _report(self, document: Generations, trouble: str) -> None:
         reindex, check = document.reindex, check_of(document.route)
