@@ -21,17 +21,22 @@ WIDE = 12_000
 
 @pytest.fixture
 def shop(stack: EmbeddedStack, names: Names) -> Iterator[Shop]:
-    """Many listings of one category."""
+    """A few listings."""
     with mongo_client(stack) as client:
         found = Shop(stack, names, client[names.database])
         found.fill()
-        found.listings.insert_many([listing(n, n % 4, "c0") for n in range(100, WIDE)])
         yield found
+
+
+def widen(shop: Shop, count: int) -> None:
+    """So many further listings of one category."""
+    shop.listings.insert_many([listing(100 + n, n % 4, "c0") for n in range(count)])
 
 
 @pytest.fixture
 def cluster(stack: EmbeddedStack, names: Names, shop: Shop, tmp_path: Path) -> Iterator[Cluster]:
-    """Three replicas that share the partitions."""
+    """Three replicas that share the partitions, and many listings of one category."""
+    widen(shop, WIDE)
     path = tmp_path / "shop.yaml"
     path.write_text(shop.routes_file())
     made = Cluster(stack, names, tmp_path)
@@ -101,7 +106,7 @@ def test_a_verification_waits_for_what_is_being_refreshed(
 ) -> None:
     (tmp_path / "shop.yaml").write_text(shop.routes_file())
     file = str(tmp_path / "shop.yaml")
-    shop.listings.delete_many({"_id": {"$gte": 300}})
+    widen(shop, 200)
 
     def step(number: int) -> None:
         shop.sellers.update_one({"_id": number % 4}, {"$set": {"name": f"seller {number}"}})

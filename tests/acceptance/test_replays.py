@@ -24,7 +24,7 @@ def poison(source: Source, state: State, worker: Worker, count: int) -> None:
     """Make `count` dead letters: `amount` becomes an integer field, and these documents have fractions."""
     worker.start()
     source.insert_one({"_id": "first", "amount": 4})
-    wait_for(lambda: worker.metrics()["tsync_documents_written_total"] >= 1, 30.0, "the first document is not written")
+    wait_for(lambda: worker.total("tsync_documents_written_total") >= 1, 30.0, "the first document is not written")
     # The reconcile of the first start would resume after a restart and resolve what a test wants to see replayed.
     state.wait_until_reconciled()
     source.insert_many([{"_id": f"poison {number}", "amount": number + 0.5} for number in range(count)])

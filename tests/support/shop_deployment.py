@@ -161,9 +161,10 @@ class ShopDeployment:
         with repeated(step):
             yield
 
-    def rename_brand(self, name: str) -> None:
-        """A wide refresh: a fifth of all products show this brand."""
-        self.database.brands.update_one({"_id": 1}, {"$set": {"name": name}})
+    def rename_brands(self) -> None:
+        """A refresh as wide as can be, once none is open: every product shows one of the brands."""
+        wait_for(lambda: self.state.refreshes.count_documents({}) == 0, 120.0, "a refresh is still open")
+        self.database.brands.update_many({}, [{"$set": {"name": {"$concat": ["$name", "!"]}}}])
 
 
 def _end(worker: Worker) -> None:

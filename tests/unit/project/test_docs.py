@@ -142,3 +142,8 @@ def test_every_file_that_the_code_speaks_of_exists() -> None:
     }
 
     assert missing == set()
+
+
+def test_each_image_of_the_documents_is_there_and_shown() -> None:
+    shown = {name for document in DOCUMENTS for name in re.findall(r"images/([\w.-]+)", text_of(document))}
+    assert shown == {path.name for path in (ROOT / "docs" / "images").iterdir()}
