@@ -9,7 +9,7 @@ No replica works before the table is known.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
@@ -42,10 +42,20 @@ Documents: TypeAlias = Mapping[str, Generations]
 Make: TypeAlias = Callable[[InForce, EffectiveTable], Replica]
 
 
+async def stored_generations(in_force: InForce, declared: RouteTable) -> Documents:
+    """The generations of all routes, with what those of `on_change: reindex` go on by; over a connection of its own.
+
+    Raises the errors of MongoDB calls.
+    """
+    async with _state(in_force) as state:
+        return await store_views(state, declared, await GenerationStore(state).all(), None)
+
+
 class Succession:
     """`run` until `stop_following`, then `end`. `crash` is told of an unforeseen error: the process should end then.
 
-    `kept` are the health checks of others, which a change of the replica says nothing about.
+    `kept` are the health checks of others, which a change of the replica says nothing about. `read` reads all
+    generations before there is a replica that could.
     """
 
     def __init__(
@@ -55,12 +65,14 @@ class Succession:
         health: Health,
         crash: Callable[[BaseException], object],
         kept: Collection[str],
+        read: Callable[[InForce, RouteTable], Awaitable[Documents]] = stored_generations,
     ) -> None:
         self._in_force = in_force
         self._make = make
         self._health = health
         self._crash = crash
         self._kept = kept
+        self._read = read
         self._documents: Documents = {}
         self._refused = False
         self._changing = asyncio.Lock()
@@ -107,8 +119,7 @@ class Succession:
         """Raises `TsyncError` if MongoDB does not answer. Settings that change meanwhile are read with the next try."""
         in_force = self._in_force
         declared = declared_routes(in_force.settings)
-        async with _state(in_force) as state:
-            documents = await store_views(state, declared, await GenerationStore(state).all(), None)
+        documents = await self._read(in_force, declared)
         async with self._changing:
             if in_force is self._in_force:
                 self._documents = documents

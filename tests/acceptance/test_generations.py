@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.support.comparison import actual_documents
 from tests.support.forked import ForkedWorker
 from tests.support.listings import listings
 from tests.support.load import Load
+from tests.support.many_routes import ManyRoutes
 from tests.support.stack import Names
 from tests.support.waiting import wait_for
 from tsync_stream.core.keys import BSON_OPTIONS, typesense_id
@@ -175,3 +177,40 @@ def test_a_restart_goes_on_with_the_generations(
     equal()
     wait_until_narrow(stack, source, by_hand.collection(2))
     assert state.epoch() == epoch
+
+
+def test_a_changed_file_and_generations_go_together_and_a_removed_route_takes_its_generations_along(
+    stack: EmbeddedStack, names: Names, source: Source, worker: ForkedWorker, state: State, tmp_path: Path
+) -> None:
+    routes = ManyRoutes(stack, names, source.database.client, tmp_path)
+    one, two = (routes.near, "one"), (routes.near, "two")
+    routes.declare({"one": one})
+    routes.source("one").insert_many(listings(30))
+    worker.environment |= routes.settings()
+    worker.start()
+    state.wait_until_reconciled()
+    by_hand = ByHand(stack, source.database.client[names.state_database], "one", routes.target("one"))
+    by_hand.file(Declaration(Route("one", *one, routes.target("one")), filter=FILTER, fields=FIELDS))
+    by_hand.wait_until_filled(2)
+
+    def wait_for_routes(*expected: str) -> None:
+        wait_for(lambda: [each["name"] for each in state.pipeline()["routes"]] == list(expected), 30.0, str(expected))
+
+    routes.declare({"one": one, "two": two})
+    wait_for_routes("one", "one@2", "two")
+    routes.source("one").insert_many(listings(20, seed=2, first=1_000))
+    routes.source("two").insert_many(listings(20))
+    routes.wait_until_equal("one", "two")
+    wait_until_narrow(stack, routes.source("one"), by_hand.collection(2))
+
+    routes.declare({"two": two})
+    wait_for_routes("two")
+    wait_for(lambda: worker.log().count("there is no route one") == 2, 10.0, "nothing is said of both generations")
+    shown = actual_documents(stack, replace(names, typesense_collection=by_hand.collection(2)))
+    assert len(shown) == source.database["one"].count_documents(FILTER), "collections stay"
+
+    routes.declare({"one": one, "two": two})
+    wait_for_routes("one", "one@2", "two")
+    state.wait_until_reconciled()
+    routes.wait_until_equal("one", "two")
+    wait_until_narrow(stack, source.database["one"], by_hand.collection(2))

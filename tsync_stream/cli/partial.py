@@ -13,7 +13,7 @@ from tsync_stream.cli.choosing import Opened, opened
 from tsync_stream.cli.jobs import follow_jobs, jobs_as_json, what_was_filed
 from tsync_stream.cli.partial_choice import Choice
 from tsync_stream.cli.progress import Measured
-from tsync_stream.cli.routes import chosen_routes
+from tsync_stream.cli.routes import chosen_route
 from tsync_stream.cli.shared import EXIT_WRONG, print_json, reachable_settings
 from tsync_stream.core.model import Route
 from tsync_stream.core.terminal import printable, shorten
@@ -43,11 +43,11 @@ async def run_partial(
     """File it, say what happens next, and with `wait` follow it."""
     settings = reachable_settings(settings)
     async with StatusReader(settings) as reader:
-        routes = chosen_routes(reader.table, route)
-        if len(routes) > 1:
-            raise click.UsageError(f"Name the route that the documents are of: {', '.join(reader.table)}.")
-        (chosen,) = routes
         seen = await reader.read()  # it gives the best message if MongoDB is unreachable
+        declared = list(reader.table.declared)
+        if route is None and len(declared) > 1:
+            raise click.UsageError(f"Name the route that the documents are of: {', '.join(declared)}.")
+        chosen = chosen_route(reader.table, route or declared[0]).route
         documents = {each.name: each.documents for each in seen.routes}
         async with opened(settings) as our:
             if isinstance(choice, Mapping):

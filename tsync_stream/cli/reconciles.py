@@ -107,11 +107,12 @@ async def _steer_open_ones(
 
     Returns the route, job and kind of each.
     """
-    routes = {each.name for each in chosen_routes(reader.table, route)}
     seen = await reader.read()
+    routes = {each.name for each in chosen_routes(reader.table, route)}
+    meant = reader.table.resolved(name)
     found = [(each.route, each.job, RECONCILE) for each in seen.reconciles]
     found += [(job.route, job.id, PARTIAL) for job in seen.jobs if job.kind == PARTIAL]
-    chosen = [each for each in found if each[0] in routes and (not name or name in each[:2])]
+    chosen = [each for each in found if each[0] in routes and (not name or each[0] == meant or each[1] == name)]
     steered = []
     for each in chosen:
         _, job, kind = each
