@@ -164,7 +164,7 @@ class Succession:
                 return
             present.take_no_more()  # what the other gives back is for its successor
             with suppress(TsyncError):
-                if await present.table_in_force() == following.table.version:
+                if await present.table_in_force() not in ("", present.table.version):
                     return
             await asyncio.sleep(WAIT_S)
 

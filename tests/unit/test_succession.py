@@ -38,6 +38,7 @@ class World:
         self.happened: list[str] = []
         self.documents: Documents | Exception = {}
         self.in_force_elsewhere = ""
+        self.group_looks = 0
         self.captures = True
         self.refuses = ""
         self.warming = asyncio.Event()
@@ -96,6 +97,7 @@ class FakeReplica:
         return self._world.stored()
 
     async def table_in_force(self) -> str:
+        self._world.group_looks += 1
         return self._world.in_force_elsewhere
 
     def take_no_more(self) -> None:
@@ -180,9 +182,12 @@ async def test_the_others_take_no_more_and_follow_when_the_table_is_in_force() -
         await world.until_happened("start 1")
         world.documents = {NAME: FILED}
         await world.until_happened("start 1", "warm up 2", "no more for 1")
-        await asyncio.sleep(0.1)
+        assert succession.replica is not None
+        world.in_force_elsewhere = succession.replica.table.version
+        looks = world.group_looks
+        await world.until(lambda: world.group_looks > looks + 3)
         assert world.happened[-1] == "no more for 1"
-        world.in_force_elsewhere = EffectiveTable(succession.replica.table.declared, {NAME: FILED}).version  # type: ignore[union-attr]
+        world.in_force_elsewhere = "another one"
         await world.until_happened("start 1", "warm up 2", "no more for 1", "stop 1", "start 2")
 
 
