@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,7 +50,8 @@ class ByHand:
         before, at = self.now(), datetime.now(UTC).replace(microsecond=0)
         number = before.next_number
         reindex = Reindex("by hand", number, before.live, "building", at, at)
-        self._store(before.filed(reindex, declaration_to_bson(declaration), before.shown.collection))
+        filed = before.filed(reindex, declaration_to_bson(declaration), before.shown.collection)
+        self._store(replace(filed, reindex=None))  # or the worker takes it from here
         return number
 
     def show(self, number: int) -> None:
@@ -59,8 +61,7 @@ class ByHand:
 
     def remove(self, number: int) -> None:
         """Take a generation out of the list. Its collection stays."""
-        before = self.now()
-        self._store(before.without(number).ended("done", datetime.now(UTC).replace(microsecond=0)))
+        self._store(replace(self.now().without(number), removing=()))
 
     def wait_until_filled(self, number: int, timeout_s: float = 60.0) -> None:
         """Wait until a generation is a route of the pipeline that needs no reconcile."""
