@@ -103,6 +103,7 @@ def dead_letters(worker: Worker, what: str = "list", record: str | None = None, 
 def replay(worker: Worker, *ids: str, **options: Any) -> tuple[int, str]:
     """The exit code of `replay`, and what it prints."""
     usual: dict[str, Any] = {"everything": False, "dry_run": False, "wait": False, "cancel": None, "as_json": False}
+    usual |= {"rate_per_s": None, "pause": None, "resume": None}
     settings = load_settings(Path("/nowhere"), worker.environment)
     with redirect_stdout(StringIO()) as out:
         code = asyncio.run(run_replay(settings, ids=ids, **{**usual, **options}))
