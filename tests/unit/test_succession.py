@@ -16,8 +16,9 @@ from tsync_stream.replica import Replica
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declaration_bson import declaration_to_bson
 from tsync_stream.routes.generations import EffectiveTable
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.in_force import InForce
-from tsync_stream.settings.load import Settings, default_settings
+from tsync_stream.settings.load import default_settings
 from tsync_stream.state.generations import Generations, Reindex, UnreadableGenerations
 from tsync_stream.succession import CHECK, Documents, Succession
 
@@ -52,7 +53,7 @@ class World:
         self.made.append(in_force)
         return cast(Replica, FakeReplica(self, len(self.made), table))
 
-    async def read(self, _settings: Settings) -> Documents:
+    async def read(self, _in_force: InForce, _declared: RouteTable) -> Documents:
         return self.stored()
 
     def stored(self) -> Documents:
