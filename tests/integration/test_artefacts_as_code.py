@@ -1,6 +1,7 @@
 """Artefacts in the routes file become those of Typesense, on the real server and in the form of 30: `plan`, `apply`."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -230,6 +231,30 @@ async def test_a_search_key_is_made_replaced_and_never_shown(shop: Shop, monkeyp
     assert (await shop.apply())[0] == 0
     assert shop.search(OTHER_KEY).status_code == 401
     assert await shop.apply() == (0, [])
+
+
+async def test_the_key_of_the_security_page_suffices(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Path(__file__).parents[2] / "docs" / "security.md"
+    *_, block = re.findall(r"```json\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    body = json.loads(block.replace("listings", shop.target)) | {"description": f"{shop.names.token} apply"}
+    key = shop.client.post("/keys", json=body).raise_for_status().json()["value"]
+    monkeypatch.setenv("TYPESENSE_API_KEY", key)
+    monkeypatch.setenv("WEB_KEY", KEY)
+    name = f"{shop.names.token}_a"
+    shop.route = {
+        "synonyms": {"coats": ["coat", "jacket"]},
+        "curations": {"a": {"rule": {"query": "a", "match": "exact"}, "excludes": [{"id": "1"}]}},
+    }
+    shop.top = {
+        "presets": {name: {"per_page": 24}},
+        "aliases": {name: shop.target},
+        "search_keys": {name: {"value": "${WEB_KEY}", "collections": [shop.target]}},
+    }
+    code, done = await shop.apply()
+    assert (code, len(done)) == (0, 5), [each["outcome"] for each in done]
+    shop.top, shop.route = {}, {}
+    code, done = await shop.apply()
+    assert (code, len(done)) == (0, 5), [each["outcome"] for each in done]
 
 
 async def test_what_is_there_already_as_declared_is_taken_charge_of(shop: Shop) -> None:

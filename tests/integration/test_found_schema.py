@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -154,6 +154,26 @@ async def test_a_declared_schema_is_used_as_it_is(shop: Shop) -> None:
 
 
 # The sample itself
+
+
+async def test_a_later_generation_has_the_settings_of_the_collection_that_it_replaces(shop: Shop) -> None:
+    """Nobody declares them, and Typesense takes them from a creation alone."""
+    route = shop.declaration.route
+    first, second = f"{route.target}_1", f"{route.target}_2"
+    settings = {"token_separators": ["-"], "symbols_to_index": ["+"]}
+    fields = [{"name": "title", "type": "string", "optional": True}]
+    body = {"name": first, "fields": fields, **settings}
+    shop.typesense.post("/collections", json=body).raise_for_status()
+    shop.typesense.put(f"/aliases/{route.target}", json={"collection_name": first}).raise_for_status()
+    later = replace(route, name=f"{route.name}@2", target=second, pinned=True)
+    shop.declaration = replace(shop.declaration, route=later)
+    for documents in (0, 1):
+        if documents:
+            await shop.source.insert_one({"_id": "a", "title": "a"})
+        live = await shop.prepared()
+        assert live["name"] == second
+        assert {name: live[name] for name in settings} == settings
+        shop.typesense.delete(f"/collections/{second}").raise_for_status()
 
 
 async def test_a_sample_has_both_ends_and_no_key_twice(shop: Shop) -> None:

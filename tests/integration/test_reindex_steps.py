@@ -21,6 +21,7 @@ from tsync_stream.jobs.reindex import acting, look
 from tsync_stream.jobs.reindex.acting import Acting
 from tsync_stream.jobs.reindex.controller import Reindexes
 from tsync_stream.jobs.reindex.filing import Filing
+from tsync_stream.jobs.reindex.further_aliases import FurtherAliases
 from tsync_stream.jobs.reindex.look import Look, OnlyNew
 from tsync_stream.jobs.reindex.wishes import ReindexRefused, wished
 from tsync_stream.observe.metrics import Metrics
@@ -29,6 +30,7 @@ from tsync_stream.routes.generations import effective, generation_name
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.sink.aliases import Shown, show, shown_by
 from tsync_stream.sink.client import TypesenseTarget
+from tsync_stream.state.artefacts import ArtefactMemory
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.generation_store import GenerationStore
@@ -159,7 +161,9 @@ class Deployment:
         for each, name in ((store, "replace"), (jobs, "file"), (remains, "delete")):
             setattr(each, name, guard(getattr(each, name)))
         count: Any = no_documents
-        acts = Acting(store, positions, jobs, remains, self.target, guard(nothing_carried), count, looks.lease_lasts)  # type: ignore[arg-type]
+        further = FurtherAliases(self.target, ArtefactMemory(self._state))
+        carries: Any = guard(nothing_carried)
+        acts = Acting(store, positions, jobs, remains, self.target, further, carries, count, looks.lease_lasts)
         return Reindexes(store, looks, acts, table, self.health, self.metrics)
 
     async def verified(self) -> None:

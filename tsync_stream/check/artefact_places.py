@@ -4,7 +4,7 @@ Invariant: what is found is described in Typesense's words, and never with the v
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from tsync_stream.check.artefact_difference import Normal
@@ -58,21 +58,28 @@ class Place(Protocol):
 class ItemPlace:
     """The synonyms or curations of one route."""
 
-    def __init__(self, owned: OwnedItems, declared: Described) -> None:
+    def __init__(self, open_items: Callable[[], Awaitable[OwnedItems]], declared: Described) -> None:
         self.declared = declared
-        self._owned = owned
+        self._open = open_items
+        self._opened: OwnedItems | None = None
 
     def normal(self, described: Mapping[str, Any], /) -> Any:
         return normal_item(described)
 
     async def found(self) -> tuple[Found, list[str]]:
-        return await self._owned.found(), [f"the set {name}" for name in await self._owned.other_sets()]
+        owned = await self._owned()
+        return await owned.found(), [f"the set {name}" for name in await owned.other_sets()]
 
     async def put(self, name: str) -> None:
-        await self._owned.put(name, self.declared[name])
+        await (await self._owned()).put(name, self.declared[name])
 
     async def remove(self, name: str) -> None:
-        await self._owned.remove(name)
+        await (await self._owned()).remove(name)
+
+    async def _owned(self) -> OwnedItems:
+        if self._opened is None:
+            self._opened = await self._open()
+        return self._opened
 
 
 class GlobalPlace:

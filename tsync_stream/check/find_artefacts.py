@@ -5,7 +5,7 @@ Invariant: nothing is asked about a kind of which nothing is declared and nothin
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from tsync_stream.check.artefact_difference import Group
 from tsync_stream.check.artefact_places import GlobalPlace, ItemPlace, KeyPlace, Place
@@ -16,7 +16,7 @@ from tsync_stream.routes.declared import declared_artefacts, declared_routes
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.aliases import shown_by
-from tsync_stream.sink.artefacts import ITEM_KINDS, Belongings, has_sets
+from tsync_stream.sink.artefacts import ITEM_KINDS, Belongings, ItemKind, has_sets
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.global_artefacts import ALIASES, KEYS, PRESETS, STOPWORDS
 from tsync_stream.sink.owned_items import OwnedItems
@@ -24,7 +24,8 @@ from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.state.artefacts import ArtefactMemory, Remembered
 from tsync_stream.state.generation_store import GenerationStore
 
-Names = Mapping[str, Remembered]
+Names: TypeAlias = Mapping[str, Remembered]
+Collections: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,31 @@ class Compared:
 
 
 async def find_artefacts(
-    settings: Settings, table: RouteTable, target: TypesenseTarget, state: MongoDatabase
+    settings: Settings, table: RouteTable, target: TypesenseTarget, state: MongoDatabase, only: str = ""
 ) -> list[Compared]:
     """What is declared or remembered of these routes, and of all collections if these are all routes.
 
-    Raises the errors of the calls; that the API key lacks a right is the problem of a group.
+    `only`: of this kind alone. Raises the errors of the calls; that the API key lacks a right is the problem of a
+    group.
     """
-    looking = _Looking(settings, target, state, declared_artefacts(settings), await ArtefactMemory(state).all())
+    remembered = await ArtefactMemory(state).all()
+    looking = _Looking(settings, target, state, declared_artefacts(settings), remembered, only)
     found = [each for route in table.routes async for each in looking.of_route(route)]
     if len(table) == len(declared_routes(settings)):
         found += [each async for each in looking.of_all()]
     return found
+
+
+async def find_one(
+    settings: Settings, kind: str, route: str, target: TypesenseTarget, state: MongoDatabase
+) -> Compared | None:
+    """The group of one kind and route (of all collections if it is empty); None if there is nothing to compare."""
+    every = declared_routes(settings)
+    if route and route not in every:
+        return None
+    table = RouteTable([every[route]]) if route else every
+    found = await find_artefacts(settings, table, target, state, only=kind)
+    return next((each for each in found if (each.group.kind, each.group.route) == (kind, route)), None)
 
 
 class _Looking:
@@ -57,7 +72,9 @@ class _Looking:
         state: MongoDatabase,
         declared: DeclaredArtefacts,
         remembered: Sequence[Remembered],
+        only: str,
     ) -> None:
+        self._only = only
         self._settings = settings
         self._target = target
         self._state = state
@@ -71,25 +88,28 @@ class _Looking:
         wanted = {"synonyms": declared.synonyms, "curations": declared.curations}
         for kind in ITEM_KINDS:
             remembered = self._of(kind.many, route.name)
-            if not (wanted[kind.many] or remembered):
+            if not self._wants(kind.many, wanted[kind.many], route.name):
                 continue
             if not (collections := await self._collections(route)):
                 return
-            owned = OwnedItems(self._target, await self._form(), kind, route.target, collections)
-            yield await _compared(kind.many, route.name, ItemPlace(owned, wanted[kind.many]), remembered)
+
+            async def opened(kind: ItemKind = kind, collections: Collections = collections) -> OwnedItems:
+                return OwnedItems(await self._form(), kind, route.target, collections)
+
+            yield await _compared(kind.many, route.name, ItemPlace(opened, wanted[kind.many]), remembered)
 
     async def of_all(self) -> AsyncIterator[Compared]:
         """The groups of all collections."""
         declared, target = self._declared, self._target
-        if declared.stopwords or self._of(STOPWORDS.many):
+        if self._wants(STOPWORDS.many, declared.stopwords):
             stopwords = GlobalPlace(target, STOPWORDS, declared.stopwords)
             yield await _compared(STOPWORDS.many, "", stopwords, self._of(STOPWORDS.many))
-        if declared.presets or self._of(PRESETS.many):
+        if self._wants(PRESETS.many, declared.presets):
             presets = {name: {"value": value} for name, value in declared.presets.items()}
             yield await _compared(PRESETS.many, "", GlobalPlace(target, PRESETS, presets), self._of(PRESETS.many))
-        if declared.aliases or self._of(ALIASES.many):
+        if self._wants(ALIASES.many, declared.aliases):
             yield await self._aliases()
-        if declared.search_keys or self._of(KEYS.many):
+        if self._wants(KEYS.many, declared.search_keys):
             remembered = self._of(KEYS.many)
             numbers = {name: each.key_id for name, each in remembered.items() if each.key_id is not None}
             place = KeyPlace(target, self._settings.typesense, declared.search_keys, numbers)
@@ -110,7 +130,10 @@ class _Looking:
         place = GlobalPlace(self._target, ALIASES, wanted, targets | waiting)
         return await _compared(ALIASES.many, "", place, remembered)
 
-    async def _collections(self, route: Route) -> list[Mapping[str, Any]]:
+    def _wants(self, kind: str, declared: Mapping[str, Any], route: str = "") -> bool:
+        return self._only in {"", kind} and bool(declared or self._of(kind, route))
+
+    async def _collections(self, route: Route) -> Collections:
         """The collections of a route's generations that exist, the live one first; [] if that one is missing."""
         stored = await GenerationStore(self._state).load(route.name)
         names = [route.target]

@@ -7,9 +7,8 @@ as declared, and takes charge of it.
 from tsync_stream.check.actions import Action
 from tsync_stream.check.artefact_difference import action_of, changes, remembered_as
 from tsync_stream.check.artefact_places import KeyPlace
-from tsync_stream.check.find_artefacts import Compared, find_artefacts
+from tsync_stream.check.find_artefacts import Compared, find_one
 from tsync_stream.core.errors import ConfigurationError
-from tsync_stream.routes.declared import declared_routes
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.driver import MongoDatabase
@@ -26,8 +25,7 @@ async def make_artefacts(settings: Settings, action: Action, target: TypesenseTa
     Raises `ArtefactsChanged`, `ArtefactRefused` if Typesense does not take one, and the errors of the calls. What was
     done before an error stays, and is not found again.
     """
-    every = await find_artefacts(settings, declared_routes(settings), target, state)
-    compared = next((each for each in every if _is_about(each, action)), None)
+    compared = await find_one(settings, action.change["kind"], action.route, target, state)
     if compared is None or (now := action_of(compared.group)) is None:
         return "They are as declared already."
     if compared.group.problem:
@@ -59,7 +57,3 @@ async def _make(compared: Compared, memory: ArtefactMemory) -> str:
     if otherwise:
         return f"They are there; Typesense describes these otherwise than declared: {', '.join(otherwise)}."
     return "They are as declared now."
-
-
-def _is_about(compared: Compared, action: Action) -> bool:
-    return (compared.group.kind, compared.group.route) == (action.change["kind"], action.route)

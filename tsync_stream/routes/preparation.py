@@ -59,6 +59,7 @@ async def prepare_collection(
     if declared is not None:
         of = "TYPESENSE_SCHEMA_FILE" if declaration.schema is None else of_route("schema", declaration.route)
         return await create(declared, of)
+    before = await _replaced(target, declaration)
     proposal = await find(declaration)
     if proposal is None or not proposal.fields:
         log.info(
@@ -66,16 +67,24 @@ async def prepare_collection(
             route,
             extra=event("route.schema", route=route),
         )
-        return await create(default_schema(name))
+        return await create(inherited(default_schema(name), before))
     try:
-        made = await create({**proposal.schema, "name": name}, "the proposal")
+        made = await create(inherited({**proposal.schema, "name": name}, before), "the proposal")
     except ConfigurationError as refused:
         log.warning(
             "route %s: Typesense detects all types; %s", route, refused, extra=event("route.schema", route=route)
         )
-        return await create(default_schema(name))
+        return await create(inherited(default_schema(name), before))
     _log_proposal(declaration, proposal)
     return made
+
+
+async def _replaced(target: TypesenseTarget, declaration: Declaration) -> Mapping[str, Any]:
+    """The live collection whose place a later generation's takes: nobody declares its settings. {} if there is none."""
+    route = declaration.route
+    _, _, number = route.name.partition("@")  # its collection is called ALIAS_NUMBER
+    alias = route.target.removesuffix(f"_{number}")
+    return (await target.collection(alias) or {}) if route.pinned and alias != route.target else {}
 
 
 async def _create(

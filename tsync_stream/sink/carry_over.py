@@ -2,16 +2,19 @@
 
 - Synonyms and curations are copied; from Typesense 30 on, where they are items of sets, the references to the sets.
 - `metadata` of users is copied, our own mark (`sink/markers.py`) is not: it names the one collection it is on.
-- Settings that only a creation can give, as `symbols_to_index`, go into the schema of the new one (`inherited`).
+- Settings that only a creation can give, as `symbols_to_index`, are what a declared schema says. Where there is none,
+  they go into the schema of the new one (`inherited`).
 
 Invariants: carrying over again changes only what has changed since. What the new collection has of its own stays: only
 what an earlier run brought is removed again once it is gone from the old one. Synonyms, curations and sets that another
 collection uses are not touched.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.sink.artefact_equality import same_item
 from tsync_stream.sink.artefacts import (
     ITEM_KINDS,
@@ -31,13 +34,16 @@ from tsync_stream.sink.markers import METADATA
 Carried: TypeAlias = dict[str, list[str]]
 """What was carried over, by kind: ids of items, names of sets, keys of metadata. It can be stored as it is."""
 
+LOOKS = 5
+LOOK_S = 1.0
+MOST_NAMED = 5
 # Only a creation can set these, and a schema that says nothing means Typesense's defaults.
 _SETTINGS = ("token_separators", "symbols_to_index", "voice_query_model")
 _NUMBERS = frozenset({"int32", "int64", "float"})
 
 
 def inherited(schema: Mapping[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema to create a collection with in the place of a live one (pure).
+    """The schema to create a collection with in the place of a live one, where nobody declares one (pure).
 
     What it does not say is taken from the live one: token separators, symbols to index, the model of voice queries,
     metadata, and the default sorting field if the schema has such a field. An empty value says something.
@@ -75,6 +81,21 @@ async def carry_over(
                 await belongings.remove(kind, to_collection, item_id)
         carried[kind.many] = list(wanted)
     return carried
+
+
+async def carry_over_and_compare(
+    target: TypesenseTarget, from_collection: str, to_collection: str, before: Mapping[str, Sequence[str]] | None = None
+) -> Carried:
+    """Carry everything over, and compare both: also raises `ConfigurationError` if the new one still differs."""
+    carried = await carry_over(target, from_collection, to_collection, before)
+    for _ in range(LOOKS):
+        if not (found := await differences(target, from_collection, to_collection)):
+            return carried
+        await asyncio.sleep(LOOK_S)  # a node of a cluster may show it a little later
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    raise ConfigurationError(
+        f"what belongs to the collection was carried over, but differs: {'; '.join(found[:MOST_NAMED])}{more}"
+    )
 
 
 async def differences(target: TypesenseTarget, from_collection: str, to_collection: str) -> list[str]:

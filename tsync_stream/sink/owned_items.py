@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 from tsync_stream.sink.artefact_equality import same_item
 from tsync_stream.sink.artefacts import Belongings, ItemKind, Items, references_of, without
-from tsync_stream.sink.client import TypesenseTarget
 
 Found: TypeAlias = Mapping[str, Mapping[str, Any] | None]
 """Items by id; None for one that is not in place: elsewhere, or not alike in all collections."""
@@ -27,15 +26,9 @@ class OwnedItems:
     """One kind of items of one route. `collections` are its collections, described by Typesense, the live one first."""
 
     def __init__(
-        self,
-        target: TypesenseTarget,
-        belongings: Belongings,
-        kind: ItemKind,
-        route_target: str,
-        collections: Sequence[Mapping[str, Any]],
+        self, belongings: Belongings, kind: ItemKind, route_target: str, collections: Sequence[Mapping[str, Any]]
     ) -> None:
         self.kind = kind
-        self._target = target
         self._belongings = belongings
         self._collections = [str(each["name"]) for each in collections]
         self._set = OUR_SET.format(target=route_target)

@@ -44,6 +44,11 @@ class ArtefactMemory:
         async with translated():
             return [_of(document) async for document in self._collection.find({})]
 
+    async def names(self, kind: str) -> set[str]:
+        """The names of what is remembered of one kind."""
+        async with translated():
+            return set(await self._collection.distinct("name", {"kind": kind}))
+
     async def remember(self, made: Iterable[Remembered]) -> None:
         """Store what was made or changed."""
         writes = [ReplaceOne({"_id": _id(each.kind, each.route, each.name)}, _document(each), True) for each in made]

@@ -45,7 +45,7 @@ class Server:
         """The synonyms of the route with this target, as the collections are now."""
         asked = cast("TypesenseTarget", self)
         belongings = Belongings(asked, with_sets=True)
-        return OwnedItems(asked, belongings, SYNONYMS, target, list(self.collections.values()))
+        return OwnedItems(belongings, SYNONYMS, target, list(self.collections.values()))
 
     def put(self, name: str, items: list[dict[str, Any]], *referring: str) -> None:
         """Somebody else's set."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.events import event
 from tsync_stream.jobs.reindex.decision import failed_carrying
+from tsync_stream.jobs.reindex.further_aliases import FurtherAliases
 from tsync_stream.jobs.reindex.steps import (
     CarryOver,
     Delete,
@@ -63,6 +64,7 @@ class Acting:
         jobs: JobStore,
         remains: Remains,
         target: TypesenseTarget,
+        further_aliases: FurtherAliases,
         carry_over: CarriesOver,
         documents: Callable[[str], Awaitable[int]],
         lease_lasts: Callable[[], bool],
@@ -72,6 +74,7 @@ class Acting:
         self._jobs = jobs
         self._remains = remains
         self._target = target
+        self._further_aliases = further_aliases
         self._carry_over = carry_over
         self._documents = documents
         self._lease_lasts = lease_lasts
@@ -91,6 +94,7 @@ class Acting:
             case GiveWay(new, collection):
                 stored = await self._store.replace(document, new)
                 if stored is not None:
+                    await self._further_aliases.follow([document.target], collection, self._require_lease)
                     await show_instead(self._target, document.target, collection, self._require_lease)
                 return stored
             case Delete():
@@ -107,6 +111,8 @@ class Acting:
                 arguments = {"repair": True, "documents": await self._documents(route)}
                 await self._jobs.file(VERIFY, route, arguments, job=job)
             case Show(collection):
+                others = [each.collection for each in document.generations]
+                await self._further_aliases.follow(others, collection, self._require_lease)
                 self._require_lease()
                 await show(self._target, document.target, collection)
             case Wait():

@@ -7,12 +7,14 @@ from tsync_stream.core.health import Health
 from tsync_stream.jobs.kinds import JobKinds
 from tsync_stream.jobs.reindex.acting import Acting
 from tsync_stream.jobs.reindex.controller import Reindexes
+from tsync_stream.jobs.reindex.further_aliases import FurtherAliases
 from tsync_stream.jobs.reindex.look import Look, OnlyNew
 from tsync_stream.jobs.term import JobTerm
 from tsync_stream.observe.metrics import Metrics
-from tsync_stream.sink.carry_over import carry_over
+from tsync_stream.sink.carry_over import carry_over_and_compare
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.driver import MongoDatabase
+from tsync_stream.state.artefacts import ArtefactMemory
 from tsync_stream.state.dead_letter_search import DeadLetterRecords
 from tsync_stream.state.dead_letters import DeadLetters
 from tsync_stream.state.generation_store import GenerationStore
@@ -46,6 +48,14 @@ class Reindexing:
         positions = PositionStore(self.database)
         look = Look(term, positions, jobs, records, only_new, self.target, self.lease_left_s)
         acting = Acting(
-            store, positions, jobs, Remains(self.database), self.target, carry_over, count, look.lease_lasts
+            store,
+            positions,
+            jobs,
+            Remains(self.database),
+            self.target,
+            FurtherAliases(self.target, ArtefactMemory(self.database)),
+            carry_over_and_compare,
+            count,
+            look.lease_lasts,
         )
         return Reindexes(store, look, acting, term.capture.table, self.health, self.metrics)
