@@ -95,6 +95,7 @@ def test_a_changed_view_waits_until_it_is_applied(
     shows("draft")
     done = json.loads(shop.run_command("apply", "--yes", "--json").stdout)
     assert done == {"ok": True, "actions": []}
+    assert "A reindex of route listings is open" in shop.run_command("apply").stdout
 
 
 def test_without_the_line_the_file_is_followed_again(

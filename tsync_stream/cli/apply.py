@@ -31,9 +31,13 @@ CHANGED = (
 async def run_apply(settings: Settings, *, route: str | None, yes: bool, as_json: bool) -> int:
     """Show what is to be done, ask, and do it; 1 if any of it was not done."""
     settings = reachable_settings(settings)
-    shown = await _found(settings, route)
+    shown, left_alone = await _found(settings, route)
+    if not as_json or (shown and not yes):
+        output = console(sys.stderr if as_json else None)
+        output.print(render_actions(shown))
+        for each in left_alone:
+            output.print(printable(each), style="dim", markup=False)
     if shown and not yes:
-        console(sys.stderr if as_json else None).print(render_actions(shown))
         if not sys.stdin.isatty():
             say(NO_TERMINAL)
             return EXIT_USAGE
@@ -41,8 +45,6 @@ async def run_apply(settings: Settings, *, route: str | None, yes: bool, as_json
             return _nothing(shown, DECLINED, as_json=as_json)
         if await _found_again(route) != shown:
             return _nothing(shown, CHANGED, as_json=as_json)
-    elif not as_json:
-        console().print(render_actions(shown))
     outcomes = await apply_all(settings, shown)
     well = all(each.done for each in outcomes)
     if as_json:
@@ -62,16 +64,15 @@ def lines_of(outcomes: Sequence[Outcome]) -> list[str]:
     return [*lines, f"{missing} of {len(outcomes)} not done" if missing else f"all {len(outcomes)} done"]
 
 
-async def _found(settings: Settings, route: str | None) -> list[Action]:
+async def _found(settings: Settings, route: str | None) -> tuple[list[Action], list[str]]:
     async with servers(settings) as (target, state):
-        actions, _ = await find_actions(settings, chosen_table(declared_routes(settings), route), target, state)
-    return actions
+        return await find_actions(settings, chosen_table(declared_routes(settings), route), target, state)
 
 
 async def _found_again(route: str | None) -> list[Action] | None:
     """What the files and servers ask for by now; None if the files cannot be used any more."""
     try:
-        return await _found(reachable_settings(load_all()), route)
+        return (await _found(reachable_settings(load_all()), route))[0]
     except (ConfigurationError, click.UsageError) as error:
         say(str(error))
         return None
