@@ -27,6 +27,8 @@ SLOWLY = ("--rate", "300")
 AT_ONCE = ("--yes", "--no-follow", "--watch", "2s", "--keep", "0s")
 TO_KEEP = ("--yes", "--no-follow", "--watch", "0s", "--keep", "1h")
 LONGEST_S = 120.0
+# A command asks once.
+PATIENT = {"TYPESENSE_CONNECTION_TIMEOUT": "10s", "LEASE_TTL": "30s"}
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def reindexed(trial: Trial, fault: str, seed: int, replicas: int) -> Iterator[Re
     with trial.prepared(fault, seed):
         trial.source.insert_many(listings(DOCUMENTS, first=UNTOUCHED))
         trial.cluster.settings["ROUTES_FILE"] = str(trial.cluster.directory / "tsync.yaml")
-        directory, settings = trial.cluster.directory, trial.cluster.settings
+        directory, settings = trial.cluster.directory, {**trial.cluster.settings, **PATIENT}
         commands = ForkedWorker(trial.stack, trial.names, directory, **settings)  # runs them, and is no replica
         made = Reindexed(trial.stack, trial.names, commands, trial.state)
         made.begin()
