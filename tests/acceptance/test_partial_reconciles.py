@@ -3,6 +3,7 @@
 What only a reconcile repairs is planted in Typesense behind the worker's back: a document that shows a marked title.
 """
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -172,3 +173,40 @@ def act(worker: Worker, job: str, action: str) -> Any:
     answer = httpx.post(address, json={}, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=10.0)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+@pytest.mark.timeout(600)
+def test_a_first_load_keeps_its_rate_and_waits_while_it_is_paused(
+    source: Source, worker: Worker, state: State, equal: Equal
+) -> None:
+    source.insert_many([{"_id": number, "title": "as it is"} for number in range(4_000)])
+    # Slow enough to be steered.
+    worker.environment |= {"API_TOKEN": TOKEN, "TYPESENSE_MAX_RATE": "500"}
+    worker.launch()
+    wait_for(lambda: bool(state.pipeline()), 30.0, "no pipeline")
+    (route,) = state.pipeline()["routes"]
+    assert worker.run_command("reconcile", "--rate", "200").returncode == 0
+    worker.wait_until_started()
+    assert act(worker, route["reconcile"]["job"], "pause")["paused"]
+
+    def queued() -> int:
+        status = orjson.loads(worker.run_command("status", "--json").stdout)
+        return int(status["reconcile"]["synced"]) if status["reconcile"] else 4_000
+
+    def says() -> bool:
+        found = {problem["check"]: problem["text"] for problem in worker.health()["problems"]}
+        return "paused by a person" in found.get(f"reconciling {source.name}", "")
+
+    wait_for(says, 10.0, lambda: f"{worker.health()}")
+    assert worker.health()["status"] == "degraded"
+    assert worker.run_command("reconcile", "--resume").returncode == 0
+    stopped_at = queued()
+    wait_for(lambda: queued() > stopped_at, 30.0, "it does not go on")
+    before, began_s = queued(), time.monotonic()
+    wait_for(lambda: queued() >= min(4_000, before + 1_000), 30.0, "it is too slow")
+    per_s = (queued() - before) / (time.monotonic() - began_s)
+    # How slow it may be, this machine decides. Barriers tell about once a second how far it is.
+    assert per_s < 260
+    assert worker.run_command("reconcile", "--rate", "100000").returncode == 0
+    state.wait_until_reconciled()
+    equal()
