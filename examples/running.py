@@ -12,7 +12,6 @@ import argparse
 import os
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -40,6 +39,7 @@ PATIENCE_S = 60.0
 _LOOK_INTERVAL_S = 0.01
 _TIMEOUT_S = 5.0
 _MOST_HITS = 100
+_STAY_S = 1.0
 
 
 class ExampleFailed(Exception):
@@ -197,7 +197,8 @@ def _run(example: Example, folder: Path, closing: ExitStack, *, stay: bool) -> N
             say(
                 f"  curl -H 'X-TYPESENSE-API-KEY: {servers['TYPESENSE_API_KEY']}' {shlex.quote(base + address(search))}"
             )
-        signal.pause()
+        while True:  # a signal that arrives just before a wait without end would end nothing
+            time.sleep(_STAY_S)
 
 
 def load(documents: Documents, folder: Path) -> str:

@@ -170,6 +170,7 @@ def test_each_command_of_the_page_does_what_it_says(
     state.forget()
     assert "1 dead letters" in reader.next_command(**{"tsync-….zip": archive.name})
     worker.start()
+    wait_for(lambda: bool(state.pipeline()), 30.0, "nothing begins")
     assert "reconcile" in reader.next_command()
     state.wait_until_reconciled()
     wait_until_equal(stack, names)

@@ -120,7 +120,8 @@ def test_generations_come_and_go_under_load(
     assert state.epoch() == 3, "each layout has an epoch of its own"
     for each in (worker, other):
         assert each.health()["settings"]["restart_for"] == []
-        assert f"there is no route {by_hand.name(2)} any more" in worker.log() + other.log()
+        # As of a route that a file declares no more: a reindex tells itself what it deletes.
+        assert "there is no route" not in worker.log() + other.log()
 
 
 def test_commands_mean_the_live_generation(
