@@ -124,7 +124,8 @@ def test_every_query_of_the_dashboard_has_data_and_no_alert_is_raised_while_all_
         refuse(one)
         wait_for(lambda: server.alerts()["TsyncDeadLettersOpen"] == "pending", 60.0, "the alert is not raised")
         assert worker.run_command("reconcile", "--route", "two").returncode == 0
-        assert worker.run_command("reindex", "one", "--yes", "--no-follow", "--accept-refused").returncode == 0
+        at_once = ("--yes", "--no-follow", "--watch", "0s", "--keep", "0s")
+        assert worker.run_command("reindex", "two", *at_once).returncode == 0
         wait_for(
             lambda: without_data(server, "5m") == set(),
             90.0,
