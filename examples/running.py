@@ -40,6 +40,7 @@ _LOOK_INTERVAL_S = 0.01
 _TIMEOUT_S = 5.0
 _MOST_HITS = 100
 _STAY_S = 1.0
+_SHOWN_AFTER_S = 0.05
 
 
 class ExampleFailed(Exception):
@@ -91,13 +92,22 @@ class Running:
         """Search until exactly these documents are found, in this order, and show them. Raises ExampleFailed."""
         expected = [str(each) for each in ids]
         self.searches[search.title] = search
-        answer = self._until(
-            lambda: self.ask(search),
-            lambda answer: found_ids(answer) == expected,
-            lambda answer: f"“{search.title}” should find {expected}, and finds {found_ids(answer) or answer['found']}",
-        )
+
+        def until_found() -> dict[str, Any]:
+            return self._until(
+                lambda: self.ask(search),
+                lambda answer: found_ids(answer) == expected,
+                lambda answer: (
+                    f"“{search.title}” should find {expected}, and finds {found_ids(answer) or answer['found']}"
+                ),
+            )
+
+        until_found()
         took = "" if self._changed_s is None else f" ({(time.perf_counter() - self._changed_s) * 1000:.0f} ms later)"
         self._changed_s = None
+        # Typesense finds a document by its new values a moment before it shows them.
+        time.sleep(_SHOWN_AFTER_S)
+        answer = until_found()
         say(f"\n{search.title}: {answer['found']} found{took}")
         for line in shown_lines(search, answer):
             say(f"  {line}")
