@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 
 from tests.acceptance.conftest import Equal, Source
@@ -51,7 +52,9 @@ def test_a_schema_is_replaced_under_load_and_no_search_notices(
     assert reindexed.shown() == f"{reindexed.target}_2"
     assert reindexed.fields()["number"]["facet"]
     assert reindexed.synonyms() == {"homes"}
-    assert reindexed.live()["symbols_to_index"] == ["+"], "what only a creation can give is taken over"
+    assert reindexed.live()["symbols_to_index"] == [], "a declared schema is used as it is"
+    plan = orjson.loads(reindexed.worker.run_command("plan", "--json").stdout)
+    assert plan["actions"] == [], "a reindex that is done is not asked for again"
     equal()
     assert reindexed.collections() == {f"{reindexed.target}_2"}
     assert set(reindexed.kept_of(ROUTE).values()) == {0}

@@ -44,13 +44,13 @@ class Shop:
             self.client, lambda: DocumentReader(self.client, 10.0), MappingOptions(), self.declaration
         )
 
-    async def prepared(self) -> Mapping[str, Any]:
-        """The collection, created if it is missing."""
+    async def prepared(self, like: str | None = None) -> Mapping[str, Any]:
+        """The collection, created if it is missing, in the place of `like`."""
 
         async def find(_: Declaration) -> Proposal | None:
             return await self.found()
 
-        return await prepare_collection(self.target, self.declaration, None, find)
+        return await prepare_collection(self.target, self.declaration, None, find, like)
 
     async def load(self) -> list[str]:
         """Import every document by the live schema; returns why some are refused."""
@@ -157,7 +157,7 @@ async def test_a_declared_schema_is_used_as_it_is(shop: Shop) -> None:
 
 
 async def test_a_later_generation_has_the_settings_of_the_collection_that_it_replaces(shop: Shop) -> None:
-    """Nobody declares them, and Typesense takes them from a creation alone."""
+    """Where nobody declares a schema. A declared one is used as it is, or it would ask for another reindex forever."""
     route = shop.declaration.route
     first, second = f"{route.target}_1", f"{route.target}_2"
     settings = {"token_separators": ["-"], "symbols_to_index": ["+"]}
@@ -170,10 +170,13 @@ async def test_a_later_generation_has_the_settings_of_the_collection_that_it_rep
     for documents in (0, 1):
         if documents:
             await shop.source.insert_one({"_id": "a", "title": "a"})
-        live = await shop.prepared()
+        live = await shop.prepared(like=first)
         assert live["name"] == second
         assert {name: live[name] for name in settings} == settings
         shop.typesense.delete(f"/collections/{second}").raise_for_status()
+    shop.declaration = replace(shop.declaration, schema={"fields": fields})
+    live = await shop.prepared(like=first)
+    assert {name: live[name] for name in settings} == {"token_separators": [], "symbols_to_index": []}
 
 
 async def test_a_sample_has_both_ends_and_no_key_twice(shop: Shop) -> None:

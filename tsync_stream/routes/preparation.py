@@ -46,20 +46,20 @@ async def prepare_collection(
 ) -> Mapping[str, Any]:
     """The live schema of the route's Typesense collection, which is created if it is missing.
 
-    `like` is a collection in whose place it is to be shown: settings that only a creation can give are taken from it.
-    Raises `ConfigurationError` if the schema file cannot be read or is not valid, or Typesense refuses what is
-    declared; and the errors of both servers.
+    `like` is a collection in whose place it is to be shown: where no schema is declared, settings that only a creation
+    can give are taken from it. Raises `ConfigurationError` if the schema file cannot be read or is not valid, or
+    Typesense refuses what is declared; and the errors of both servers.
     """
     route, name = declaration.route.name, declaration.route.target
     live = await target.collection(name)
     if live is not None:
         return live
-    create = partial(_create, target, pinned=declaration.route.pinned, like=like)
+    create = target.create_collection if declaration.route.pinned else partial(create_behind_alias, target)
     declared = declared_schema(declaration, schema_file)
     if declared is not None:
         of = "TYPESENSE_SCHEMA_FILE" if declaration.schema is None else of_route("schema", declaration.route)
         return await create(declared, of)
-    before = await _replaced(target, declaration)
+    before = {} if like is None else await target.collection(like) or {}
     proposal = await find(declaration)
     if proposal is None or not proposal.fields:
         log.info(
@@ -77,29 +77,6 @@ async def prepare_collection(
         return await create(inherited(default_schema(name), before))
     _log_proposal(declaration, proposal)
     return made
-
-
-async def _replaced(target: TypesenseTarget, declaration: Declaration) -> Mapping[str, Any]:
-    """The live collection whose place a later generation's takes: nobody declares its settings. {} if there is none."""
-    route = declaration.route
-    _, _, number = route.name.partition("@")  # its collection is called ALIAS_NUMBER
-    alias = route.target.removesuffix(f"_{number}")
-    return (await target.collection(alias) or {}) if route.pinned and alias != route.target else {}
-
-
-async def _create(
-    target: TypesenseTarget,
-    schema: Mapping[str, Any],
-    declared_by: str = "TYPESENSE_SCHEMA_FILE",
-    *,
-    pinned: bool,
-    like: str | None,
-) -> Mapping[str, Any]:
-    if like is not None and (other := await target.collection(like)) is not None:
-        schema = inherited(schema, other)
-    if pinned:
-        return await target.create_collection(schema, declared_by)
-    return await create_behind_alias(target, schema, declared_by)
 
 
 def declared_schema(declaration: Declaration, schema_file: Path | None) -> dict[str, Any] | None:
