@@ -12,23 +12,22 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from bench.documents import KILOBYTE
-from bench.latency import Eye, Sighting, Watch, percentiles_ms
+from bench.latency import Sighting, Watch, percentiles_ms
 from bench.measuring import wait_until
-from bench.process import Process
+from bench.scenarios.steady import paced, sampled
 from bench.surroundings import Surroundings, fresh
 from tests.support.stack import is_reconciled, typesense_client
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 
 AT_ONCE = ("--yes", "--no-follow", "--watch", "0s", "--keep", "0s")
-_SAMPLES_PER_S = 12.5
 _LONGEST_S = 3_600.0
 _LOOK_S = 0.2
 # Writes go on for so much longer than a first load takes.
@@ -81,14 +80,7 @@ def _writing(surroundings: Surroundings, per_s: float, seconds: float) -> Iterat
     if not per_s:
         yield []
         return
-    every = max(1, round(min(per_s, 250) / _SAMPLES_PER_S))
-    process = Process(
-        "bench.pacing", [str(per_s), str(seconds), str(every)], surroundings.environment, surroundings.directory
-    )
-    process.launch()
-    process.wait_until_ready()
-    with closing(Eye(surroundings.stack.typesense, surroundings.names)) as eye:
-        watch = Watch(process.output, eye.sees)
+    with paced(surroundings, per_s, seconds, sampled(per_s)) as (process, watch):
         process.go()
         thread = threading.Thread(target=_watch, args=(watch, seconds))
         thread.start()

@@ -10,6 +10,7 @@ from bench.pacing import MOST_COMMANDS_PER_S
 from bench.process import Process
 from bench.results import Result
 from bench.running import Run
+from bench.surroundings import Surroundings
 
 # The names of figures.
 RECOVERY = "s from the kill until changes arrive again"
@@ -29,8 +30,7 @@ def latency(run: Run, rate_per_s: int) -> Result:
     """Time some of the documents of a steady load, and measure the CPU time of all processes meanwhile."""
     run.begin()
     seconds = run.sizes.latency_s
-    sample_every = max(1, round(min(rate_per_s, MOST_COMMANDS_PER_S) / _SAMPLES_PER_S))
-    with _paced(run, rate_per_s, seconds, sample_every) as (process, watch):
+    with paced(run.surroundings, rate_per_s, seconds, sampled(rate_per_s)) as (process, watch):
         meter = run.meter(writer=process.running_pid())
         process.go()
         written = watch.until_written(seconds + _LATE_S)
@@ -62,7 +62,7 @@ def fail_over(run: Run) -> Result:
         run.surroundings.stack.primary_redis.kill()
 
     killing = threading.Timer(_KILL_AFTER_S, kill)
-    with _paced(run, _FAIL_OVER_RATE_PER_S, _FAIL_OVER_LOAD_S, sample_every=1) as (process, watch):
+    with paced(run.surroundings, _FAIL_OVER_RATE_PER_S, _FAIL_OVER_LOAD_S, sample_every=1) as (process, watch):
         process.go()
         killing.start()
         try:
@@ -78,10 +78,16 @@ def fail_over(run: Run) -> Result:
     return Result(figures={RECOVERY: first_seen_s - killed_s[0], SLOWEST: slowest_s})
 
 
+def sampled(rate_per_s: float) -> int:
+    """Every how many commands of a load at this rate to watch."""
+    return max(1, round(min(rate_per_s, MOST_COMMANDS_PER_S) / _SAMPLES_PER_S))
+
+
 @contextmanager
-def _paced(run: Run, rate_per_s: float, seconds: float, sample_every: int) -> Iterator[tuple[Process, Watch]]:
+def paced(
+    surroundings: Surroundings, rate_per_s: float, seconds: float, sample_every: int
+) -> Iterator[tuple[Process, Watch]]:
     """A process ready to write at this rate, and a watch on what it writes."""
-    surroundings = run.surroundings
     arguments = [str(rate_per_s), str(seconds), str(sample_every)]
     process = Process("bench.pacing", arguments, surroundings.environment, surroundings.directory)
     try:

@@ -7,7 +7,8 @@ command stops nothing else: what was filed proceeds without it.
 import asyncio
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from tsync_stream.cli.shared import say
@@ -27,11 +28,22 @@ class NoReplica(TsyncError):
     """Waiting is pointless, because no replica is running."""
 
 
+@contextmanager
+def continuing() -> Iterator[None]:
+    """Around waiting for what was filed: if the command is interrupted, say that the rest happens without it."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        say(STILL_RUNS)
+        raise
+
+
 class Follower:
     """Repeats a look until it says that there is nothing left to see."""
 
     def __init__(self) -> None:
         self._trouble = ""
+        self._problems: list[str] = []
         self._no_replica_since_s: float | None = None
 
     async def follow(self, look: Callable[[], Awaitable[bool]], interval_s: float = LOOK_INTERVAL_S) -> None:
@@ -62,6 +74,12 @@ class Follower:
             return False
         self._trouble = ""
         return ended
+
+    def note_problems(self, problems: list[str]) -> None:
+        """Print what live replicas report now, if that is something else than before."""
+        if problems != self._problems:
+            self._problems = problems
+            say("\n".join(problems) or "The replicas report no problems any more.")
 
     def note_live(self, replicas: int, what: str) -> None:
         """Count the live replicas. Raises `NoReplica` after `NO_REPLICA_S` without any; `what` is waited for."""

@@ -1,6 +1,5 @@
 """Filed jobs of whatever kind: what happens next, following them until they end, pausing, resuming, cancelling one."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import click
 
 from tsync_stream.cli.choosing import Opened
-from tsync_stream.cli.following import STILL_RUNS, Follower
+from tsync_stream.cli.following import Follower, continuing
 from tsync_stream.cli.progress import Measured, progress
 from tsync_stream.cli.shared import EXIT_WRONG, print_json, say
 from tsync_stream.core.terminal import printable
@@ -130,11 +129,9 @@ async def follow_jobs(
     `names` are the jobs by route, and so is what is returned: None for a job that is no longer stored.
     """
     jobs: dict[str, Job | None] = {}
-    problems: Sequence[str] = []
     follower = Follower()
 
     async def look() -> bool:
-        nonlocal problems
         seen = await reader.read()
         jobs.update({route: await our.jobs.load(name) for route, name in names.items()})
         running = [job for job in jobs.values() if job is not None and job.status == "open"]
@@ -145,17 +142,11 @@ async def follow_jobs(
             of_route = f" (route {job.route})" if len(names) > 1 else ""
             text = f"{show_job(job, live=bool(seen.live))}{of_route}"
             show(job.id, text, text, await measure(job))
-        if problem_lines(seen) != problems:
-            problems = problem_lines(seen)
-            say("\n".join(problems) or "The replicas report no problems any more.")
+        follower.note_problems(problem_lines(seen))
         return False
 
-    try:
-        with progress(as_json=as_json) as show:
-            await follower.follow(look)
-    except asyncio.CancelledError:
-        say(STILL_RUNS)
-        raise
+    with continuing(), progress(as_json=as_json) as show:
+        await follower.follow(look)
     return jobs
 
 

@@ -1,14 +1,13 @@
 """`reconcile` of whole routes: asks for a reconcile of one route or of each, and follows them on request."""
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from tsync_stream.cli.following import STILL_RUNS, Follower
+from tsync_stream.cli.following import Follower, continuing
 from tsync_stream.cli.jobs import jobs_as_json
 from tsync_stream.cli.progress import Measured, progress
 from tsync_stream.cli.routes import by_route, chosen_routes
-from tsync_stream.cli.shared import EXIT_WRONG, print_json, reachable_settings, say
+from tsync_stream.cli.shared import EXIT_WRONG, print_json, reachable_settings
 from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.observe.status_view import problem_lines, progress_line
 from tsync_stream.settings.load import Settings
@@ -112,10 +111,8 @@ def _named(word: str, names: list[str], asked: Mapping[str, Asked]) -> str:
 async def wait_for_reconciles(reader: StatusReader, jobs: Mapping[str, str], *, as_json: bool) -> dict[str, Job | None]:
     """Show their progress, and what live replicas report, until all are done. None: one that a later one replaced."""
     follower = Follower()
-    problems: list[str] = []
 
     async def look() -> bool:
-        nonlocal problems
         seen = await reader.read()
         open_ones = [each for each in seen.reconciles if each.job == jobs.get(each.route)]
         if not open_ones:
@@ -125,17 +122,11 @@ async def wait_for_reconciles(reader: StatusReader, jobs: Mapping[str, str], *, 
             of_route = f"{each.route}: " if len(jobs) > 1 else ""
             at = Measured(each.synced, max(each.synced, each.documents))
             show(each.route, each.phase, f"{of_route}{progress_line(seen, each)}", at)
-        if (now := [*problem_lines(seen), *seen.unseen]) != problems:
-            problems = now
-            say("\n".join(problems) or "The replicas report no problems any more.")
+        follower.note_problems([*problem_lines(seen), *seen.unseen])
         return False
 
-    try:
-        with progress(as_json=as_json) as show:
-            await follower.follow(look)
-    except asyncio.CancelledError:
-        say(STILL_RUNS)
-        raise
+    with continuing(), progress(as_json=as_json) as show:
+        await follower.follow(look)
     return {route: await reader.jobs.load(job) for route, job in jobs.items()}
 
 

@@ -3,7 +3,6 @@
 Invariants: nothing is filed before a person has agreed. The reindex outlives the command. A second one finds the first.
 """
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import click
 
-from tsync_stream.cli.following import STILL_RUNS, Follower
+from tsync_stream.cli.following import Follower, continuing
 from tsync_stream.cli.progress import Measured, progress
 from tsync_stream.cli.routes import unknown_route
 from tsync_stream.cli.shared import EXIT_WRONG, print_json, reachable_settings, say
@@ -26,6 +25,7 @@ from tsync_stream.observe.status_reader import StatusReader
 from tsync_stream.observe.status_view import problem_lines
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declared import declared_routes
+from tsync_stream.routes.generations import declared_name
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import Settings
 from tsync_stream.sink.client import TypesenseTarget
@@ -119,8 +119,7 @@ def chosen_route(table: RouteTable, name: str | None) -> Declaration:
     if name is None:
         raise click.UsageError(f"Name one of the routes: {', '.join(table)}.")
     if name not in table:
-        route, _, number = name.partition("@")
-        if number and route in table:
+        if (route := declared_name(name)) in table:
             raise click.UsageError(f"{name} is one collection of the route {route}; what is reindexed is {route}.")
         raise click.UsageError(unknown_route(table, name))
     return table[name]
@@ -207,12 +206,11 @@ async def _ask(store: GenerationStore, route: str, want: Wanted, *, as_json: boo
 async def _follow(reader: StatusReader, store: GenerationStore, document: Generations, *, as_json: bool) -> Generations:
     """Show what it does, until it has ended, only keeps the old collection, or needs a person."""
     follower = Follower()
-    problems: list[str] = []
     assert document.reindex is not None
     followed, latest = document.reindex.id, document
 
     async def look() -> bool:
-        nonlocal latest, problems
+        nonlocal latest
         seen = await reader.read()
         latest = await store.load(document.route) or latest
         reindex = latest.reindex
@@ -221,17 +219,11 @@ async def _follow(reader: StatusReader, store: GenerationStore, document: Genera
         follower.note_live(len(seen.live), "The reindex")
         at = reindex_progress(latest, seen)
         show(followed, (reindex.phase, reindex.rounds), at.text, Measured(at.done, at.total))
-        if (now := [*problem_lines(seen), *seen.unseen]) != problems:
-            problems = now
-            say("\n".join(problems) or "The replicas report no problems any more.")
+        follower.note_problems([*problem_lines(seen), *seen.unseen])
         return False
 
-    try:
-        with progress(as_json=as_json) as show:
-            await follower.follow(look)
-    except asyncio.CancelledError:
-        say(STILL_RUNS)
-        raise
+    with continuing(), progress(as_json=as_json) as show:
+        await follower.follow(look)
     return latest
 
 

@@ -18,7 +18,7 @@ from tsync_stream.routes.changed_view import changed_schema, changed_view
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declaration_bson import declaration_from_bson, declaration_to_bson
 from tsync_stream.routes.fingerprint import made_from
-from tsync_stream.routes.generations import EffectiveTable, generation_name
+from tsync_stream.routes.generations import EffectiveTable, declared_name, generation_name
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.state.generation_store import GenerationStore
@@ -93,7 +93,7 @@ def waiting_changes(table: EffectiveTable) -> dict[str, list[str]]:
     found = {}
     for name in table.declared.reindexed:
         declared = table.declared[name]
-        changes = {each: _changes(declared, table[each]) for each in table if each.partition("@")[0] == name}
+        changes = {each: _changes(declared, table[each]) for each in table if declared_name(each) == name}
         if changes and all(changes.values()):
             found[name] = changes.get(table.resolved(name)) or next(iter(changes.values()))
     return found

@@ -68,19 +68,19 @@ class EffectiveTable(RouteTable):
 
     def shown_instead_of(self, name: str) -> str | None:
         """For a generation that is not the live one, the live one's collection."""
-        live = self.live.get(name.partition(_NUMBERED)[0])
+        live = self.live.get(declared_name(name))
         return None if live is None or live == name or name not in self else self[live].route.target
 
     def was_reindexed_away(self, name: str) -> bool:
         """Whether a route that is not in the table is a generation of one that is declared."""
-        return name not in self and name.partition(_NUMBERED)[0] in self.declared
+        return name not in self and declared_name(name) in self.declared
 
     def resolved(self, name: str) -> str:
         """The name of the route that a person means by `name`, which may be unknown: that of its live generation.
 
         The first generation has the declared name, so `listings@1` means that one where another is live.
         """
-        declared, _, number = name.rpartition("@")
+        declared, _, number = name.rpartition(_NUMBERED)
         if number == str(FIRST) and declared in self.live:
             return declared
         return self.live.get(name, name)
@@ -88,7 +88,7 @@ class EffectiveTable(RouteTable):
     def option(self, route: str) -> str:
         """What a command needs to act on this route alone: ` --route listings`; "" if there is no other."""
         is_first = self.live.get(route, route) != route
-        return super().option(f"{route}@{FIRST}" if is_first else route)
+        return super().option(f"{route}{_NUMBERED}{FIRST}" if is_first else route)
 
 
 def effective(declared: RouteTable, documents: Mapping[str, SeenGenerations]) -> EffectiveTable:
@@ -103,6 +103,11 @@ def effective(declared: RouteTable, documents: Mapping[str, SeenGenerations]) ->
 def generation_name(route: str, number: int) -> str:
     """What the generation of a declared route is called."""
     return route if number == FIRST else f"{route}{_NUMBERED}{number}"
+
+
+def declared_name(name: str) -> str:
+    """The declared route of which a route is a generation, or itself."""
+    return name.partition(_NUMBERED)[0]
 
 
 def _written(declared: Declaration, document: SeenGenerations | None) -> Iterator[Declaration]:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import quote
 
 import orjson
 
@@ -18,9 +17,12 @@ from tsync_stream.core.tasks import end_tasks
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.errors import KEY_REFUSED, check_status, words_in
 from tsync_stream.sink.http import Answer
+from tsync_stream.sink.wire import collection_path, path_segment
 
 # While a collection is deleted, so many requests for the alias are on their way: one of them arrives right after it.
 PUTS_IN_FLIGHT = 3
+# Collections that are in the way of the next number.
+MOST_TAKEN = 100
 
 
 class NameTaken(ConfigurationError):
@@ -104,6 +106,17 @@ async def delete_collection(target: TypesenseTarget, collection: str) -> bool:
     return shown.exists and await _delete(target, collection)
 
 
+async def free_number(target: TypesenseTarget, alias: str, first: int) -> int | None:
+    """The first number from `first` on for which no `ALIAS_NUMBER` exists: what does may be somebody's own.
+
+    None if so many are taken that something else is wrong. Raises the errors of `errors.from_typesense`.
+    """
+    for number in range(first, first + MOST_TAKEN):
+        if await target.collection(f"{alias}_{number}") is None:
+            return number
+    return None
+
+
 async def aliases_of(target: TypesenseTarget, collection: str) -> list[str] | None:
     """Every alias that shows a collection; None if the key may not list them."""
     answer = await target.ask("GET", "/aliases")
@@ -126,7 +139,7 @@ async def _show_soon(target: TypesenseTarget, name: str, collection: str, deleti
 
 
 async def _delete(target: TypesenseTarget, collection: str) -> bool:
-    answer = await target.ask("DELETE", f"/collections/{quote(collection, safe='')}")
+    answer = await target.ask("DELETE", collection_path(collection))
     if answer.status == HTTPStatus.NOT_FOUND:
         return False
     if answer.status in KEY_REFUSED:
@@ -146,4 +159,4 @@ def _collection_in(answer: Answer) -> str:
 
 
 def _alias(name: str) -> str:
-    return f"/aliases/{quote(name, safe='')}"
+    return f"/aliases/{path_segment(name)}"

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 import orjson
 
@@ -23,6 +22,7 @@ from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.errors import KEY_REFUSED, check_status, words_in
 from tsync_stream.sink.http import Answer
 from tsync_stream.sink.markers import SYNONYM
+from tsync_stream.sink.wire import collection_path, path_segment
 
 SETS_SINCE = 30
 Items: TypeAlias = Mapping[str, Mapping[str, Any]]
@@ -101,27 +101,27 @@ class Belongings:
 
     async def make_set(self, kind: ItemKind, name: str) -> None:
         """Make a set without items, where there is none of this name."""
-        path = f"/{kind.sets}/{segment(name)}"
+        path = f"/{kind.sets}/{path_segment(name)}"
         if (await self._target.ask("GET", path)).status == HTTPStatus.NOT_FOUND:
             checked(await self._target.ask("PUT", path, {"items": []}), f"the set {name}", f"{kind.sets}:upsert")
 
     async def remove_set(self, kind: ItemKind, name: str) -> None:
         """Remove a set with all of its items; one that is gone is no error."""
-        answer = await self._target.ask("DELETE", f"/{kind.sets}/{segment(name)}")
+        answer = await self._target.ask("DELETE", f"/{kind.sets}/{path_segment(name)}")
         if answer.status != HTTPStatus.NOT_FOUND:
             checked(answer, f"the set {name}", f"{kind.sets}:delete")
 
     async def refer(self, collection: str, references: Mapping[ItemKind, Sequence[str]]) -> None:
         """Let a collection, by its own name, refer to exactly these sets of each kind given. They must exist."""
         body = {kind.sets: list(names) for kind, names in references.items()}
-        answer = await self._target.ask("PATCH", f"/collections/{segment(collection)}", body)
+        answer = await self._target.ask("PATCH", collection_path(collection), body)
         checked(answer, f"the sets of {collection}", "collections:update")
 
     async def _change(
         self, method: str, kind: ItemKind, holder: str, item_id: str, item: Mapping[str, Any] | None = None
     ) -> None:
         below = "/items" if self.with_sets else ""
-        answer = await self._target.ask(method, f"{self._holder(kind, holder)}{below}/{segment(item_id)}", item)
+        answer = await self._target.ask(method, f"{self._holder(kind, holder)}{below}/{path_segment(item_id)}", item)
         if item is None and answer.status == HTTPStatus.NOT_FOUND:
             return
         group = f"{kind.sets}/items" if self.with_sets else kind.of_collection
@@ -130,20 +130,14 @@ class Belongings:
 
     def _holder(self, kind: ItemKind, holder: str) -> str:
         if self.with_sets:
-            return f"/{kind.sets}/{segment(holder)}"
-        return f"/collections/{segment(holder)}/{kind.of_collection}"
+            return f"/{kind.sets}/{path_segment(holder)}"
+        return f"{collection_path(holder)}/{kind.of_collection}"
 
 
 def references_of(live: Mapping[str, Any], kind: ItemKind) -> list[str]:
     """The sets that a collection, as it is described, refers to; none before 30."""
     named = live.get(kind.sets)
     return [str(name) for name in named] if isinstance(named, list) else []
-
-
-def segment(name: str) -> str:
-    """A name as one part of a path: dots alone would be read as folders."""
-    quoted = quote(name, safe="")
-    return quoted if name.strip(".") else quoted.replace(".", "%2E")
 
 
 def checked(answer: Answer, what: str, action: str) -> Any:

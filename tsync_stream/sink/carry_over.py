@@ -24,12 +24,12 @@ from tsync_stream.sink.artefacts import (
     checked,
     has_sets,
     references_of,
-    segment,
     without,
 )
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.errors import CollectionMissing
 from tsync_stream.sink.markers import METADATA
+from tsync_stream.sink.wire import collection_path
 
 Carried: TypeAlias = dict[str, list[str]]
 """What was carried over, by kind: ids of items, names of sets, keys of metadata. It can be stored as it is."""
@@ -146,8 +146,7 @@ async def _carry_metadata(
     kept = {key: value for key, value in present.items() if key not in before or key in wanted}
     metadata = kept | {key: wanted[key] for key in carried}
     if metadata != present:
-        path = f"/collections/{segment(str(new['name']))}"
-        answer = await target.ask("PATCH", path, {"metadata": metadata})
+        answer = await target.ask("PATCH", collection_path(str(new["name"])), {"metadata": metadata})
         checked(answer, f"the metadata of {new['name']}", "collections:update")
     return carried
 

@@ -12,7 +12,6 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, cast
-from urllib.parse import quote
 
 import httpx
 import orjson
@@ -40,7 +39,7 @@ from tsync_stream.sink.exports import ExportBrokenOff, breaks_off, exported_ids,
 from tsync_stream.sink.gate import ANY_NUMBER, WriteGate
 from tsync_stream.sink.http import Answer, TypesenseHttp, encoded
 from tsync_stream.sink.load_control import LoadControl
-from tsync_stream.sink.wire import IdRequest, Rejection, described, id_requests, read_import_answer
+from tsync_stream.sink.wire import IdRequest, Rejection, collection_path, described, id_requests, read_import_answer
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ class TypesenseTarget:
         trial = TypesenseHttp(settings)
         try:
             async with self.breaker.guarding():
-                answer = await trial.send("GET", f"/collections/{quote(collection, safe='')}")
+                answer = await trial.send("GET", collection_path(collection))
                 if answer.status != HTTPStatus.NOT_FOUND:  # a key is refused before a collection is missed
                     check_status(answer.status, "a look at the collection", body=answer.body)
         finally:
@@ -102,7 +101,7 @@ class TypesenseTarget:
     async def look(self, collection: str) -> None:
         """Return if a server answers that accepts our key and has the collection."""
         async with self.breaker.guarding():
-            answer = await self._http.send("GET", f"/collections/{quote(collection, safe='')}")
+            answer = await self._http.send("GET", collection_path(collection))
             check_status(answer.status, "a look at the collection", body=answer.body)
 
     async def collection(self, name: str) -> Mapping[str, Any] | None:
@@ -338,7 +337,7 @@ _NODE_FAILURES = (asyncio.CancelledError, OSError, httpx.TransportError)
 
 
 def _documents(collection: str) -> str:
-    return f"/collections/{quote(collection, safe='')}/documents"
+    return f"{collection_path(collection)}/documents"
 
 
 def _path(collection: str, path: str) -> str:

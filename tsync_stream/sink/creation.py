@@ -10,21 +10,14 @@ key that may not do all of this, the collection is created under the target's ow
 
 import logging
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
-
-import orjson
 
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.events import event
+from tsync_stream.sink.aliases import MOST_TAKEN, NOTHING, free_number, show, shown_by
 from tsync_stream.sink.client import TypesenseTarget
-from tsync_stream.sink.errors import KEY_REFUSED, check_status
 
 log = logging.getLogger(__name__)
-
-# Collections `listings_1`, `listings_2` … that are looked at for a name that is free.
-MOST_NAMES = 100
 
 
 async def create_behind_alias(
@@ -49,26 +42,14 @@ async def create_behind_alias(
 
 async def _named_by(target: TypesenseTarget, alias: str) -> str | None:
     """The collection that the alias names, made if there is none; None if the key may not."""
-    path = f"/aliases/{quote(alias, safe='')}"
-    answer = await target.ask("GET", path)
-    if answer.status == HTTPStatus.OK:
-        return str(orjson.loads(answer.body)["collection_name"])
-    if answer.status in KEY_REFUSED or (name := await _free_name(target, alias)) is None:
+    try:
+        shown = await shown_by(target, alias)
+        if shown != NOTHING:
+            return shown.collection
+        number = await free_number(target, alias, 1)
+        if number is not None:
+            await show(target, alias, f"{alias}_{number}")
+            return f"{alias}_{number}"
+    except ConfigurationError:  # the key, which may be enough for the collection itself
         return None
-    answer = await target.ask("PUT", path, {"collection_name": name})
-    if answer.status in KEY_REFUSED:
-        return None
-    check_status(answer.status, "an alias", body=answer.body)
-    return name
-
-
-async def _free_name(target: TypesenseTarget, alias: str) -> str | None:
-    for number in range(1, MOST_NAMES + 1):
-        name = f"{alias}_{number}"
-        answer = await target.ask("GET", f"/collections/{quote(name, safe='')}")
-        if answer.status == HTTPStatus.NOT_FOUND:
-            return name
-        if answer.status in KEY_REFUSED:
-            return None
-        check_status(answer.status, "a look at a collection", body=answer.body)
-    raise ConfigurationError(f"Typesense: all of {alias}_1 to {alias}_{MOST_NAMES} exist; delete those of no use")
+    raise ConfigurationError(f"Typesense: all of {alias}_1 to {alias}_{MOST_TAKEN} exist; delete those of no use")

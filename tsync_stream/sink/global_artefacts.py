@@ -11,11 +11,12 @@ from typing import Any
 
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.settings.load import TypesenseSettings
-from tsync_stream.sink.artefacts import Items, checked, segment
+from tsync_stream.sink.artefacts import Items, checked
 from tsync_stream.sink.breaker import FAILURES
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.errors import KEY_REFUSED, from_typesense
 from tsync_stream.sink.http import TypesenseHttp
+from tsync_stream.sink.wire import collection_path, path_segment
 
 SEARCH = "documents:search"
 # What Typesense notes for a key that does not expire (api_key_t::FAR_FUTURE_TIMESTAMP).
@@ -58,13 +59,13 @@ async def listed(target: TypesenseTarget, kind: GlobalKind) -> Items:
 
 async def put(target: TypesenseTarget, kind: GlobalKind, name: str, described: Mapping[str, Any]) -> None:
     """Make an artefact, or replace it; not for keys."""
-    answer = await target.ask("PUT", f"/{kind.path}/{segment(name)}", described)
+    answer = await target.ask("PUT", f"/{kind.path}/{path_segment(name)}", described)
     checked(answer, f"the {kind.one} `{name}`", f"{kind.path}:upsert")
 
 
 async def remove(target: TypesenseTarget, kind: GlobalKind, name: str) -> None:
     """Remove an artefact; one that is gone is no error."""
-    answer = await target.ask("DELETE", f"/{kind.path}/{segment(name)}")
+    answer = await target.ask("DELETE", f"/{kind.path}/{path_segment(name)}")
     if answer.status != HTTPStatus.NOT_FOUND:
         checked(answer, f"the {kind.one} `{name}`", f"{kind.path}:delete")
 
@@ -81,7 +82,7 @@ async def may_search(settings: TypesenseSettings, value: str, collection: str) -
     asking = TypesenseHttp(replace(settings, api_key=value))
     try:
         # Typesense looks at the key before it misses the parameters of the search.
-        answer = await asking.send("GET", f"/collections/{segment(collection)}/documents/search")
+        answer = await asking.send("GET", f"{collection_path(collection)}/documents/search")
     except FAILURES as error:
         raise from_typesense(error) from error
     finally:

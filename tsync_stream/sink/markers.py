@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 
@@ -27,6 +26,7 @@ from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.errors import KEY_REFUSED, check_status
 from tsync_stream.sink.http import Answer
 from tsync_stream.sink.schema import fields_to_check
+from tsync_stream.sink.wire import collection_path, path_segment
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +96,8 @@ class Markers:
         metadata = {"metadata": {**_metadata(live), METADATA: nonce}}
         synonym = {"synonyms": [_word(nonce), f"{_word(nonce)}marker"]}
         tries: list[tuple[str, str, dict[str, Any]]] = [
-            ("PATCH", _path(seen.name), metadata),
-            ("PUT", f"{_path(seen.name)}/synonyms/{SYNONYM}", synonym),
+            ("PATCH", collection_path(seen.name), metadata),
+            ("PUT", f"{collection_path(seen.name)}/synonyms/{SYNONYM}", synonym),
         ]
         for method, path, body in tries:
             answer = await self._target.ask(method, path, body)
@@ -112,7 +112,7 @@ class Markers:
     async def note(self, name: str, synced: int) -> bool:
         """Note the synced position in Typesense; False if the API key may not."""
         document = {"id": name, "synced": synced}
-        path = f"{_path(MARKERS)}/documents?action=upsert"
+        path = f"{collection_path(MARKERS)}/documents?action=upsert"
         answer = await self._target.ask("POST", path, document)
         if answer.status == HTTPStatus.NOT_FOUND:
             created = await self._target.ask("POST", "/collections", _SCHEMA)
@@ -132,7 +132,7 @@ class Markers:
             log.warning("%s, so a collection that %s may go unnoticed", what, unseen, extra=event("typesense.blind"))
 
     async def _synonym(self, name: str) -> str:
-        answer = await self._target.ask("GET", f"{_path(name)}/synonyms/{SYNONYM}")
+        answer = await self._target.ask("GET", f"{collection_path(name)}/synonyms/{SYNONYM}")
         if answer.status not in _UNKNOWN | KEY_REFUSED:
             check_status(answer.status, "a mark", body=answer.body)
         synonyms = _object(answer).get("synonyms")
@@ -161,9 +161,5 @@ def _whole(value: Any) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def _path(collection: str) -> str:
-    return f"/collections/{quote(collection, safe='')}"
-
-
 def _marker(name: str) -> str:
-    return f"{_path(MARKERS)}/documents/{quote(name, safe='')}"
+    return f"{collection_path(MARKERS)}/documents/{path_segment(name)}"

@@ -9,13 +9,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import quote
 
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TsyncError
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.errors import CollectionMissing, check_status, words_in
 from tsync_stream.sink.field_options import Field
+from tsync_stream.sink.wire import collection_path
 
 # A request may take this long; that is enough for tens of millions of documents.
 REQUEST_S = 1_200.0
@@ -42,14 +42,13 @@ async def add_fields(
     `target` needs a deadline of `REQUEST_S`. Raises `FieldsRefused`; `DependencyUnavailable` if another change of the
     schema, or an outage, lasts longer than `wait_s`; and the other errors of Typesense calls.
     """
-    path = f"/collections/{quote(collection, safe='')}"
     until_s = clock.now_s() + wait_s
     told = False
     while True:
         try:
             if await _has(target, collection, fields):
                 return
-            answer = await target.ask("PATCH", path, {"fields": list(fields)})
+            answer = await target.ask("PATCH", collection_path(collection), {"fields": list(fields)})
             if answer.status == HTTPStatus.BAD_REQUEST and (words := words_in(answer.body)):
                 raise FieldsRefused(_why(words))
             # 422: another change of this schema is running, or Typesense is out of disk or memory.

@@ -148,9 +148,14 @@ def fits_filter(document_id: str) -> bool:
     return document_id != "*" and _LITERAL.fullmatch(document_id) is not None
 
 
-def path_segment(document_id: str) -> str:
-    """An id as one segment of a path; `.` and `..` would be taken for directions (RFC 3986, section 5.2.4)."""
-    return quote(document_id, safe="") if document_id.strip(".") else document_id.replace(".", "%2E")
+def path_segment(name: str) -> str:
+    """A name or an id as one segment of a path; `.` and `..` would be directions (RFC 3986, section 5.2.4)."""
+    return quote(name, safe="") if name.strip(".") else name.replace(".", "%2E")
+
+
+def collection_path(name: str) -> str:
+    """The path of a collection, or of what an alias shows."""
+    return f"/collections/{path_segment(name)}"
 
 
 def filter_parts(ids: Iterable[str]) -> list[tuple[str, ...]]:

@@ -11,7 +11,7 @@ from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.jobs.reindex.wishes import ReindexRefused, gap_needed
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declaration_bson import declaration_to_bson
-from tsync_stream.sink.aliases import Shown, shown_by
+from tsync_stream.sink.aliases import MOST_TAKEN, Shown, free_number, shown_by
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.state.generation_store import GenerationStore
 from tsync_stream.state.generations import Generations, Reindex, ReindexOptions
@@ -19,8 +19,6 @@ from tsync_stream.state.pipeline import new_nonce
 
 # A person files one, and the capturing replica changes the document now and then.
 ATTEMPTS = 5
-# Collections that are in the way of the next number.
-MOST_TAKEN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +67,17 @@ class Filing:
             known = await self.prepared(declaration, accept_gap=options.accept_gap)
             if known.reindex is not None:
                 return FiledReindex(known, filed=False)
-            number = await self._free_number(known)
+            number = await free_number(self._target, known.target, known.next_number)
+            if number is None:
+                raise ReindexRefused(
+                    f"Typesense has collections named {known.target}_{known.next_number} and so on, {MOST_TAKEN} of "
+                    "them: delete those that nobody needs."
+                )
             reindex = Reindex(new_nonce(), number, known.live, "building", now, now, reason, options)
             wanted = known.filed(reindex, declaration_to_bson(declaration), known.shown.collection)
             if (stored := await self._store.replace(known, wanted)) is not None:
                 return FiledReindex(stored, filed=True)
         raise DependencyUnavailable(f"the generations of route {declaration.route.name} keep changing; try again")
-
-    async def _free_number(self, known: Generations) -> int:
-        """The next number whose collection does not exist: a collection of somebody else's is not to be filled."""
-        for number in range(known.next_number, known.next_number + MOST_TAKEN):
-            if await self._target.collection(f"{known.target}_{number}") is None:
-                return number
-        raise ReindexRefused(
-            f"Typesense has collections named {known.target}_{known.next_number} and so on, {MOST_TAKEN} of them: "
-            "delete those that nobody needs."
-        )
 
 
 def why_not(target: str, shown: Shown, *, accept_gap: bool) -> str:
