@@ -42,7 +42,8 @@ class World:
         self.group_looks = 0
         self.captures = True
         self.refuses = ""
-        self.warming = asyncio.Event()
+        self.answering, self.warming = asyncio.Event(), asyncio.Event()
+        self.answering.set()
         self.warming.set()
         self.made: list[InForce] = []
         self.crashes: list[BaseException] = []
@@ -94,6 +95,7 @@ class FakeReplica:
         self._world.happened.append(f"{what} {self._number}")
 
     async def generations(self) -> Documents:
+        await self._world.answering.wait()
         self.looks += 1
         return self._world.stored()
 
@@ -252,11 +254,13 @@ async def test_a_reload_and_a_new_layout_take_turns() -> None:
         assert succession.replica is not None
         version = succession.replica.table.version
         world.warming.clear()
+        world.answering.clear()  # the next look ends while the reload goes on, and finds what is filed by then
         in_force = InForce.at_start(SETTINGS)
         in_force.instead_of = "the file of before"
         reloading = asyncio.create_task(succession.make_anew(in_force))
         await world.until(lambda: len(world.made) == 2)
         world.documents = {NAME: FILED}
+        world.answering.set()
         await world.looks_go_by(succession, 1)
         assert len(world.made) == 2
         world.warming.set()
