@@ -28,7 +28,7 @@ from tsync_stream.capture.targets import Targets
 from tsync_stream.capture.term import CapturedChanges, CaptureTerm, EntryBatch
 from tsync_stream.capture.tier_watch import TierWatch
 from tsync_stream.capture.tiers import Tiers
-from tsync_stream.cluster.assignment import CAPTURE
+from tsync_stream.cluster.assignment import CAPTURE, Held
 from tsync_stream.cluster.epoch_watch import EpochWatch
 from tsync_stream.cluster.identity import own_identity
 from tsync_stream.cluster.leases import LeaseKeeper
@@ -230,7 +230,7 @@ class Parts:
     async def _count_documents(self, route: Route) -> int:
         return await count_documents(self.client, route.database, route.collection)
 
-    async def _released(self, lease: str) -> bool:
+    async def _released(self, lease: Held) -> bool:
         """The reader needs the leases and the leases the reader: this one is made later."""
         return await self.reader.released(lease)
 

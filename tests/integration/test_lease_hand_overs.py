@@ -4,12 +4,13 @@ import asyncio
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
 from tests.integration.conftest import Clock, Database, eventually
 from tests.support.keepers import ALL, TTL_S, Make, believed, fences, step
-from tsync_stream.cluster.assignment import CAPTURE, LeaseView, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, Held, LeaseView, partition_lease
 from tsync_stream.cluster.identity import Identity, is_dead, own_identity
 from tsync_stream.cluster.lease_documents import replica_document
 from tsync_stream.core.wake import Wake
@@ -65,8 +66,8 @@ async def test_a_lease_is_given_back_only_when_nothing_uses_it(
 ) -> None:
     in_flight, asked = asyncio.Event(), []
 
-    async def wait(lease: str) -> bool:
-        asked.append(lease)
+    async def wait(lease: Held) -> bool:
+        asked.append(lease.name)
         await in_flight.wait()
         return clean
 
@@ -96,8 +97,8 @@ async def test_a_lease_is_given_back_only_when_nothing_uses_it(
 async def test_a_stop_records_doubt_for_each_lease(make: Make, boot_clock: Clock) -> None:
     not_clean = {CAPTURE, partition_lease(3)}
 
-    async def in_doubt(lease: str) -> bool:
-        return lease not in not_clean
+    async def in_doubt(lease: Held) -> bool:
+        return lease.name not in not_clean
 
     a = await make("a", before_giving_back=in_doubt)
     await step(a)
@@ -110,6 +111,54 @@ async def test_a_stop_records_doubt_for_each_lease(make: Make, boot_clock: Clock
     await step(c)
     assert believed(c) == ALL
     assert not any(held.after_expiry for held in c.held.values()), "the next clean stop ends the doubt"
+
+
+class LateReplies:
+    """The leases on a real server that has done a write some time before its reply arrives."""
+
+    def __init__(self, collection: Any) -> None:
+        self._collection = collection
+        self.done, self.arriving = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._collection, name)
+
+    async def update_one(self, *args: Any, **options: Any) -> Any:
+        result = await self._collection.update_one(*args, **options)
+        self.done.set()
+        await self.arriving.wait()
+        return result
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_a_stop_while_leases_are_being_taken_passes_on_what_they_came_with(
+    make: Make, boot_clock: Clock, clean: bool
+) -> None:
+    async def says(_lease: Held) -> bool:
+        return clean
+
+    before = await make("before", before_giving_back=says)
+    await step(before)
+    await before.stop()
+    a = await make("a", before_giving_back=as_it_came)
+    await a._renew()
+    replies = a._collection = LateReplies(a._collection)  # type: ignore[assignment]
+    looking = asyncio.create_task(a._look())
+    await replies.done.wait()
+    looking.cancel()
+    stopping = asyncio.create_task(a.stop())
+    await asyncio.wait([looking])
+    replies.arriving.set()
+    await stopping
+    b = await make("b")
+    await step(b)
+    assert believed(b) == ALL
+    assert all(held.after_expiry is not clean for held in b.held.values())
+
+
+async def as_it_came(lease: Held) -> bool:
+    """The answer of a replica that did nothing under a lease."""
+    return not lease.after_expiry
 
 
 # Fences, and leases that MongoDB shows in other hands

@@ -7,6 +7,7 @@ import pytest
 from tests.integration.conftest import Clock, Database
 from tests.support.interleaved import Interleaved
 from tests.support.keepers import ALL, COMMON, TTL_S, Make, believed, maker, shares, step
+from tsync_stream.cluster.assignment import Held
 from tsync_stream.cluster.leases import PATIENCE, LeaseKeeper
 from tsync_stream.cluster.membership import GROUP, ForeignSettings
 from tsync_stream.core.health import Health
@@ -180,8 +181,8 @@ async def test_a_member_gives_back_what_it_holds_when_the_stored_settings_change
 async def test_doubts_of_the_previous_owners_pass_to_the_new_ones(
     make: Make, boot_clock: Clock, state: Database
 ) -> None:
-    async def dirty(lease: str) -> bool:
-        return lease != "partition:3"
+    async def dirty(lease: Held) -> bool:
+        return lease.name != "partition:3"
 
     old = await make("a", before_giving_back=dirty)
     await step(old)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.conftest import Clock, Database
 from tests.support.keepers import ALL, COMMON, TABLE, TTL_S, Make, believed, shares, step
-from tsync_stream.cluster.assignment import leases_and_replicas
+from tsync_stream.cluster.assignment import Held, leases_and_replicas
 from tsync_stream.cluster.leases import PATIENCE, LeaseKeeper
 from tsync_stream.cluster.membership import GROUP, TABLE_CHECK, ForeignSettings
 from tsync_stream.core.health import Health
@@ -151,8 +151,8 @@ async def test_nothing_is_taken_before_the_last_lease_was_given_back(make: Make,
     """In the new table a document may belong to another partition than in the old one."""
     finished = asyncio.Event()
 
-    async def slowly(lease: str) -> bool:
-        if lease == "partition:3":
+    async def slowly(lease: Held) -> bool:
+        if lease.name == "partition:3":
             await finished.wait()
         return True
 
@@ -218,8 +218,8 @@ async def test_an_older_table_is_back_one_lease_ttl_after_the_last_newer_replica
 async def test_a_replica_that_crashes_during_the_hand_over_leaves_its_doubts_to_all(
     make: Make, boot_clock: Clock, frozen_with: set[str]
 ) -> None:
-    async def never(lease: str) -> bool:
-        if lease in frozen_with:
+    async def never(lease: Held) -> bool:
+        if lease.name in frozen_with:
             await asyncio.Event().wait()
         return True
 

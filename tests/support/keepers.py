@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeAlias
 
-from tsync_stream.cluster.assignment import CAPTURE, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, Held, partition_lease
 from tsync_stream.cluster.identity import Identity
 from tsync_stream.cluster.leases import LeaseKeeper
 from tsync_stream.cluster.membership import Membership
@@ -23,7 +23,7 @@ ALL = {CAPTURE, *(partition_lease(partition) for partition in range(PARTITIONS))
 Make: TypeAlias = Callable[..., Awaitable[LeaseKeeper]]
 
 
-async def _clean(_lease: str) -> bool:
+async def _clean(_lease: Held) -> bool:
     """The answer of a replica without batches, asked before it gives a lease back."""
     return True
 
@@ -35,7 +35,7 @@ def maker(state: MongoDatabase) -> Make:
         name: str,
         *,
         identity: Identity | None = None,
-        before_giving_back: Callable[[str], Awaitable[bool]] = _clean,
+        before_giving_back: Callable[[Held], Awaitable[bool]] = _clean,
         ttl_s: float = TTL_S,
         wake: Wake | None = None,
         reach: Callable[[], Mapping[str, Sequence[str]]] = dict,

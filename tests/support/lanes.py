@@ -119,6 +119,7 @@ class MemoryLeases:
 
     def __init__(self) -> None:
         self.held: dict[str, Held] = {}
+        self.leaving: dict[str, Held] = {}
         self.left_s = 10.0
         self.stale: set[str] = set()  # leases that others took, though we do not know it yet
 
@@ -131,11 +132,20 @@ class MemoryLeases:
         """It is ours no more."""
         del self.held[partition_lease(partition)]
 
+    def give_back(self, partition: int) -> Held:
+        """It is to be given back as soon as nothing uses it."""
+        name = partition_lease(partition)
+        self.leaving[name] = self.held.pop(name)
+        return self.leaving[name]
+
+    def keeps(self, name: str) -> bool:
+        return name in self.held or name in self.leaving
+
     def holding(self, name: str) -> Held | None:
         return self.held.get(name)
 
     def still_ours(self, name: str, fence: int) -> bool:
-        held = self.held.get(name)
+        held = self.held.get(name) or self.leaving.get(name)
         return held is not None and held.fence == fence
 
     async def confirm(self, name: str, fence: int) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from pymongo.errors import BulkWriteError
 
 from tsync_stream.cluster.identity import Identity
-from tsync_stream.source.driver import MongoCollection
+from tsync_stream.source.driver import MongoCollection, MongoSession
 
 DUPLICATE_KEY = 11000
 
@@ -22,6 +22,29 @@ async def create_leases(collection: MongoCollection, names: Iterable[str], *, cl
     except BulkWriteError as error:
         if any(failure["code"] != DUPLICATE_KEY for failure in error.details["writeErrors"]):
             raise
+
+
+async def renew(collection: MongoCollection, replica: str, published: Mapping[str, Any], session: MongoSession) -> bool:
+    """Increment the heartbeat; whether this replica has not expired. Raises the driver's errors."""
+    result = await collection.update_one(
+        {"_id": f"replica:{replica}", "expired": False},
+        {
+            "$inc": {"heartbeat": 1},
+            "$set": published,
+            # MongoDB's clock, for people who ask; nothing is decided by it.
+            "$currentDate": {"renewed_at": True},
+        },
+        session=session,
+    )
+    return bool(result.matched_count)
+
+
+async def leave(collection: MongoCollection, replica: str, clean: Sequence[str]) -> None:
+    """Give back all that a replica holds, these leases as `clean`, and forget it. Raises the driver's errors."""
+    held = {"holder": replica}
+    await collection.update_many({**held, "_id": {"$in": clean}}, {"$set": {"holder": None, "clean": True}})
+    await collection.update_many(held, {"$set": {"holder": None, "clean": False}})
+    await collection.delete_one({"_id": f"replica:{replica}"})
 
 
 def replica_document(

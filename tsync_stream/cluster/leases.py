@@ -13,6 +13,7 @@ Invariants:
   (`membership.py`). A new group takes leases when the one before holds none (`hand_over.py`).
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -33,7 +34,7 @@ from tsync_stream.cluster.assignment import (
 from tsync_stream.cluster.failure_detector import FailureDetector, expire_failed, forget_expired
 from tsync_stream.cluster.hand_over import hand_over, waiting_for
 from tsync_stream.cluster.identity import Identity
-from tsync_stream.cluster.lease_documents import create_leases, replica_document
+from tsync_stream.cluster.lease_documents import create_leases, leave, renew, replica_document
 from tsync_stream.cluster.lease_log import log_changes, log_expired, log_lost, log_missing
 from tsync_stream.cluster.membership import Membership, belongs
 from tsync_stream.cluster.repeating import repeat
@@ -64,7 +65,7 @@ CAPTURE_PATIENCE_S = 6.0
 class LeaseKeeper:
     """Keeps this replica's leases. `keep` runs until cancelled; `stop` gives everything back.
 
-    `before_giving_back(name)` returns when nothing uses a lease any more, and says whether it is clean: none of its
+    `before_giving_back(lease)` returns when nothing uses a lease any more, and says whether it is clean: none of its
     writes in doubt. `reach()` names the servers that are `unreachable` and `reachable` for this replica
     (`Reach.report`). `statistics()` goes with every renewal, for people who ask how the replica does. While
     `takes_more` is False it takes nothing that it does not hold.
@@ -76,7 +77,7 @@ class LeaseKeeper:
         identity: Identity,
         partitions: int,
         ttl_s: float,
-        before_giving_back: Callable[[str], Awaitable[bool]],
+        before_giving_back: Callable[[Held], Awaitable[bool]],
         wake: Wake,
         membership: Membership,
         statistics: Callable[[], Mapping[str, Any]] = dict,
@@ -94,6 +95,7 @@ class LeaseKeeper:
         self._failure_detector = FailureDetector()
         self._reach = reach
         self._believed_until_s = 0.0
+        self._taking: asyncio.Future[list[BaseException | None]] | None = None
         self._leaving: dict[str, Held] = {}
         self.held: dict[str, Held] = {}
         self._logged: Mapping[str, int] = {}  # the fences of what the log said is ours
@@ -125,6 +127,10 @@ class LeaseKeeper:
     def holding(self, name: str) -> Held | None:
         """The lease, if we hold it and still believe in it."""
         return self.held.get(name) if self.time_left_s() > 0 else None
+
+    def keeps(self, name: str) -> bool:
+        """Whether a lease counts as ours, believed or not; it does while it waits to be given back."""
+        return name in self.held or name in self._leaving
 
     def still_ours(self, name: str, fence: int) -> bool:
         """Whether work begun under this fence may go on; it may while the lease waits to be given back."""
@@ -176,14 +182,12 @@ class LeaseKeeper:
 
     async def stop(self) -> None:
         """Give all leases back, so that the others need not wait. Nothing may use them any more."""
-        clean = [name for name in {**self.held, **self._leaving} if await self._before_giving_back(name)]
+        if self._taking is not None:  # MongoDB finishes what was sent to it
+            await asyncio.wait([self._taking])
+        ours = {**self.held, **self._leaving}
+        clean = [name for name, held in ours.items() if await self._before_giving_back(held)]
         async with translated():
-            ours = {"holder": self.replica}
-            await self._collection.update_many(
-                {**ours, "_id": {"$in": clean}}, {"$set": {"holder": None, "clean": True}}
-            )
-            await self._collection.update_many(ours, {"$set": {"holder": None, "clean": False}})
-            await self._collection.delete_one({"_id": f"replica:{self.replica}"})
+            await leave(self._collection, self.replica, clean)
         self.held.clear()
         self._logged = log_changes(self._logged, self.held)
 
@@ -207,17 +211,8 @@ class LeaseKeeper:
     async def _renew(self) -> None:
         started_s = clock.now_s()
         async with translated(), await self._client.start_session() as session:
-            result = await self._collection.update_one(
-                {"_id": f"replica:{self.replica}", "expired": False},
-                {
-                    "$inc": {"heartbeat": 1},
-                    "$set": {"statistics": dict(self._statistics()), "reach": dict(self._reach())},
-                    # MongoDB's clock, for people who ask; nothing is decided by it.
-                    "$currentDate": {"renewed_at": True},
-                },
-                session=session,
-            )
-            if result.matched_count:
+            published = {"statistics": dict(self._statistics()), "reach": dict(self._reach())}
+            if await renew(self._collection, self.replica, published, session):
                 self._believed_until_s = started_s + BELIEF * self._ttl_s
                 self._remember(session)
                 return
@@ -277,8 +272,8 @@ class LeaseKeeper:
         able = able_replicas({name: document.get("reach", {}) for name, document in live.items()})
         quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
         assignment = assign(me, live, leases, able=able, quiet=quiet)
-        for lease in assignment.take if self.takes_more else ():
-            await self._take(me, lease, group["number"])
+        if self.takes_more:
+            await self._take_all(me, assignment.take, group["number"])
         for name in assignment.give_back:
             await self._give_back(name)
 
@@ -299,6 +294,13 @@ class LeaseKeeper:
             else:
                 continue
             self._wake.ring()
+
+    async def _take_all(self, me: str, leases: Sequence[LeaseView], number: int) -> None:
+        """Side by side, since each waits for a majority of MongoDB. All come to an end, even if we are cancelled."""
+        self._taking = asyncio.gather(*(self._take(me, lease, number) for lease in leases), return_exceptions=True)
+        for error in await asyncio.shield(self._taking):
+            if error is not None:
+                raise error
 
     async def _take(self, me: str, lease: LeaseView, number: int) -> None:
         """Take it as a member of the group with this number, if it belongs to that still."""
@@ -321,7 +323,7 @@ class LeaseKeeper:
         self._leaving[name] = held
         self._wake.ring()
         try:
-            clean = await self._before_giving_back(name)
+            clean = await self._before_giving_back(held)
             await self._collection.update_one(
                 {"_id": name, "holder": self.replica, "fence": held.fence}, {"$set": {"holder": None, "clean": clean}}
             )

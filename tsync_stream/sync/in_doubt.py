@@ -73,9 +73,14 @@ class InDoubt:
         """Note that every pending key of these partitions that is in doubt is stored as a recheck."""
         self._pending -= set(partitions)
 
-    def covers(self, partition: int) -> bool:
-        """Whether a write of the partition is in doubt without a stored recheck."""
-        return partition in self._pending or clock.now_s() < self._any_key_until_s.get(partition, float("-inf"))
+    def is_clean(self, partition: int, lease: Held) -> bool:
+        """Whether the next owner has nothing to doubt: no write of ours, nor what the lease came with.
+
+        What it came with counts as long as `take_over` was not called.
+        """
+        if partition in self._pending or clock.now_s() < self._any_key_until_s.get(partition, float("-inf")):
+            return False
+        return not lease.after_expiry or self._fences.get(partition) == lease.fence
 
     def among(self, entries: Sequence[tuple[int, Entry]], *, claimed: bool) -> list[tuple[int, Entry]]:
         """Those entries, with their partitions, that an older request may overwrite. `claimed`: they were pending."""

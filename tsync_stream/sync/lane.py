@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from tsync_stream.cluster.assignment import partition_lease
+from tsync_stream.cluster.assignment import Held, partition_lease
 from tsync_stream.core import clock
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierRefused, TsyncError
 from tsync_stream.core.events import event
@@ -73,14 +73,15 @@ class LaneSteps:
         in_flight = f"in flight: {sorted(self._in_flight)}" if self._in_flight else "nothing in flight"
         return f"LaneSteps({in_flight}, {self.owned}, {self._in_doubt}, {self.dispatch})"
 
-    async def released(self, partition: int) -> bool:
+    async def released(self, partition: int, lease: Held) -> bool:
         """Wait until no batch of the partition is in flight; its lease must not be held any more.
 
-        Returns whether the lease can be given back clean: not while a write of the partition is in doubt.
+        Returns whether the lease can be given back clean: not while a write of the partition is in doubt, nor with
+        the doubts that it came with.
         """
         async with self._landed:
             await self._landed.wait_for(lambda: partition not in self._in_flight)
-        return not self._in_doubt.covers(partition)
+        return self._in_doubt.is_clean(partition, lease)
 
     @property
     def idle_s(self) -> float:
@@ -306,9 +307,9 @@ class Lane:
         self._steps.stopping = True
         self._wake.ring()
 
-    async def released(self, partition: int) -> bool:
+    async def released(self, partition: int, lease: Held) -> bool:
         """See `LaneSteps.released`."""
-        return await self._steps.released(partition)
+        return await self._steps.released(partition, lease)
 
     async def run(self) -> None:
         """Work until stopped. Faults are waited out here; each says what happens next."""

@@ -77,7 +77,8 @@ class OwnedPartitions:
         for partition, owned in list(self._owned.items()):
             if partition not in held or held[partition].fence != owned.fence:
                 del self._owned[partition]
-        self.in_doubt.forget_others(held)
+        keeps = self.leases.keeps  # until a lease was given back, which doubts it comes with is asked for
+        self.in_doubt.forget_others([partition for partition in self._partitions if keeps(partition_lease(partition))])
         return {partition: lease.fence for partition, lease in held.items() if partition not in self._owned}
 
     def take_over(self, partition: int, lease: Held, found: Found) -> None:

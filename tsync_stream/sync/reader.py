@@ -6,7 +6,7 @@ Invariant: a barrier is recorded only after everything before it in its partitio
 import asyncio
 from collections.abc import Sequence
 
-from tsync_stream.cluster.assignment import CAPTURE
+from tsync_stream.cluster.assignment import CAPTURE, Held
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import Barrier
@@ -40,12 +40,12 @@ class Reader:
         for lane in self._lanes:
             lane.stop()
 
-    async def released(self, lease: str) -> bool:
+    async def released(self, lease: Held) -> bool:
         """Wait until nothing of the lease's partition is in flight; returns whether none of its writes is in doubt."""
-        if lease == CAPTURE:
+        if lease.name == CAPTURE:
             return True
-        partition = int(lease.rpartition(":")[2])
-        return await self._lanes[partition % len(self._lanes)].released(partition)
+        partition = int(lease.name.rpartition(":")[2])
+        return await self._lanes[partition % len(self._lanes)].released(partition, lease)
 
     async def _run_lanes(self) -> None:
         await all_to_end([lane.run() for lane in self._lanes])

@@ -333,8 +333,9 @@ async def test_a_lease_is_released_once_its_batch_is_finished(bench: Bench) -> N
     working = asyncio.create_task(bench.steps(4))
     while not bench.events:
         await asyncio.sleep(0)
-    released = asyncio.create_task(bench.lane.released(0))
-    assert await asyncio.wait_for(bench.lane.released(1), 1)
+    first, second = (bench.leases.give_back(partition) for partition in (0, 1))
+    released = asyncio.create_task(bench.lane.released(0, first))
+    assert await asyncio.wait_for(bench.lane.released(1, second), 1)
     assert not released.done()
     going_on.set()
     assert await asyncio.wait_for(released, 1), "nothing is in doubt"
@@ -343,7 +344,7 @@ async def test_a_lease_is_released_once_its_batch_is_finished(bench: Bench) -> N
 
 async def test_a_lease_is_not_given_back_clean_while_a_write_is_in_doubt(bench: Bench) -> None:
     async def times_out(batch: SyncBatch) -> None:
-        assert await bench.lane.released(1)
+        assert await bench.lane.released(1, bench.leases.give_back(1))
         batch.result.set_exception(SyncFailed(DependencyUnavailable("slow"), in_doubt=True))
         bench.lane.stop()
 
@@ -355,8 +356,27 @@ async def test_a_lease_is_not_given_back_clean_while_a_write_is_in_doubt(bench: 
     bench.tier.put(0, "a")
     with pytest.raises(DependencyUnavailable):
         await bench.steps()
-    assert not await bench.lane.released(0)
-    assert await bench.lane.released(1)
+    assert not await bench.lane.released(0, bench.leases.give_back(0))
+
+
+async def test_doubt_lasts_until_the_lease_was_given_back(bench: Bench) -> None:
+    """The lane goes on with its other partitions while it is asked whether this one is clean."""
+    bench.leases.give(0, 8, after_expiry=True)
+    bench.tier.put(0, *range(20))
+    bench.tier.delivered[0] = 20
+    await bench.steps(1)  # ten of the twenty that are pending: those left are in doubt without a recheck
+    leaving = bench.leases.give_back(0)
+    await bench.steps(3)
+    assert not await bench.lane.released(0, leaving)
+
+
+@pytest.mark.parametrize("after_expiry", [True, False])
+async def test_a_lease_under_which_nothing_was_done_passes_on_the_doubt_it_came_with(
+    bench: Bench, after_expiry: bool
+) -> None:
+    bench.leases.give(0, 8, after_expiry=after_expiry)
+    leaving = bench.leases.give_back(0)
+    assert await bench.lane.released(0, leaving) is not after_expiry
 
 
 @pytest.mark.parametrize("taken", [[0], [0, 1]], ids=["nothing waits in what is left", "nothing is left"])

@@ -159,10 +159,10 @@ async def test_a_lane_that_waits_for_the_rate_is_not_stuck_and_lets_go_when_it_i
     real_s = clock.now_s
     monkeypatch.setattr(clock, "now_s", lambda: real_s() + BOUND_S)
     assert clock.now_s() - bench.lane.moved_s < BOUND_S / 2
-    bench.leases.take(0)  # it is wanted back
+    leaving = bench.leases.give_back(0)
     bench.rates.per_s = 1e-6
     async with asyncio.timeout(5):
-        assert await bench.lane.released(0), "nothing is in doubt"
+        assert await bench.lane.released(0, leaving), "nothing is in doubt"
     bench.lane.stop()
     async with asyncio.timeout(5):
         await running
