@@ -89,7 +89,7 @@ from tsync_stream.sync.attempt import Attempt
 from tsync_stream.sync.batch import SyncBatch
 from tsync_stream.sync.current_queue import CurrentQueue, ReadLimits
 from tsync_stream.sync.dispatch import AgentCall, Dispatch
-from tsync_stream.sync.in_doubt import InDoubt
+from tsync_stream.sync.in_doubt import InDoubt, doubts_s
 from tsync_stream.sync.lane import Lane, LaneSteps
 from tsync_stream.sync.losses import LossReports
 from tsync_stream.sync.owned import OwnedPartitions
@@ -170,6 +170,7 @@ class Parts:
             own_identity(),
             settings.partitions,
             settings.lease_ttl_s,
+            doubts_s(settings.longest_request_s),
             self._released,
             self._wake,
             self.membership,
@@ -259,9 +260,8 @@ class Parts:
         call = AgentCall(self._channels.send_batch, self._open_reader(), self.leases, settings.longest_request_s)
         limit, busy = self._rate_limit, Backoff(typesense.retry_backoff_s, wake, busy_s=typesense.connection_timeout_s)
         limits = ReadLimits(buffer.batch_size, buffer.max_buffer_size, buffer.longest_linger_s)
-        partitions = self._partitions_of_lane(number)
         steps = LaneSteps(
-            OwnedPartitions(partitions, self.leases, in_doubt, self.dead_letters.look_again),
+            OwnedPartitions(self._partitions_of_lane(number), self.leases, in_doubt, self.dead_letters.look_again),
             CurrentQueue(self.epochs, self.tiers, self.table, settings.partitions, limits),
             Dispatch(name, call, in_doubt, self._suspended, limit, busy, typesense.max_retries, health, metrics),
             self.rechecks,

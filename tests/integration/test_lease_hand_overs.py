@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import Clock, Database, eventually
-from tests.support.keepers import ALL, TTL_S, Make, believed, fences, step
+from tests.support.keepers import ALL, DOUBTS_S, TTL_S, Make, believed, fences, step
 from tsync_stream.cluster.assignment import CAPTURE, Held, LeaseView, partition_lease
 from tsync_stream.cluster.identity import Identity, is_dead, own_identity
 from tsync_stream.cluster.lease_documents import replica_document
+from tsync_stream.cluster.leases import PATIENCE, LeaseKeeper
 from tsync_stream.core.wake import Wake
 from tsync_stream.state.database import LEASES
 
@@ -159,6 +160,45 @@ async def test_a_stop_while_leases_are_being_taken_passes_on_what_they_came_with
 async def as_it_came(lease: Held) -> bool:
     """The answer of a replica that did nothing under a lease."""
     return not lease.after_expiry
+
+
+@pytest.mark.parametrize("over", [True, False])
+async def test_doubts_outlive_a_holder_that_crashes_before_they_are_over(
+    make: Make, boot_clock: Clock, over: bool
+) -> None:
+    """In two crashes shortly after one another, requests of the first holder may still be on their way."""
+    await step(await make("a"))
+    b = await took_over(make, boot_clock, "b")
+    assert not any(held.doubted_before for held in b.held.values())
+    if over:
+        boot_clock.forward(DOUBTS_S)
+        await step(b)
+    c = await took_over(make, boot_clock, "c")
+    assert all(held.doubted_before is not over for held in c.held.values())
+
+
+async def took_over(make: Make, boot_clock: Clock, name: str) -> LeaseKeeper:
+    """A replica that has all leases, because the others have not renewed them for long enough."""
+    keeper = await make(name)
+    await step(keeper)
+    boot_clock.forward(PATIENCE * TTL_S + 0.1)
+    await step(keeper)
+    assert believed(keeper) == ALL
+    assert all(held.after_expiry for held in keeper.held.values())
+    return keeper
+
+
+@pytest.mark.parametrize("clean", [True, False])
+async def test_doubts_that_were_given_back_are_passed_on(make: Make, boot_clock: Clock, clean: bool) -> None:
+    async def says(_lease: Held) -> bool:
+        return clean
+
+    a = await make("a", before_giving_back=says)
+    await step(a)
+    await a.stop()
+    b = await make("b")
+    await step(b)
+    assert all(held.doubted_before is not clean for held in b.held.values())
 
 
 # Fences, and leases that MongoDB shows in other hands

@@ -15,6 +15,7 @@ from tsync_stream.routes.table import RouteTable
 from tsync_stream.source.driver import MongoDatabase
 
 TTL_S = 10.0
+DOUBTS_S = 30.0
 PARTITIONS = 8
 COMMON = {"DATE_UNIT": "s", "TYPESENSE_COLLECTION_NAME": "listings"}
 TABLE = RouteTable([Declaration(Route("listings", "shop", "listings", "listings"))])
@@ -46,7 +47,9 @@ def maker(state: MongoDatabase) -> Make:
     ) -> LeaseKeeper:
         who = identity or Identity(name, f"kernel of {name}", 1, "1")
         member = Membership(state, common, table, ttl_s, health or Health(), instead_of)
-        keeper = LeaseKeeper(state, who, PARTITIONS, ttl_s, before_giving_back, wake or Wake(), member, reach=reach)
+        keeper = LeaseKeeper(
+            state, who, PARTITIONS, ttl_s, DOUBTS_S, before_giving_back, wake or Wake(), member, reach=reach
+        )
         await keeper.start()
         return keeper
 

@@ -123,10 +123,18 @@ class MemoryLeases:
         self.left_s = 10.0
         self.stale: set[str] = set()  # leases that others took, though we do not know it yet
 
-    def give(self, partition: int, fence: int, *, after_expiry: bool = False, taken_s: float = 0.0) -> None:
+    def give(
+        self,
+        partition: int,
+        fence: int,
+        *,
+        after_expiry: bool = False,
+        doubted_before: bool = False,
+        taken_s: float = 0.0,
+    ) -> None:
         """From now on it is ours."""
         name = partition_lease(partition)
-        self.held[name] = Held(name, fence, after_expiry, taken_s)
+        self.held[name] = Held(name, fence, after_expiry, taken_s, doubted_before)
 
     def take(self, partition: int) -> None:
         """It is ours no more."""

@@ -24,13 +24,15 @@ def partition_lease(partition: int) -> str:
 class LeaseView:
     """A lease as last read. `holder` is None once it was given back, `clean` if no write of it was in doubt then.
 
-    `group` is the number of the group of replicas that may take it (`hand_over.py`).
+    `settled`: nothing that it came with, when its holder or the last one took it, is in doubt any more. `group` is the
+    number of the group of replicas that may take it (`hand_over.py`).
     """
 
     name: str
     holder: str | None
     fence: int
     clean: bool = True
+    settled: bool = True
     group: int = 0
 
 
@@ -39,12 +41,14 @@ class Held:
     """A lease of ours, taken at `taken_s` of our clock.
 
     `after_expiry`: its last holder did not give it back, or not clean, so its last writes are in doubt.
+    `doubted_before`: and so may be those of holders before that one.
     """
 
     name: str
     fence: int
     after_expiry: bool
     taken_s: float
+    doubted_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def leases_and_replicas(
     """Those of the leases `names` that exist, and the documents of the replicas, both by name (pure)."""
     found = {name: documents[name] for name in names if name in documents}
     leases = {
-        name: LeaseView(name, lease["holder"], lease["fence"], lease["clean"], lease["group"])
+        name: LeaseView(name, lease["holder"], lease["fence"], lease["clean"], lease["settled"], lease["group"])
         for name, lease in found.items()
     }
     replicas = {

@@ -27,7 +27,7 @@ async def hand_over(
     gone = [lease["holder"] for lease in waiting.values() if lease["holder"] is not None]
     unused: dict[str, Any] = {"holder": None, "clean": True}
     if gone or not all(lease["clean"] for lease in waiting.values()):
-        await collection.update_many({"fence": {"$exists": True}}, {"$set": {"clean": False}})
+        await collection.update_many({"fence": {"$exists": True}}, {"$set": {"clean": False, "settled": False}})
         unused = {"holder": {"$in": [None, *gone]}}
     result = await collection.update_many(
         {"_id": {"$in": list(waiting)}, "group": {"$lt": number}, **unused}, {"$set": {"group": number}}

@@ -8,7 +8,9 @@ from typing import Any
 
 from pymongo.errors import BulkWriteError
 
+from tsync_stream.cluster.assignment import Held, LeaseView
 from tsync_stream.cluster.identity import Identity
+from tsync_stream.core import clock
 from tsync_stream.source.driver import MongoCollection, MongoSession
 
 DUPLICATE_KEY = 11000
@@ -16,7 +18,8 @@ DUPLICATE_KEY = 11000
 
 async def create_leases(collection: MongoCollection, names: Iterable[str], *, clean: bool) -> None:
     """Create those leases that do not exist. Raises the driver's errors."""
-    documents = [{"_id": name, "holder": None, "fence": 0, "clean": clean, "group": 0} for name in names]
+    new = {"holder": None, "fence": 0, "clean": clean, "settled": clean, "group": 0}
+    documents = [{"_id": name, **new} for name in names]
     try:
         await collection.insert_many(documents, ordered=False)
     except BulkWriteError as error:
@@ -39,11 +42,39 @@ async def renew(collection: MongoCollection, replica: str, published: Mapping[st
     return bool(result.matched_count)
 
 
+async def take(
+    collection: MongoCollection, replica: str, lease: LeaseView, group: int, session: MongoSession
+) -> Held | None:
+    """Take a lease as a member of this group, if it was not changed since it was read. Raises the driver's errors."""
+    after_expiry = lease.holder is not None or not lease.clean
+    result = await collection.update_one(
+        {"_id": lease.name, "holder": lease.holder, "fence": lease.fence, "group": group},
+        {"$set": {"holder": replica, "settled": not after_expiry}, "$inc": {"fence": 1}},
+        session=session,
+    )
+    if not result.modified_count:
+        return None
+    doubted_before = after_expiry and not lease.settled
+    return Held(lease.name, lease.fence + 1, after_expiry, clock.now_s(), doubted_before)
+
+
+async def settle(collection: MongoCollection, replica: str, held: Held) -> None:
+    """Note that what a lease came with is in doubt no more. Raises the driver's errors."""
+    await collection.update_one({"_id": held.name, "holder": replica, "fence": held.fence}, {"$set": {"settled": True}})
+
+
+async def give_back(collection: MongoCollection, replica: str, held: Held, *, clean: bool) -> None:
+    """Give one lease back. Raises the driver's errors."""
+    await collection.update_one(
+        {"_id": held.name, "holder": replica, "fence": held.fence}, {"$set": _given_back(clean)}
+    )
+
+
 async def leave(collection: MongoCollection, replica: str, clean: Sequence[str]) -> None:
     """Give back all that a replica holds, these leases as `clean`, and forget it. Raises the driver's errors."""
     held = {"holder": replica}
-    await collection.update_many({**held, "_id": {"$in": clean}}, {"$set": {"holder": None, "clean": True}})
-    await collection.update_many(held, {"$set": {"holder": None, "clean": False}})
+    await collection.update_many({**held, "_id": {"$in": clean}}, {"$set": _given_back(True)})
+    await collection.update_many(held, {"$set": _given_back(False)})
     await collection.delete_one({"_id": f"replica:{replica}"})
 
 
@@ -59,3 +90,7 @@ def replica_document(
         "reach": dict(reach),
         **membership,
     }
+
+
+def _given_back(clean: bool) -> dict[str, Any]:
+    return {"holder": None, "clean": clean, "settled": clean}

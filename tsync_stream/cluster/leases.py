@@ -34,7 +34,7 @@ from tsync_stream.cluster.assignment import (
 from tsync_stream.cluster.failure_detector import FailureDetector, expire_failed, forget_expired
 from tsync_stream.cluster.hand_over import hand_over, waiting_for
 from tsync_stream.cluster.identity import Identity
-from tsync_stream.cluster.lease_documents import create_leases, leave, renew, replica_document
+from tsync_stream.cluster.lease_documents import create_leases, give_back, leave, renew, replica_document, settle, take
 from tsync_stream.cluster.lease_log import log_changes, log_expired, log_lost, log_missing
 from tsync_stream.cluster.membership import Membership, belongs
 from tsync_stream.cluster.repeating import repeat
@@ -66,9 +66,9 @@ class LeaseKeeper:
     """Keeps this replica's leases. `keep` runs until cancelled; `stop` gives everything back.
 
     `before_giving_back(lease)` returns when nothing uses a lease any more, and says whether it is clean: none of its
-    writes in doubt. `reach()` names the servers that are `unreachable` and `reachable` for this replica
-    (`Reach.report`). `statistics()` goes with every renewal, for people who ask how the replica does. While
-    `takes_more` is False it takes nothing that it does not hold.
+    writes in doubt. `doubts_s` after a lease was taken, what it came with is in doubt no more. `reach()` names the
+    servers that are `unreachable` and `reachable` for this replica (`Reach.report`). `statistics()` goes with every
+    renewal, for people who ask how the replica does. While `takes_more` is False it takes nothing new.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class LeaseKeeper:
         identity: Identity,
         partitions: int,
         ttl_s: float,
+        doubts_s: float,
         before_giving_back: Callable[[Held], Awaitable[bool]],
         wake: Wake,
         membership: Membership,
@@ -90,6 +91,7 @@ class LeaseKeeper:
         self._identity = identity
         self._ttl_s = ttl_s
         self._names = [CAPTURE, *(partition_lease(partition) for partition in range(partitions))]
+        self._doubts_s = doubts_s
         self._before_giving_back = before_giving_back
         self._generation = 0
         self._failure_detector = FailureDetector()
@@ -255,6 +257,8 @@ class LeaseKeeper:
         live = {name: document for name, document in replicas.items() if not document["expired"]}
         self.seen = Seen(leases, live)
         self._correct(me, leases)
+        for held in [held for held in self.held.values() if self._is_over(held, leases.get(held.name))]:
+            await settle(self._collection, me, held)
         group = await self._membership.look(me, documents)
         for name in [name for name in self.held if group is None or not _is_of(group, leases.get(name))]:
             await self._give_back(name)
@@ -277,6 +281,10 @@ class LeaseKeeper:
         for name in assignment.give_back:
             await self._give_back(name)
 
+    def _is_over(self, held: Held, lease: LeaseView | None) -> bool:
+        """Whether it is to be noted that what the lease came with is in doubt no more."""
+        return lease is not None and not lease.settled and held.taken_s + self._doubts_s <= clock.now_s()
+
     def _correct(self, me: str, leases: Mapping[str, LeaseView]) -> None:
         """Believe MongoDB where it knows more than we do: fences only grow.
 
@@ -287,7 +295,7 @@ class LeaseKeeper:
             if held is not None and (lease.fence < held.fence or (lease.holder, lease.fence) == (me, held.fence)):
                 continue
             if lease.holder == me:
-                self.held[lease.name] = Held(lease.name, lease.fence, after_expiry=True, taken_s=clock.now_s())
+                self.held[lease.name] = Held(lease.name, lease.fence, True, clock.now_s(), not lease.settled)
             elif held is not None:
                 del self.held[lease.name]
                 log_lost(lease.name)
@@ -305,15 +313,10 @@ class LeaseKeeper:
     async def _take(self, me: str, lease: LeaseView, number: int) -> None:
         """Take it as a member of the group with this number, if it belongs to that still."""
         async with await self._client.start_session() as session:
-            result = await self._collection.update_one(
-                {"_id": lease.name, "holder": lease.holder, "fence": lease.fence, "group": number},
-                {"$set": {"holder": me}, "$inc": {"fence": 1}},
-                session=session,
-            )
-            if result.modified_count and me == self.replica:
+            held = await take(self._collection, me, lease, number, session)
+            if held is not None and me == self.replica:
                 self._remember(session)
-                after_expiry = lease.holder is not None or not lease.clean
-                self.held[lease.name] = Held(lease.name, lease.fence + 1, after_expiry, clock.now_s())
+                self.held[lease.name] = held
                 self._wake.ring()
 
     async def _give_back(self, name: str) -> None:
@@ -324,9 +327,7 @@ class LeaseKeeper:
         self._wake.ring()
         try:
             clean = await self._before_giving_back(held)
-            await self._collection.update_one(
-                {"_id": name, "holder": self.replica, "fence": held.fence}, {"$set": {"holder": None, "clean": clean}}
-            )
+            await give_back(self._collection, self.replica, held, clean=clean)
         except Exception:
             self._leaving.pop(name, None)
             raise

@@ -13,6 +13,11 @@ from tsync_stream.core import clock
 from tsync_stream.core.model import Entry
 
 
+def doubts_s(longest_request_s: float) -> float:
+    """How long after a lease was taken something that it came with may be in doubt: claims take a while, too."""
+    return 4 * longest_request_s
+
+
 class InDoubt:
     """The in-doubt writes of one lane, by partition. `longest_request_s` is the longest deadline of a request."""
 
@@ -36,12 +41,13 @@ class InDoubt:
         """Note that our fence was just put beside the partition, where `found_fence` was.
 
         If the last holder had put its fence there, what it had in hand is pending and will be claimed. Otherwise it
-        worked in an older epoch, and may have had any key in hand.
+        worked in an older epoch, and may have had any key in hand. The same goes for one before it, whose doubts were
+        not over when the last holder ended.
         """
         if lease.after_expiry and self._fences.get(partition) != lease.fence:
             self._pending.add(partition)
             self._expired_s[partition] = lease.taken_s
-            if found_fence != lease.fence - 1:
+            if found_fence != lease.fence - 1 or lease.doubted_before:
                 self._doubt_any_key(partition, lease.taken_s + self._dead_after_s)
         self._fences[partition] = lease.fence
 

@@ -605,6 +605,17 @@ async def test_after_an_expired_lease_what_its_holder_may_still_write_is_in_doub
     assert events[-1] == ("ack", 0, [2])
 
 
+@pytest.mark.usefixtures("at_100_s")
+@pytest.mark.parametrize("doubted_before", [True, False])
+async def test_the_doubts_of_a_holder_that_expired_too_are_ours(doubted_before: bool) -> None:
+    """It worked in this epoch, and the one before it did not: what that one had in hand is pending nowhere."""
+    bench = Bench()
+    bench.leases.give(0, 7, after_expiry=True, doubted_before=doubted_before, taken_s=100.0)
+    bench.tier.owners[0] = 6
+    bench.tier.put(0, "new")
+    assert (("doubt", ["new"]) in await bench.steps()) is doubted_before
+
+
 def next_epoch(bench: Bench) -> None:
     """The epoch has moved on, to a tier that holds nothing yet, and the lane's replica sees it."""
     assert bench.positions.current is not None
