@@ -28,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--fault-listings", type=int, default=3_000, help="how many listings the tests of several routes have"
     )
+    group.addoption(
+        "--fault-kept", type=float, default=0.0, help="for how many seconds a reindex is written to before its rollback"
+    )
     group.addoption("--fault-report", type=Path, help="write the table of the fault tests as Markdown to this file")
     group.addoption(
         "--fault-altered", default="", help="run every replica with these changes of tests/faults/support/altered.py"

@@ -5,6 +5,7 @@ Each seed kills at other moments.
 """
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -112,12 +113,19 @@ def test_typesense_is_killed_during_a_reindex(trial: Trial, seed: Seed) -> None:
     assert route.collections() == {route.shown()}
 
 
-def test_the_way_back_is_equal_after_further_writes_and_a_lost_queue(trial: Trial, seed: Seed) -> None:
+@pytest.mark.timeout(4_800)  # an hour of writes, if --fault-kept asks for it
+def test_the_way_back_is_equal_after_further_writes_and_a_lost_queue(
+    trial: Trial, seed: Seed, request: pytest.FixtureRequest
+) -> None:
+    kept_s = request.config.getoption("--fault-kept")
     with reindexed(trial, "48 reindex, way back", seed(648), 2) as route, route.searched() as searches:
         ask(route, *TO_KEEP)
         route.wait_for_phase("kept", timeout_s=LONGEST_S)
         assert route.shown() == f"{route.target}_2"
+        shown_s = time.monotonic()
         trial.load.wait_for_operations(500)
+        while time.monotonic() < shown_s + kept_s:
+            trial.load.wait_for_operations(100)
         damage.wipe(trial.stack.primary_redis)
         trial.cluster.capturing().kill()
         trial.load.wait_for_operations(500)
