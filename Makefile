@@ -21,6 +21,7 @@ SOAK_SECONDS ?= 1800
 FAULT_SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 FAULT_HOLD ?= 60
 FAULT_LISTINGS ?= 20000
+FAULT_KEPT ?= 60
 
 # Tests mostly wait for servers, so three run at a time. One at a time: make test PARALLEL=
 PARALLEL := -n 3 --dist worksteal
@@ -67,7 +68,7 @@ faults: install
 	@for seed in $(FAULT_SEEDS); do \
 		echo "==> seed $$seed"; \
 		$(BIN)/python -m pytest tests/faults $(PARALLEL) --fault-replicas 3 --fault-seed $$seed \
-			--fault-hold $(FAULT_HOLD) --fault-listings $(FAULT_LISTINGS) $(PYTEST_FLAGS) || exit 1; \
+			--fault-hold $(FAULT_HOLD) --fault-listings $(FAULT_LISTINGS) --fault-kept $(FAULT_KEPT) $(PYTEST_FLAGS) || exit 1; \
 	done
 
 soak: install
