@@ -83,6 +83,8 @@ def cause_in_text(error: BaseException) -> str:
 
 
 def _words(error: BaseException) -> str:
+    if isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError):
+        return ""  # nothing has failed yet: a handshake waited for the other side when it was cut off
     if isinstance(error, ssl.SSLError):
         return _symptom(f"{getattr(error, 'reason', '')} {error}") or NO_HANDSHAKE
     if isinstance(error, socket.gaierror):

@@ -3,6 +3,7 @@
 The servers are sockets that behave wrongly in one way each; the certificates are in tests/support/certificates.
 """
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -212,6 +213,13 @@ async def test_a_typesense_without_tls(tmp_path: Path, ask: Ask) -> None:
         trouble = await typesense_trouble(tmp_path, ask, "127.0.0.1", port, "https")
     assert trouble.startswith("Typesense: it does not speak TLS")
     assert "TYPESENSE_PROTOCOL" in trouble
+
+
+def test_a_handshake_that_is_cut_off_by_a_deadline_took_too_long() -> None:
+    """What a handshake waits with is an SSL error, too, and the innermost one."""
+    cut_off, late = asyncio.CancelledError(), TimeoutError()
+    cut_off.__context__, late.__cause__ = ssl.SSLWantReadError(2, "The operation did not complete"), cut_off
+    assert causes.cause_of(late) == causes.TOO_LONG
 
 
 async def test_while_the_circuit_breaker_is_open_the_cause_stays_the_same(tmp_path: Path) -> None:
