@@ -106,6 +106,12 @@ class Replica:
         """Whether it holds the capture lease now."""
         return self._parts.leases.holding(CAPTURE) is not None
 
+    @property
+    def nobody_captures(self) -> bool:
+        """Whether the capture lease was free when it last looked."""
+        seen = self._parts.leases.seen
+        return seen is not None and seen.nobody_captures
+
     def take_no_more(self) -> None:
         """Take no further leases: another replica is about to take this one's place."""
         self._parts.leases.takes_more = False

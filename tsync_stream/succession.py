@@ -37,6 +37,8 @@ LOOK_INTERVAL_S = 1.0
 # How long a replica waits for the one that captures to begin with another table, and how often it looks.
 LONGEST_WAIT_S = 20.0
 WAIT_S = 0.05
+# One that ends in good order leaves the capture lease free for a moment, until it begins again.
+WITHOUT_CAPTURE_S = 2.0
 
 Documents: TypeAlias = Mapping[str, Generations]
 Make: TypeAlias = Callable[[InForce, EffectiveTable], Replica]
@@ -156,9 +158,13 @@ class Succession:
                 await self._replace(present, following, together=True)
 
     async def _until_it_is_time(self, present: Replica, following: Replica) -> None:
-        """Whoever captures prepares the change, then goes first; the others go as soon as that is seen."""
-        until_s = clock.now_s() + LONGEST_WAIT_S
-        while clock.now_s() < until_s:
+        """Whoever captures prepares the change, then goes first; the others go as soon as that is seen.
+
+        If nobody captures (its replica has died meanwhile), nobody goes first.
+        """
+        now_s = clock.now_s()
+        until_s, captured_s = now_s + LONGEST_WAIT_S, now_s
+        while now_s < min(until_s, captured_s + WITHOUT_CAPTURE_S):
             if present.captures:
                 await following.warm_up(following.table.keys() - present.table.keys())
                 return
@@ -167,6 +173,9 @@ class Succession:
                 if await present.table_in_force() not in ("", present.table.version):
                     return
             await asyncio.sleep(WAIT_S)
+            now_s = clock.now_s()
+            if not present.nobody_captures:
+                captured_s = now_s
 
     async def _held(self, in_force: InForce, declared: RouteTable) -> Documents:
         """The generations, with what routes of `on_change: reindex` go on by. Raises `ConfigurationError`."""

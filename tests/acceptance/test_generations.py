@@ -1,6 +1,7 @@
 """Generations of a route in a running deployment: they come and go under load, and each shows what it declares."""
 
 import json
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -122,6 +123,26 @@ def test_generations_come_and_go_under_load(
         assert each.health()["settings"]["restart_for"] == []
         # As of a route that a file declares no more: a reindex tells itself what it deletes.
         assert "there is no route" not in worker.log() + other.log()
+
+
+def test_the_other_replica_goes_on_when_the_capturing_one_dies_while_both_take_up_a_table(
+    source: Source,
+    worker: ForkedWorker,
+    other: ForkedWorker,
+    state: State,
+    by_hand: ByHand,
+    narrow: Declaration,
+) -> None:
+    source.insert_many(listings(50))
+    worker.start()
+    state.wait_until_reconciled()
+    other.start()
+    wait_for(lambda: other.metrics()["tsync_partitions_owned"] > 0, 20.0, "the other takes no partitions")
+    worker.signal(signal.SIGSTOP)
+    by_hand.file(narrow)
+    wait_for(lambda: "taking up what a reindex has changed" in other.log(), 10.0, "the other has not seen the change")
+    worker.kill()
+    by_hand.wait_until_filled(2, timeout_s=12.0)
 
 
 def test_commands_mean_the_live_generation(

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count, cycle
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -41,6 +43,7 @@ class World:
         self.in_force_elsewhere = ""
         self.group_looks = 0
         self.captures = True
+        self.nobody_captures: Callable[[], bool] = lambda: False
         self.refuses = ""
         self.answering, self.warming = asyncio.Event(), asyncio.Event()
         self.answering.set()
@@ -90,6 +93,10 @@ class FakeReplica:
     @property
     def captures(self) -> bool:
         return self._world.captures
+
+    @property
+    def nobody_captures(self) -> bool:
+        return self._world.nobody_captures()
 
     def _happened(self, what: str) -> None:
         self._world.happened.append(f"{what} {self._number}")
@@ -201,6 +208,36 @@ async def test_one_that_nobody_goes_before_goes_by_itself(monkeypatch: pytest.Mo
     async with running(world):
         await world.until_happened("start 1")
         world.documents = {NAME: FILED}
+        await world.until_happened("start 1", "warm up 2", "no more for 1", "stop 1", "start 2")
+
+
+async def test_the_others_go_on_once_nobody_captures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsync_stream.succession.WITHOUT_CAPTURE_S", 0.1)
+    world = World()
+    world.captures = False
+    async with running(world):
+        await world.until_happened("start 1")
+        world.documents = {NAME: FILED}
+        await world.until_happened("start 1", "warm up 2", "no more for 1")
+        world.nobody_captures = lambda: True
+        await world.until_happened("start 1", "warm up 2", "no more for 1", "stop 1", "start 2")
+
+
+async def test_a_capture_that_only_changes_hands_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = count()
+    monkeypatch.setattr("tsync_stream.succession.clock", SimpleNamespace(now_s=lambda: float(next(seconds))))
+    monkeypatch.setattr("tsync_stream.succession.WITHOUT_CAPTURE_S", 5.0)
+    monkeypatch.setattr("tsync_stream.succession.LONGEST_WAIT_S", 1_000.0)
+    world = World()
+    world.captures = False
+    free = cycle([True, False])
+    world.nobody_captures = lambda: next(free)
+    async with running(world):
+        await world.until_happened("start 1")
+        world.documents = {NAME: FILED}
+        await world.until(lambda: world.group_looks >= 20)
+        assert world.happened == ["start 1", "warm up 2", "no more for 1"]
+        world.nobody_captures = lambda: True
         await world.until_happened("start 1", "warm up 2", "no more for 1", "stop 1", "start 2")
 
 

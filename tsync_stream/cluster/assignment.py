@@ -53,10 +53,20 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look found: every lease, and the documents of the live replicas, both by name."""
+    """What one look found: every lease, and the documents of the live replicas, both by name.
+
+    `quiet` are the live ones, other than ourselves, whose heartbeats stand still.
+    """
 
     leases: Mapping[str, LeaseView]
     live: Mapping[str, Mapping[str, Any]]
+    quiet: Collection[str] = ()
+
+    @property
+    def nobody_captures(self) -> bool:
+        """Whether the capture lease is free to be taken: given back, or its holder is gone or quiet."""
+        lease = self.leases.get(CAPTURE)
+        return lease is not None and _is_free(lease, self.live, self.quiet)
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,7 +255,8 @@ class LeaseKeeper:
         if me != self.replica or me not in replicas or replicas[me]["expired"]:
             return
         live = {name: document for name, document in replicas.items() if not document["expired"]}
-        self.seen = Seen(leases, live)
+        quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
+        self.seen = Seen(leases, live, quiet)
         self._correct(me, leases)
         for held in [held for held in self.held.values() if self._is_over(held, leases.get(held.name))]:
             await settle(self._collection, me, held)
@@ -272,9 +273,8 @@ class LeaseKeeper:
             self._handing_over = False
             leases, _ = leases_and_replicas(await self._read(), self._names)
         live = {name: document for name, document in live.items() if belongs(document, group)}
-        self.seen = Seen(leases, live)
+        self.seen = Seen(leases, live, quiet)
         able = able_replicas({name: document.get("reach", {}) for name, document in live.items()})
-        quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
         assignment = assign(me, live, leases, able=able, quiet=quiet)
         if self.takes_more:
             await self._take_all(me, assignment.take, group["number"])

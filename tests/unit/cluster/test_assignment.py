@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsync_stream.cluster.assignment import CAPTURE, Assignment, LeaseView, able_replicas, assign, partition_lease
+from tsync_stream.cluster.assignment import CAPTURE, Assignment, LeaseView, Seen, able_replicas, assign, partition_lease
 
 
 def leases_of(**held_by: str | None) -> dict[str, LeaseView]:
@@ -43,6 +43,17 @@ def test_nothing_is_taken_from_the_living() -> None:
 def test_what_a_dead_replica_held_is_free() -> None:
     leases = leases_of(c="dead", p0="dead", p1="b")
     assert taken(assign("a", {"a", "b"}, leases)) == [CAPTURE, partition_lease(0)]
+
+
+@pytest.mark.parametrize(
+    ("holder", "nobody"), [("a", False), ("b", False), ("quiet", True), ("dead", True), (None, True)]
+)
+def test_who_captures_is_seen_as_whoever_takes_the_lease_sees_it(holder: str | None, nobody: bool) -> None:
+    live: dict[str, dict[str, object]] = {"a": {}, "b": {}, "quiet": {}}
+    leases = leases_of(c=holder)
+    assert Seen(leases, live, {"quiet"}).nobody_captures is nobody
+    assert bool(assign("a", live, leases, quiet={"quiet"}).take) is nobody
+    assert not Seen({}, live).nobody_captures, "a lease that is missing is about to be created"
 
 
 def test_a_lease_is_taken_as_it_was_seen() -> None:
