@@ -149,6 +149,32 @@ async def test_a_route_whose_values_do_not_fit_stays_as_it_was_and_the_others_go
     assert (shop.live("listings"), shop.live("sellers")) == (["title"], ["title", "city"])
 
 
+async def test_a_collection_that_is_no_alias_is_left_alone_before_anything_of_its_route_is_done(shop: Shop) -> None:
+    shop.declare("listings", {**TITLE, "facet": True}, synonyms={"coats": ["coat", "jacket"]})
+    shop.declare("sellers", TITLE, CITY)
+    shop.make("listings", TITLE)
+    shop.make("sellers", TITLE)
+    code, done, _ = await shop.apply()
+    refused, added, waits = done["actions"]
+    assert (code, refused["done"], added["done"], waits["done"]) == (1, False, True, False)
+    assert refused["kind"] == "reindex"
+    for said in (refused["sentence"], refused["outcome"]):
+        assert "`tsync reindex listings --accept-gap`" in said
+    assert (waits["kind"], waits["route"], waits["outcome"]) == ("artefacts", "listings", refused["outcome"])
+    found = shop.typesense.get(f"/collections/{shop.names.token}_listings/synonyms").raise_for_status().json()
+    assert found["synonyms"] == []
+
+    def nobody_is_asked() -> bool:
+        raise AssertionError("there is nothing to agree to")
+
+    shop.answers(nobody_is_asked)
+    code, done, said = await shop.apply("listings", yes=False)
+    assert (code, [each["done"] for each in done["actions"]]) == (1, [False, False])
+    assert "--accept-gap" in said
+    async with servers(load_all()) as (_, state):
+        assert await GenerationStore(state).all() == {}
+
+
 async def test_a_person_is_asked_and_may_decline(shop: Shop) -> None:
     shop.declare("listings", TITLE, CITY)
     shop.make("listings", TITLE)

@@ -17,6 +17,7 @@ from tsync_stream.sink.schema_effect import Effect, effect
 ADD_FIELDS = "add fields"
 TAKE_UP = "take up"
 REINDEX = "reindex"
+GAP = "gap"
 # Measured with 0.24.1, which locks the collection until every document is checked and indexed.
 WHAT_IT_COSTS = "Its searches and writes wait meanwhile, about a second for each 100,000 documents."
 # A schema may have thousands of fields.
@@ -41,7 +42,7 @@ def route_actions(
     reasons = [f"{part}: the live collection is written by what was declared of it before" for part in changed]
     found = Effect("nothing") if schema is None else effect(schema, live)
     if reasons or found.kind == "reindex":
-        yield reindex(route, [*reasons, *found.changed])
+        yield reindex(route, [*reasons, *found.changed], gap=live["name"] == route.target)
         return
     if found.kind == "fields added":
         yield _added(route, str(live["name"]), found.added)
@@ -51,13 +52,29 @@ def route_actions(
         )
 
 
-def reindex(route: Route, reasons: Sequence[str]) -> Action:
-    """Build the route's collection anew, for these reasons."""
+def reindex(route: Route, reasons: Sequence[str], *, gap: bool) -> Action:
+    """Build the route's collection anew, for these reasons. `gap`: the target is a real collection and no alias."""
     sentence = (
         f"Reindex route {route.name}: fill a new collection by what is declared, verify it, and then show it as "
         f"{route.target}."
     )
-    return Action(REINDEX, route.name, sentence, tuple(reasons))
+    if gap:
+        sentence += (
+            f" `apply` leaves this to a person, and with it what else it would do for this route: {route.target} is a "
+            "Typesense collection and no alias, so it has to be deleted before the new one is shown. Searches fail for "
+            f"a moment, and there is no way back: `tsync reindex {route.name} --accept-gap` does that."
+        )
+    return Action(REINDEX, route.name, sentence, tuple(reasons), {GAP: True} if gap else {})
+
+
+def needs_gap(action: Action) -> bool:
+    """Whether it cannot be done without a moment in which searches fail, which `apply` does not do."""
+    return bool(action.change.get(GAP))
+
+
+def left_to_a_person(actions: Sequence[Action]) -> frozenset[str]:
+    """The routes of which `apply` does nothing, because one action needs a gap."""
+    return frozenset(action.route for action in actions if needs_gap(action))
 
 
 def _added(route: Route, collection: str, fields: Sequence[Field]) -> Action:

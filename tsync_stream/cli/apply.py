@@ -11,6 +11,7 @@ import click
 
 from tsync_stream.check.actions import Action
 from tsync_stream.check.find_actions import find_actions
+from tsync_stream.check.schema_actions import left_to_a_person
 from tsync_stream.cli.applying import Outcome, apply_all, outcomes_as_json, servers
 from tsync_stream.cli.plan_view import render_actions
 from tsync_stream.cli.routes import chosen_table
@@ -37,7 +38,7 @@ async def run_apply(settings: Settings, *, route: str | None, yes: bool, as_json
         output.print(render_actions(shown))
         for each in left_alone:
             output.print(printable(each), style="dim", markup=False)
-    if shown and not yes:
+    if not yes and any(each.route not in left_to_a_person(shown) for each in shown):
         if not sys.stdin.isatty():
             say(NO_TERMINAL)
             return EXIT_USAGE

@@ -1,6 +1,7 @@
 """How each action is done, and what became of it.
 
-Invariant: what fails stops the later actions of its route, because they may build on it, and no other's.
+Invariant: what fails, or is left to a person, stops the later actions of its route, because they may build on it, and
+no other's.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 from tsync_stream.check.actions import Action, actions_as_json
 from tsync_stream.check.artefact_difference import ARTEFACTS
 from tsync_stream.check.make_artefacts import make_artefacts
-from tsync_stream.check.schema_actions import ADD_FIELDS, REINDEX, TAKE_UP
+from tsync_stream.check.schema_actions import ADD_FIELDS, REINDEX, TAKE_UP, left_to_a_person
 from tsync_stream.cli.shared import say
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.core.terminal import shorten
@@ -37,6 +38,7 @@ ADDED = "fields were added to the schema"
 # What is kept of the reasons of a reindex.
 LONGEST_REASON = 500
 NOTHING_RAN = "Nothing has run yet: the first start of a worker makes each collection as it is declared."
+NEEDS_GAP = "Nothing of route {route} was done: `tsync reindex {route} --accept-gap` comes first, and asks."
 WAITS_FOR_ANOTHER = "an action of this route before it was not done"
 
 
@@ -59,7 +61,11 @@ Perform: TypeAlias = Callable[[Settings, Action], Awaitable[str]]
 async def apply_all(settings: Settings, actions: Sequence[Action]) -> list[Outcome]:
     """Do one after the other, in their order. Only what is no answer of a server's is raised."""
     outcomes: list[Outcome] = []
+    left = left_to_a_person(actions)
     for action in actions:
+        if action.route in left:
+            outcomes.append(Outcome(action, done=False, text=NEEDS_GAP.format(route=action.route)))
+            continue
         if any(not each.done and each.action.route == action.route for each in outcomes):
             outcomes.append(Outcome(action, done=False, text=WAITS_FOR_ANOTHER))
             continue

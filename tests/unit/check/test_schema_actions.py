@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tests.support.schemas import live
 from tsync_stream.check.actions import Action, actions_as_json
-from tsync_stream.check.schema_actions import MOST_NAMED, route_actions
+from tsync_stream.check.schema_actions import MOST_NAMED, needs_gap, route_actions
 from tsync_stream.cli.plan_view import render_actions
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declaration import Declaration
@@ -73,6 +73,20 @@ def test_whatever_else_changes_is_a_reindex_with_all_reasons() -> None:
     assert actions_as_json([action]) == [
         {"kind": "reindex", "route": "listings", "sentence": action.sentence, "reasons": list(action.reasons)}
     ]
+
+
+def test_a_target_that_is_no_alias_needs_a_person_to_accept_a_gap() -> None:
+    declared = {"enable_nested_fields": True, "fields": [field("title", "int64")]}
+    (action,) = asked(declared, live(field("title"), name="homes_3"))
+    assert (needs_gap(action), "--accept-gap" in action.sentence) == (False, False)
+    (action,) = asked(declared, live(field("title"), name="homes"))
+    assert needs_gap(action)
+    assert "homes is a Typesense collection and no alias" in action.sentence
+    assert "`tsync reindex listings --accept-gap`" in action.sentence
+    (action,) = asked(None, live(TITLE, name="homes"), view={"filter": {"a": 1}}, written={})
+    assert needs_gap(action), "also for a changed view"
+    (action,) = asked({"enable_nested_fields": True, "fields": [TITLE, field("city")]}, live(TITLE, name="homes"))
+    assert not needs_gap(action), "a field is added in place"
 
 
 def test_a_changed_view_that_waits_is_a_reindex_with_the_reasons_of_the_schema() -> None:
