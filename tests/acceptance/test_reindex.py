@@ -65,8 +65,10 @@ def test_a_second_one_follows_the_first_and_the_way_back_is_equal_after_further_
     reindexed: Reindexed, state: State, source: Source, make_load: Callable[[int], Load], equal: Equal
 ) -> None:
     started(reindexed, state)
-    asked = reindexed.reindex("--yes", "--watch", "0s", "--no-follow")
+    with reindexed.preset({"searches": [{"collection": f"{reindexed.target}_1"}]}) as preset:
+        asked = reindexed.reindex("--yes", "--watch", "0s", "--no-follow")
     assert "is filed" in asked.stdout
+    assert f"do not follow a reindex: {preset} ({reindexed.target}_1). Let them name" in asked.stderr
     first = reindexed.stored()["reindex"]["id"]
     again = reindexed.reindex_well()  # nobody is asked, since nothing is filed
     assert (again["outcome"], again["reindex"]["id"]) == ("kept", first)

@@ -175,6 +175,23 @@ async def test_a_collection_that_is_no_alias_is_left_alone_before_anything_of_it
         assert await GenerationStore(state).all() == {}
 
 
+async def test_a_preset_that_names_the_collection_itself_is_named_with_the_reindex(shop: Shop) -> None:
+    shop.declare("listings", {**TITLE, "facet": True})
+    shop.make("listings_1", TITLE)
+    own, alias = f"{shop.names.token}_listings_1", f"{shop.names.token}_listings"
+    shop.typesense.put(f"/aliases/{alias}", json={"collection_name": own}).raise_for_status()
+    presets = {f"{shop.names.token}_own": own, f"{shop.names.token}_alias": alias}
+    for name, collection in presets.items():
+        shop.typesense.put(f"/presets/{name}", json={"value": {"collection": collection}}).raise_for_status()
+    shop.answers(lambda: False)
+    _, done, said = await shop.apply(yes=False)
+    for name in presets:
+        shop.typesense.delete(f"/presets/{name}")
+    assert [each["kind"] for each in done["actions"]] == ["reindex"]
+    told = f"do not follow a reindex: {shop.names.token}_own ({own}). Let them name {alias}"
+    assert told in " ".join(said.split())
+
+
 async def test_a_person_is_asked_and_may_decline(shop: Shop) -> None:
     shop.declare("listings", TITLE, CITY)
     shop.make("listings", TITLE)

@@ -126,6 +126,15 @@ class Reindexed:
             found = typesense.get(f"/collections/{self.shown()}/synonyms").raise_for_status().json()
         return {each["id"] for each in found["synonyms"]} - {SYNONYM}
 
+    @contextmanager
+    def preset(self, value: dict[str, Any]) -> Iterator[str]:
+        """A preset of somebody's; gives its name."""
+        name = f"{self._names.token}_near"
+        with typesense_client(self._stack) as typesense:
+            typesense.put(f"/presets/{name}", json={"value": value}).raise_for_status()
+            yield name
+            typesense.delete(f"/presets/{name}")
+
     def live(self) -> dict[str, Any]:
         """That collection, as Typesense describes it."""
         with typesense_client(self._stack) as typesense:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from tsync_stream.check.actions import Action
 from tsync_stream.check.artefact_difference import action_of, left_alone
 from tsync_stream.check.find_artefacts import find_artefacts
-from tsync_stream.check.schema_actions import route_actions
+from tsync_stream.check.own_names import own_name_notes
+from tsync_stream.check.schema_actions import REINDEX, route_actions
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.generations import effective
 from tsync_stream.routes.preparation import declared_schema
@@ -25,27 +26,32 @@ async def find_actions(
 ) -> tuple[list[Action], list[str]]:
     """Everything that the declarations of these routes ask for and the servers lack, in the order to do it in.
 
-    Also sentences about what stays as it is: artefacts of others, a collection that is being replaced. Raises the
-    errors of Typesense and MongoDB calls, and `ConfigurationError` for a wrong schema file.
+    Also sentences about what stays as it is: artefacts of others, a collection that is being replaced, and what will
+    not follow a reindex. Raises the errors of Typesense and MongoDB calls, and `ConfigurationError` for a wrong schema
+    file.
     """
     documents = await GenerationStore(state).all()
     written = effective(table, documents)
     moving = [name for name in table if name in documents and documents[name].reindex is not None]
     turn = asyncio.Semaphore(_AT_ONCE)
 
-    async def one(declaration: Declaration) -> Sequence[Action]:
-        name = declaration.route.name
+    async def one(declaration: Declaration) -> tuple[Sequence[Action], Sequence[str]]:
+        name, alias = declaration.route.name, declaration.route.target
         if name in moving:
-            return []
+            return [], await own_name_notes(target, alias, [each.collection for each in documents[name].generations])
         schema = declared_schema(declaration, settings.typesense.schema_file)
         async with turn:
-            live = await target.collection(declaration.route.target)
+            live = await target.collection(alias)
         held = declaration.on_change == "reindex" and name in documents
-        return list(route_actions(declaration, schema, live, written[written.resolved(name)] if held else None))
+        actions = list(route_actions(declaration, schema, live, written[written.resolved(name)] if held else None))
+        if live is None or all(action.kind != REINDEX for action in actions):
+            return actions, []
+        return actions, await own_name_notes(target, alias, [str(live["name"])])
 
     of_routes = await asyncio.gather(*map(one, table.values()))
     groups = [each.group for each in await find_artefacts(settings, table, target, state)]
-    actions = [action for found in of_routes for action in found]
+    actions = [action for found, _ in of_routes for action in found]
     actions += [action for group in groups if (action := action_of(group)) is not None]
     left = [f"A reindex of route {name} is open, and comes first: `reindex {name}` follows it." for name in moving]
+    left += [note for _, notes in of_routes for note in notes]
     return actions, [*left, *(said for group in groups if (said := left_alone(group)))]

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import click
 
+from tsync_stream.check.own_names import own_name_notes
 from tsync_stream.cli.following import Follower, continuing
 from tsync_stream.cli.progress import Measured, progress
 from tsync_stream.cli.routes import unknown_route
@@ -28,6 +29,7 @@ from tsync_stream.routes.declared import declared_routes
 from tsync_stream.routes.generations import declared_name
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import Settings
+from tsync_stream.sink.aliases import shown_by
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.hello import server_time
 from tsync_stream.state.generation_store import GenerationStore
@@ -98,6 +100,7 @@ async def run_reindex(settings: Settings, *, as_json: bool, **asked: Any) -> int
             if want.wish is not None:
                 document = await _ask(store, declaration.route.name, want, as_json=as_json)
             else:
+                await _name_what_stays(store, target, declaration)
                 document = await _file(Filing(store, target), reader, declaration, want, seen, as_json=as_json)
         except ReindexRefused as refused:
             return _refused(str(refused), as_json=as_json)
@@ -126,6 +129,16 @@ def chosen_route(table: RouteTable, name: str | None) -> Declaration:
 
 
 # ---- filing ----
+
+
+async def _name_what_stays(store: GenerationStore, target: TypesenseTarget, declaration: Declaration) -> None:
+    """Say which presets and analytics rules will not follow the reindex."""
+    alias, known = declaration.route.target, await store.load(declaration.route.name)
+    collections = {(await shown_by(target, alias)).collection}
+    if known is not None and known.reindex is not None:
+        collections |= {each.collection for each in known.generations}
+    for note in await own_name_notes(target, alias, collections - {""}):
+        say(f"{note}.")
 
 
 async def _file(
