@@ -86,7 +86,7 @@ def test_a_backup_is_restored_onto_other_servers(
         other, names, tmp_path, PRIMARY_REDIS_HOST="", BACKUP_REDIS_HOST="", MASS_DELETE_SHARE="0.5"
     )
     restored = output(replacement.run_command("restore", made["file"], "--json"))
-    assert restored["restored"] == {"dead_letters": 1, "jobs": 1, "generations": 0}
+    assert restored["restored"] == {"dead_letters": 1, "jobs": 1, "generations": 0, "artefacts": 0}
     assert restored["typesense"] == {names.typesense_collection: 51}
     assert "12" in actual_documents(other, names)
 

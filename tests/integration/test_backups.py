@@ -26,6 +26,7 @@ from tsync_stream.state.pipeline import Pipeline, PositionStore
 DEPLOYMENT = "0a1b2c3d"
 # More than MongoDB returns at once, so that a backup has to ask again.
 LETTERS = 500
+OURS = {"kind": "aliases", "route": "", "name": "shop"}
 
 Command: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 State: TypeAlias = Database[dict[str, Any]]
@@ -64,6 +65,7 @@ def ran(stack: EmbeddedStack, names: Names) -> None:
 
     asyncio.run(store())
     with mongo_client(stack) as client:
+        client[names.state_database].artefacts.insert_one({"_id": OURS, **OURS})
         client[names.state_database].dead_letters.insert_many(
             {"_id": f"{number:064x}", "route": "listings", "key": number, "status": "open", "reason": "x"}
             for number in range(LETTERS)
@@ -114,6 +116,7 @@ def test_a_restore_replaces_nothing_unasked_and_never_restores_a_position(
         state = client[names.state_database]
         state.dead_letters.delete_many({"key": {"$gte": 10}})
         state.rechecks.insert_one({"_id": "of a time that is gone"})
+        state.artefacts.delete_many({})
 
         for file, options, why in ((name, [], "is not empty"), ("damaged.zip", ["--yes"], "damaged.zip")):
             refused = tsync("restore", str(folder / file), *options)
@@ -128,6 +131,7 @@ def test_a_restore_replaces_nothing_unasked_and_never_restores_a_position(
         assert "reconciles every route" in restored.stdout
         assert [letter["key"] for letter in state.dead_letters.find().sort("_id")] == list(range(LETTERS))
         assert state.pipeline.count_documents({}) == state.rechecks.count_documents({}) == 0
+        assert [each["_id"] for each in state.artefacts.find()] == [OURS]
 
 
 def test_a_snapshot_needs_one_right_and_its_failure_does_not_cost_the_archive(

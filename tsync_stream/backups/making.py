@@ -1,8 +1,8 @@
 """Makes a backup: Typesense's snapshot, then the archive of what cannot be made anew, then the rotation.
 
-What is worth keeping of the state database are the dead letters, the jobs and the generations of routes. Everything
-else is worthless later, or worse: positions, epochs, marks and what was verified describe a Typesense and an oplog that
-have moved on.
+What is worth keeping of the state database are the dead letters, the jobs, the generations of routes, and which
+artefacts of Typesense are ours. Everything else is worthless later, or worse: positions, epochs, marks and what was
+verified describe a Typesense and an oplog that have moved on.
 
 Invariants: an archive is written even if Typesense cannot make its snapshot; that is a problem of the backup, not its
 end. Nothing is deleted before the new archive is complete. The event loop is never blocked by the disk.
@@ -31,7 +31,7 @@ from tsync_stream.sink.snapshots import Snapshot, take_snapshot
 from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.source.hello import server_time
-from tsync_stream.state.database import DEAD_LETTERS, GENERATIONS, JOBS
+from tsync_stream.state.database import ARTEFACTS, DEAD_LETTERS, GENERATIONS, JOBS
 from tsync_stream.state.jobs import BACKUP_JOB
 from tsync_stream.state.pipeline import PositionStore
 
@@ -40,6 +40,7 @@ CONTENT: Mapping[str, Mapping[str, Any]] = {
     DEAD_LETTERS: {},
     JOBS: {"kind": {"$ne": BACKUP_JOB}},
     GENERATIONS: {},
+    ARTEFACTS: {},
 }
 PORTION_BYTES = 1 << 20
 

@@ -24,6 +24,7 @@ from tsync_stream.source.driver import MongoDatabase
 from tsync_stream.source.errors import translated
 from tsync_stream.source.hello import server_time
 from tsync_stream.state.database import (
+    ARTEFACTS,
     BACKUPS,
     DEAD_LETTERS,
     FALLBACK_QUEUE,
@@ -36,7 +37,18 @@ from tsync_stream.state.database import (
 )
 
 # In this order: what is trusted most goes first.
-REPLACED = (PIPELINE, FALLBACK_QUEUE, BACKUPS, VERIFICATIONS, REFRESHES, RECHECKS, JOBS, DEAD_LETTERS, GENERATIONS)
+REPLACED = (
+    PIPELINE,
+    FALLBACK_QUEUE,
+    BACKUPS,
+    VERIFICATIONS,
+    REFRESHES,
+    RECHECKS,
+    JOBS,
+    DEAD_LETTERS,
+    GENERATIONS,
+    ARTEFACTS,
+)
 
 
 @dataclass(frozen=True, slots=True)

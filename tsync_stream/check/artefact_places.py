@@ -129,7 +129,10 @@ class KeyPlace:
 
     async def found(self) -> tuple[Found, list[str]]:
         there = await listed(self._target, KEYS)
-        self._numbers = {name: number for name, number in self._numbers.items() if str(number) in there}
+        # A Typesense that lost its disk, or another one, gives the same numbers to other keys.
+        self._numbers = {
+            name: number for name, number in self._numbers.items() if _name_in(there.get(str(number), {})) == name
+        }
         works = {name: await self._works(name) for name in self._keys}
         for number, item in there.items():
             name = _name_in(item)

@@ -66,8 +66,8 @@ def why_not(present: Present, settings: Settings, *, yes: bool) -> str:
     if not present.empty and not yes:
         held = ", ".join(f"{name}: {count}" for name, count in present.counts.items() if count)
         return (
-            f"The state database {settings.state_database} is not empty ({held}). Its dead letters, jobs and "
-            "generations would be replaced by those of the backup: repeat the command with --yes to do that."
+            f"The state database {settings.state_database} is not empty ({held}). Its dead letters, jobs, generations "
+            "and memory of artefacts would be replaced by those of the backup: repeat the command with --yes for that."
         )
     return ""
 
