@@ -22,6 +22,9 @@ PRIMARY = "primary"
 BACKUP = "backup"
 MONGO = "mongo"
 
+# The number of a route's first generation: the one with the declared name, and the only one until a reindex.
+FIRST_GENERATION = 1
+
 # What Typesense shows under the id of a refused document.
 SHOWS_NOTHING = "nothing"
 SHOWS_OLDER = "older version"

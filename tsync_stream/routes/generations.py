@@ -14,11 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from tsync_stream.core.model import FIRST_GENERATION
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declaration_bson import declaration_from_bson
 from tsync_stream.routes.table import VERSION_DIGITS, RouteTable
 
-FIRST = 1
 _NUMBERED = "@"
 
 
@@ -81,14 +81,14 @@ class EffectiveTable(RouteTable):
         The first generation has the declared name, so `listings@1` means that one where another is live.
         """
         declared, _, number = name.rpartition(_NUMBERED)
-        if number == str(FIRST) and declared in self.live:
+        if number == str(FIRST_GENERATION) and declared in self.live:
             return declared
         return self.live.get(name, name)
 
     def option(self, route: str) -> str:
         """What a command needs to act on this route alone: ` --route listings`; "" if there is no other."""
         is_first = self.live.get(route, route) != route
-        return super().option(f"{route}{_NUMBERED}{FIRST}" if is_first else route)
+        return super().option(f"{route}{_NUMBERED}{FIRST_GENERATION}" if is_first else route)
 
 
 def effective(declared: RouteTable, documents: Mapping[str, SeenGenerations]) -> EffectiveTable:
@@ -102,7 +102,7 @@ def effective(declared: RouteTable, documents: Mapping[str, SeenGenerations]) ->
 
 def generation_name(route: str, number: int) -> str:
     """What the generation of a declared route is called."""
-    return route if number == FIRST else f"{route}{_NUMBERED}{number}"
+    return route if number == FIRST_GENERATION else f"{route}{_NUMBERED}{number}"
 
 
 def declared_name(name: str) -> str:

@@ -19,8 +19,7 @@ from datetime import datetime
 from typing import Any, Literal, Self, TypeAlias
 
 from tsync_stream.core.errors import ConfigurationError, TsyncError
-
-FIRST = 1
+from tsync_stream.core.model import FIRST_GENERATION
 
 Phase: TypeAlias = Literal[
     "building", "verifying", "carrying", "swapping", "watching", "kept", "rolling back", "cleaning", "failed"
@@ -124,7 +123,7 @@ class Generations:
     @classmethod
     def first(cls, route: str, target: str, collection: str) -> Self:
         """A route that was never reindexed; the alias `target` shows `collection`."""
-        return cls(route, target, FIRST, FIRST + 1, (Generation(FIRST, collection),))
+        return cls(route, target, FIRST_GENERATION, FIRST_GENERATION + 1, (Generation(FIRST_GENERATION, collection),))
 
     def generation(self, number: int) -> Generation | None:
         """The generation with this number; None if it is not in the list."""
