@@ -8,18 +8,22 @@ from typing import Any
 
 import httpx
 import pytest
+from bson.timestamp import Timestamp
 
+from tests.support.rights import recipe
 from tests.support.stack import Names, typesense_client
 from tests.support.worker import Worker
 from tsync_stream.cli.apply import CHANGED, DECLINED, NO_TERMINAL, run_apply
 from tsync_stream.cli.applying import servers
 from tsync_stream.cluster.stored_views import store_views
+from tsync_stream.core.model import EpochRef, Position
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.jobs.reindex.filing import Filing
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declaration_bson import declaration_from_bson
 from tsync_stream.routes.declared import declared_routes, load_all
 from tsync_stream.state.generation_store import GenerationStore
+from tsync_stream.state.pipeline import Pipeline, PositionStore
 
 # The library warns of its own deprecated parts.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -258,6 +262,31 @@ async def test_a_reindex_does_not_bring_back_what_the_file_has_overtaken(shop: S
             prepared = await Filing(GenerationStore(state), target).prepared(declared, accept_gap=False)
         assert prepared.shown.collection == alias["collection_name"]
         assert (prepared.shown.declaration is not None) == goes_on
+
+
+async def test_the_key_of_the_security_page_adds_fields_and_files_a_reindex(shop: Shop) -> None:
+    alias = f"{shop.names.token}_listings"
+    body = json.loads(recipe("Typesense", "json", 1).replace("listings", alias)) | {"description": alias}
+    key = shop.typesense.post("/keys", json=body).raise_for_status().json()
+    shop.monkeypatch.setenv("TYPESENSE_API_KEY", key["value"])
+    shop.make("listings_1", TITLE)
+    shop.typesense.put(f"/aliases/{alias}", json={"collection_name": f"{alias}_1"}).raise_for_status()
+    shop.declare("listings", TITLE, CITY)
+    async with servers(load_all()) as (_, state):
+        position = Position({"_data": "82"}, Timestamp(1, 1))
+        pipeline = Pipeline(EpochRef("0a1b2c3d", 1, "n", "primary"), 1, 8, position, position)
+        await PositionStore(state).create(pipeline)
+    code, done, _ = await shop.apply()
+    assert (code, [each["kind"] for each in done["actions"]]) == (0, ["add fields"]), done
+    assert shop.live("listings") == ["title", "city"]
+    shop.declare("listings", {**TITLE, "facet": True}, CITY)
+    code, done, _ = await shop.apply()
+    assert (code, [each["kind"] for each in done["actions"]]) == (0, ["reindex"]), done
+    async with servers(load_all()) as (_, state):
+        stored = await GenerationStore(state).load("listings")
+    assert stored is not None
+    assert [each.collection for each in stored.generations] == [f"{alias}_1", f"{alias}_2"]
+    shop.typesense.delete(f"/keys/{key['id']}").raise_for_status()
 
 
 def test_without_a_terminal_it_needs_to_be_told(shop: Shop, stack: EmbeddedStack, names: Names, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Artefacts in the routes file become those of Typesense, on the real server and in the form of 30: `plan`, `apply`."""
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from click import UsageError
 
 from tests.support.release_server import ReleaseServer
+from tests.support.rights import recipe
 from tests.support.stack import Names, typesense_client
 from tsync_stream.cli.apply import run_apply
 from tsync_stream.cli.keys import run_keys
@@ -234,9 +234,9 @@ async def test_a_search_key_is_made_replaced_and_never_shown(shop: Shop, monkeyp
 
 
 async def test_the_key_of_the_security_page_suffices(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = Path(__file__).parents[2] / "docs" / "security.md"
-    *_, block = re.findall(r"```json\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    body = json.loads(block.replace("listings", shop.target)) | {"description": f"{shop.names.token} apply"}
+    body = json.loads(recipe("Typesense", "json", 1).replace("listings", shop.target)) | {
+        "description": f"{shop.names.token} apply"
+    }
     key = shop.client.post("/keys", json=body).raise_for_status().json()["value"]
     monkeypatch.setenv("TYPESENSE_API_KEY", key)
     monkeypatch.setenv("WEB_KEY", KEY)

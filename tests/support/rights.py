@@ -105,10 +105,10 @@ def snapshot_key(stack: EmbeddedStack) -> Iterator[str]:
         typesense.delete(f"/keys/{made['id']}").raise_for_status()
 
 
-def recipe(title: str, language: str) -> str:
-    """The first block of a language under a heading of docs/security.md."""
+def recipe(title: str, language: str, number: int = 0) -> str:
+    """A block of a language under a heading of docs/security.md; 0 is the first one."""
     page = PAGE.read_text(encoding="utf-8")
     section = page[re.search(rf"^### {re.escape(title)}.*$", page, re.MULTILINE).end() :]  # type: ignore[union-attr]
-    block = re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)
-    assert block is not None, f"{title} has no block of {language}"
-    return block[1]
+    blocks: list[str] = re.findall(rf"```{language}\n(.*?)```", section.partition("\n### ")[0], re.DOTALL)
+    assert len(blocks) > number, f"{title} has only {len(blocks)} blocks of {language}"
+    return blocks[number]
