@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable
 from typing import NoReturn
 
+from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, TsyncError, unforeseen
 from tsync_stream.core.events import event
 from tsync_stream.core.health import Health
@@ -53,6 +54,7 @@ class Reindexes:
         self._metrics = metrics
         self._open: dict[str, Generations] = {}
         self._looks = 0
+        self._not_before_s: dict[str, float] = {}  # of those that ended in something unforeseen
 
     def __repr__(self) -> str:
         phases = (f"{name}: {each.reindex.phase}" for name, each in self._open.items() if each.reindex is not None)
@@ -78,6 +80,8 @@ class Reindexes:
         for route, document in list(self._open.items()):
             reindex = document.reindex
             assert reindex is not None
+            if clock.now_s() < self._not_before_s.get(route, 0.0):
+                continue
             if reindex.phase == "kept" and reindex.wish is None and self._looks % KEPT_INTERVAL_LOOKS:
                 continue
             try:
@@ -88,7 +92,7 @@ class Reindexes:
             except Exception as error:  # noqa: BLE001 - a reindex must not end capture
                 text, what = "reindex %s: unforeseen %s; it is tried again", unforeseen(error)
                 log.error(text, route, what, extra=event("reindex.unforeseen", route=route))  # noqa: TRY400
-                await asyncio.sleep(UNFORESEEN_PAUSE_S)
+                self._not_before_s[route] = clock.now_s() + UNFORESEEN_PAUSE_S
 
     async def _advance(self, document: Generations) -> None:
         """Do what can be done now. Raises the errors of MongoDB and Typesense calls."""
@@ -124,6 +128,7 @@ class Reindexes:
         now_open = {each.route: each for each in found if each.reindex is not None}
         for route in self._open.keys() - now_open.keys():
             self._health.green(check_of(route))
+            self._not_before_s.pop(route, None)
         self._open = now_open
         self._show()
 
