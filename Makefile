@@ -54,7 +54,11 @@ demo: install
 example: install
 	@$(BIN)/python -m examples.$(EXAMPLE) $(EXAMPLE_FLAGS)
 
-test: lint
+# Every process of the test run collects all tests. Beside the checks, which leave a processor idle, their bytecode is
+# made once, so that not each of these processes has to make it.
+test: install
+	@$(BIN)/python -m pytest --collect-only -qq >/dev/null 2>&1 & \
+		$(MAKE) --no-print-directory lint; checked=$$?; wait; exit $$checked
 	@echo "==> pytest"
 	@$(BIN)/python -m pytest $(PARALLEL) $(PYTEST_FLAGS)
 

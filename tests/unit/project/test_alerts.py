@@ -15,12 +15,15 @@ from tsync_stream.observe.metrics import Metrics
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy/prometheus"
 PAGE = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
-RULES = [
-    rule
-    for group in yaml.safe_load((FOLDER / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
-    for rule in group["rules"]
-]
-TESTS = yaml.safe_load((FOLDER / "alerts_test.yaml").read_text(encoding="utf-8"))["tests"]
+
+
+def loaded(name: str) -> Any:
+    """A file of the folder. Each process of a test run loads these files, so it is done by the fast loader."""
+    return yaml.load((FOLDER / name).read_text(encoding="utf-8"), yaml.CSafeLoader)
+
+
+RULES = [rule for group in loaded("alerts.yaml")["groups"] for rule in group["rules"]]
+TESTS = loaded("alerts_test.yaml")["tests"]
 NAMES = [rule["alert"] for rule in RULES]
 
 each_rule = pytest.mark.parametrize("rule", [pytest.param(rule, id=rule["alert"]) for rule in RULES])

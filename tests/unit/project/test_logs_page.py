@@ -18,10 +18,10 @@ LEVELS = {"debug", "info", "warning", "error", "critical", "exception", "log"}
 def log_calls() -> Iterator[tuple[str, ast.Call]]:
     """Every call of a logger in the package, with its place."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        if "log = logging.getLogger" not in path.read_text(encoding="utf-8"):
+        text = path.read_text(encoding="utf-8")
+        if "log = logging.getLogger" not in text:
             continue
-        for node in ast.walk(tree):
+        for node in ast.walk(ast.parse(text)):
             match node:
                 case ast.Call(func=ast.Attribute(value=ast.Name(id="log"), attr=level)) if level in LEVELS:
                     yield f"{path.relative_to(ROOT)}:{node.lineno}", node
