@@ -15,6 +15,7 @@ from tests.faults.support import damage
 from tests.faults.support.trial import Trial
 from tests.support.forked import ForkedWorker
 from tests.support.listings import listings
+from tests.support.load import RATE
 from tests.support.reindexing import FACETED, UNTOUCHED, Reindexed
 from tests.support.waiting import wait_for
 from tsync_stream.embedded import Server
@@ -33,9 +34,9 @@ PATIENT = {"TYPESENSE_CONNECTION_TIMEOUT": "10s", "LEASE_TTL": "30s"}
 
 
 @contextmanager
-def reindexed(trial: Trial, fault: str, seed: int, replicas: int) -> Iterator[Reindexed]:
+def reindexed(trial: Trial, fault: str, seed: int, replicas: int, *, rate: float = RATE) -> Iterator[Reindexed]:
     """Replicas and load run, and the routes file declares another schema than the collection has."""
-    with trial.prepared(fault, seed):
+    with trial.prepared(fault, seed, rate=rate):
         trial.source.insert_many(listings(DOCUMENTS, first=UNTOUCHED))
         trial.cluster.settings["ROUTES_FILE"] = str(trial.cluster.directory / "tsync.yaml")
         directory, settings = trial.cluster.directory, {**trial.cluster.settings, **PATIENT}
@@ -118,7 +119,8 @@ def test_the_way_back_is_equal_after_further_writes_and_a_lost_queue(
     trial: Trial, seed: Seed, request: pytest.FixtureRequest
 ) -> None:
     kept_s = request.config.getoption("--fault-kept")
-    with reindexed(trial, "48 reindex, way back", seed(648), 2) as route, route.searched() as searches:
+    rate = RATE / 10 if kept_s else RATE
+    with reindexed(trial, "48 reindex, way back", seed(648), 2, rate=rate) as route, route.searched() as searches:
         ask(route, *TO_KEEP)
         route.wait_for_phase("kept", timeout_s=LONGEST_S)
         assert route.shown() == f"{route.target}_2"
