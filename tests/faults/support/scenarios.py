@@ -23,6 +23,7 @@ def frozen_with_an_old_write(trial: Trial, tool: str) -> tuple[Worker, str]:
     trial.cluster.wait_until_shared()
     trial.wait_until_reconciled()
     trial.wait_for_z()
+    trial.wait_until_rechecked()  # a slow machine leaves writes in doubt, and the next write shall be of the update
     trial.watcher.start()
     trial.watcher.wait_for_looks(2)
     key = trial.load.hot_keys(1)[0]

@@ -130,7 +130,7 @@ class Trial:
         self.wait_for_z()
         self.row.recovery_s = time.monotonic() - (self._fault_over_s or time.monotonic())
         if rechecked:
-            wait_for(lambda: not self.state.rechecks.count_documents({}), 60.0, "rechecks are left")
+            self.wait_until_rechecked()
             self.wait_for_z()
         self.watcher.stop()
         assert self.watcher.looks > 0, "M was never checked"
@@ -163,6 +163,10 @@ class Trial:
         self.load.pause()
         self.wait_for_z()
         self.load.go_on()
+
+    def wait_until_rechecked(self) -> None:
+        """Wait until every in-doubt write was checked again for the last time."""
+        wait_for(lambda: not self.state.rechecks.count_documents({}), 60.0, "rechecks are left")
 
     def wait_until_reconciled(self, timeout_s: float = 60.0) -> None:
         """Wait until the pipeline exists and no reconcile is open."""
