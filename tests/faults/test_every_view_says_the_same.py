@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.faults.support.trial import Trial
 from tests.support.prometheus import Prometheus, prometheus
 from tests.support.waiting import wait_for
-from tests.support.worker import Worker
+from tests.support.worker import Worker, get
 
 pytestmark = pytest.mark.timeout(600)
 Seed = Callable[[int], int]
@@ -43,7 +42,7 @@ class Views:
         return unreachable(self._replica.health())
 
     def dashboard(self) -> set[str]:
-        overview = httpx.get(f"http://127.0.0.1:{self._replica.port}/api/v1/overview", timeout=5.0).json()
+        overview = get(f"http://127.0.0.1:{self._replica.port}/api/v1/overview").json()
         return {name for name, found in overview["servers"].items() if found["state"] != "reachable"}
 
     def levels(self) -> dict[str, bool]:

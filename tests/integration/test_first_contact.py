@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from tests.support.waiting import wait_for
-from tests.support.worker import FAUST, free_port
+from tests.support.worker import FAUST, free_port, get
 from tsync_stream.core import __version__
 from tsync_stream.settings.table import SETTINGS
 
@@ -65,7 +65,7 @@ def wait_until_answering(url: str, log: Path) -> dict[str, Any]:
 
     def answering() -> bool:
         try:
-            answers.append(httpx.get(f"{url}/health", timeout=5, trust_env=False).json())
+            answers.append(get(f"{url}/health").json())
         except httpx.HTTPError:
             return False
         return True

@@ -27,8 +27,8 @@ def wait_for(
         now_s = time.monotonic()
         if now_s > deadline_s:
             raise AssertionError(otherwise() if callable(otherwise) else otherwise)
-        # Checking takes processor time from what is being checked: at most half of it.
-        time.sleep(max(_LOOK_INTERVAL_S, now_s - began_s))
+        # Checking takes processor time from what is being checked: at most a third of it.
+        time.sleep(max(_LOOK_INTERVAL_S, 2 * (now_s - began_s)))
 
 
 def holds_for(condition: Callable[[], bool], seconds: float, otherwise: Callable[[], str] | str) -> None:

@@ -21,6 +21,9 @@ from tsync_stream.embedded.supervise import death_signal_setter
 FAUST = Path(sys.executable).with_name("faust")
 _START_S = 30.0
 _STOP_S = 30.0
+# Shared, since making a client that could speak TLS takes tens of milliseconds of a processor, and tests that wait look
+# many times. Connections are not kept: a killed worker's would be found broken.
+_http = httpx.Client(timeout=5.0, limits=httpx.Limits(max_keepalive_connections=0), trust_env=False)
 
 
 class Process(Protocol):
@@ -39,6 +42,11 @@ class Process(Protocol):
 
     def kill(self) -> None:
         """SIGKILL."""
+
+
+def get(url: str) -> httpx.Response:
+    """What a worker answers. Raises `httpx.HTTPError`."""
+    return _http.get(url)
 
 
 def free_port() -> int:
@@ -146,16 +154,16 @@ class Worker:
 
     def health(self) -> dict[str, Any]:
         """The response of /health."""
-        answer: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=5.0).json()
+        answer: dict[str, Any] = get(f"http://127.0.0.1:{self.port}/health").json()
         return answer
 
     def answers(self, page: str) -> int:
         """The status that a page answers with."""
-        return httpx.get(f"http://127.0.0.1:{self.port}{page}", timeout=5.0).status_code
+        return get(f"http://127.0.0.1:{self.port}{page}").status_code
 
     def metrics(self) -> dict[str, float]:
         """The values of /metrics, by name and labels. The worker has one route, so that label is left out."""
-        text = httpx.get(f"http://127.0.0.1:{self.port}/metrics", timeout=5.0).text
+        text = get(f"http://127.0.0.1:{self.port}/metrics").text
         pairs = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
         return {_without_route(name): float(value) for name, value in pairs}
 
