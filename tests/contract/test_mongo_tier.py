@@ -9,6 +9,7 @@ import pytest
 from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_keys, ids, keys, offsets, read
 from tests.contract.servers import MongoTierServer
 from tests.support.stack import Names
+from tests.support.waiting import HANG_S
 from tsync_stream.core.errors import DependencyUnavailable, TierLost, TierUnavailable
 from tsync_stream.core.model import EpochRef, Head
 from tsync_stream.embedded import EmbeddedStack
@@ -204,7 +205,7 @@ async def test_a_read_that_failed_is_claimed_or_read_again(
     server.fail("update", **NOT_BY_THE_MAJORITY)
     with pytest.raises(DependencyUnavailable):
         await read(tier, epoch)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_S):
         while True:
             with suppress(DependencyUnavailable):  # as long as the majority knows nothing of that read
                 assert await read(tier, epoch) == {}

@@ -9,6 +9,7 @@ import pytest
 
 from tests.contract.conftest import FENCE, PARTITIONS, TOKEN, Writer, claimed_keys, ids, keys, offsets, read, take
 from tests.contract.servers import TierServer
+from tests.support.waiting import HANG_S
 from tsync_stream.core.errors import DependencyUnavailable, Fenced, TierLost
 from tsync_stream.core.model import EpochRef, Head
 from tsync_stream.queue import redis_client
@@ -195,7 +196,7 @@ async def test_a_waiting_reader_finds_the_tier_lost(server: TierServer, other: T
     reading = asyncio.create_task(read_on())
     await asyncio.to_thread(server.wait_for_reader)
     server.delete_everything()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_S):
         with pytest.raises(TierLost):
             await reading
 

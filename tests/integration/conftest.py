@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.keepers import Make, maker
 from tests.support.stack import Names, remove, repair
+from tests.support.waiting import HANG_S
 from tests.support.waiting import eventually as eventually
 from tsync_stream.core import clock
 from tsync_stream.core.model import BEGINNING_OF_TIME, Key, Route, Token
@@ -133,7 +134,7 @@ async def now(open_stream: Open) -> Token:
 async def changes(stream: ChangeStream, count: int, batch_size: int = 100) -> list[Mapping[str, Any]]:
     """The next `count` changes, or more if the last batch holds them."""
     found: list[Mapping[str, Any]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_S):
         while len(found) < count:
             found += (await stream.next_batch(batch_size, 0.2)).changes
     return found

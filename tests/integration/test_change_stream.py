@@ -10,6 +10,7 @@ from bson.timestamp import Timestamp
 from tests.integration.conftest import Client, Collection, Open, changes, keys_after
 from tests.support.keys import KEYS_OF_EVERY_TYPE, same_as_bson
 from tests.support.undecodable import WRONG_BINARY, document_of, element, insertion
+from tests.support.waiting import HANG_S
 from tsync_stream.core.model import Route, Token, UnreadableKey
 from tsync_stream.source.change_stream import ChangeStream
 from tsync_stream.source.stream_scope import scope_of
@@ -83,7 +84,7 @@ async def test_every_token_resumes_with_exactly_what_follows(open_stream: Open, 
     await source.insert_many([{"_id": number} for number in range(7)])
     stream = await open_stream(now, batch_size=3)
     seen, done = [(now, 0)], 0
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_S):
         while done < 7:
             batch = await stream.next_batch(3, 0.2)
             done += len(batch.changes)
@@ -120,7 +121,7 @@ async def test_tokens_sort_like_their_changes(open_stream: Open, source: Collect
 async def test_the_token_of_an_idle_collection_moves_on(client: Client, open_stream: Open, route: Route) -> None:
     stream = await open_stream()
     first = (await stream.next_batch(10, 0.1)).token
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_S):
         while True:
             await client[route.database]["another"].insert_one({})
             batch = await stream.next_batch(10, 0.1)

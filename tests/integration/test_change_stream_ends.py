@@ -8,6 +8,7 @@ import pytest
 
 from tests.integration.conftest import Client, Collection, Open, changes, fail, keys_after
 from tests.support.stack import Names
+from tests.support.waiting import HANG_S
 from tsync_stream.core.errors import DependencyUnavailable, PositionLost
 from tsync_stream.core.model import Route, Token
 from tsync_stream.source.change_stream import ENDING_OPERATIONS, ChangeStream
@@ -71,7 +72,7 @@ async def test_a_stream_does_not_resume_past_the_end_of_its_collection(open_stre
     stream = await open_stream()
     await source.drop()
     invalidated: Token | None = None
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_S):
         while invalidated is None:
             for change in (await stream.next_batch(100, 0.2)).changes:
                 if change["operation"] == "invalidate":

@@ -8,6 +8,7 @@ import pytest
 from tests.integration.conftest import Client, Clock, Database, eventually, fail
 from tests.support.keepers import ALL, TTL_S, Make, believed, fences, shares, step
 from tests.support.stack import Names
+from tests.support.waiting import HANG_S
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.cluster.leases import CAPTURE_PATIENCE_S, LeaseKeeper
 from tsync_stream.core.errors import TsyncError
@@ -31,7 +32,7 @@ async def test_a_lease_whose_reply_was_lost_is_adopted(
         await keeper._look()
     lost = ALL - believed(keeper)
     assert len(lost) == 1, "the others are taken side by side"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_S):
         while believed(keeper) != ALL:  # the write becomes visible once the majority has it
             await keeper._look()
     assert fences(keeper) == dict.fromkeys(ALL, 2)

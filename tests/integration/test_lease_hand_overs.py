@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.conftest import Clock, Database, eventually
 from tests.support.keepers import ALL, DOUBTS_S, TTL_S, Make, believed, fences, step
+from tests.support.waiting import HANG_S
 from tsync_stream.cluster.assignment import CAPTURE, Held, LeaseView, partition_lease
 from tsync_stream.cluster.identity import Identity, is_dead, own_identity
 from tsync_stream.cluster.lease_documents import replica_document
@@ -240,11 +241,11 @@ async def test_a_lease_that_somebody_else_took_is_no_longer_trusted(
     await state[LEASES].update_one({"_id": CAPTURE}, {"$set": {"holder": "b.1"}, "$inc": {"fence": 1}})
     announced = replica_document("b.1", Identity("b", "", 1, ""), {}, a._membership.announced)
     await state[LEASES].insert_one(announced)
-    told = asyncio.create_task(wake.wait(5.0))
+    told = asyncio.create_task(wake.wait(2 * HANG_S))
     await asyncio.sleep(0)
     await a._look()
     assert CAPTURE not in a.held
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(HANG_S):
         await told
     assert await a.raise_fence(CAPTURE) is None
 

@@ -9,6 +9,7 @@ import pytest
 from tests.integration.conftest import Clock, Database
 from tests.support.interleaved import Interleaved
 from tests.support.keepers import ALL, TTL_S, Make, believed, fences, maker, shares, step
+from tests.support.waiting import HANG_S
 from tsync_stream.cluster.assignment import CAPTURE, LeaseView
 from tsync_stream.cluster.failure_detector import expire_failed
 from tsync_stream.cluster.leases import BELIEF, PATIENCE
@@ -140,10 +141,10 @@ async def test_a_replica_that_was_declared_expired_starts_over_without_leases(
     boot_clock.forward(PATIENCE * TTL_S + 1)
     await step(b)
     assert believed(a) == set(), "a frozen replica must know this on waking, before any request"
-    told = asyncio.create_task(wake.wait(5.0))
+    told = asyncio.create_task(wake.wait(2 * HANG_S))
     await asyncio.sleep(0)
     await a._renew()
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(HANG_S):
         await told
     assert a.held == {}
     assert a.replica != old_name

@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from tests.support.many_routes import ManyRoutes, needs
 from tests.support.replica import running_replica
 from tests.support.stack import Names, mongo_client
-from tests.support.waiting import eventually
+from tests.support.waiting import HANG_S, eventually
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.settings.load import Settings, load_settings
 from tsync_stream.state.pipeline import Pipeline, PositionStore
@@ -57,7 +57,7 @@ async def test_a_rename_is_not_forgotten_when_the_replica_dies_with_it_in_hand(
             client[routes.near]["away"].insert_one({"_id": "unseen"})
             client[routes.near]["away"].rename("renamed")
             routes.source("beside").insert_one({"_id": "after"})
-            await asyncio.wait_for(reached.wait(), 20)
+            await asyncio.wait_for(reached.wait(), HANG_S)
         monkeypatch.setattr(PositionStore, "need_reconciles", original)
         epoch = stored(client, names)["epoch"]
         async with running_replica(settings):

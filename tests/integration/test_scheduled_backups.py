@@ -11,7 +11,7 @@ from bson.timestamp import Timestamp
 
 from tests.integration.conftest import Database
 from tests.support.stack import Names
-from tests.support.waiting import eventually
+from tests.support.waiting import HANG_S, eventually
 from tsync_stream.backups import scheduled
 from tsync_stream.backups.archive import read_manifest
 from tsync_stream.backups.making import BackupMaker
@@ -123,7 +123,7 @@ async def test_a_backup_whose_replica_dies_is_made_by_the_next_one(
     with monkeypatch.context() as patched:
         patched.setattr(BackupMaker, "_copy", hang)
         making = asyncio.create_task(dead.backups.look())
-        await asyncio.wait_for(began.wait(), 20)
+        await asyncio.wait_for(began.wait(), HANG_S)
     assert [job["status"] for job in await jobs(state)] == ["open"]
     making.cancel()
 

@@ -9,6 +9,8 @@ _LOOK_INTERVAL_S = 0.05
 _LOOP_LOOK_INTERVAL_S = 0.02
 # Everything takes longer on a machine that runs several tests at once on few processors.
 PATIENCE = 3.0
+# Nothing that a test awaits takes so long, on whatever machine: for waits that would not end if the product was wrong.
+HANG_S = 60.0
 
 
 def wait_for(
@@ -43,8 +45,8 @@ def holds_for(condition: Callable[[], bool], seconds: float, otherwise: Callable
 async def eventually(
     condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = 10.0, otherwise: str = "it did not come true"
 ) -> None:
-    """Wait inside the event loop for what other tasks, or a server, bring about; fail after `timeout_s`."""
-    deadline_s = time.monotonic() + timeout_s
+    """Wait inside the event loop for what other tasks, or a server, bring about; as patiently as `wait_for`."""
+    deadline_s = time.monotonic() + PATIENCE * timeout_s
     while True:
         holds = condition()
         if await holds if isawaitable(holds) else holds:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import HANG_S
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.health import Health
 from tsync_stream.observe.metrics import Metrics
@@ -52,7 +53,7 @@ class Process:
         return found.text if found else ""
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(HANG_S):
             while not condition():
                 await asyncio.sleep(0.02)
 

@@ -9,6 +9,7 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.memory_tier import MemoryTierServer
+from tests.support.waiting import HANG_S
 from tsync_stream.capture import targets
 from tsync_stream.capture.begin import Beginning
 from tsync_stream.capture.epochs import Epochs
@@ -318,7 +319,7 @@ async def test_a_target_that_does_not_answer_holds_up_no_other_route(monkeypatch
     monkeypatch.setattr(targets, "LONGEST_WAIT_S", 0.02)
     world = await both(RouteState(FINGERPRINT), RouteState(POSTS_FINGERPRINT)).goes_on()
     world.slow_targets = {POSTS.name}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_S):
         term = await world.begin()
     assert term.pipeline.epoch.epoch == 3
     assert term.pipeline.reconciles() == {}
@@ -346,7 +347,7 @@ async def test_a_new_route_whose_target_does_not_answer_waits_for_it_alone(monke
     assert world.stored is not None
     world.stored = replace(world.stored, table="older")
     world.slow_targets = {POSTS.name}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_S):
         await world.begin()
     assert "target_nonce" not in world.state(POSTS.name).fingerprint, "its watch finds that it is not marked yet"
     assert world.state(POSTS.name).reconcile is not None

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from bson.timestamp import Timestamp
 
-from tests.support.waiting import eventually
+from tests.support.waiting import HANG_S, eventually
 from tsync_stream.capture import feed as feed_module
 from tsync_stream.capture.backlog import Backlog
 from tsync_stream.capture.feed import ChangeStreams, Feed, describe_opening
@@ -70,7 +70,7 @@ class World:
 
     async def stop(self, task: "asyncio.Task[TermEnd]") -> None:
         self.stopping = True
-        assert await asyncio.wait_for(task, 5) == TermEnd("this replica stops")
+        assert await asyncio.wait_for(task, HANG_S) == TermEnd("this replica stops")
 
 
 @pytest.fixture(autouse=True)

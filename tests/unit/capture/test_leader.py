@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 from bson.timestamp import Timestamp
 
-from tests.support.waiting import eventually
+from tests.support.waiting import HANG_S, eventually
 from tsync_stream.capture import leader as leader_module
 from tsync_stream.capture.begin import Beginning
 from tsync_stream.capture.feed import Feed
@@ -116,7 +116,7 @@ async def run_until(world: World, condition: Callable[[], bool]) -> None:
     task = asyncio.create_task(running)
     await eventually(condition)
     world.leader.stop()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, HANG_S)
 
 
 async def test_every_end_of_a_term_is_followed_by_another_with_a_fence_of_its_own() -> None:
@@ -162,7 +162,7 @@ async def test_a_stop_waits_for_batches_in_flight() -> None:
     assert not task.done()
     assert "stopping" in repr(world.leader)
     delivery.settle()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, HANG_S)
 
 
 async def test_a_leader_shows_its_state() -> None:
@@ -171,4 +171,4 @@ async def test_a_leader_shows_its_state() -> None:
     task = asyncio.create_task(world.leader.run())
     await eventually(lambda: repr(world.leader).startswith("<CaptureLeader capturing, <CaptureTerm epoch 1 on primary"))
     world.leader.stop()
-    await asyncio.wait_for(task, 5)
+    await asyncio.wait_for(task, HANG_S)

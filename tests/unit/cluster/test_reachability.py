@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.waiting import eventually
+from tests.support.waiting import HANG_S, eventually
 from tsync_stream.cluster import reachability as reach_module
 from tsync_stream.cluster.reachability import GREEN_AFTER_S, TOLD_AFTER_S, AnyOf, OneAtATime, Reach
 from tsync_stream.core import clock
@@ -66,7 +66,7 @@ async def test_whoever_waits_for_a_server_is_woken_when_it_answers_again() -> No
     assert repr(reach) == "Reach(server: away)"
     server.answers = True
     await reach._look("server", server.look)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_S):
         await waiting
     assert repr(reach) == "Reach(server: answers)"
 

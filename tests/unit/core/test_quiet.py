@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from tests.support.waiting import HANG_S
 from tsync_stream.core import quiet
 from tsync_stream.core.health import Health
 from tsync_stream.core.quiet import INTERVAL_S, MOST_SUBJECTS, Quiet, about, keep_quiet
@@ -165,7 +166,7 @@ async def test_a_suppressed_line_is_logged_although_nothing_follows(monkeypatch:
     log.warning("away")
     log.warning("away")
     assert lines.shown == ["away"]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_S):
         while len(lines.shown) == 1:
             await asyncio.sleep(0.01)
     assert lines.shown == ["away", "away (1 repetition suppressed)"]

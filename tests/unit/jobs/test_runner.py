@@ -13,7 +13,7 @@ from typing import Any, NoReturn, cast
 import pytest
 from bson.timestamp import Timestamp
 
-from tests.support.waiting import eventually
+from tests.support.waiting import HANG_S, eventually
 from tsync_stream.capture.persist import append_batch
 from tsync_stream.capture.term import BatchLost, CaptureTerm, EntryBatch
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, Fenced
@@ -412,7 +412,7 @@ async def test_a_batch_that_never_arrives_ends_the_term() -> None:
     async with world.at_work() as task:
         await world.look()
         with pytest.raises(BatchLost):
-            await asyncio.wait_for(asyncio.shield(task), 5)
+            await asyncio.wait_for(asyncio.shield(task), HANG_S)
 
 
 async def test_a_cancelled_replay_stops_and_its_cursor_is_dropped_once_its_last_batch_arrived() -> None:
@@ -488,12 +488,12 @@ async def test_a_job_can_wait_until_everything_is_synced() -> None:
             assert not waiting.done(), "the time of an empty batch may be ahead of its token"
         world.synced = replace(world.synced, cluster_time=Timestamp(100 + SURELY_CAPTURED_S, 5))
         await world.look()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, HANG_S)
         waiting = asyncio.create_task(world.job_term.synced_up_to(Timestamp(200, 5), lambda: wanted))
         await asyncio.sleep(0.02)
         assert not waiting.done()
         wanted = False
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, HANG_S)
 
 
 async def test_a_replay_waits_while_the_queue_is_full() -> None:
@@ -720,5 +720,5 @@ async def test_a_suspension_that_somebody_else_has_ended_ends_the_term() -> None
     world.resumed_at = None
     async with reconciling(world) as (listings, _):
         with pytest.raises(Fenced, match="has ended already"):
-            await asyncio.wait_for(asyncio.shield(listings), 5)
+            await asyncio.wait_for(asyncio.shield(listings), HANG_S)
     assert ROUTE.name not in {route for route, _ in world.scans}

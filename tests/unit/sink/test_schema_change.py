@@ -10,6 +10,7 @@ from aiohttp import web
 
 from tests.support.fake_typesense import Asked, fake_typesense
 from tests.support.stack import typesense_settings
+from tests.support.waiting import HANG_S
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.sink import schema_change
 from tsync_stream.sink.client import TypesenseTarget
@@ -90,7 +91,7 @@ async def test_another_running_change_is_waited_for_and_told_once() -> None:
 async def test_waiting_is_bounded() -> None:
     typesense = Typesense([BUSY] * 1_000)
     with pytest.raises(DependencyUnavailable):
-        await asyncio.wait_for(typesense.add(wait_s=0.1), 10)
+        await asyncio.wait_for(typesense.add(wait_s=0.1), HANG_S)
     assert typesense.fields == []
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.lanes import ATTEMPTS, DEADLINE_S, EPOCH, FINGERPRINT, START, Bench, entry, synced
-from tests.support.waiting import eventually
+from tests.support.waiting import HANG_S, eventually
 from tsync_stream.cluster.assignment import partition_lease
 from tsync_stream.core import clock
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, TierLost, TierRefused, TsyncError
@@ -335,10 +335,10 @@ async def test_a_lease_is_released_once_its_batch_is_finished(bench: Bench) -> N
         await asyncio.sleep(0)
     first, second = (bench.leases.give_back(partition) for partition in (0, 1))
     released = asyncio.create_task(bench.lane.released(0, first))
-    assert await asyncio.wait_for(bench.lane.released(1, second), 1)
+    assert await asyncio.wait_for(bench.lane.released(1, second), HANG_S)
     assert not released.done()
     going_on.set()
-    assert await asyncio.wait_for(released, 1), "nothing is in doubt"
+    assert await asyncio.wait_for(released, HANG_S), "nothing is in doubt"
     assert ("ack", 0, [1]) in await working
 
 

@@ -11,6 +11,7 @@ from bson.timestamp import Timestamp
 
 from tests.support.letters import Letters
 from tests.support.schemas import CATCH_ALL, live, live_schema
+from tests.support.waiting import HANG_S
 from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.model import BEGINNING_OF_TIME, Entry, Key, Operation, Route
 from tsync_stream.observe.metrics import Metrics
@@ -138,7 +139,7 @@ async def test_a_key_that_only_another_route_has_is_deleted(bench: Bench) -> Non
 
 async def test_the_parts_of_a_batch_read_in_turns_and_write_side_by_side(bench: Bench) -> None:
     bench.target.wait_for = 3
-    async with asyncio.timeout(5):  # unless all three are under way, none of them ends
+    async with asyncio.timeout(HANG_S):  # unless all three are under way, none of them ends
         await bench.run([bench.put(route, 1) for route in ("listings", "orders", "users")])
     assert bench.target.most_at_once == 3
 

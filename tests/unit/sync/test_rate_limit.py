@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support import lanes
+from tests.support.waiting import HANG_S
 from tests.unit.sync.test_remaining import failure, items, keys
 from tsync_stream.cluster.assignment import CAPTURE
 from tsync_stream.core import clock
@@ -108,7 +109,7 @@ async def test_a_rate_may_be_set_changed_and_lifted_while_it_runs() -> None:
     await asyncio.sleep(0)
     assert limit.slowing == ["limited by TYPESENSE_MAX_RATE"]
     rates.per_s = None
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(HANG_S):
         assert await waiting
     assert limit.portion == Portion(None, {"a": 1})
 
@@ -124,7 +125,7 @@ async def test_a_limit_that_made_nobody_wait_slows_nothing_and_one_of_a_route_is
 async def test_a_wait_ends_when_the_batch_has_to_be_let_go() -> None:
     limit = limited(MaxRates(1.0))
     assert await limit.turn({"a": 1_000_000}, lambda: False)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_S):
         assert not await limit.turn({"a": 1}, lambda: False)
 
 
@@ -161,10 +162,10 @@ async def test_a_lane_that_waits_for_the_rate_is_not_stuck_and_lets_go_when_it_i
     assert clock.now_s() - bench.lane.moved_s < BOUND_S / 2
     leaving = bench.leases.give_back(0)
     bench.rates.per_s = 1e-6
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_S):
         assert await bench.lane.released(0, leaving), "nothing is in doubt"
     bench.lane.stop()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_S):
         await running
     assert not any(event[0] == "ack" for event in bench.events)
     assert not bench.health.problems, "a limit is no fault"
