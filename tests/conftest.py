@@ -7,6 +7,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.support.dealing import dealt
 from tests.support.secured import secured_stack
 from tests.support.stack import FAIL_POINTS, ONE_COLLECTION, Names, remove, repair
 from tsync_stream.embedded import EmbeddedStack
@@ -44,10 +45,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
-    """Other tests reach the servers in ways of their own."""
+    """Refuse what cannot run on secured servers, and bring the tests into the order for several processes."""
     if config.getoption("--secured") and any("acceptance" not in item.path.parts for item in items):
-        raise pytest.UsageError("--secured is for tests/acceptance alone")
+        raise pytest.UsageError("--secured is for tests/acceptance alone")  # others reach servers in their own ways
+    # One of the processes of pytest-xdist knows how many there are.
+    if shared := getattr(config, "workerinput", None):
+        items[:] = dealt(items, _place_of, shared["workercount"])
+
+
+def _place_of(item: pytest.Item) -> tuple[str, str]:
+    """The folder and the module of a test."""
+    path = item.path.relative_to(Path(__file__).parent)
+    return path.parts[0], str(path)
 
 
 @pytest.fixture(scope="session")
