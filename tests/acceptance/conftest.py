@@ -27,6 +27,9 @@ NOT_SECURED = {
 Source: TypeAlias = Collection[dict[str, Any]]
 Equal: TypeAlias = Callable[..., None]
 
+# A test whose worker and commands are started as a user starts them, instead of forked.
+started_by_a_user = pytest.mark.parametrize("worker_type", [Worker], ids=["started by a user"])
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
     """Skip what cannot run on secured servers."""
@@ -63,7 +66,7 @@ def make_load(stack: EmbeddedStack, names: Names, source: Source) -> Callable[[i
 
 @pytest.fixture
 def worker_type() -> type[Worker]:
-    """How workers and commands are started. Modules that are about the command itself override it with `Worker`."""
+    """How workers and commands are started. What is about the command itself is marked `started_by_a_user`."""
     return ForkedWorker
 
 

@@ -1,4 +1,4 @@
-"""Every kind of change arrives: the command as a user starts it, real servers, and a full comparison at the end."""
+"""Every kind of change arrives: real workers, real servers, and a full comparison at the end."""
 
 import random
 from datetime import UTC, datetime
@@ -10,25 +10,21 @@ import pytest
 from bson import Binary, Decimal128, Int64, ObjectId
 from pymongo import DeleteOne, InsertOne, ReplaceOne, UpdateMany, UpdateOne
 
-from tests.acceptance.conftest import Equal, Source
+from tests.acceptance.conftest import Equal, Source, started_by_a_user
 from tests.acceptance.state import State
 from tests.support.listings import listings
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 
 
-@pytest.fixture
-def worker_type() -> type[Worker]:
-    """Started as a user starts it."""
-    return Worker
-
-
+@started_by_a_user
 def test_documents_from_before_the_first_start_arrive(source: Source, worker: Worker, equal: Equal) -> None:
     source.insert_many(listings(500))
     worker.start()
     equal()
 
 
+@started_by_a_user
 def test_inserts_updates_replacements_and_deletes_arrive(source: Source, worker: Worker, equal: Equal) -> None:
     worker.start()
     ids = source.insert_many(listings(60)).inserted_ids

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from tests.acceptance.conftest import Equal, Source
+from tests.acceptance.conftest import Equal, Source, started_by_a_user
 from tests.acceptance.state import State
 from tests.support.listings import listings
 from tests.support.load import Load
@@ -15,12 +15,6 @@ from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.observe.health_report import json_schema
-
-
-@pytest.fixture
-def worker_type() -> type[Worker]:
-    """Started as a user starts it."""
-    return Worker
 
 
 def test_a_restart_under_load_loses_nothing(
@@ -37,6 +31,7 @@ def test_a_restart_under_load_loses_nothing(
 
 
 @pytest.mark.timeout(600)
+@started_by_a_user
 def test_a_clean_stop_leaves_nothing_half_done(source: Source, worker: Worker, equal: Equal) -> None:
     worker.start()
     source.insert_many(listings(5000))
@@ -148,6 +143,7 @@ def test_a_poison_document_becomes_a_dead_letter_and_the_others_arrive(
     state.wait_for_letters(0, 10.0)
 
 
+@started_by_a_user
 def test_a_second_signal_stops_at_once(stack: EmbeddedStack, source: Source, worker: Worker, equal: Equal) -> None:
     worker.environment |= {"TYPESENSE_CONNECTION_TIMEOUT": "20s", "LEASE_TTL": "60s"}
     source.insert_many(listings(50))

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from bson.timestamp import Timestamp
 
+from tests.support.forked import ForkedWorker
 from tests.support.rights import recipe
 from tests.support.stack import Names, typesense_client
-from tests.support.worker import Worker
 from tsync_stream.cli.apply import CHANGED, DECLINED, NO_TERMINAL, run_apply
 from tsync_stream.cli.applying import servers
 from tsync_stream.cluster.stored_views import store_views
@@ -292,7 +292,7 @@ async def test_the_key_of_the_security_page_adds_fields_and_files_a_reindex(shop
 def test_without_a_terminal_it_needs_to_be_told(shop: Shop, stack: EmbeddedStack, names: Names, tmp_path: Path) -> None:
     shop.declare("listings", TITLE, CITY)
     shop.make("listings", TITLE)
-    shell = Worker(stack, names, tmp_path)
+    shell = ForkedWorker(stack, names, tmp_path)
     result = shell.run_command("apply")
     assert (result.returncode, result.stderr.strip()) == (2, NO_TERMINAL)
     assert "1. Add city (string) to the collection" in result.stdout

@@ -13,6 +13,7 @@ import pytest
 from bson.timestamp import Timestamp
 from pymongo.database import Database
 
+from tests.support.forked import ForkedWorker
 from tests.support.stack import Names, mongo_client, typesense_client
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker
@@ -43,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def place(stack: EmbeddedStack, names: Names, tmp_path: Path, folder: Path) -> Worker:
     """The settings of a deployment; no worker is started."""
-    return Worker(stack, names, tmp_path, BACKUP_DIRECTORY=str(folder))
+    return ForkedWorker(stack, names, tmp_path, BACKUP_DIRECTORY=str(folder))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.comparison import actual_documents, wait_until_equal
+from tests.support.forked import ForkedWorker
 from tests.support.listings import listings
 from tests.support.stack import Names, mongo_client, typesense_client
 from tests.support.waiting import wait_for
@@ -40,7 +41,7 @@ def source(stack: EmbeddedStack, names: Names, documents: list[dict[str, Any]]) 
 @pytest.fixture
 def worker(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Iterator[Worker]:
     """A worker, not started yet; it is killed after the test."""
-    replica = Worker(stack, names, tmp_path)
+    replica = ForkedWorker(stack, names, tmp_path)
     yield replica
     if replica.running:
         replica.kill()

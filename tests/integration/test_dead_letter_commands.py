@@ -17,6 +17,7 @@ import click
 import pytest
 from bson.objectid import ObjectId
 
+from tests.support.forked import ForkedWorker
 from tests.support.stack import Names, mongo_client
 from tests.support.worker import Worker, free_port
 from tsync_stream.cli.dead_letters import run_dead_letters
@@ -35,7 +36,7 @@ NOT_A_FRACTION = "field `price` is int64 in Typesense, and its number has a frac
 @pytest.fixture
 def worker(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Worker:
     """The command line; no worker is started."""
-    return Worker(stack, names, tmp_path)
+    return ForkedWorker(stack, names, tmp_path)
 
 
 class Filed:

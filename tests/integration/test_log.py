@@ -51,7 +51,7 @@ def test_no_line_has_content_when_documents_are_synced_and_refused(
     with mongo_client(stack) as client:
         source = client[names.database][names.collection]
         source.insert_many(documents)
-        with Worker(stack, names, tmp_path, LOG_LEVEL="DEBUG", LOG_FORMAT=log_format) as worker:
+        with ForkedWorker(stack, names, tmp_path, LOG_LEVEL="DEBUG", LOG_FORMAT=log_format) as worker:
             wait_until_equal(stack, names, ignoring=frozenset(["refused"]))
             source.update_one({"_id": "1"}, {"$set": {"title": f"{CONTENT}-changed"}})
             source.delete_one({"_id": "2"})
@@ -78,7 +78,7 @@ def check_lines(lines: list[dict[str, Any]]) -> None:
 def test_no_line_has_a_secret_when_every_server_refuses_it(stack: EmbeddedStack, names: Names, tmp_path: Path) -> None:
     uri = stack.mongo.uri.replace("mongodb://", "mongodb://user:s3cret-of-mongodb@")
     wrong = {**SECRETS, "MONGODB_URI": uri}
-    with Worker(stack, names, tmp_path, **wrong, LOG_LEVEL="DEBUG", LOG_FORMAT="json") as worker:
+    with ForkedWorker(stack, names, tmp_path, **wrong, LOG_LEVEL="DEBUG", LOG_FORMAT="json") as worker:
         wait_for(lambda: "its user or password is refused" in worker.log(), 30.0, "MongoDB does not refuse")
         printed = everything_printed(worker, {name: [name] for name in ("status", "check")})
     assert "MONGODB_URI" in printed

@@ -13,6 +13,7 @@ import pytest
 from bson.objectid import ObjectId
 from pymongo.database import Database
 
+from tests.support.forked import ForkedWorker
 from tests.support.planted import CONFLICTS, planted
 from tests.support.stack import Names, mongo_client, typesense_client
 from tests.support.worker import Worker
@@ -32,7 +33,7 @@ def database(stack: EmbeddedStack, names: Names) -> Iterator[Database[dict[str, 
 @pytest.fixture
 def shell(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Worker:
     """A command line; its worker is never started."""
-    return Worker(stack, names, tmp_path)
+    return ForkedWorker(stack, names, tmp_path)
 
 
 def plan(shell: Worker, *arguments: str, code: int = 0) -> dict[str, Any]:

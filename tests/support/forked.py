@@ -1,13 +1,14 @@
 """Workers and commands that are forked from a process which has imported everything, instead of started afresh.
 
 Importing Faust and the clients takes more than a second of processor time, which would be half of what the tests with
-real workers cost. A forked process then does what the command `faust -A tsync_stream ...` does. Tests of the start
-itself, of signals and of a user's first steps use `Worker`, which starts that command.
+real workers cost. A forked worker then does what `faust -A tsync_stream worker` does, and a forked command what `tsync`
+does. Tests of the start itself, of signals and of a user's first steps use `Worker`, which starts these programs.
 """
 
 import atexit
 import multiprocessing
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -21,10 +22,13 @@ from typing import Any
 import tsync_stream
 from tests.support.stack import Names
 from tests.support.worker import Worker
+from tsync_stream import cli
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.embedded.supervise import death_signal_setter
 
 _CONTEXT = multiprocessing.get_context("forkserver")
+# What a command needs is imported when it runs. The worker's module registers with Faust, so it has its own time.
+_COMMANDS = [f"{cli.__name__}.{found.name}" for found in pkgutil.iter_modules(cli.__path__) if found.name != "worker"]
 # Faust imports its drivers only when a worker starts.
 _CONTEXT.set_forkserver_preload(
     [
@@ -33,6 +37,7 @@ _CONTEXT.set_forkserver_preload(
         "faust.cli.faust",
         "faust.tables",
         "faust.web.drivers.aiohttp",
+        *_COMMANDS,
         "tests.support.forked",
     ]
 )
@@ -47,9 +52,18 @@ def _kill_what_is_left() -> None:
 
 def be_faust() -> None:
     """What the command `faust` does."""
-    from faust.cli.faust import cli  # as late as the real command does
+    from faust.cli.faust import cli as faust  # as late as the real command does
 
-    cli()
+    sys.argv[0] = "faust"
+    _tell_faust(sys.argv)
+    faust()
+
+
+def be_tsync() -> None:
+    """What the command `tsync` does."""
+    from tsync_stream.__main__ import main
+
+    main()
 
 
 class ForkedWorker(Worker):
@@ -71,9 +85,9 @@ class ForkedWorker(Worker):
         return ForkedProcess(self._program, arguments, self, self.log_path, self.log_path)
 
     def run_command(self, *arguments: str, timeout_s: float = 90.0) -> subprocess.CompletedProcess[str]:
-        """Run another `faust -A tsync_stream ...` with the same settings."""
+        """Run a command of `tsync` with the same settings."""
         written = [self.directory / f"command-{time.monotonic_ns()}.{stream}" for stream in ("out", "err")]
-        process = ForkedProcess(be_faust, ("-A", "tsync_stream", *arguments), self, *written)
+        process = ForkedProcess(be_tsync, arguments, self, *written)
         try:
             code = process.wait(timeout_s)
         finally:
@@ -105,7 +119,7 @@ class ForkedProcess:
         self._process.join(timeout)
         code = self.poll()
         if code is None:
-            raise subprocess.TimeoutExpired("faust", timeout)
+            raise subprocess.TimeoutExpired("a forked process", timeout)
         return code
 
     def send_signal(self, number: int) -> None:
@@ -135,8 +149,7 @@ def _become(
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, standard.fileno())
         os.close(descriptor)
-    sys.argv = ["faust", *arguments]
-    _tell_faust(sys.argv)
+    sys.argv = ["tsync", *arguments]
     # Importing its module has hidden that the package builds `app` from the environment on first use.
     vars(tsync_stream).pop("app", None)
     program()
