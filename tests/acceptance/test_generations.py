@@ -201,6 +201,7 @@ def test_a_restart_goes_on_with_the_generations(
     assert state.epoch() == epoch
 
 
+@pytest.mark.reads("one database")
 def test_a_changed_file_and_generations_go_together_and_a_removed_route_takes_its_generations_along(
     stack: EmbeddedStack, names: Names, source: Source, worker: ForkedWorker, state: State, tmp_path: Path
 ) -> None:

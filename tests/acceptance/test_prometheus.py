@@ -19,7 +19,7 @@ from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 
 # A complete pass of the verification, and a load, while three tests run side by side.
-pytestmark = [pytest.mark.timeout(600), pytest.mark.reads("one database")]
+pytestmark = [pytest.mark.timeout(600), pytest.mark.reads("several databases")]
 
 QUERIES = {
     (row.title, panel.title, query.expression) for row in ROWS for panel in row.panels for query in panel.queries

@@ -42,6 +42,7 @@ def test_a_schema_is_replaced_under_load_and_no_search_notices(
 ) -> None:
     started(reindexed, state)
     reindexed.add_synonym("homes", "loft", "attic")
+    reindexed.add_curation("first", "loft", "1")
     with make_load(1).running() as load, reindexed.searched() as searches:
         load.wait_for_operations(200)
         done = reindexed.reindex_well(*AT_ONCE)
@@ -52,6 +53,7 @@ def test_a_schema_is_replaced_under_load_and_no_search_notices(
     assert reindexed.shown() == f"{reindexed.target}_2"
     assert reindexed.fields()["number"]["facet"]
     assert reindexed.synonyms() == {"homes"}
+    assert reindexed.curations() == {"first"}
     assert reindexed.live()["symbols_to_index"] == [], "a declared schema is used as it is"
     plan = orjson.loads(reindexed.worker.run_command("plan", "--json").stdout)
     assert plan["actions"] == [], "a reindex that is done is not asked for again"

@@ -36,6 +36,7 @@ def reader(stack: EmbeddedStack, names: Names, tmp_path: Path) -> Iterator[Reade
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.reads("one database")
 @pytest.mark.parametrize(("page", "steps"), [("routes-tutorial.md", 7), ("live-changes.md", 5)])
 def test_each_step_shows_what_the_page_says(reader: Reader, page: str, steps: int) -> None:
     text = (DOCS / page).read_text(encoding="utf-8")

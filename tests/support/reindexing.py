@@ -135,6 +135,20 @@ class Reindexed:
             yield name
             typesense.delete(f"/presets/{name}")
 
+    def add_curation(self, name: str, query: str, document_id: str) -> None:
+        """To the collection that searches find: a document that comes first when this is asked for."""
+        rule = {"query": query, "match": "exact"}
+        with typesense_client(self._stack) as typesense:
+            path = f"/collections/{self.shown()}/overrides/{name}"
+            body = {"rule": rule, "includes": [{"id": document_id, "position": 1}]}
+            typesense.put(path, json=body).raise_for_status()
+
+    def curations(self) -> set[str]:
+        """The names of its curations."""
+        with typesense_client(self._stack) as typesense:
+            found = typesense.get(f"/collections/{self.shown()}/overrides").raise_for_status().json()
+        return {each["id"] for each in found["overrides"]}
+
     def live(self) -> dict[str, Any]:
         """That collection, as Typesense describes it."""
         with typesense_client(self._stack) as typesense:
