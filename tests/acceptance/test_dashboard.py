@@ -186,7 +186,13 @@ def test_a_document_is_explained_without_its_content(page: Page, url: str, shop:
     assert "secret" not in page.content()
 
 
-def test_an_outage_is_seen_and_a_job_that_waits_for_its_end_can_be_cancelled(
+def stored_job(shop: ShopDeployment, job: str) -> dict[str, Any]:
+    found = shop.state.jobs.find_one({"_id": job})
+    assert found is not None
+    return found
+
+
+def test_an_outage_is_seen_and_a_job_that_waits_for_its_end_can_be_paused_resumed_and_cancelled(
     page: Page, url: str, shop: ShopDeployment, stack: EmbeddedStack
 ) -> None:
     page.goto(url)
@@ -196,13 +202,17 @@ def test_an_outage_is_seen_and_a_job_that_waits_for_its_end_can_be_cancelled(
         # Health reports a server after five seconds.
         expect(page.locator("#problem-list")).to_contain_text("server typesense", timeout=WAIT_MS)
         expect(page.locator("#picture")).to_contain_text("Typesense: unreachable", timeout=WAIT_MS)
+        page.get_by_role("button", name=f"Pause verify {job}").click()
+        give_token(page)
+        expect(page.locator("#said")).to_contain_text("The job is paused.")
+        assert stored_job(shop, job)["paused"]
+        page.get_by_role("button", name=f"Resume verify {job}").click()
+        expect(page.locator("#said")).to_contain_text("The job goes on.")
+        assert not stored_job(shop, job)["paused"]
         page.get_by_role("button", name=f"Cancel verify {job}").click()
         page.get_by_role("button", name="Cancel the verify").click()
-        give_token(page)
         expect(page.locator("#said")).to_contain_text("The job is cancelled.")
-        stored = shop.state.jobs.find_one({"_id": job})
-        assert stored is not None
-        assert stored["status"] == "cancelled"
+        assert stored_job(shop, job)["status"] == "cancelled"
     finally:
         stack.typesense.thaw()
     expect(page.locator("#problem-list")).not_to_contain_text("server typesense", timeout=2 * WAIT_MS)

@@ -19,7 +19,7 @@ from tests.support.waiting import wait_for
 from tests.support.worker import Worker
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.state.dead_letters import record_id
-from tsync_stream.state.jobs import VERIFY
+from tsync_stream.state.jobs import PARTIAL, VERIFY
 
 TOKEN = "a-token-of-the-tests"
 ROUTES = """routes:
@@ -161,9 +161,48 @@ class ShopDeployment:
         with repeated(step):
             yield
 
+    def begin_slow_jobs(self) -> None:
+        """A reindex, and two partial reconciles of which one is paused, unless they are open: they take minutes."""
+        if self._reindexes():
+            return
+        self._wait_for_refreshes()
+        self._command("reindex", "products", "--yes", "--no-follow", "--rate", "50")
+        for route, rate in (("orders", "2"), ("customers", "1")):
+            self._command("reconcile", route, "--filter", '{"_id": {"$exists": true}}', "--rate", rate)
+        begun = {"kind": PARTIAL, "route": "customers", "progress.looked_at": {"$gt": 0}}
+        wait_for(lambda: self.state.jobs.count_documents(begun) > 0, 60.0, "it has not begun")
+        self._command("reconcile", "customers", "--pause")
+
+    def end_slow_jobs(self) -> None:
+        """Cancel them, and wait until nothing of them is left."""
+        if not self._reindexes():
+            return
+        self._command("reindex", "products", "--cancel", "--no-follow")
+        for job in self.state.jobs.find({"kind": PARTIAL, "status": "open"}):
+            self._command("reconcile", "--cancel", job["_id"])
+        wait_for(lambda: not self._reindexes(), 120.0, "the reindex is still open")
+
+    def _wait_for_refreshes(self) -> None:
+        wait_for(lambda: self.state.refreshes.count_documents({}) == 0, 120.0, "a refresh is still open")
+
+    def _reindexes(self) -> int:
+        return self.state.generations.count_documents({"reindex": {"$ne": None}})
+
+    def _command(self, *arguments: str) -> None:
+        """Run a command until it succeeds: a busy machine may be slow to answer it."""
+        said = ""
+
+        def succeeds() -> bool:
+            nonlocal said
+            done = self.workers[0].run_command(*arguments)
+            said = done.stdout + done.stderr
+            return done.returncode == 0
+
+        wait_for(succeeds, 60.0, lambda: said)
+
     def rename_brands(self) -> None:
         """A refresh as wide as can be, once none is open: every product shows one of the brands."""
-        wait_for(lambda: self.state.refreshes.count_documents({}) == 0, 120.0, "a refresh is still open")
+        self._wait_for_refreshes()
         self.database.brands.update_many({}, [{"$set": {"name": {"$concat": ["$name", "!"]}}}])
 
 

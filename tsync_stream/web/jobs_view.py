@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsync_stream.jobs.ledger import describe_outcome, measured
+from tsync_stream.observe.progress import show_left
 from tsync_stream.observe.reindex_progress import reindex_progress
 from tsync_stream.observe.route_status import ReconcileStatus
 from tsync_stream.observe.status import Status
@@ -24,8 +25,8 @@ def jobs_json(status: Status, ended: Sequence[Job], refreshes: Sequence[OpenRefr
     """
     live = bool(status.live)
     opened = [
-        *(_reconcile(each) for each in status.reconciles),
         *(_reindex(each, status) for each in status.reindexes),
+        *(_reconcile(each) for each in status.reconciles),
         *(_filed(job, live=live) for job in status.jobs),
         *(_refresh(each, status.pipeline) for each in refreshes),
     ]
@@ -40,7 +41,8 @@ def _row(job: str, kind: str, route: str, text: str, **more: Any) -> dict[str, A
 
 def _reconcile(found: ReconcileStatus) -> dict[str, Any]:
     phase = PHASES[found.phase]
-    text = f"{phase}; {found.synced} of about {max(found.synced, found.documents)} documents are synced. {found.reason}"
+    total = max(found.synced, found.documents)
+    text = f"{phase}; {found.synced} of about {total} documents are synced ({found.reason})"
     share = _share(found.synced, found.documents)
     wishes = {"steerable": True, "paused": found.paused, "rate_per_s": found.rate_per_s}
     return _row(found.job, RECONCILE, found.route, text, share=share, **wishes)
@@ -54,7 +56,8 @@ def _reindex(found: Generations, status: Status) -> dict[str, Any]:
 
 
 def _filed(job: Job, *, live: bool) -> dict[str, Any]:
-    _, _, text = show_job(job, live=live).partition(": ")
+    left_s = job.progress.get(TIME_LEFT)
+    _, _, text = show_job(job, live=live).removesuffix(show_left(left_s)).partition(": ")  # it has a place of its own
     steerable = job.kind in STEERABLE
     done, total, _ = measured(job, job.progress) if steerable else (0, 0, "")
     return _row(
@@ -63,7 +66,7 @@ def _filed(job: Job, *, live: bool) -> dict[str, Any]:
         job.route,
         text,
         share=_share(done, total),
-        left_s=job.progress.get(TIME_LEFT),
+        left_s=left_s,
         filed_at=job.filed_at,
         cancellable=True,
         steerable=steerable,

@@ -5,7 +5,7 @@ import { h, s } from "./dom.js";
 const SPAN_S = 15 * 60;
 const GAP_S = 15;
 const HEIGHT = 132;
-const LEFT = 44, RIGHT = 10, TOP = 10, BOTTOM = 22;
+const LEFT = 50, RIGHT = 10, TOP = 10, BOTTOM = 22;
 
 function niceTop(value) {
   if (value <= 0) return 1;
@@ -13,8 +13,8 @@ function niceTop(value) {
   return [1, 2, 2.5, 5, 10].map((step) => step * size).find((top) => top >= value);
 }
 
-// `series`: [{ name, place, kind, read }], where `place` is the value's place in a sample.
-export function chart({ samples, now, width, series, unit, label }) {
+// `series`: [{ name, place, kind, read }], where `place` is the value's place in a sample. `unit` is said, `mark` writes a value beside the axis.
+export function chart({ samples, now, width, series, unit, mark, label }) {
   const end = now ? new Date(now).getTime() / 1000 : Date.now() / 1000;
   const shown = samples
     .map((sample) => ({ at: new Date(sample[0]).getTime() / 1000 - end + SPAN_S, values: sample }))
@@ -25,7 +25,7 @@ export function chart({ samples, now, width, series, unit, label }) {
   const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
   const grid = [0, 0.5, 1].map((share) => [
     s("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(share * top), y2: y(share * top) }),
-    s("text", { class: "tick", x: LEFT - 8, y: y(share * top) + 4, "text-anchor": "end" }, tick(share * top)),
+    s("text", { class: "tick", x: LEFT - 8, y: y(share * top) + 4, "text-anchor": "end" }, share ? mark(share * top) : "0"),
   ]);
   const times = [0, 5, 10, 15].map((minute) =>
     s("text", { class: "tick", x: x(minute * 60), y: HEIGHT - 5, "text-anchor": minute === 0 ? "start" : minute === 15 ? "end" : "middle" }, minute === 15 ? "now" : `${15 - minute} min`),
@@ -64,6 +64,6 @@ function runs(shown, place) {
   return found;
 }
 
-function tick(value) {
+export function tick(value) {
   return value >= 10000 ? `${Math.round(value / 1000)}k` : value >= 1000 ? `${(value / 1000).toFixed(1)}k` : String(Math.round(value * 10) / 10);
 }

@@ -42,6 +42,9 @@ export function show(parent, ...children) {
   morphChildren(parent, [...holder.childNodes]);
 }
 
+// A sentence whose commands stand between backticks.
+export const marked = (text) => text.split("`").map((part, place) => (place % 2 ? h("code", {}, part) : part));
+
 // A level, never by colour alone: a shape, a colour, and a word beside it.
 const SHAPES = { green: "M6 1a5 5 0 1 0 0 10A5 5 0 0 0 6 1Z", degraded: "M6 .8 11.600 10.800H.4Z", red: "M1 1h10v10H1Z", none: "M6 2a4 4 0 1 0 0 8 4 4 0 0 0 0-8Zm0 1.500a2.500 2.500 0 1 1 0 5 2.500 2.500 0 0 1 0-5Z" };
 export const glyph = (level) =>
@@ -52,6 +55,8 @@ export const glyph = (level) =>
 const whole = new Intl.NumberFormat("en");
 export const count = (value) => (value === null || value === undefined ? "?" : whole.format(value));
 export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
+// The counts in a sentence, as `count` writes them.
+export const grouped = (text) => text.replace(/(?<![\w.:-])\d{4,}(?= [a-z])/g, (digits) => count(Number(digits)));
 export function rate(value) {
   if (value === null || value === undefined) return "?";
   return value >= 100 ? whole.format(Math.round(value)) : value >= 10 ? value.toFixed(0) : value === 0 ? "0" : value.toFixed(1);

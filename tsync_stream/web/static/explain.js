@@ -1,6 +1,6 @@
 // One document on both sides.
 
-import { h, byId, show, glyph, clock, plural, keyText, count } from "./dom.js";
+import { h, byId, show, glyph, clock, plural, keyText, count, marked } from "./dom.js";
 import { get } from "./api.js";
 
 const VERDICTS = { equal: ["green", "Equal: Typesense shows what it should"], differs: ["red", "Different: Typesense does not show what it should"], unknown: ["degraded", "Unknown: not everything could be read"] };
@@ -47,7 +47,7 @@ async function ask() {
 function rendered(found) {
   const [level, text] = VERDICTS[found.verdict];
   return [
-    h("div", { class: `verdict ${level}` }, glyph(level), h("div", {}, h("h3", {}, text), h("p", {}, found.next.text))),
+    h("div", { class: `verdict ${level}` }, glyph(level), h("div", {}, h("h3", {}, text), h("p", {}, marked(found.next.text)))),
     h("div", { class: "sides" }, side("MongoDB", found.source, source(found)), side("Typesense", found.target, target(found))),
     fields(found),
     h("h3", {}, "On its way"),

@@ -1,6 +1,6 @@
 // Dead letters: search, detail, replay, discard.
 
-import { h, byId, show, count, plural, clock, ago, keyText } from "./dom.js";
+import { h, byId, show, count, plural, clock, ago, keyText, marked } from "./dom.js";
 import { get, post } from "./api.js";
 
 let found = [], next = null, total = 0, more = false, now = new Date();
@@ -83,7 +83,7 @@ function list() {
   const row = (letter) => h("tr", { role: "row" },
     h("td", { role: "cell", class: "check" }, letter.status === "open" && h("input", { type: "checkbox", "aria-label": `Choose ${keyText(letter.key)}`, "data-id": letter.id })),
     h("th", { scope: "row", role: "rowheader" }, h("span", { class: "mono" }, keyText(letter.key)), h("span", { class: "path" }, letter.route)),
-    h("td", { role: "cell", "data-label": "Why" }, h("b", {}, letter.reason), h("span", { class: "dim" }, letter.error ?? (letter.status === "open" ? letter.hint_short : "") ?? "")),
+    h("td", { role: "cell", "data-label": "Why" }, h("b", {}, letter.reason), h("span", { class: "dim" }, letter.error ?? marked((letter.status === "open" ? letter.hint_short : "") ?? ""))),
     h("td", { role: "cell", class: "number", "data-label": "Tries" }, count(letter.attempts)),
     h("td", { role: "cell", "data-label": "Failed" }, h("time", { datetime: letter.last_seen, title: letter.last_seen }, ago(letter.last_seen, now)),
       letter.status === "open" ? "" : h("span", { class: "dim" }, letter.discarded ? "discarded" : "resolved")),
@@ -127,8 +127,8 @@ async function detail(id) {
     const may = tools.actions() && letter.status === "open";
     show(byId("letter-detail"),
       h("dl", {}, row("Document", keyText(letter.key), "mono"), row("Route", letter.route), row("Reason", letter.reason),
-        row("Error", letter.error ?? "Hidden, because a server's words may quote the document. DASHBOARD_SHOW_VALUES=true shows them, and so does `tsync dead-letters show`.", letter.error ? "mono" : "dim"),
-        row("What to do", letter.hint), row("Typesense shows", letter.typesense_shows), row("Tries", count(letter.attempts)),
+        row("Error", letter.error ?? marked("Hidden, because a server's words may quote the document. DASHBOARD_SHOW_VALUES=true shows them, and so does `tsync dead-letters show`."), letter.error ? "mono" : "dim"),
+        row("What to do", letter.hint && marked(letter.hint)), row("Typesense shows", letter.typesense_shows), row("Tries", count(letter.attempts)),
         row("Failed", `first ${clock(letter.first_seen)}, last ${clock(letter.last_seen)}`),
         row("Status", letter.discarded ? `discarded ${clock(letter.resolved_at)}` : letter.status === "open" ? "open" : `resolved ${clock(letter.resolved_at)}`),
         row("Replay", letter.can_be_replayed ? "" : "cannot help: this key has no Typesense id"), row("Letter", letter.id, "mono small")),

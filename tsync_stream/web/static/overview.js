@@ -1,8 +1,8 @@
 // The overview: problems, the picture, charts, routes, the queue, replicas and jobs.
 
-import { h, s, byId, show, glyph, count, rate, duration, clock, percent, shortName, plural } from "./dom.js";
+import { h, s, byId, show, glyph, count, rate, duration, clock, percent, shortName, plural, grouped, marked } from "./dom.js";
 import { picture, tierLevel, tiersText } from "./picture.js";
-import { chart } from "./charts.js";
+import { chart, tick } from "./charts.js";
 
 const letterOf = (names) => new Map(names.map((name, place) => [name, String.fromCharCode(65 + (place % 26))]));
 
@@ -22,15 +22,32 @@ export function showOverview(overview, history, now) {
 
 const waiting = () => h("p", { class: "empty" }, "Nothing could be read yet.");
 
+// What several lanes say in the same words is said once.
+function together(problems) {
+  const found = new Map();
+  for (const problem of problems) {
+    const [, stage, lane] = problem.check.match(/^(.+), lane (\d+)$/) ?? [];
+    const key = lane ? [stage, problem.level, problem.text].join() : problem.check + problem.level;
+    const before = found.get(key);
+    if (before) {
+      before.lanes.push(lane);
+      before.check = `${stage}, lanes ${before.lanes.join(", ")}`;
+      before.replicas = [...new Set([...before.replicas, ...problem.replicas])];
+      if (problem.since < before.since) before.since = problem.since;
+    } else found.set(key, { ...problem, lanes: [lane] });
+  }
+  return [...found.values()];
+}
+
 function problems(overview) {
-  const found = overview.problems;
+  const found = together(overview.problems);
   byId("problems").hidden = !found.length;
   const several = new Set(found.flatMap((problem) => problem.replicas)).size > 1;
   show(byId("problem-list"), found.map((problem) => h("li", { class: problem.level },
     glyph(problem.level),
     h("div", {},
       h("p", {}, h("b", {}, problem.check), " ", h("span", { class: "tag" }, problem.kind === "work" ? "at work" : problem.needs_person ? "a person must act" : problem.level === "red" ? "no progress" : "waited out")),
-      h("p", { class: "text" }, problem.text),
+      h("p", { class: "text" }, marked(problem.text)),
       h("p", { class: "dim" }, `since ${clock(problem.since)}`, several ? `, seen by ${problem.replicas.map(shortName).join(", ")}` : "")))));
 }
 
@@ -44,9 +61,9 @@ function facts(overview) {
 export function charts(history) {
   const given = { samples: history.samples, now: history.now };
   const place = (id) => byId(id).clientWidth;
-  show(byId("lag-chart"), chart({ ...given, width: place("lag-chart"), unit: "seconds", label: "Lag over the last 15 minutes",
+  show(byId("lag-chart"), chart({ ...given, width: place("lag-chart"), unit: "seconds", mark: duration, label: "Lag over the last 15 minutes",
     series: [{ name: "behind MongoDB", place: 3, kind: "area", read: duration }] }));
-  show(byId("rate-chart"), chart({ ...given, width: place("rate-chart"), unit: "a second", label: "Throughput over the last 15 minutes",
+  show(byId("rate-chart"), chart({ ...given, width: place("rate-chart"), unit: "a second", mark: (value) => `${tick(value)}/s`, label: "Throughput over the last 15 minutes",
     series: [{ name: "captured", place: 1, kind: "second", read: (value) => `${rate(value)}/s` }, { name: "synced", place: 2, kind: "area", read: (value) => `${rate(value)}/s` }] }));
 }
 
@@ -138,14 +155,18 @@ function jobButton(job, action, actions) {
   return h("button", { type: "button", class: "quiet", "data-action": action, "data-job": job.job, "data-kind": job.kind, disabled: !actions, title: actions ? null : "API_TOKEN is not set" }, word, h("span", { class: "hidden" }, ` ${job.kind} ${job.job}`));
 }
 
+const pace = (job) => [job.left_s === null ? "" : `about ${duration(job.left_s)} left`, job.rate_per_s ? `at most ${count(job.rate_per_s)}/s` : ""].filter(Boolean).join(", ");
+
 function jobs(found, now, actions) {
-  const open = found.open.map((job) => h("li", {},
-    h("div", { class: "what" }, h("p", {}, h("b", {}, job.kind), job.route && [" of ", h("b", {}, job.route)], h("span", { class: "dim mono" }, ` ${job.job}`)), h("p", { class: "dim" }, job.text)),
-    h("div", { class: "progress" }, job.share !== null && [meter(job.share, `${percent(job.share)} done`), h("span", {}, percent(job.share))], job.left_s !== null && h("span", { class: "dim" }, `about ${duration(job.left_s)} left`)),
+  const open = found.open.map((job) => h("li", { class: job.paused ? "paused" : null },
+    h("div", { class: "what" },
+      h("p", {}, h("b", {}, job.kind), job.route && [" of ", h("b", {}, job.route)], h("span", { class: "dim mono" }, ` ${job.job}`)),
+      h("p", { class: "dim text" }, marked(grouped(job.text)))),
+    h("div", { class: "progress" }, job.share !== null && [meter(job.share, `${percent(job.share)} done`), h("span", {}, percent(job.share))], pace(job) && h("span", { class: "dim" }, pace(job))),
     h("div", { class: "steps" },
       job.steerable && jobButton(job, job.paused ? "resume" : "pause", actions),
       job.cancellable && jobButton(job, "cancel", actions))));
-  const ended = found.ended.map((job) => h("li", {}, glyph(job.well ? "green" : "degraded"), h("span", {}, h("b", {}, job.kind), job.route && ` of ${job.route}`, `, ${clock(job.ended_at)}`), h("span", { class: "dim" }, job.text)));
+  const ended = found.ended.map((job) => h("li", {}, glyph(job.well ? "green" : "degraded"), h("span", {}, h("b", {}, job.kind), job.route && ` of ${job.route}`, `, ${clock(job.ended_at)}`), h("span", { class: "dim" }, grouped(job.text))));
   return [
     open.length ? h("ul", { class: "jobs" }, open) : h("p", { class: "empty" }, "No job is open."),
     ended.length ? h("details", {}, h("summary", {}, `${plural(ended.length, "job")} ended recently`), h("ul", { class: "ended" }, ended)) : null,

@@ -11,6 +11,9 @@ function levelOfServer(server) {
   return { reachable: "green", unreachable: "degraded", refusing: "red" }[server.state];
 }
 
+// Another replica may not reach what this one reaches.
+const reached = (server, name, levels) => (server?.state === "reachable" && levels(`server ${name}`).length ? "reachable here" : server?.state ?? "unknown");
+
 export function stations(overview) {
   const status = overview.status;
   const levels = (...checks) => overview.problems.filter((problem) => problem.kind !== "work" && checks.some((check) => problem.check.startsWith(check))).map((problem) => problem.level);
@@ -21,7 +24,7 @@ export function stations(overview) {
   const captured = status?.captured, lag = status?.lag_s;
   const entries = status?.queue.entries;
   return [
-    { name: "MongoDB", level: worst([levelOfServer(mongodb), ...levels("server mongodb", "oplog")]), word: mongodb?.state ?? "unknown",
+    { name: "MongoDB", level: worst([levelOfServer(mongodb), ...levels("server mongodb", "oplog")]), word: reached(mongodb, "mongodb", levels),
       facts: [status ? `~ ${plural(status.documents, "document")}` : "", status ? plural(status.routes.length, "route") : ""] },
     { name: "Capture", level: capture ? worst(["green", ...levels("capture", "position", "backlog", "progress, capture")]) : "red", word: capture ?? "nobody captures",
       facts: [status?.capturing ? `by ${shortName(status.capturing)}` : "", captured ? `up to ${duration(captured.age_s)} ago` : ""] },
@@ -29,7 +32,7 @@ export function stations(overview) {
       word: entries === null || entries === undefined ? "cannot be read" : `${plural(entries, "entry", "entries")}`, tiers: status?.tiers ?? [] },
     { name: "Sync", level: live ? worst([status?.stages.sync === "retrying" ? "degraded" : "green", ...levels("lane", "sync", "progress, lanes")]) : "red", word: live ? (status?.stages.sync ?? "unknown") : "no replica is live",
       facts: [plural(live, "replica"), lag === null || lag === undefined ? "" : `${duration(lag)} behind`] },
-    { name: "Typesense", level: worst([levelOfServer(typesense), ...levels("server typesense", "target", "fields")]), word: typesense?.state ?? "unknown",
+    { name: "Typesense", level: worst([levelOfServer(typesense), ...levels("server typesense", "target", "fields")]), word: reached(typesense, "typesense", levels),
       facts: [status ? plural(status.dead_letters_open, "dead letter") : "", status?.reconcile ? "a reconcile runs" : ""] },
   ];
 }
