@@ -78,6 +78,6 @@ def test_a_server_that_freezes_during_an_oplog_scan_is_noticed_and_does_not_dela
         wait_for(lambda: opening(resuming), 30.0, lambda: str(resuming.health()))
         began_s = time.monotonic()
         assert resuming.stop() == 0
-        assert time.monotonic() - began_s < 7.0, "the stop waited for the scan"
+        assert time.monotonic() - began_s < 11.0, "the stop waited for the scan"
     resuming.start()
     equal()

@@ -37,7 +37,7 @@ def runbooks() -> dict[str, str]:
 
 
 def run_promtool(*arguments: str) -> None:
-    answer = subprocess.run([promtool(), *arguments], capture_output=True, text=True, check=False, timeout=120)
+    answer = subprocess.run([promtool(), *arguments], capture_output=True, text=True, check=False, timeout=280)
     assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
