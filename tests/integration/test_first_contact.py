@@ -36,7 +36,7 @@ NOWHERE = {
 
 def run(command: list[str], directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env={**BARE, **environment}, cwd=directory, capture_output=True, text=True, timeout=60, check=False
+        command, env={**BARE, **environment}, cwd=directory, capture_output=True, text=True, timeout=200, check=False
     )
 
 

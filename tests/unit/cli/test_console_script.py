@@ -29,7 +29,7 @@ BARE = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LD_LIBRAR
 NOBODY = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=100"
 FAUSTS_OWN = {"agents", "clean-versions", "completion", "livecheck", "model", "models", "reset", "send", "tables"}
 SHELLS = ("bash", "zsh", "fish")
-_BOUND_S = 150.0
+_BOUND_S = 200.0
 
 _WHAT_FAUST_HAS = """
 import json, tsync_stream

@@ -48,7 +48,7 @@ _TUNE = "from tsync_stream.core import malloc; malloc.tune()\n"
 
 
 def number_printed_by(code: str) -> int:
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200)
     return int(ended.stdout)
 
 

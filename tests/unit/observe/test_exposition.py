@@ -88,7 +88,7 @@ def test_the_rules_find_what_breaks_them(line: str) -> None:
 
 def test_promtool_has_no_complaint() -> None:
     answer = subprocess.run(
-        [promtool(), "check", "metrics"], input=filled().exposition(), capture_output=True, check=False, timeout=60
+        [promtool(), "check", "metrics"], input=filled().exposition(), capture_output=True, check=False, timeout=200
     )
     assert (answer.returncode, answer.stderr.decode(), answer.stdout.decode()) == (0, "", "")
 

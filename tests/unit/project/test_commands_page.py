@@ -28,7 +28,7 @@ print(json.dumps(names))
 def commands_fixture() -> dict[str, list[str]]:
     """The options of each command; `worker` has Faust's own."""
     listing = [sys.executable, "-c", _LIST_COMMANDS]
-    ended = subprocess.run(listing, capture_output=True, text=True, check=True, timeout=60, cwd=ROOT)
+    ended = subprocess.run(listing, capture_output=True, text=True, check=True, timeout=200, cwd=ROOT)
     commands: dict[str, list[str]] = json.loads(ended.stdout)
     return commands
 

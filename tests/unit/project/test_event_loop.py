@@ -14,7 +14,7 @@ def module_of_the_loop(environment: Mapping[str, str], arguments: Sequence[str] 
     child = {name: value for name, value in os.environ.items() if name not in {"FAUST_LOOP", "F_LOOP"}}
     command = [sys.executable, "-c", _BUILD_THE_APP, *arguments]
     ended = subprocess.run(
-        command, env={**child, **environment}, capture_output=True, text=True, check=True, timeout=60
+        command, env={**child, **environment}, capture_output=True, text=True, check=True, timeout=200
     )
     return ended.stdout.strip()
 
