@@ -185,7 +185,6 @@ def test_a_first_load_keeps_its_rate_and_waits_while_it_is_paused(
     worker.launch()
     wait_for(lambda: bool(state.pipeline()), 30.0, "no pipeline")
     (route,) = state.pipeline()["routes"]
-    assert worker.run_command("reconcile", "--rate", "200").returncode == 0
     worker.wait_until_started()
     assert act(worker, route["reconcile"]["job"], "pause")["paused"]
 
@@ -199,8 +198,10 @@ def test_a_first_load_keeps_its_rate_and_waits_while_it_is_paused(
 
     wait_for(says, 10.0, lambda: f"{worker.health()}")
     assert worker.health()["status"] == "degraded"
-    assert worker.run_command("reconcile", "--resume").returncode == 0
+    assert worker.run_command("reconcile", "--rate", "200").returncode == 0
     stopped_at = queued()
+    assert stopped_at < 4_000, "it is paused, so not all can be queued"
+    assert worker.run_command("reconcile", "--resume").returncode == 0
     wait_for(lambda: queued() > stopped_at, 30.0, "it does not go on")
     before, began_s = queued(), time.monotonic()
     wait_for(lambda: queued() >= min(4_000, before + 1_000), 30.0, "it is too slow")
