@@ -100,6 +100,30 @@ async def test_documents_come_in_the_order_of_the_index(
     assert_same_keys([document["_id"] for document in found], KEYS_OF_EVERY_TYPE)
 
 
+async def test_reads_that_overlap_have_a_session_each_and_see_what_the_others_saw(
+    stack: EmbeddedStack, client: Client, route: Route, source: Collection
+) -> None:
+    await source.insert_many([{"_id": f"{number}", "text": "x" * 1_000} for number in range(10)])
+    finds = Finds()
+    watched: Client = open_client(stack.mongo.uri, event_listeners=[finds])
+    reader = DocumentReader(watched, 10.0)
+    async with aclosing(reader.read(route, [["0"], ["1"]], BEGINNING_OF_TIME)) as first:
+        assert [document["_id"] for document in await anext(first)] == ["0", "1"]
+        await source.insert_one({"_id": "new"})
+        assert await reader.existing_keys(route, ["new"], BEGINNING_OF_TIME) == ["new"]
+        seen = reader.operation_time
+        assert len(await scan(reader, route, 20)) == 11
+    await read(reader, route, ["new"])
+    sessions = [bytes(command["lsid"]["id"]) for command in finds.commands]
+    assert sessions[0] != sessions[1], "the first one is in use"
+    assert set(sessions) == set(sessions[:2]), "those that are idle are used again"
+    not_before = [command["readConcern"].get("afterClusterTime") for command in finds.commands]
+    assert not_before[1] is not None, "what the first one saw"
+    assert all(time is not None and time >= seen for time in not_before[2:])
+    await reader.close()
+    watched.close()
+
+
 async def test_a_read_sees_everything_written_before_its_cluster_time(
     client: Client, reader: DocumentReader, route: Route, source: Collection
 ) -> None:

@@ -6,7 +6,8 @@ do not see it, and a loop that misses its only cancellation never ends.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Coroutine
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 CANCEL_AGAIN_S = 1.0
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 async def end_tasks(tasks: Collection[asyncio.Task[Any]]) -> None:
@@ -75,3 +77,26 @@ async def one_ahead(items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
                 yield item
         finally:
             await end_tasks([waiting])
+
+
+async def in_order(
+    items: AsyncGenerator[T, None], work: Callable[[T], Coroutine[Any, Any, R]], most: int
+) -> AsyncGenerator[R, None]:
+    """What `work` makes of each item, in the order of the items, whichever is done first.
+
+    At most `most` are begun and not yielded yet. Close it, and those are ended and `items` is closed. The error of an
+    item is raised in its turn.
+    """
+    begun: deque[asyncio.Task[R]] = deque()
+    async with aclosing(items):
+        try:
+            async for item in items:
+                begun.append(asyncio.create_task(work(item)))
+                if len(begun) == most:
+                    yield await begun[0]  # it stays in line meanwhile: if we are cancelled here, it is ended, too
+                    begun.popleft()
+            while begun:
+                yield await begun[0]
+                begun.popleft()
+        finally:
+            await end_tasks(begun)

@@ -4,12 +4,14 @@ A filed verification and the background one both run it, each in its own way: `W
 cursor is, and what becomes of what it finds. `judge.py` decides what counts as a difference.
 
 Invariants: the scan goes on from its cursor after any interruption, with the numbers that belong to it; the sweep
-begins again. Nothing is written here: what is to be repaired is queued, and sync decides by looking.
+begins again. Pages may be looked at side by side, but the cursor passes them in their order. Nothing is written here:
+what is to be repaired is queued, and sync decides by looking.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 from bson.timestamp import Timestamp
@@ -17,6 +19,7 @@ from bson.timestamp import Timestamp
 from tsync_stream.core.errors import ConfigurationError
 from tsync_stream.core.key_candidates import candidate_keys
 from tsync_stream.core.model import Key
+from tsync_stream.core.tasks import in_order
 from tsync_stream.jobs.compare import Difference, Findings, Tally
 from tsync_stream.jobs.judge import Judge, keys_of
 from tsync_stream.jobs.scan import Sides
@@ -35,10 +38,12 @@ class Way(Protocol):
     """How a comparison proceeds. `repair`: what differs is to be queued.
 
     From the first page that differs on, `most_pages` are looked at before their differences are: one wait serves all.
+    `pages_at_once` are looked at side by side.
     """
 
     repair: bool
     most_pages: int
+    pages_at_once: int
 
     @property
     def cursor(self) -> Mapping[str, Any] | None:
@@ -55,6 +60,16 @@ class Way(Protocol):
         """What was found up to the cursor; queue the repairs. Then it stands there."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What one look at a page showed, and the cursor behind that page."""
+
+    cursor: Mapping[str, Any]
+    compared: int
+    excepted: int
+    suspects: Sequence[Difference]
+
+
 @dataclass(slots=True)
 class _Window:
     """Pages that were looked at and that the cursor has not passed yet."""
@@ -63,6 +78,13 @@ class _Window:
     compared: int = 0
     suspects: list[Difference] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
+
+    def add(self, page: _Page) -> None:
+        """The page that follows."""
+        self.pages += 1
+        self.compared += page.compared
+        self.findings.excepted += page.excepted
+        self.suspects += page.suspects
 
 
 class Comparing:
@@ -121,23 +143,29 @@ class Comparing:
 
     async def _scan(self, judge: Judge) -> None:
         window = _Window()
-        async with aclosing(self._sides.keys(self._way.cursor, self._way.captured_time)) as scan:
-            async for keys, cursor in scan:
-                await self._way.before_page(len(keys))
-                await self._look_at_page(judge, keys, window)
+        looks = in_order(self._keys_in_turns(), partial(self._look_at_page, judge), self._way.pages_at_once)
+        async with aclosing(looks) as pages:
+            async for page in pages:
+                window.add(page)
                 if not window.suspects or window.pages >= self._way.most_pages:
-                    await self._pass(judge, window, {"phase": SCAN, **cursor})
+                    await self._pass(judge, window, {"phase": SCAN, **page.cursor})
                     window = _Window()
                 if not self._wanted():
                     return
         await self._pass(judge, window, {"phase": SWEEP})
 
-    async def _look_at_page(self, judge: Judge, keys: Sequence[Key], window: _Window) -> None:
+    async def _keys_in_turns(self) -> AsyncGenerator[tuple[list[Key], Mapping[str, Any]], None]:
+        async with aclosing(self._sides.keys(self._way.cursor, self._way.captured_time)) as scan:
+            async for keys, cursor in scan:
+                await self._way.before_page(len(keys))
+                yield keys, cursor
+
+    async def _look_at_page(self, judge: Judge, scanned: tuple[list[Key], Mapping[str, Any]]) -> _Page:
+        keys, cursor = scanned
         usable = [key for key in keys if can_be_queued(key)]
-        window.pages += 1
-        window.compared += len(keys)
-        window.findings.excepted += len(keys) - len(usable)  # these are dead letters in any case
-        window.suspects += await judge.look(usable, window.findings)
+        findings = Findings(excepted=len(keys) - len(usable))  # these are dead letters in any case
+        suspects = await judge.look(usable, findings)
+        return _Page(cursor, len(keys), findings.excepted, suspects)
 
     async def _pass(self, judge: Judge, window: _Window, cursor: Mapping[str, Any]) -> None:
         """Find out what becomes of a window's suspects, and move the cursor past it."""

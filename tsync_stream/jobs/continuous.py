@@ -152,6 +152,7 @@ class RouteVerification:
 
     repair = True
     most_pages = MOST_PAGES
+    pages_at_once = 1  # it has time
 
     def __init__(
         self,

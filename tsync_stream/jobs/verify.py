@@ -23,6 +23,8 @@ from tsync_stream.state.jobs import DONE, Job
 log = logging.getLogger(__name__)
 
 MOST_PAGES = 50
+# While one is compared here, the servers are read for the others.
+PAGES_AT_ONCE = 3
 
 
 class Verify:
@@ -74,6 +76,7 @@ class _ThroughTheQueue:
     def __init__(self, producer: Producer, sides: Sides, *, repair: bool) -> None:
         self.repair = repair
         self.most_pages = MOST_PAGES
+        self.pages_at_once = PAGES_AT_ONCE
         self._producer = producer
         self._sides = sides
 

@@ -1,7 +1,11 @@
-"""A causally consistent session of MongoDB, opened when it is first needed.
+"""Causally consistent sessions of MongoDB, opened when they are first needed.
 
-Invariant: a read in it returns nothing older than the cluster time that its caller names, nor than earlier reads.
+Invariant: a read returns nothing older than the cluster time that its caller names, nor than earlier reads; of several
+sessions that are used side by side, nor than what any of them had read when it began.
 """
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from bson.timestamp import Timestamp
 from pymongo.errors import PyMongoError
@@ -40,3 +44,37 @@ class CausalSession:
         if self._session is not None:
             await self._session.end_session()
             self._session = None
+
+
+class CausalSessions:
+    """The sessions of one client for reads that may overlap: each has one of its own, and there are no more than that."""
+
+    def __init__(self, client: MongoClient) -> None:
+        self._client = client
+        self._opened: list[CausalSession] = []
+        self._idle: list[CausalSession] = []
+
+    def __repr__(self) -> str:
+        return f"<CausalSessions: {len(self._opened)} opened, {len(self._idle)} idle>"
+
+    @property
+    def operation_time(self) -> Timestamp:
+        """MongoDB's time at the newest read of all, or `BEGINNING_OF_TIME` before the first: nothing newer was read."""
+        return max((session.operation_time for session in self._opened), default=BEGINNING_OF_TIME)
+
+    @asynccontextmanager
+    async def after(self, not_before: Timestamp) -> AsyncIterator[MongoSession]:
+        """A session for one read, which is not older than this. Raises the errors of `errors.from_mongo`."""
+        if not self._idle:
+            self._idle.append(CausalSession(self._client))
+            self._opened.append(self._idle[-1])
+        session = self._idle.pop()
+        try:
+            yield await session.after(max(not_before, self.operation_time))
+        finally:
+            self._idle.append(session)
+
+    async def close(self) -> None:
+        """End the sessions; the next read opens another one."""
+        for session in self._opened:
+            await session.close()

@@ -21,9 +21,9 @@ from pymongo.read_concern import ReadConcern
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError
 from tsync_stream.core.keys import BSON_OPTIONS, can_be_stored, canonical_key, typesense_id
 from tsync_stream.core.model import Key, Route
-from tsync_stream.source.causal_session import CausalSession
+from tsync_stream.source.causal_session import CausalSessions
 from tsync_stream.source.decoding import decode, decoded, portions, turn_for
-from tsync_stream.source.driver import TIMEOUT_MS, MongoClient, MongoCollection, MongoHealth
+from tsync_stream.source.driver import TIMEOUT_MS, MongoClient, MongoCollection, MongoHealth, MongoSession
 from tsync_stream.source.errors import from_mongo, translated
 from tsync_stream.source.undecodable import NOT_DECODED
 from tsync_stream.source.view import MAX_VIEW_KEYS, SourceView
@@ -39,7 +39,7 @@ REPLY_DEADLINE_S = 15.0
 
 
 class DocumentReader:
-    """Reads one client's collections in one causally consistent session. Not for use by two tasks at once.
+    """Reads one client's collections, causally consistent: what was read once is not read older. Reads may overlap.
 
     `views` has those of routes that do not show documents as they are. `dense_turn` is that of all readers of the
     process (`source/decoding.py`).
@@ -58,7 +58,7 @@ class DocumentReader:
         self._deadline_s = deadline_s
         # The limit of a query on the server. Without it, a limit configured on the server would end ours.
         self._max_time_ms = max(1, int(deadline_s * 1000))
-        self._session = CausalSession(client)
+        self._sessions = CausalSessions(client)
         self._sources: dict[Route, MongoCollection] = {}
         self._document_bytes = 1  # on average, in the last reply
 
@@ -68,7 +68,7 @@ class DocumentReader:
 
         A read with this time as `not_before` returns nothing older than earlier reads.
         """
-        return self._session.operation_time
+        return self._sessions.operation_time
 
     async def read(
         self, route: Route, key_groups: Sequence[Sequence[Key]], not_before: Timestamp
@@ -78,7 +78,15 @@ class DocumentReader:
         Raises `RouteUnusable` and the errors of `errors.from_mongo`. The documents of one group of keys (all that share
         a Typesense id) come in BSON order; groups in none.
         """
-        session = await self._session.after(not_before)
+        async with self._sessions.after(not_before) as session:
+            async with aclosing(self._read(route, key_groups, session)) as reading:
+                async for documents in reading:
+                    yield documents
+                    del documents  # not one reply in memory while the next one comes
+
+    async def _read(
+        self, route: Route, key_groups: Sequence[Sequence[Key]], session: MongoSession
+    ) -> AsyncGenerator[list[dict[str, Any]], None]:
         collection = self._source(route)
         view = self._views.get(route.name)
         viewed = None if view is None else Viewed(route.name, view, collection, session, self._documents_of)
@@ -149,17 +157,14 @@ class DocumentReader:
         """
         if self.filters(route):
             return await self.matching_keys(route, self._views[route.name].filter, keys, not_before)
-        session = await self._session.after(not_before)
         collection = self._source(route)
         found: list[Key] = []
-        try:
+        async with self._sessions.after(not_before) as session, translated():
             for chunk in query_chunks([key] for key in keys):
                 cursor = collection.find(
                     {"_id": {"$in": chunk}}, {"_id": 1}, session=session, max_time_ms=self._max_time_ms
                 )
                 found += [document["_id"] async for document in cursor]
-        except (PyMongoError, BSONError) as error:
-            raise from_mongo(error) from error
         return found
 
     async def matching_keys(
@@ -169,11 +174,11 @@ class DocumentReader:
 
         A document for which the query fails is among them. Raises `RouteUnusable` if MongoDB refuses the query itself.
         """
-        session = await self._session.after(not_before)
-        viewed = Viewed(route.name, SourceView(filter=query), self._source(route), session, self._documents_of)
         found: list[Key] = []
-        for chunk in query_chunks([key] for key in keys):
-            found += await viewed.existing(chunk)
+        async with self._sessions.after(not_before) as session:
+            viewed = Viewed(route.name, SourceView(filter=query), self._source(route), session, self._documents_of)
+            for chunk in query_chunks([key] for key in keys):
+                found += await viewed.existing(chunk)
         return found
 
     async def scan_keys(
@@ -183,24 +188,24 @@ class DocumentReader:
 
         `min` with a hint crosses BSON types, where `$gt` would stop silently at the end of one.
         """
-        session = await self._session.after(not_before)
         collection = self._source(route)
         limit = count + (after is not None)
         bound = {} if after is None else {"min": {"_id": after["_id"]}}
-        cursor = collection.find_raw_batches(
-            {},
-            {"_id": 1},
-            hint=[("_id", 1)],
-            limit=limit,
-            batch_size=limit,
-            session=session,
-            max_time_ms=self._max_time_ms,
-            **bound,
-        )
-        try:
-            keys = [document["_id"] async for raw in cursor for document in decoded(raw)]
-        except (PyMongoError, *NOT_DECODED) as error:
-            raise from_mongo(error) from error
+        async with self._sessions.after(not_before) as session:
+            cursor = collection.find_raw_batches(
+                {},
+                {"_id": 1},
+                hint=[("_id", 1)],
+                limit=limit,
+                batch_size=limit,
+                session=session,
+                max_time_ms=self._max_time_ms,
+                **bound,
+            )
+            try:
+                keys = [document["_id"] async for raw in cursor for document in decoded(raw)]
+            except (PyMongoError, *NOT_DECODED) as error:
+                raise from_mongo(error) from error
         # `min` includes its bound, which may have been deleted since.
         first = canonical_key(keys[0]) if keys and can_be_stored(keys[0]) else None
         found_bound = after is not None and first == canonical_key(after["_id"])
@@ -212,8 +217,8 @@ class DocumentReader:
         return view is not None and bool(view.filter)
 
     async def close(self) -> None:
-        """End the session."""
-        await self._session.close()
+        """End the sessions."""
+        await self._sessions.close()
 
     def _source(self, route: Route) -> MongoCollection:
         if route not in self._sources:  # creating one takes as long as encoding a small query

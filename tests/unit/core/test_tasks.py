@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.waiting import eventually
 from tsync_stream.core import tasks
-from tsync_stream.core.tasks import all_to_end, end_tasks, first_to_end, one_ahead
+from tsync_stream.core.tasks import all_to_end, end_tasks, first_to_end, in_order, one_ahead
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -163,3 +163,111 @@ async def test_who_leaves_early_closes_the_source() -> None:
     async with aclosing(one_ahead(pages.read())) as items:
         assert await anext(items) == 1
     assert pages.closed
+
+
+class Works:
+    """Work on numbers that is done when it is told to; `begun` and `ended` say which."""
+
+    def __init__(self) -> None:
+        self.begun: list[int] = []
+        self.ended: list[int] = []
+        self.closed = False
+        self._may_end: dict[int, asyncio.Future[None]] = {}
+
+    async def numbers(self) -> AsyncGenerator[int, None]:
+        try:
+            for number in range(1, 6):
+                yield number
+        finally:
+            self.closed = True
+
+    async def work(self, number: int) -> str:
+        self.begun.append(number)
+        self._may_end[number] = asyncio.get_running_loop().create_future()
+        try:
+            await self._may_end[number]
+        finally:
+            self.ended.append(number)
+        return f"result {number}"
+
+    async def end(self, number: int) -> None:
+        await eventually(lambda: number in self._may_end)
+        self._may_end[number].set_result(None)
+        await eventually(lambda: number in self.ended)
+
+    async def fail(self, number: int) -> None:
+        await eventually(lambda: number in self._may_end)
+        self._may_end[number].set_exception(ConnectionError("away"))
+        await eventually(lambda: number in self.ended)
+
+
+async def passed_turns() -> None:
+    """Let everything happen that can happen now."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def test_results_come_in_the_order_of_the_items_whichever_is_done_first() -> None:
+    works, found = Works(), []
+
+    async def collect() -> None:
+        async with aclosing(in_order(works.numbers(), works.work, 3)) as results:
+            async for result in results:
+                found.append(result)
+
+    collecting = asyncio.create_task(collect())
+    await works.end(3)
+    await works.end(2)
+    await passed_turns()
+    assert found == []
+    await works.end(1)
+    await eventually(lambda: len(found) == 3)
+    await works.end(5)
+    await works.end(4)
+    await collecting
+    assert found == [f"result {number}" for number in range(1, 6)]
+    assert works.closed
+
+
+async def test_no_more_than_so_many_are_begun_and_not_used_yet() -> None:
+    works = Works()
+    async with aclosing(in_order(works.numbers(), works.work, 2)) as results:
+        first = asyncio.create_task(anext(results))
+        await works.end(2)  # a later one, which does not make room
+        await passed_turns()
+        assert works.begun == [1, 2]
+        await works.end(1)
+        assert await first == "result 1"
+        await passed_turns()
+        assert works.begun == [1, 2], "the first one is still in use"
+        assert await anext(results) == "result 2"
+        await eventually(lambda: works.begun == [1, 2, 3])
+
+
+async def test_an_error_of_the_work_comes_in_its_turn_and_ends_the_rest() -> None:
+    works = Works()
+    async with aclosing(in_order(works.numbers(), works.work, 3)) as results:
+        first = asyncio.create_task(anext(results))
+        await works.fail(2)
+        await works.end(1)
+        assert await first == "result 1"
+        with pytest.raises(ConnectionError):
+            await anext(results)
+    assert sorted(works.ended) == sorted(works.begun)
+    assert works.closed
+
+
+async def test_who_is_cancelled_while_waiting_ends_all_that_was_begun() -> None:
+    works = Works()
+
+    async def wait_for_the_first() -> None:
+        async with aclosing(in_order(works.numbers(), works.work, 2)) as results:
+            await anext(results)
+
+    waiting = asyncio.create_task(wait_for_the_first())
+    await eventually(lambda: works.begun == [1, 2])
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert works.ended == [1, 2]
+    assert works.closed

@@ -13,6 +13,7 @@ import pytest
 from bson.timestamp import Timestamp
 
 from tests.support.schemas import live_schema
+from tests.support.waiting import eventually
 from tsync_stream.capture.term import CaptureTerm, EntryBatch, JobProgress
 from tsync_stream.cli.verify import how_it_ended
 from tsync_stream.core.errors import DependencyUnavailable
@@ -110,12 +111,20 @@ class Source:
 
 
 class Target:
-    """Typesense: documents by id. `before_look` is called before every look."""
+    """Typesense: documents by id. `before_look` is called before every look at some of them."""
 
     def __init__(self, documents: Mapping[str, dict[str, Any]]) -> None:
         self.documents = dict(documents)
         self.before_look: Callable[[Sequence[str]], None] = lambda ids: None
         self.before_export: Callable[[], None] = lambda: None
+        # The first ids of the looks so far, and of those that are answered only once they may be.
+        self.asked: list[str] = []
+        self.held: dict[str, asyncio.Event] = {}
+        self.looking: set[str] = set()
+
+    def hold(self, first_id: str) -> asyncio.Event:
+        """Do not answer a look that begins with this id before the event is set."""
+        return self.held.setdefault(first_id, asyncio.Event())
 
     async def settled(self) -> bool:
         return True
@@ -125,6 +134,13 @@ class Target:
 
     async def documents_of(self, collection: str, ids: Sequence[str]) -> AsyncIterator[bytes]:
         self.before_look(ids)
+        self.asked.append(ids[0])
+        self.looking.add(ids[0])
+        try:
+            if (held := self.held.get(ids[0])) is not None:
+                await held.wait()
+        finally:
+            self.looking.discard(ids[0])
         for document_id in ids:
             if document_id in self.documents:
                 yield orjson.dumps({"id": document_id, **self.documents[document_id]})
@@ -218,6 +234,12 @@ class World:
 
     async def _send(self, batch: EntryBatch) -> None:
         self.sent.append(batch)
+
+
+async def passed_turns() -> None:
+    """Let everything happen that can happen now."""
+    for _ in range(50):
+        await asyncio.sleep(0)
 
 
 @contextmanager
@@ -377,6 +399,68 @@ async def test_a_sweep_that_finds_far_too_much_does_not_look_at_everything(monke
     assert world.queued() == []
 
 
+# Pages side by side
+
+
+def first_of_page(number: int) -> str:
+    return f"{number * PAGE:03}"
+
+
+async def test_the_cursor_passes_no_page_before_those_in_front_of_it() -> None:
+    world = World(count=6 * PAGE)
+    first = world.target.hold(first_of_page(0))
+    running = asyncio.create_task(world.job.run())
+    await eventually(lambda: first_of_page(verify.PAGES_AT_ONCE - 1) in world.target.asked)
+    await passed_turns()
+    assert world.cursors() == [], "a later page was done first"
+    first.set()
+    await running
+    keys = [cursor["_id"] for cursor in world.cursors() if cursor["phase"] == "scan"]
+    assert keys == [f"{PAGE * (number + 1) - 1:03}" for number in range(6)]
+    compared = [cursor["tally"]["compared"] for cursor in world.cursors() if cursor["phase"] == "scan"]
+    assert compared == [PAGE * (number + 1) for number in range(6)]
+
+
+async def test_a_page_that_fails_is_compared_again_with_those_behind_it() -> None:
+    world = World(count=6 * PAGE)
+    del world.target.documents[first_of_page(2)]
+    first = world.target.hold(first_of_page(0))
+    running = asyncio.create_task(world.job.run())
+    await eventually(lambda: first_of_page(2) in world.target.asked)
+    running.cancel()  # the process ends, and the first page was never answered
+    await asyncio.wait([running])
+    assert world.cursors() == []
+    first.set()
+    await world.make().run()
+    assert world.found() == {"phase": DONE, "compared": 6 * PAGE, "missing": 1}
+
+
+async def test_no_more_pages_are_looked_at_than_may_be_in_memory() -> None:
+    world = World(count=20 * PAGE)
+    first = world.target.hold(first_of_page(0))
+    running = asyncio.create_task(world.job.run())
+    await eventually(lambda: len(world.target.asked) >= verify.PAGES_AT_ONCE)
+    await passed_turns()
+    assert world.target.asked == [first_of_page(number) for number in range(verify.PAGES_AT_ONCE)]
+    assert len(world.source.scanned) == verify.PAGES_AT_ONCE * PAGE
+    first.set()
+    await running
+    assert world.found() == {"phase": DONE, "compared": 20 * PAGE}
+
+
+async def test_who_is_not_wanted_any_more_leaves_no_look_behind() -> None:
+    world = World(count=20 * PAGE)
+    for number in range(1, 20):
+        world.target.hold(first_of_page(number))
+    first = world.target.hold(first_of_page(0))
+    running = asyncio.create_task(world.job.run())
+    await eventually(lambda: len(world.target.asked) == verify.PAGES_AT_ONCE)
+    world.wanted = False
+    first.set()
+    await running  # although nobody ever answers the others
+    assert (world.cursors(), world.target.looking) == ([], set())
+
+
 # Interruptions
 
 
@@ -426,7 +510,7 @@ async def test_a_cancelled_verification_queues_nothing_more() -> None:
     world.target.before_look = cancel
     await world.job.run()
     assert world.sent == []
-    assert len(world.source.scanned) == PAGE
+    assert len(world.source.scanned) <= verify.PAGES_AT_ONCE * PAGE
     world.target.before_look = lambda ids: None
     await world.job.run()
     assert world.sent == []
