@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bson.timestamp import Timestamp
@@ -16,11 +17,14 @@ from bson.timestamp import Timestamp
 from tsync_stream.core.key_candidates import candidate_keys
 from tsync_stream.core.keys import can_be_stored, canonical_key
 from tsync_stream.core.model import Key, Route
+from tsync_stream.core.tasks import in_order
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state.dead_letters import can_be_queued
 
 ASK_AGAIN_INTERVAL_S = 1.0
+# Pages of ids that are looked up while the export goes on.
+SWEPT_AT_ONCE = 2
 
 
 async def pages(
@@ -111,16 +115,18 @@ class Sides:
         """The source's keys, as `pages` yields them."""
         return pages(self.source, self.route, after, not_before, self.page_size, at_most)
 
-    async def orphans(self, not_before: Timestamp) -> AsyncGenerator[tuple[int, list[str]], None]:
+    def orphans(self, not_before: Timestamp) -> AsyncGenerator[tuple[int, list[str]], None]:
         """For each page of Typesense's ids: how many there are, and those for which the source has no possible key.
 
         Raises the errors of MongoDB and Typesense calls.
         """
-        async with aclosing(self.target.export_ids(self.route.target, self.page_size)) as export:
-            async for ids in export:
-                keys = [key for document_id in ids for key in candidate_keys(document_id)]
-                existing = await self.source.existing_ids(self.route, keys, not_before)
-                yield len(ids), [document_id for document_id in ids if document_id not in existing]
+        export = self.target.export_ids(self.route.target, self.page_size)
+        return in_order(export, partial(self._lacking, not_before), SWEPT_AT_ONCE)
+
+    async def _lacking(self, not_before: Timestamp, ids: list[str]) -> tuple[int, list[str]]:
+        keys = [key for document_id in ids for key in candidate_keys(document_id)]
+        existing = await self.source.existing_ids(self.route, keys, not_before)
+        return len(ids), [document_id for document_id in ids if document_id not in existing]
 
     async def count_orphans(self, not_before: Timestamp) -> tuple[int, int]:
         """How many documents of Typesense the source lacks, and how many Typesense has."""

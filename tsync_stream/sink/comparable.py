@@ -14,6 +14,7 @@ from tsync_stream.sink.schema import values_at
 # Up to here, every whole number is both a double and an integer.
 LARGEST_WHOLE = 2**53
 FLATTENED = ".flat"
+_NOTHING_FLATTENED = b'{".flat":[],'
 
 
 def comparable(document: dict[str, Any], left_out: Collection[str]) -> dict[str, Any]:
@@ -32,6 +33,11 @@ def as_stored(exported: dict[str, Any]) -> dict[str, Any]:
     for name in exported.pop(FLATTENED, ()):
         exported.pop(name, None)
     return exported
+
+
+def line_as_stored(line: bytes) -> bytes:
+    """The line of such an export, as far as that takes no parsing: only an empty list is taken away."""
+    return b"{" + line[len(_NOTHING_FLATTENED) :] if line.startswith(_NOTHING_FLATTENED) else line
 
 
 def without_doubles(document: dict[str, Any]) -> dict[str, Any]:

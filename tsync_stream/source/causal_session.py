@@ -47,7 +47,7 @@ class CausalSession:
 
 
 class CausalSessions:
-    """The sessions of one client for reads that may overlap: each has one of its own, and there are no more than that."""
+    """The sessions of one client for reads that may overlap, as many as overlapped at most."""
 
     def __init__(self, client: MongoClient) -> None:
         self._client = client

@@ -78,11 +78,13 @@ class DocumentReader:
         Raises `RouteUnusable` and the errors of `errors.from_mongo`. The documents of one group of keys (all that share
         a Typesense id) come in BSON order; groups in none.
         """
-        async with self._sessions.after(not_before) as session:
-            async with aclosing(self._read(route, key_groups, session)) as reading:
-                async for documents in reading:
-                    yield documents
-                    del documents  # not one reply in memory while the next one comes
+        async with (
+            self._sessions.after(not_before) as session,
+            aclosing(self._read(route, key_groups, session)) as reading,
+        ):
+            async for documents in reading:
+                yield documents
+                del documents  # not one reply in memory while the next one comes
 
     async def _read(
         self, route: Route, key_groups: Sequence[Sequence[Key]], session: MongoSession

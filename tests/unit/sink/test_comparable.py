@@ -2,7 +2,7 @@
 
 import orjson
 
-from tsync_stream.sink.comparable import as_stored, comparable, fields_of_its_own, without_doubles
+from tsync_stream.sink.comparable import as_stored, comparable, fields_of_its_own, line_as_stored, without_doubles
 
 
 def test_a_whole_number_equals_its_float() -> None:
@@ -30,3 +30,9 @@ def test_flattened_fields_of_an_export_are_not_taken_for_stored_ones() -> None:
     assert as_stored(exported) == {"a": {"b": 1, "c": 2}, "a.d": "left by a partial update"}
     assert as_stored({"a": 1}) == {"a": 1}
     assert without_doubles({"a": [{"b": 1}], "a.b": 2, "a.c": 3, "d.e": 4}) == {"a": [{"b": 1}], "a.c": 3, "d.e": 4}
+
+
+def test_a_line_loses_only_an_empty_list_of_flattened_fields() -> None:
+    assert line_as_stored(b'{".flat":[],"id":"1"}') == b'{"id":"1"}'
+    for line in (b'{"id":"1"}', b'{".flat":["a.b"],"a":{"b":1},"a.b":1,"id":"1"}', b'{"a":".flat","id":"1"}'):
+        assert line_as_stored(line) == line

@@ -115,6 +115,14 @@ def test_every_id_is_in_one_filter_in_order(ids: list[str]) -> None:
 
 
 @given(some_ids)
+def test_a_path_holds_the_filter_as_it_is(ids: list[str]) -> None:
+    for request in id_requests(ids):
+        quoted = quote(request.filter_by, safe="")
+        assert request.get_path == f"/export?filter_by={quoted}"
+        assert request.delete_path == f"?filter_by={quoted}"
+
+
+@given(some_ids)
 def test_no_filter_exceeds_a_request_line(ids: list[str]) -> None:
     for filter_by in id_filters(ids):
         assert len(quote(filter_by)) <= MAX_FILTER_BYTES + len("id%3A%5B%5D")
