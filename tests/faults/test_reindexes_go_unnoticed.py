@@ -27,7 +27,7 @@ DOCUMENTS = 200
 # Few enough that a reindex lasts until everything was killed.
 SLOWLY = ("--rate", "300")
 AT_ONCE = ("--yes", "--no-follow", "--watch", "2s", "--keep", "0s")
-TO_KEEP = ("--yes", "--no-follow", "--watch", "0s", "--keep", "1h")
+TO_KEEP = ("--yes", "--no-follow", "--watch", "0s", "--keep", "24h")
 LONGEST_S = 120.0
 # A command asks once.
 PATIENT = {"TYPESENSE_CONNECTION_TIMEOUT": "10s", "LEASE_TTL": "30s"}
