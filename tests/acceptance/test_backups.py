@@ -124,7 +124,8 @@ def test_a_worker_makes_a_backup_that_was_missed(
     wait_for(lambda: state.jobs.count_documents({"kind": "backup", "status": "done"}) == 1, 40.0, "no backup is made")
 
     (path,) = folder.iterdir()
-    assert worker.metrics()["tsync_backup_last_bytes"] == path.stat().st_size
-    assert worker.metrics()['tsync_backups_total{result="done"}'] == 1
+    done, last = 'tsync_backups_total{result="done"}', "tsync_backup_last_bytes"
+    wait_for(lambda: {done, last} <= worker.metrics().keys(), 20.0, "the metrics do not know of it")
+    assert (worker.metrics()[done], worker.metrics()[last]) == (1, path.stat().st_size)
     assert not [problem for problem in worker.health()["problems"] if problem["check"] == "backup"]
     state.wait_until_reconciled()

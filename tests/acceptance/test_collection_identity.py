@@ -1,6 +1,7 @@
 """A collection that is recreated, switched by an alias or restored from a backup is noticed and filled again."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def test_restarting_typesense_does_not_cause_a_reconcile(
     before = typesense.get(f"/collections/{names.typesense_collection}").json()["created_at"]
     stack.typesense.kill()
     source.update_many({}, {"$inc": {"rooms": 1}})
+    wait_for(lambda: time.time() >= before + 1, 5.0, "the clock stands still")  # it counts in seconds
     stack.typesense.start()
     equal(timeout_s=60)
     after = typesense.get(f"/collections/{names.typesense_collection}").json()["created_at"]

@@ -59,6 +59,7 @@ def test_fields_and_keys_that_the_driver_cannot_decode_become_dead_letters(
     insert_strange(2)
     source.insert_many([{"_id": f"after {number}"} for number in range(50)])
     state.wait_for_letters(4)
+    wait_for(lambda: len(actual_documents(stack, names)) >= 150, 30.0, "the others are not synced")
     shown = actual_documents(stack, names)
     assert len(shown) == 150
     reasons = sorted(letter["reason"] for letter in state.open_letters())
