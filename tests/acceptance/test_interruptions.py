@@ -94,7 +94,7 @@ def test_an_outage_of_typesense_is_waited_out(
         assert any("Typesense" in problem["text"] for problem in report["problems"])
         assert server_states(worker)["mongodb"] == "reachable"
         assert [worker.answers(page) for page in ("/health/live", "/health/ready")] == [200, 200], "nobody restarts it"
-        wait_for(lambda: worker.metrics()["tsync_batches_retried_total"] >= 3, 30.0, "nothing is retried")
+        wait_for(lambda: worker.total("tsync_batches_retried_total") >= 3, 30.0, "nothing is retried")
         wait_for(lambda: backlog(worker) > 100, 20.0, "the queue does not grow")
         stack.typesense.start()
         load.wait_for_operations(100)
@@ -114,14 +114,14 @@ def test_a_frozen_typesense_is_waited_out_and_in_doubt_writes_are_rechecked(
     worker.wait_until_capturing()
     stack.typesense.freeze()
     source.update_many({"_id": {"$in": keys[:25]}}, {"$set": {"rooms": 100}})
-    wait_for(lambda: worker.metrics()["tsync_batches_retried_total"] >= 1, 30.0, "no request times out")
+    wait_for(lambda: worker.total("tsync_batches_retried_total") >= 1, 30.0, "no request times out")
     source.update_many({"_id": {"$in": keys[:25]}}, {"$set": {"rooms": 200}})
     stack.typesense.thaw()
     equal(timeout_s=60)
     in_doubt = state.rechecks.count_documents({})
     assert in_doubt > 0
     # Each key is rechecked three times, the last time after eighteen deadlines; the first round is enough here.
-    wait_for(lambda: worker.metrics()["tsync_rechecks_synced_total"] >= in_doubt, 30.0, "no recheck is done")
+    wait_for(lambda: worker.total("tsync_rechecks_synced_total") >= in_doubt, 30.0, "no recheck is done")
     assert state.rechecks.count_documents({"done": 0}) == 0
     equal()
 
@@ -152,7 +152,7 @@ def test_a_second_signal_stops_at_once(stack: EmbeddedStack, source: Source, wor
     worker.wait_until_capturing()
     stack.typesense.freeze()
     source.update_many({}, {"$set": {"rooms": 300}})
-    wait_for(lambda: worker.metrics()["tsync_changes_captured_total"] >= 50, 20.0, "the changes are not captured")
+    wait_for(lambda: worker.total("tsync_changes_captured_total") >= 50, 20.0, "the changes are not captured")
     worker.signal(signal.SIGTERM)
     wait_for(lambda: "Signal received" in worker.log(), 10.0, "the first signal has no effect")
     worker.signal(signal.SIGTERM)
@@ -223,4 +223,4 @@ def backlog(worker: Worker) -> float:
 
 def wait_for_acks(worker: Worker, count: int) -> None:
     """Wait until this process has synced and acked `count` entries."""
-    wait_for(lambda: worker.metrics()["tsync_entries_acked_total"] >= count, 30.0, "nothing is synced")
+    wait_for(lambda: worker.total("tsync_entries_acked_total") >= count, 30.0, "nothing is synced")

@@ -94,7 +94,7 @@ def test_capture_goes_on_while_a_reconcile_waits_for_typesense(
     captured = worker.metrics()["tsync_changes_captured_total"]
     source.insert_many(listings(500, seed=2, first=50))
     wait_for(
-        lambda: worker.metrics()["tsync_changes_captured_total"] >= captured + 500, 20.0, "capture waits for Typesense"
+        lambda: worker.total("tsync_changes_captured_total") >= captured + 500, 20.0, "capture waits for Typesense"
     )
     stack.typesense.start()
     equal(timeout_s=60)
@@ -148,7 +148,7 @@ def test_an_id_that_is_not_valid_utf8_becomes_a_dead_letter_and_stops_nothing(
     raw.insert_one(broken)
     source.insert_many(listings(20, seed=2, first=20))
     state.wait_for_letters(1, 20.0)
-    wait_for(lambda: worker.metrics()["tsync_entries_acked_total"] >= 40, 20.0, "the others do not arrive")
+    wait_for(lambda: worker.total("tsync_entries_acked_total") >= 40, 20.0, "the others do not arrive")
     assert worker.run_command("reconcile").returncode == 0
     state.wait_until_reconciled()
     source.delete_many({"title": "x"})

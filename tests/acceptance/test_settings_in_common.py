@@ -155,7 +155,7 @@ def test_a_new_route_is_filled_and_the_old_collection_is_left_alone(
     # Leave a backlog of the old route in the queue.
     stack.typesense.freeze()
     source.update_many({}, {"$inc": {"rooms": 1}})
-    wait_for(lambda: worker.metrics()["tsync_changes_captured_total"] >= 50, 20.0, "the changes are not captured")
+    wait_for(lambda: worker.total("tsync_changes_captured_total") >= 50, 20.0, "the changes are not captured")
     worker.kill()
     stack.typesense.thaw()
     shown = actual_documents(stack, names)

@@ -168,7 +168,7 @@ class Worker:
         return {_without_route(name): float(value) for name, value in pairs}
 
     def total(self, name: str) -> float:
-        """The value of one metric, over all its labels."""
+        """The value of one metric, over all its labels; 0 as long as it has none: a route counts once it is known."""
         return sum(value for key, value in self.metrics().items() if key.partition("{")[0] == name)
 
     def wait_until_capturing(self) -> None:
