@@ -50,6 +50,11 @@ class Held:
     taken_s: float
     doubted_before: bool = False
 
+    @classmethod
+    def adopted(cls, lease: LeaseView, taken_s: float) -> "Held":
+        """What we hold if the reply to our taking was lost: whatever was done under it before is in doubt."""
+        return cls(lease.name, lease.fence, after_expiry=True, taken_s=taken_s, doubted_before=not lease.settled)
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:

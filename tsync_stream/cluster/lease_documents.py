@@ -6,6 +6,7 @@ Invariant: a lease that is created anew belongs to no group of replicas yet (`ha
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
 from tsync_stream.cluster.assignment import Held, LeaseView
@@ -58,9 +59,14 @@ async def take(
     return Held(lease.name, lease.fence + 1, after_expiry, clock.now_s(), doubted_before)
 
 
-async def settle(collection: MongoCollection, replica: str, held: Held) -> None:
-    """Note that what a lease came with is in doubt no more. Raises the driver's errors."""
-    await collection.update_one({"_id": held.name, "holder": replica, "fence": held.fence}, {"$set": {"settled": True}})
+async def settle(collection: MongoCollection, replica: str, held: Sequence[Held]) -> None:
+    """Note that what these leases came with is in doubt no more. Raises the driver's errors."""
+    if held:
+        settled = {"$set": {"settled": True}}
+        await collection.bulk_write(
+            [UpdateOne({"_id": each.name, "holder": replica, "fence": each.fence}, settled) for each in held],
+            ordered=False,
+        )
 
 
 async def give_back(collection: MongoCollection, replica: str, held: Held, *, clean: bool) -> None:

@@ -184,7 +184,7 @@ class LeaseKeeper:
 
     async def stop(self) -> None:
         """Give all leases back, so that the others need not wait. Nothing may use them any more."""
-        if self._taking is not None:  # MongoDB finishes what was sent to it
+        if self._taking is not None:  # MongoDB finishes what was sent to it; the driver's deadline bounds the wait
             await asyncio.wait([self._taking])
         ours = {**self.held, **self._leaving}
         clean = [name for name, held in ours.items() if await self._before_giving_back(held)]
@@ -258,8 +258,8 @@ class LeaseKeeper:
         quiet = {name for name in live if name != me and quiet_for_s[name] > CAPTURE_PATIENCE_S}
         self.seen = Seen(leases, live, quiet)
         self._correct(me, leases)
-        for held in [held for held in self.held.values() if self._is_over(held, leases.get(held.name))]:
-            await settle(self._collection, me, held)
+        over = [held for held in self.held.values() if self._is_over(held, leases.get(held.name))]
+        await settle(self._collection, me, over)
         group = await self._membership.look(me, documents)
         for name in [name for name in self.held if group is None or not _is_of(group, leases.get(name))]:
             await self._give_back(name)
@@ -295,7 +295,7 @@ class LeaseKeeper:
             if held is not None and (lease.fence < held.fence or (lease.holder, lease.fence) == (me, held.fence)):
                 continue
             if lease.holder == me:
-                self.held[lease.name] = Held(lease.name, lease.fence, True, clock.now_s(), not lease.settled)
+                self.held[lease.name] = Held.adopted(lease, clock.now_s())
             elif held is not None:
                 del self.held[lease.name]
                 log_lost(lease.name)

@@ -277,7 +277,7 @@ class TypesenseTarget:
         """
         for request in id_requests(ids):
             path = _path(collection, request.get_path)
-            if request.filter_by:
+            if request.ids:
                 async with aclosing(self._exported(collection, path)) as lines:
                     async for line in lines:
                         yield line

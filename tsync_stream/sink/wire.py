@@ -91,33 +91,32 @@ def _escaped(character: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class IdRequest:
-    """One request: about those that `filter_by` finds, or, where that is empty, about `document_id` by its path.
+    """One request: about `ids` by a filter, or, where there are none, about `document_id` by its path.
 
-    `ids` are those that the filter names. Paths are what comes behind the path of the collection's documents.
+    Paths are what comes behind the path of the collection's documents.
     """
 
-    filter_by: str = ""
-    document_id: str = ""
     ids: tuple[str, ...] = ()
+    document_id: str = ""
 
     @property
     def delete_path(self) -> str:
         """Where to send DELETE."""
-        return f"?{self._filter}" if self.filter_by else self._document
+        return f"?{self._filter}" if self.ids else self._document
 
     @property
     def get_path(self) -> str:
         """Where to send GET. A filter is answered by a line for each document, a path by the document."""
-        return f"/export?{self._filter}" if self.filter_by else self._document
+        return f"/export?{self._filter}" if self.ids else self._document
 
     def smaller(self) -> "list[IdRequest]":
         """What to ask for instead where this is refused; nothing if it is as small as can be."""
-        if not self.filter_by:
+        if not self.ids:
             return []
         if len(self.ids) == 1:
             return [IdRequest(document_id=self.ids[0])]
         middle = len(self.ids) // 2
-        return [_by_filter(self.ids[:middle]), _by_filter(self.ids[middle:])]
+        return [IdRequest(self.ids[:middle]), IdRequest(self.ids[middle:])]
 
     @property
     def _filter(self) -> str:
@@ -138,7 +137,7 @@ def id_requests(ids: Iterable[str]) -> list[IdRequest]:
             by_filter.append(document_id)
         else:
             by_path.append(IdRequest(document_id=document_id))
-    return [*map(_by_filter, filter_parts(by_filter)), *by_path]
+    return [*map(IdRequest, filter_parts(by_filter)), *by_path]
 
 
 def fits_filter(document_id: str) -> bool:
@@ -178,16 +177,8 @@ def filter_parts(ids: Iterable[str]) -> list[tuple[str, ...]]:
     return parts
 
 
-def _by_filter(ids: tuple[str, ...]) -> IdRequest:
-    return IdRequest(filter_by=f"id:[{','.join(map(_literal, ids))}]", ids=ids)
-
-
-def _literal(document_id: str) -> str:
-    """Backticks keep commas, operators and parentheses inside."""
-    return f"`{document_id}`"
-
-
 def _quoted_literal(document_id: str) -> str:
+    """Backticks keep commas, operators and parentheses inside."""
     return f"{_BACKTICK}{quote(document_id, safe='')}{_BACKTICK}"
 
 

@@ -14,7 +14,10 @@ from tsync_stream.core.model import Entry
 
 
 def doubts_s(longest_request_s: float) -> float:
-    """How long after a lease was taken something that it came with may be in doubt: claims take a while, too."""
+    """How long after a lease was taken something that it came with may be in doubt.
+
+    Twice as long as any key is: a new epoch begins that anew for what is still being claimed (`begin_epoch`).
+    """
     return 4 * longest_request_s
 
 

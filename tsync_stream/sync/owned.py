@@ -77,7 +77,7 @@ class OwnedPartitions:
         for partition, owned in list(self._owned.items()):
             if partition not in held or held[partition].fence != owned.fence:
                 del self._owned[partition]
-        keeps = self.leases.keeps  # until a lease was given back, which doubts it comes with is asked for
+        keeps = self.leases.keeps  # while a lease leaves, it is asked whether it is clean: its doubts still count
         self.in_doubt.forget_others([partition for partition in self._partitions if keeps(partition_lease(partition))])
         return {partition: lease.fence for partition, lease in held.items() if partition not in self._owned}
 

@@ -27,9 +27,11 @@ from tsync_stream.source.driver import open_client
 from tsync_stream.source.errors import from_mongo
 
 # PyMongo leaves the socket of a TLS handshake that failed to the garbage collector, which warns of it.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:Exception ignored in.*SSLSocket:pytest.PytestUnraisableExceptionWarning"
-)
+# The Typesense package has deprecated parts of its own.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Exception ignored in.*SSLSocket:pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 CERTIFICATES = Path(__file__).parents[2] / "support" / "certificates"
 AUTHORITY = str(CERTIFICATES / "authority.pem")
@@ -168,9 +170,6 @@ async def typesense_trouble(directory: Path, ask: Ask, host: str, port: int, pro
         await target.close()
     assert not isinstance(caught.value, ConfigurationError)
     return str(caught.value)
-
-
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the Typesense package's own parts
 
 
 @pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS)
