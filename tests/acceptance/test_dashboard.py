@@ -119,6 +119,29 @@ def test_actions_are_offered_even_if_it_is_known_late_that_they_may_be_done(
     expect(button).to_be_enabled()
 
 
+def test_an_answer_that_is_late_does_not_replace_the_answer_to_a_newer_search(
+    page: Page, url: str, shop: ShopDeployment
+) -> None:
+    shop.refuse("p-older", "p-newer")
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    page.route("**/api/v1/dead-letters**", hold_the_first)
+    found_letter(page, url, "p-newer")
+    with page.expect_response(lambda response: response.request == held[0].request) as late:
+        held[0].continue_()
+    assert len(late.value.json()["letters"]) > 1
+    # What the page makes of it is done before it sees the answer to a later request.
+    page.evaluate("() => fetch('/health/live').then(() => new Promise(requestAnimationFrame))")
+    expect(page.get_by_text("1 dead letter", exact=True)).to_be_visible()
+    expect(page.get_by_role("rowheader")).to_contain_text("p-newer")
+
+
 def test_a_replay_from_the_page_syncs_the_document(
     page: Page, url: str, shop: ShopDeployment, stack: EmbeddedStack
 ) -> None:

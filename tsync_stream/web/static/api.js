@@ -36,4 +36,19 @@ export const get = (path, query = {}) => {
 };
 export const post = (path, body = {}) =>
   ask(path, { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } });
+
+// Reads one thing at a time. An answer that arrives after a newer question was asked is dropped: null.
+export function newest() {
+  let asked = 0;
+  return async (path, query) => {
+    const mine = ++asked;
+    try {
+      const answer = await get(path, query);
+      return mine === asked ? answer : null;
+    } catch (error) {
+      if (mine === asked) throw error;
+      return null;
+    }
+  };
+}
 export const tryToken = (given) => ask("/overview", {}, given);

@@ -1,12 +1,13 @@
 // One document on both sides.
 
 import { h, byId, show, glyph, clock, plural, keyText, count, marked } from "./dom.js";
-import { get } from "./api.js";
+import { newest } from "./api.js";
 
 const VERDICTS = { equal: ["green", "Equal: Typesense shows what it should"], differs: ["red", "Different: Typesense does not show what it should"], unknown: ["degraded", "Unknown: not everything could be read"] };
 const EXPECTED = { shown: "Typesense should show it", refused: "it cannot be written", absent: "Typesense should not have it" };
 const OUTCOMES = { equal: ["green", "equal"], different: ["red", "different"], missing: ["red", "missing in Typesense"], extra: ["red", "only in Typesense"] };
 
+const getExplanation = newest();
 let failed;
 
 export function setUpExplain(given) {
@@ -35,7 +36,9 @@ async function ask() {
   place.setAttribute("aria-busy", "true");
   button.disabled = true;
   try {
-    show(place, rendered(await get("/explain", Object.fromEntries(new FormData(byId("ask"))))));
+    const found = await getExplanation("/explain", Object.fromEntries(new FormData(byId("ask"))));
+    if (!found) return;
+    show(place, rendered(found));
   } catch (error) {
     show(place);
     failed(error);

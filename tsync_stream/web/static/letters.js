@@ -1,10 +1,11 @@
 // Dead letters: search, detail, replay, discard.
 
 import { h, byId, show, count, plural, clock, ago, keyText, marked } from "./dom.js";
-import { get, post } from "./api.js";
+import { newest, post } from "./api.js";
 
 let found = [], next = null, total = 0, more = false, now = new Date();
 const chosen = new Set();
+const getLetters = newest(), getLetter = newest();
 let tools;
 
 const form = () => byId("search");
@@ -46,7 +47,8 @@ export function filterBy(route) {
 
 export async function search(after = null) {
   try {
-    const answer = await get("/dead-letters", { ...query(), after });
+    const answer = await getLetters("/dead-letters", { ...query(), after });
+    if (!answer) return;
     found = after ? [...found, ...answer.letters] : answer.letters;
     if (!after) {
       total = answer.total;
@@ -122,7 +124,8 @@ export function offerActions() {
 
 async function detail(id) {
   try {
-    const letter = await get(`/dead-letters/${encodeURIComponent(id)}`);
+    const letter = await getLetter(`/dead-letters/${encodeURIComponent(id)}`);
+    if (!letter) return;
     const row = (name, value, kind) => value !== null && value !== "" && [h("dt", {}, name), h("dd", { class: kind }, value)];
     const may = tools.actions() && letter.status === "open";
     show(byId("letter-detail"),
