@@ -334,6 +334,22 @@ async def test_a_removed_epoch_leaves_nothing_behind(server: TierServer, tier: T
     assert server.size() == empty
 
 
+async def test_a_late_owner_of_a_removed_epoch_leaves_nothing_behind(
+    server: TierServer, tier: Tier, epoch: EpochRef
+) -> None:
+    """It may have waited for this tier to answer while the next epochs were opened and this one was removed."""
+    older = await make(tier, replace(epoch, epoch=1, nonce="older"))
+    await tier.remove_older(epoch)
+    left = server.size()
+    with pytest.raises(TierLost):
+        await tier.own(older, dict.fromkeys(range(PARTITIONS), OWNER + 1))
+    with pytest.raises(TierLost):
+        await tier.read(older, range(PARTITIONS), "me", 100, 0.0)
+    with pytest.raises(TierLost):
+        await tier.claim(older, 0, "me", 100)
+    assert server.size() == left
+
+
 async def test_an_epoch_that_was_only_half_made_is_cleaned_up(server: TierServer, tier: Tier, epoch: EpochRef) -> None:
     empty = server.size()
     half = await make(tier, replace(epoch, epoch=2))

@@ -174,6 +174,7 @@ class MemoryTier:
         await self._answer()
         found = {}
         for number, fence in fences.items():
+            self.server.stream(epoch, number)  # which is lost if there is none
             partition = self.server.partition(epoch, number)
             found[number] = partition.owner or Found(0, 0)
             partition.owner = Found(max(fence, found[number].fence), found[number].acked)

@@ -76,7 +76,7 @@ def _steps(settings: RedisSettings) -> list[Step]:
         *(_call(redis_scripts.CREATE, pair, (GROUP, _FENCE, "token"), b"ok") for pair in written),
         *(_call(redis_scripts.TAKE_OVER, pair, (_FENCE, GROUP), [b"ok", b"0-0", b"token"]) for pair in written),
         *(_call(redis_scripts.APPEND, pair, (_FENCE, "token", "0-0", _ID, _ID, "batch"), b"ok") for pair in written),
-        *(_call(redis_scripts.OWN, (owner,), (_FENCE,), [0, 0]) for owner in owners),
+        *(_call(redis_scripts.OWN, pair, (_FENCE,), [0, 0]) for pair in owned),
         *(Step(("EXPIRE", key, KEYS_LIVE_S), needed=False) for key in made),
         Step(("XREADGROUP", "GROUP", GROUP, "probe", "COUNT", 1, "STREAMS", *streams, ">", ">"), _read(streams)),
         *(_call(redis_scripts.CLAIM, (stream,), (GROUP, "probe", 1), _CLAIMED) for stream in streams),

@@ -65,14 +65,19 @@ redis.call('HSET', KEYS[2], 'fence', ARGV[2], 'last', '0-0', 'token', ARGV[3])
 return 'ok'
 """
 
-# KEYS owner · ARGV fence -> {the fence that was found, the offset up to which all is acked}. A fence that is there is
-# not written again: a server without memory refuses writes, and an owner must be able to empty its queue then.
-OWN = """
-local held = redis.call('HMGET', KEYS[1], 'fence', 'acked')
+# KEYS stream, owner · ARGV fence -> {the fence that was found, the offset up to which all is acked}, or {} without a
+# stream: an owner that comes late, after its epoch was removed, must not leave its fence behind. A fence that is there
+# is not written again: a server without memory refuses writes, and an owner must be able to empty its queue then.
+OWN = (
+    _LAST_ID
+    + """
+if not last_id(KEYS[1]) then return {} end
+local held = redis.call('HMGET', KEYS[2], 'fence', 'acked')
 local fence = tonumber(held[1] or 0)
-if fence < tonumber(ARGV[1]) then redis.call('HSET', KEYS[1], 'fence', ARGV[1]) end
+if fence < tonumber(ARGV[1]) then redis.call('HSET', KEYS[2], 'fence', ARGV[1]) end
 return {fence, tonumber(held[2] or 0)}
 """
+)
 
 # KEYS stream · ARGV group, consumer, limit -> {last delivered id, next cursor, entries}, all of one moment: an entry
 # read between two calls would count as delivered and not be claimed. Not MULTI: out of memory, Redis before 7.2 refuses

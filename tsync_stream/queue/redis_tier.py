@@ -131,10 +131,15 @@ class RedisStreams:
             self._check(answer, epoch, append.partition)
 
     async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, Found]:
-        calls = [([self._keys.owner(epoch, partition)], [fence]) for partition, fence in fences.items()]
+        calls = [(self._owned(epoch, partition), [fence]) for partition, fence in fences.items()]
         answers = await self._call_each(redis_scripts.OWN, calls)
-        with self._understood():
-            return {partition: Found(*map(int, answer)) for partition, answer in zip(fences, answers, strict=True)}
+        found = {}
+        for partition, answer in zip(fences, answers, strict=True):
+            if not answer:
+                raise TierLost(f"{self.name} Redis: the stream of partition {partition} is gone")
+            with self._understood(partition):
+                found[partition] = Found(*map(int, answer))
+        return found
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> Claimed:
         call = ([self._keys.stream(epoch, partition)], [GROUP, consumer, self._record_batches_for(limit)])
@@ -177,8 +182,7 @@ class RedisStreams:
     ) -> Collection[int]:
         calls = []
         for partition, ids in acks.items():
-            keys = [self._keys.stream(epoch, partition), self._keys.owner(epoch, partition)]
-            calls.append((keys, [GROUP, fences[partition], *ids]))
+            calls.append((self._owned(epoch, partition), [GROUP, fences[partition], *ids]))
         answers = await self._call_each(redis_scripts.ACK, calls)
         return [partition for partition, answer in zip(acks, answers, strict=True) if not answer]
 
@@ -260,6 +264,10 @@ class RedisStreams:
     def _written(self, epoch: EpochRef, partition: int) -> list[str]:
         """The keys that the writer of a partition changes."""
         return [self._keys.stream(epoch, partition), self._keys.head(epoch, partition)]
+
+    def _owned(self, epoch: EpochRef, partition: int) -> list[str]:
+        """The keys that the owner of a partition changes."""
+        return [self._keys.stream(epoch, partition), self._keys.owner(epoch, partition)]
 
     @contextmanager
     def _understood(self, partition: int | None = None) -> Iterator[None]:

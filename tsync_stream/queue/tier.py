@@ -74,7 +74,10 @@ class Tier(Protocol):
         """
 
     async def own(self, epoch: EpochRef, fences: Mapping[int, int]) -> Mapping[int, "Found"]:
-        """Set each partition's owner fence unless a newer one is there; returns what was there before."""
+        """Set each partition's owner fence unless a newer one is there; returns what was there before.
+
+        Raises `TierLost` if a partition is gone. Then it is not made again, because nothing would remove it.
+        """
 
     async def claim(self, epoch: EpochRef, partition: int, consumer: str, limit: int) -> "Claimed":
         """Take over what was read and not acked, oldest first, about `limit` entries, for `consumer`.
