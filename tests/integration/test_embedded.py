@@ -7,11 +7,13 @@ import socketserver
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import psutil
 import pytest
@@ -346,6 +348,31 @@ def test_ctrl_c_in_a_terminal_lets_the_parent_stop_the_servers(tmp_path: Path) -
 
 
 # Refusals
+
+
+def test_a_start_that_is_interrupted_leaves_no_process_that_stop_does_not_know(
+    redis_stack: EmbeddedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever ends a demo while it starts its worker interrupts just that."""
+    server = redis_stack.primary_redis
+    server.stop()
+    real, begun = subprocess.Popen, []
+
+    def interrupted(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        begun.append(real(*arguments, **options))
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(50):  # a KeyboardInterrupt is raised here, if this is the main thread
+            time.sleep(0.001)
+        return begun[0]
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        server.launch()
+    (supervisor,) = begun
+    family = [psutil.Process(supervisor.pid), *psutil.Process(supervisor.pid).children(recursive=True)]
+    server.stop()
+    assert not server.alive
+    assert ended(family)
 
 
 def test_a_second_stack_in_the_same_directory_is_refused(redis_stack: EmbeddedStack) -> None:

@@ -1,6 +1,7 @@
 """One server as a child process under a supervisor: start, wait until ready, stop, kill, freeze, restart.
 
 Invariants:
+- An interrupted start leaves no process that `stop` does not know.
 - The server dies with this process, which holds the only other end of the supervisor's pipe (supervise.py).
 - Every wait is bounded; `stop` and `kill` return only when the process has gone.
 - A restart uses the same ports and the same data directory. Only `wipe` removes data, and only of a stopped server.
@@ -18,6 +19,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
@@ -159,13 +161,15 @@ class Server(ABC):
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         if self.log_path.exists() and self.log_path.stat().st_size > _LOG_LIMIT_BYTES:
             self.log_path.replace(self.log_path.with_suffix(".log.old"))
-        self._child = _Child(
-            [str(self.executable), *self._arguments(), *self.extra_arguments],
-            self._environment(),
-            self.directory,
-            self.log_path,
-            self.lock,
-        )
+        # In a thread, because a KeyboardInterrupt is raised in the main one: a process that was started just then would
+        # be nobody's, and `stop` would not end it.
+        with ThreadPoolExecutor(1) as starting:
+            starting.submit(
+                self._start_child, [str(self.executable), *self._arguments(), *self.extra_arguments]
+            ).result()
+
+    def _start_child(self, command: Sequence[str]) -> None:
+        self._child = _Child(command, self._environment(), self.directory, self.log_path, self.lock)
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Wait until clients can use it, for at most `timeout_s`, by default `ready_timeout_s`.
