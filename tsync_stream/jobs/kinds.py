@@ -3,7 +3,7 @@
 Invariant: what another version filed, and this one does not understand, is not made into a job.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
@@ -75,7 +75,7 @@ class JobKinds:
         job: str,
         term: JobTerm,
         sides: Sides,
-        may_sweep: Callable[[], Awaitable[None]],
+        may_sweep: Callable[[], Awaitable[Sequence[str] | None]],
         not_before: Timestamp,
         control: JobControl,
     ) -> Reconcile:

@@ -1,4 +1,4 @@
-"""The guard before a sweep: a sweep that would delete much of a collection asks a person first.
+"""The guard before a sweep: it finds what the sweep would delete, and asks a person first if that is much.
 
 Invariants: documents are counted when everything the source has is in Typesense. A question is stored with the need of
 the reconcile, and outlives any interruption and a need that follows. A person answers it; it is void only if the source
@@ -7,7 +7,7 @@ has those documents again, or somebody else removed them, and never because the 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,17 @@ ASK_AGAIN_INTERVAL_S = 1.0
 COUNT_AGAIN_INTERVAL_S = 300.0
 
 
+class Orphans(NamedTuple):
+    """The documents of Typesense that the source lacks.
+
+    `lacking` says how many, of the `total` that Typesense has. `ids` are theirs; None: they are too many to keep.
+    """
+
+    lacking: int
+    total: int
+    ids: Sequence[str] | None
+
+
 class Stored(NamedTuple):
     """What is stored with the need: a person's permission, and how many documents there were when it was asked for."""
 
@@ -29,7 +40,7 @@ class Stored(NamedTuple):
 
 @dataclass(slots=True)
 class MassDeleteGuard:
-    """`count` returns how many documents of Typesense the source lacks, and how many Typesense has.
+    """`find` goes through all of Typesense.
 
     `check` is the health check that shows the question, and `option` what the command needs to act on the route alone.
     """
@@ -38,14 +49,17 @@ class MassDeleteGuard:
     option: str
     share: float
     health: Health
-    count: Callable[[], Awaitable[tuple[int, int]]]
+    find: Callable[[], Awaitable[Orphans]]
     stored: Callable[[], Awaitable[Stored]]
     note_asked: Callable[[int], Awaitable[None]]
 
-    async def wait(self) -> None:
-        """Return when the sweep is small enough, or a person allows it."""
+    async def wait(self) -> Sequence[str] | None:
+        """Return when the sweep is small enough, or a person allows it: what was just found.
+
+        None: it has to be found again, because it is not known any more.
+        """
         while True:
-            lacking, total = await self.count()
+            lacking, total, ids = await self.find()
             allowed, asked_of = await self.stored()
             if allowed or is_small(lacking, total, asked_of, self.share):
                 break
@@ -54,7 +68,7 @@ class MassDeleteGuard:
                 await self.note_asked(total)
             self.health.red(self.check, question(lacking, total, asked_of, self.option), needs_person=True)
             if await self._allowed_within(COUNT_AGAIN_INTERVAL_S):
-                allowed = True
+                allowed, ids = True, None
                 break
         if asked_of and not allowed:
             log.warning(
@@ -66,6 +80,7 @@ class MassDeleteGuard:
                 extra=event("reconcile.question_void", check=self.check),
             )
         self.health.green(self.check)
+        return ids
 
     async def _allowed_within(self, wait_s: float) -> bool:
         """Look for the permission until it is given or `wait_s` have passed: counting is expensive, looking is not."""

@@ -7,7 +7,7 @@ nothing is scanned before its suspension has ended (`state/suspension.py`).
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
@@ -72,16 +72,16 @@ class NeededReconcile:
             self._ledger.option(self._route),
             self._kinds.mass_delete_share,
             self._health,
-            lambda: sides.count_orphans(term.capture.appended.cluster_time),
+            lambda: sides.find_orphans(term.capture.appended.cluster_time),
             partial(self._stored_question, need),
             partial(self._positions.note_asked, need.job),
         )
 
-        async def may_sweep() -> None:
+        async def may_sweep() -> Sequence[str] | None:
             # Until then the collection is smaller than it will be, and the guard would ask about another one.
             await term.until_synced(job, lambda: _scan_is_over(term.synced_cursor(need.job)))
             await sides.until_settled()
-            await guard.wait()
+            return await guard.wait()
 
         log.info(
             "%s: began (%s)", self._title, need.reason, extra=event("reconcile.began", job=need.job, route=self._route)

@@ -8,7 +8,7 @@ its cursor after any interruption, a pause among them: `run` raises `JobPaused` 
 `may_sweep` returns.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -30,7 +30,8 @@ MAX_PAGE = 1_000
 class Reconcile:
     """One reconcile under one capture term; `run` goes on from the term's cursor and ends when all is queued.
 
-    `may_sweep` returns when what the scan queued is in Typesense, and as much as the sweep finds may be deleted.
+    `may_sweep` returns when what the scan queued is in Typesense, and as much as the sweep finds may be deleted: the
+    ids that it found, or None where the sweep has to look for them.
     `not_before`: the source is read as it was then, or later.
     """
 
@@ -41,7 +42,7 @@ class Reconcile:
         dead_letters: DeadLetters,
         records: DeadLetterRecords,
         count_documents: Callable[[], Awaitable[int]],
-        may_sweep: Callable[[], Awaitable[None]],
+        may_sweep: Callable[[], Awaitable[Sequence[str] | None]],
         not_before: Timestamp = BEGINNING_OF_TIME,
     ) -> None:
         self.producer = producer
@@ -86,12 +87,15 @@ class Reconcile:
         await self._queue([], {"phase": SWEEP})
 
     async def _sweep(self) -> None:
-        await self._may_sweep()
-        async with aclosing(self._sides.orphans(self._read_from)) as sweep:
-            async for _, found in sweep:
-                self.producer.control.check()
-                # A string key is its own Typesense id, so it leads to the id's partition and to every key behind it.
-                await self._queue_in_turns(found)
+        # A string key is its own Typesense id, so it leads to the id's partition and to every key behind it.
+        known = await self._may_sweep()
+        if known is not None:
+            await self._queue_in_turns(known)
+        else:
+            async with aclosing(self._sides.orphans(self._read_from)) as sweep:
+                async for _, found in sweep:
+                    self.producer.control.check()
+                    await self._queue_in_turns(found)
         await self._queue_stale_letters()
         await self._queue([], {"phase": DONE})
 
@@ -112,14 +116,14 @@ class Reconcile:
             await self._queue_in_turns(gone)
             after = page.ids[-1]
 
-    async def _queue_in_turns(self, keys: list[Key]) -> None:
+    async def _queue_in_turns(self, keys: Sequence[Key]) -> None:
         while keys:
             async with self.producer.turn():
                 count = self.producer.page(len(keys))
                 await self._queue(keys[:count], {"phase": SWEEP})
             keys = keys[count:]
 
-    async def _queue(self, keys: list[Key], cursor: Mapping[str, Any]) -> None:
+    async def _queue(self, keys: Sequence[Key], cursor: Mapping[str, Any]) -> None:
         # With the time of our read: sync reads nothing older than what was seen here.
         entries = self.producer.entries(keys, self._sides.source.operation_time)
         if entries.rejected:

@@ -18,6 +18,7 @@ from tsync_stream.core.key_candidates import candidate_keys
 from tsync_stream.core.keys import can_be_stored, canonical_key
 from tsync_stream.core.model import Key, Route
 from tsync_stream.core.tasks import in_order
+from tsync_stream.jobs.mass_delete import Orphans
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 from tsync_stream.state.dead_letters import can_be_queued
@@ -25,6 +26,8 @@ from tsync_stream.state.dead_letters import can_be_queued
 ASK_AGAIN_INTERVAL_S = 1.0
 # Pages of ids that are looked up while the export goes on.
 SWEPT_AT_ONCE = 2
+# Ids that only Typesense has. If there are more, they are read again when it is their turn.
+MOST_KEPT = 10_000
 
 
 async def pages(
@@ -128,14 +131,19 @@ class Sides:
         existing = await self.source.existing_ids(self.route, keys, not_before)
         return len(ids), [document_id for document_id in ids if document_id not in existing]
 
-    async def count_orphans(self, not_before: Timestamp) -> tuple[int, int]:
-        """How many documents of Typesense the source lacks, and how many Typesense has."""
+    async def find_orphans(self, not_before: Timestamp) -> Orphans:
+        """Count the documents of Typesense that the source lacks, and keep their ids unless they are many.
+
+        Raises the errors of MongoDB and Typesense calls.
+        """
         total = lacking = 0
+        ids: list[str] = []
         async with aclosing(self.orphans(not_before)) as sweep:
             async for looked_at, found in sweep:
                 total += looked_at
                 lacking += len(found)
-        return lacking, total
+                ids += found[: MOST_KEPT + 1 - len(ids)]
+        return Orphans(lacking, total, ids if lacking <= MOST_KEPT else None)
 
     async def until_settled(self, wanted: Callable[[], bool] = lambda: True) -> None:
         """Return once Typesense shows all it holds, or this is not wanted: after a restart it replays its log first."""

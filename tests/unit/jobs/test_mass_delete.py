@@ -8,7 +8,7 @@ import pytest
 from tests.support.waiting import eventually
 from tsync_stream.core.health import Health
 from tsync_stream.jobs import mass_delete
-from tsync_stream.jobs.mass_delete import MassDeleteGuard, Stored, is_small
+from tsync_stream.jobs.mass_delete import MassDeleteGuard, Orphans, Stored, is_small
 
 CHECK = "reconcile listings"
 
@@ -22,13 +22,13 @@ class Asked:
         self.stored = Stored(False, asked_of)
         self.health = Health()
         self.guard = MassDeleteGuard(
-            CHECK, " --route listings", 0.2, self.health, self._count, self._stored, self._note_asked
+            CHECK, " --route listings", 0.2, self.health, self._find, self._stored, self._note_asked
         )
 
-    async def _count(self) -> tuple[int, int]:
-        found = self.counts[min(self.looks, len(self.counts) - 1)]
+    async def _find(self) -> Orphans:
+        lacking, total = self.counts[min(self.looks, len(self.counts) - 1)]
         self.looks += 1
-        return found
+        return Orphans(lacking, total, [f"look {self.looks}"])
 
     async def _stored(self) -> Stored:
         return self.stored
@@ -45,7 +45,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_small_sweep_asks_nobody() -> None:
     asked = Asked((20, 100))
-    await asked.guard.wait()
+    assert await asked.guard.wait() == ["look 1"]
     assert asked.stored == Stored(False, 0)
     assert asked.looks == 1
 
@@ -61,7 +61,7 @@ async def test_a_question_stays_open_while_the_collection_grows() -> None:
     assert asked.health.problems[CHECK].needs_person
     assert "reconcile --route listings --allow-mass-delete` permits it" in asked.health.problems[CHECK].text
     asked.stored = asked.stored._replace(allowed=True)
-    await waiting
+    assert await waiting is None, "while it waited, other documents may have gone"
     assert asked.health.status == "green"
 
 
@@ -76,7 +76,7 @@ async def test_a_question_outlives_a_restart() -> None:
 
 async def test_a_question_is_void_when_the_source_has_the_documents_again(caplog: pytest.LogCaptureFixture) -> None:
     asked = Asked((60, 100), (60, 900), (20, 1_000))
-    await asked.guard.wait()
+    assert await asked.guard.wait() == ["look 3"]
     assert (
         "is void: the source lacks only 20 documents now, of the 100 that Typesense had when it was asked"
         in caplog.text

@@ -1,6 +1,6 @@
 """Scans skip no key, wherever keys stand that no cursor can hold; no server."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from tsync_stream.core.keys import can_be_stored
 from tsync_stream.core.model import BEGINNING_OF_TIME, Route
-from tsync_stream.jobs.scan import pages
+from tsync_stream.jobs import scan as scans
+from tsync_stream.jobs.mass_delete import Orphans
+from tsync_stream.jobs.scan import Sides, pages
+from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.source.documents import DocumentReader
 
 ROUTE = Route("listings", "shop", "listings", "listings")
@@ -75,3 +78,28 @@ async def test_a_scan_ends_even_if_no_cursor_can_hold_its_last_keys(count: int) 
     found = await scan(keys, 3)
     assert [key for page, _ in found for key in page] == keys
     assert found[-1][1] == {"_id": keys[1]}
+
+
+class Sweep:
+    """Typesense with ids of which the source has every third."""
+
+    def __init__(self, documents: int) -> None:
+        self.ids = [str(number) for number in range(documents)]
+
+    async def export_ids(self, collection: str, size: int) -> AsyncIterator[list[str]]:
+        for first in range(0, len(self.ids), size):
+            yield self.ids[first : first + size]
+
+    async def existing_ids(self, route: Route, keys: Sequence[Any], not_before: Any) -> set[str]:
+        return {str(key) for key in keys if int(key) % 3 == 0}
+
+
+@pytest.mark.parametrize(("documents", "kept"), [(0, True), (30, True), (31, True), (32, False), (90, False)])
+async def test_what_the_source_lacks_is_counted_and_kept_unless_it_is_much(
+    monkeypatch: pytest.MonkeyPatch, documents: int, kept: bool
+) -> None:
+    monkeypatch.setattr(scans, "MOST_KEPT", 20)
+    sweep = Sweep(documents)
+    sides = Sides(ROUTE, cast("DocumentReader", sweep), cast("TypesenseTarget", sweep), 7)
+    lacking = [name for name in sweep.ids if int(name) % 3]
+    assert await sides.find_orphans(BEGINNING_OF_TIME) == Orphans(len(lacking), documents, lacking if kept else None)
