@@ -121,8 +121,14 @@ def _reindexes(status: Status) -> Iterator[tuple[str, Text]]:
 
 
 def show_job(job: Job, *, live: bool) -> str:
-    """How far a job is, in one line."""
-    queued = job.progress.get("phase") == DONE
+    """A job, how far it is, and how long that will take, in one line."""
+    name = job.id if job.id.startswith(job.kind) else f"{job.kind} {job.id}"
+    left = "" if _is_held(job) else show_left(job.progress.get(TIME_LEFT))
+    return f"{name}: {describe_job(job, live=live)}{left}"
+
+
+def describe_job(job: Job, *, live: bool) -> str:
+    """How far a job is."""
     if "phase" not in job.progress:
         phase = "waiting for its turn" if live else "waiting for a replica"
         phase = "nothing is queued yet" if job.paused else phase
@@ -134,10 +140,12 @@ def show_job(job: Job, *, live: bool) -> str:
         phase = _verify_phase(job.progress, job.arguments.get("documents", 0))
     else:
         phase = _replay_phase(job.progress, job.arguments.get("chosen"))
-    name = job.id if job.id.startswith(job.kind) else f"{job.kind} {job.id}"
-    if job.paused and not queued:
-        return f"{name}: paused by a person; {phase}"
-    return f"{name}: {phase}{show_left(job.progress.get(TIME_LEFT))}"
+    return f"paused by a person; {phase}" if _is_held(job) else phase
+
+
+def _is_held(job: Job) -> bool:
+    """Whether it waits for a person. Once all is queued, a pause comes too late."""
+    return job.paused and job.progress.get("phase") != DONE
 
 
 def _partial_phase(progress: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tsync_stream.jobs.ledger import describe_outcome, measured
-from tsync_stream.observe.progress import show_left
 from tsync_stream.observe.reindex_progress import reindex_progress
 from tsync_stream.observe.route_status import ReconcileStatus
 from tsync_stream.observe.status import Status
-from tsync_stream.observe.status_view import PHASES, show_job
+from tsync_stream.observe.status_view import PHASES, describe_job
 from tsync_stream.state.generations import Generations
 from tsync_stream.state.jobs import RECONCILE, STEERABLE, TIME_LEFT, Job
 from tsync_stream.state.pipeline import Pipeline
@@ -56,17 +55,15 @@ def _reindex(found: Generations, status: Status) -> dict[str, Any]:
 
 
 def _filed(job: Job, *, live: bool) -> dict[str, Any]:
-    left_s = job.progress.get(TIME_LEFT)
-    _, _, text = show_job(job, live=live).removesuffix(show_left(left_s)).partition(": ")  # it has a place of its own
     steerable = job.kind in STEERABLE
     done, total, _ = measured(job, job.progress) if steerable else (0, 0, "")
     return _row(
         job.id,
         job.kind,
         job.route,
-        text,
+        describe_job(job, live=live),
         share=_share(done, total),
-        left_s=left_s,
+        left_s=job.progress.get(TIME_LEFT),
         filed_at=job.filed_at,
         cancellable=True,
         steerable=steerable,
