@@ -14,7 +14,7 @@ from tests.support.stack import Names
 from tests.support.waiting import HANG_S, eventually
 from tsync_stream.backups import scheduled
 from tsync_stream.backups.archive import read_manifest
-from tsync_stream.backups.making import BackupMaker
+from tsync_stream.backups.making import BackupFailed, BackupMaker
 from tsync_stream.backups.scheduled import CHECK, ScheduledBackups
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import EpochRef, Position
@@ -132,6 +132,26 @@ async def test_a_backup_whose_replica_dies_is_made_by_the_next_one(
     (job,) = await jobs(state)
     assert (job["status"], job["result"]["replica"]) == ("done", "alive")
     await eventually(lambda: [path.suffix for path in files(folder)] == [".zip"])
+
+
+async def test_a_backup_that_failed_here_and_was_made_elsewhere_is_no_problem_any_more(
+    replica: Callable[..., Replica], state: Database, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing, other = replica("failing"), replica("other")
+
+    async def fail(*_: object, **__: object) -> None:
+        raise BackupFailed("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BackupMaker, "make", fail)
+        await failing.backups.look()
+    assert "the disk is full; the backup" in failing.problem()
+    await other.backups.look()
+    assert [job["status"] for job in await jobs(state)] == ["done"]
+
+    await failing.backups.look()
+
+    assert failing.problem() == other.problem() == ""
 
 
 async def test_a_replica_that_captures_no_longer_leaves_the_backup_to_its_successor(
