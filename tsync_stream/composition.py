@@ -117,8 +117,7 @@ class Parts:
         self._in_force = in_force
         self._settings = settings = in_force.settings
         self._channels = channels
-        self._health = health
-        self._metrics = metrics
+        self._health, self._metrics = health, metrics
         self.table = table
         self._views = source_views(self.table, self._transform_of)
         self._wake = Wake()
@@ -190,7 +189,7 @@ class Parts:
         self._suspended = SuspendedRoutes(self.table, self.epochs, self.positions, self._usability)
         lanes = [self._lane(number) for number in range(settings.sync_lanes)]
         self.reader = Reader(lanes, self.positions, health)
-        self.targets = Targets({name: self._target_watch(declaration) for name, declaration in self.table.items()})
+        self.targets = Targets(self.table, {name: self._target_watch(each) for name, each in self.table.items()})
         self._reindexing = Reindexing(database, self.target, self._capture_lease_left_s, health, metrics)
         self.leader = self._capture_leader()
 
@@ -310,7 +309,8 @@ class Parts:
     def _target_watch(self, declaration: Declaration) -> TargetWatch:
         find = partial(found_schema, self.client, self._open_reader, MappingOptions(date_unit=self._settings.date_unit))
         schema_file, like = self._settings.typesense.schema_file, self.table.shown_instead_of(declaration.route.name)
-        prepare = partial(prepare_collection, self.target, declaration, schema_file, find, like)
+        after = self.table.created_after(declaration.route.name)
+        prepare = partial(prepare_collection, self.target, declaration, schema_file, find, like, after)
         check, left_s = self.table.title(TARGET, declaration.route.name), self._capture_lease_left_s
         return TargetWatch(self.target, declaration.route, check, self.positions, self._health, prepare, left_s)
 

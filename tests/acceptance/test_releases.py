@@ -6,6 +6,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -185,3 +186,52 @@ def test_a_schema_change_in_progress_is_waited_out(
     equal(timeout_s=60)
     assert state.open_letters() == []
     assert state.epoch() == 1
+
+
+ORDERS_AND_PRODUCTS = """
+routes:
+  orders:
+    source: {database}.orders
+    target: {token}_orders
+    schema:
+      fields:
+        - name: product_id
+          type: string
+          reference: {token}_products.id
+          async_reference: true
+          cascade_delete: false
+  products:
+    source: {database}.products
+    target: {token}_products
+"""
+
+
+@pytest.mark.reads("one database")
+def test_a_collection_is_created_after_those_that_it_refers_to(
+    names: Names,
+    source: Source,
+    state: State,
+    worker: Worker,
+    tmp_path: Path,
+    serving: Callable[[str], ReleaseServer],
+) -> None:
+    """Otherwise this release would refuse every order, forever. A schema that has to be found makes products late."""
+    database = source.database
+    database.products.insert_many({"_id": f"p{number}", "title": "a chair"} for number in range(10))
+    database.orders.insert_many({"_id": f"o{number}", "product_id": f"p{number}"} for number in range(10))
+    file = tmp_path / "tsync.yaml"
+    file.write_text(ORDERS_AND_PRODUCTS.format(database=names.database, token=names.token))
+    worker.environment["ROUTES_FILE"] = str(file)
+    server = serving("30")
+    worker.start()
+    url = f"http://127.0.0.1:{server.port}/collections/{names.token}_orders"
+    headers = {"X-TYPESENSE-API-KEY": worker.environment["TYPESENSE_API_KEY"]}
+
+    def orders() -> int:
+        answer = httpx.get(url, headers=headers)
+        return int(answer.json()["num_documents"]) if answer.is_success else 0
+
+    wait_for(lambda: orders() + len(state.open_letters()) == 10, 40.0, lambda: f"{orders()} orders are shown")
+    assert state.open_letters() == []
+    told = worker.run_command("plan", timeout_s=60.0)
+    assert told.returncode == 0, told.stdout + told.stderr

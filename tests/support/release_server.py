@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import aiohttp
 import orjson
@@ -22,7 +23,7 @@ from aiohttp import web
 from tests.support.own_loop import OwnLoopServer
 from tests.support.release_artefacts import KINDS, ReleaseArtefacts
 from tests.support.release_documents import ReleaseDocuments
-from tests.support.releases import RELEASES, Place, collection_path, described, unknown_path
+from tests.support.releases import RELEASES, Place, collection_path, described, unknown_path, without_references
 from tests.support.upstream import Reply, Upstream, message
 
 LAG_S = 0.3
@@ -39,6 +40,9 @@ class _Memory:
     sets: dict[str, Any] = field(default_factory=lambda: {kind: [] for kind in KINDS})
     former_metadata: dict[str, Any] = field(default_factory=dict)
     changed_s: float = 0.0
+    # By field; and those whose target, with its field, did not exist when the collection was created.
+    references: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unbound: list[tuple[str, str]] = field(default_factory=list)
 
 
 class ReleaseServer(OwnLoopServer):
@@ -132,7 +136,7 @@ class ReleaseServer(OwnLoopServer):
 
     async def _about_the_rest(self, request: web.BaseRequest, path: str, place: Place) -> Reply:
         if place.rest == "documents/import":
-            return await self._documents.import_(request, place)
+            return await self._refused_import(request, place) or await self._documents.import_(request, place)
         if place.rest == "documents" and request.method == "DELETE":
             return await self._documents.delete_by_filter(request, place)
         if place.document_id:
@@ -173,7 +177,21 @@ class ReleaseServer(OwnLoopServer):
         late = node > 0 and time.monotonic() - memory.changed_s < LAG_S
         metadata = memory.former_metadata if late else memory.metadata
         sets = memory.sets if self.release.has_synonym_sets else {}
-        return described(self.release, {**answer, **sets}, metadata, self._later_s[node])
+        fields = [{**each, **memory.references.get(each["name"], {})} for each in answer["fields"]]
+        return described(self.release, {**answer, "fields": fields, **sets}, metadata, self._later_s[node])
+
+    async def _refused_import(self, request: web.BaseRequest, place: Place) -> Reply | None:
+        """The answer to an import into a collection with a reference to an alias that came too late."""
+        memory = self._collections.get(place.collection)
+        for name, at in memory.unbound if memory is not None else ():
+            if await self._exists(f"/aliases/{quote(name, safe='')}"):
+                text = f"Referenced field `{at}` not found in the collection `{name}`."
+                refusal = orjson.dumps({"success": False, "code": 400, "error": text})
+                return Reply(200, b"\n".join(refusal for _ in (await request.content.read()).splitlines()))
+        return None
+
+    async def _exists(self, path: str) -> bool:
+        return (await self._upstream.ask("GET", path)).ok
 
     def _remembered(self, collection: dict[str, Any]) -> _Memory:
         memory = self._collections.get(collection["name"])
@@ -191,12 +209,18 @@ class ReleaseServer(OwnLoopServer):
             return message(400, "The `metadata` value should be an object.")
         if refused := self._artefacts.missing(sets):
             return refused
+        references: dict[str, dict[str, Any]] = {}
+        if self.release.binds_references_once:
+            schema, references = without_references(schema)
+        targets = [tuple(str(each["reference"]).rsplit(".", 1)) for each in references.values()]
+        unbound = [(name, at) for name, at in targets if not await self._exists(collection_path(name))]
         reply = await self._upstream.passed_on(request, schema)
         if not reply.ok:
             return reply
         created, now_s = orjson.loads(reply.body), time.monotonic()
         memory = _Memory(now_s, created["created_at"], metadata, former_metadata=metadata, changed_s=now_s)
         memory.sets |= sets
+        memory.references, memory.unbound = references, unbound
         self._collections[created["name"]] = memory
         return reply.changed(lambda answer: self._described(node, answer))
 

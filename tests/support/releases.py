@@ -82,6 +82,11 @@ class Release:
         return self.number >= (28,)
 
     @property
+    def binds_references_once(self) -> bool:
+        """A reference to an alias that does not exist yet is never bound (typesense/typesense#2942)."""
+        return (27,) <= self.number < (31,)
+
+    @property
     def answers_end_with_an_empty_line(self) -> bool:
         """The last line of an import response may end with a line feed."""
         return self.number < (26,)
@@ -225,6 +230,24 @@ def described(
     if release.has_metadata and metadata:
         answer["metadata"] = metadata
     return answer
+
+
+# What a field has of a JOIN.
+REFERENCE = ("reference", "async_reference", "cascade_delete")
+
+
+def without_references(body: bytes) -> tuple[bytes, dict[str, dict[str, Any]]]:
+    """A schema as 0.24.1 understands it, and what it says of references, by field. Anything else is left as it is."""
+    try:
+        schema = orjson.loads(body)
+        found = {
+            field["name"]: {part: field.pop(part) for part in REFERENCE if part in field}
+            for field in schema["fields"]
+            if "reference" in field
+        }
+    except (ValueError, LookupError, TypeError):
+        return body, {}
+    return orjson.dumps(schema), found
 
 
 # ---- exports ----

@@ -1,7 +1,7 @@
 """The targets of all routes as a beginning sees them: looked at, prepared and marked side by side.
 
-Invariant: where there are several routes, none of them waits for the target of another: one that does not answer in
-time, or refuses, is left as it was, and its watch tries again while the term goes on.
+Invariant: where there are several routes, none of them waits for the target of another, unless it refers to that one:
+one that does not answer in time, or refuses, is left as it was, and its watch tries again while the term goes on.
 """
 
 import asyncio
@@ -15,6 +15,8 @@ from tsync_stream.capture.route_beginnings import Found, Made
 from tsync_stream.capture.target_watch import TargetWatch
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError
 from tsync_stream.core.events import event
+from tsync_stream.routes.joins import creation_waves
+from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.route_state import RouteState
 
 log = logging.getLogger(__name__)
@@ -28,8 +30,9 @@ Result = TypeVar("Result")
 class Targets:
     """The watches of all routes' targets, by the routes' names."""
 
-    def __init__(self, watches: Mapping[str, TargetWatch]) -> None:
+    def __init__(self, table: RouteTable, watches: Mapping[str, TargetWatch]) -> None:
         self.watches = watches
+        self._table = table
 
     def forget(self) -> None:
         """Another replica captures now, and checks."""
@@ -47,7 +50,9 @@ class Targets:
 
         Raises the first reason if that is true of all of them. Not limited: samples may be read, and nobody waits yet.
         """
-        found = await _side_by_side({name: self.watches[name].prepare() for name in names}, None)
+        found: dict[str, object] = {}
+        for wave in creation_waves(self._table, list(names)):
+            found |= await _side_by_side({name: self.watches[name].prepare() for name in wave}, None)
         failed = {name: why for name, why in found.items() if isinstance(why, TsyncError)}
         if found and len(failed) == len(found):
             raise next(iter(failed.values()))

@@ -1,11 +1,12 @@
 """Finds what `apply` would do, by looking at the servers. Changes nothing."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tsync_stream.check.actions import Action
 from tsync_stream.check.artefact_difference import action_of, left_alone
 from tsync_stream.check.find_artefacts import find_artefacts
+from tsync_stream.check.joined import joined_notes
 from tsync_stream.check.own_names import own_name_notes
 from tsync_stream.check.schema_actions import REINDEX, route_actions
 from tsync_stream.routes.declaration import Declaration
@@ -38,7 +39,7 @@ async def find_actions(
     async def one(declaration: Declaration) -> tuple[Sequence[Action], Sequence[str]]:
         name, alias = declaration.route.name, declaration.route.target
         if name in moving:
-            return [], await own_name_notes(target, alias, [each.collection for each in documents[name].generations])
+            return [], await what_stays(target, alias, [each.collection for each in documents[name].generations])
         schema = declared_schema(declaration, settings.typesense.schema_file)
         async with turn:
             live = await target.collection(alias)
@@ -46,7 +47,7 @@ async def find_actions(
         actions = list(route_actions(declaration, schema, live, written[written.resolved(name)] if held else None))
         if live is None or all(action.kind != REINDEX for action in actions):
             return actions, []
-        return actions, await own_name_notes(target, alias, [str(live["name"])])
+        return actions, await what_stays(target, alias, [str(live["name"])])
 
     of_routes = await asyncio.gather(*map(one, table.values()))
     groups = [each.group for each in await find_artefacts(settings, table, target, state)]
@@ -55,3 +56,11 @@ async def find_actions(
     left = [f"A reindex of route {name} is open, and comes first: `reindex {name}` follows it." for name in moving]
     left += [note for _, notes in of_routes for note in notes]
     return actions, [*left, *(said for group in groups if (said := left_alone(group)))]
+
+
+async def what_stays(target: TypesenseTarget, alias: str, collections: Collection[str]) -> list[str]:
+    """Sentences about what will not follow a reindex of what the alias shows: one of these collections, now or soon."""
+    return [
+        *await own_name_notes(target, alias, collections),
+        *await joined_notes(target, alias, collections),
+    ]

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import click
 
-from tsync_stream.check.own_names import own_name_notes
+from tsync_stream.check.find_actions import what_stays
 from tsync_stream.cli.following import Follower, continuing
 from tsync_stream.cli.progress import Measured, progress
 from tsync_stream.cli.routes import unknown_route
@@ -132,12 +132,12 @@ def chosen_route(table: RouteTable, name: str | None) -> Declaration:
 
 
 async def _name_what_stays(store: GenerationStore, target: TypesenseTarget, declaration: Declaration) -> None:
-    """Say which presets and analytics rules will not follow the reindex."""
+    """Say what will not follow the reindex."""
     alias, known = declaration.route.target, await store.load(declaration.route.name)
     collections = {(await shown_by(target, alias)).collection}
     if known is not None and known.reindex is not None:
         collections |= {each.collection for each in known.generations}
-    for note in await own_name_notes(target, alias, collections - {""}):
+    for note in await what_stays(target, alias, collections - {""}):
         say(f"{note}.")
 
 

@@ -6,13 +6,13 @@ that Typesense refuses, leaves all types to Typesense. What is logged names fiel
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from tsync_stream.core import clock
-from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable
 from tsync_stream.core.events import event
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.declared import of_route
@@ -43,17 +43,24 @@ async def prepare_collection(
     schema_file: Path | None,
     find: FindSchema,
     like: str | None = None,
+    after: Sequence[str] = (),
 ) -> Mapping[str, Any]:
     """The live schema of the route's Typesense collection, which is created if it is missing.
 
     `like` is a collection in whose place it is to be shown: where no schema is declared, settings that only a creation
-    can give are taken from it. Raises `ConfigurationError` if the schema file cannot be read or is not valid, or
-    Typesense refuses what is declared; and the errors of both servers.
+    can give are taken from it. The targets in `after` have to exist first (`joins.py`). Raises `ConfigurationError` if
+    the schema file cannot be read or is not valid, or Typesense refuses what is declared; and the errors of both
+    servers.
     """
     route, name = declaration.route.name, declaration.route.target
     live = await target.collection(name)
     if live is not None:
         return live
+    for other in after:
+        if await target.collection(other) is None:
+            raise DependencyUnavailable(
+                f"{name} is not created before {other}, which its schema refers to and is missing"
+            )
     create = target.create_collection if declaration.route.pinned else partial(create_behind_alias, target)
     declared = declared_schema(declaration, schema_file)
     if declared is not None:

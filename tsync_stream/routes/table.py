@@ -14,6 +14,7 @@ import bson
 from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declaration import Children, Declaration, Namespace
+from tsync_stream.routes.joins import needed_first
 
 VERSION_DIGITS = 16
 
@@ -51,6 +52,10 @@ class RouteTable(Mapping[str, Declaration]):
     def shown_instead_of(self, name: str) -> str | None:
         """The collection that searches find instead of this route's own; None if they find that one."""
         return None
+
+    def created_after(self, name: str) -> list[str]:
+        """The targets that have to exist before this route's own is created."""
+        return [self[other].route.target for other in sorted(needed_first(self)[name])]
 
     def was_reindexed_away(self, name: str) -> bool:
         """Whether a route that is not in the table is a collection of one that is, which a reindex has replaced."""

@@ -62,7 +62,7 @@ class World:
         epochs = Epochs(table, positions, tiers, self._holds_lease, Metrics())
         watches = {name: cast("TargetWatch", Target(self, name)) for name in table}
         sources = cast("SourceFacts", Sources(self))
-        self.beginning = Beginning(table, SETTINGS, sources, Targets(watches), tiers, positions, epochs)
+        self.beginning = Beginning(table, SETTINGS, sources, Targets(table, watches), tiers, positions, epochs)
 
     async def _holds_lease(self, fence: int) -> bool:
         return True
@@ -313,6 +313,14 @@ async def test_a_first_start_goes_on_without_a_missing_source_and_creates_nothin
     assert listings.reconcile.reason == "the first start"
     assert posts.suspended is not None
     assert posts.fingerprint == {}
+
+
+async def test_a_first_start_creates_a_collection_after_those_that_it_refers_to() -> None:
+    schema = {"fields": [{"name": "post_id", "type": "string", "reference": f"{POSTS.target}.id"}]}
+    world = World(RouteState({}), table=RouteTable([Declaration(ROUTE, schema=schema), Declaration(POSTS)]))
+    world.stored = None
+    await world.begin()
+    assert world.created == [POSTS.name, ROUTE.name]
 
 
 async def test_a_target_that_does_not_answer_holds_up_no_other_route(monkeypatch: pytest.MonkeyPatch) -> None:
