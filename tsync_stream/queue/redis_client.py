@@ -84,6 +84,7 @@ class AgingPool(BlockingConnectionPool):
         super().__init__(connection_class=DatedConnection, **options)  # type: ignore[arg-type]
         self._max_lifetime_s = max_lifetime_s
         self._replaced_at_s = float("-inf")
+        self._waiting = 0
 
     def replace_connections(self) -> None:
         """From now on, every call uses a connection that is opened, and logged in, after this one."""
@@ -92,7 +93,11 @@ class AgingPool(BlockingConnectionPool):
     async def get_connection(self, *arguments: Any, **options: Any) -> AbstractConnection:
         """A connection; if one is free, without the library's overhead of waiting for one."""
         if not self.can_get_connection():
-            return cast("AbstractConnection", await super().get_connection(*arguments, **options))  # type: ignore[no-untyped-call]
+            self._waiting += 1
+            try:
+                return cast("AbstractConnection", await super().get_connection(*arguments, **options))  # type: ignore[no-untyped-call]
+            finally:
+                self._waiting -= 1
         connection: AbstractConnection = self.get_available_connection()  # type: ignore[no-untyped-call]
         try:
             await self.ensure_connection(connection)
@@ -100,6 +105,14 @@ class AgingPool(BlockingConnectionPool):
             await self.release(connection)
             raise
         return connection
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Take a connection back; if nobody waits for one, without the library's overhead of telling them."""
+        if self._waiting or connection.should_reconnect():  # type: ignore[no-untyped-call]
+            await super().release(connection)
+            return
+        self._in_use_connections.remove(connection)
+        self._available_connections.append(connection)
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Called by the pool for each connection it gives out."""
