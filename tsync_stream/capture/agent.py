@@ -65,6 +65,7 @@ def capture_agent(
     metrics: Metrics,
 ) -> Callable[[StreamT[CapturedChanges]], AsyncIterator[EntryBatch]]:
     """The agent's function; what it yields goes to the persist agent's channel."""
+    stage_seconds = metrics.stage_seconds.labels("capture")
 
     async def capture(batches: StreamT[CapturedChanges]) -> AsyncIterator[EntryBatch]:
         async for changes in batches:
@@ -80,7 +81,7 @@ def capture_agent(
                     await _store_needs(delivery.term, captured.needs, positions())
             if not delivery.settled:
                 if captured.changes:
-                    metrics.stage_seconds.labels("capture").observe(time.monotonic() - began_s)
+                    stage_seconds.observe(time.monotonic() - began_s)
                 for route, count in captured.changes.items():
                     metrics.changes_captured.labels(route).inc(count)
                 for route, count in captured.irrelevant.items():

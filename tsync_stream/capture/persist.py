@@ -15,6 +15,8 @@ from tsync_stream.observe.metrics import Metrics
 
 def persist_agent(metrics: Metrics) -> Callable[[StreamT[EntryBatch]], Awaitable[None]]:
     """The agent's function."""
+    stage_seconds = metrics.stage_seconds.labels("persist")
+    batch_entries = metrics.batch_entries.labels("persist")
 
     async def persist(batches: StreamT[EntryBatch]) -> None:
         async for batch in batches:
@@ -23,8 +25,8 @@ def persist_agent(metrics: Metrics) -> Callable[[StreamT[EntryBatch]], Awaitable
                     began_s = time.monotonic()
                     await append_batch(batch)
                     if batch.count:
-                        metrics.stage_seconds.labels("persist").observe(time.monotonic() - began_s)
-                        metrics.batch_entries.labels("persist").observe(batch.count)
+                        stage_seconds.observe(time.monotonic() - began_s)
+                        batch_entries.observe(batch.count)
                     for route, count in batch.counts.items():
                         metrics.entries_appended.labels(route, batch.reason).inc(count)
                 batch.delivery.settle()

@@ -42,7 +42,12 @@ class Attempt:
         self._route = route
         self._target = target
         self._dead_letters = dead_letters
-        self._metrics = metrics
+        # Looked up once: that takes longer than to count.
+        self._read_seconds = metrics.stage_seconds.labels("read")
+        self._write_seconds = metrics.stage_seconds.labels("write")
+        self._written = metrics.documents_written.labels(route.name)
+        self._deleted = metrics.documents_deleted.labels(route.name)
+        self._merged = metrics.entries_merged.labels(route.name)
         self._schema = schema
         self._import_max_bytes = settings.import_max_bytes
         self._on_reject = settings.on_reject
@@ -77,10 +82,10 @@ class Attempt:
             await self._dead_letters.add([*asked.rejected, *letters])
         await self._resolve(asked, letters)
         deleted, refused = len(gone) - len(not_deleted), len(asked.rejected) + len(letters)
-        self._metrics.documents_written.labels(self._route.name).inc(write.written)
-        self._metrics.documents_deleted.labels(self._route.name).inc(deleted)
+        self._written.inc(write.written)
+        self._deleted.inc(deleted)
         merged = len(part.entries) - len(asked.keys_by_id) - len(asked.rejected)
-        self._metrics.entries_merged.labels(self._route.name).inc(merged)
+        self._merged.inc(merged)
         return SyncResult(write.written, deleted, refused, in_doubt=(self._route.name,) if in_doubt else ())
 
     async def _import(
@@ -106,9 +111,8 @@ class Attempt:
                 await _add(documents, asked.keys_by_id, projector, found, write)
                 del documents  # not one reply in memory while the next one comes
         await write.flush()
-        stages = self._metrics.stage_seconds
-        stages.labels("write").observe(write.took_s)
-        stages.labels("read").observe(max(0.0, time.monotonic() - began_s - write.took_s))
+        self._write_seconds.observe(write.took_s)
+        self._read_seconds.observe(max(0.0, time.monotonic() - began_s - write.took_s))
         return write, found
 
     async def _resolve(self, asked: wanted.Wanted, letters: Sequence[DeadLetter]) -> None:

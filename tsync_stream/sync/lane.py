@@ -25,7 +25,7 @@ from tsync_stream.core.health import Health
 from tsync_stream.core.linger import SyncPace
 from tsync_stream.core.model import Barrier, Entry, EpochRef, PartitionBatches, RecordBatch
 from tsync_stream.core.wake import Backoff, Wake
-from tsync_stream.observe.batch_metrics import count_acked, observe_batch
+from tsync_stream.observe.batch_metrics import BatchMetrics
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.queue.tier import Tier
 from tsync_stream.state.rechecks import Recheck, Rechecks
@@ -65,6 +65,7 @@ class LaneSteps:
         self._rechecks = rechecks
         self._turns = turns
         self._metrics = metrics
+        self._batch_metrics = BatchMetrics(metrics)
         self._pace = pace
         self._in_flight: frozenset[int] = frozenset()
         self._landed = asyncio.Condition()
@@ -170,8 +171,8 @@ class LaneSteps:
             now_s = time.monotonic()
             took_s = now_s - started_s
             self._note_moved()
-            count_acked(self._metrics, self._queue.table, entries, refused, dropped)
-            observe_batch(self._metrics, batch, refused, took_s, now_s - acking_s)
+            self._batch_metrics.count_acked(self._queue.table, entries, refused, dropped)
+            self._batch_metrics.observe(batch, refused, took_s, now_s - acking_s)
             if entries:
                 self._pace.note(took_s)
         finally:
@@ -192,7 +193,7 @@ class LaneSteps:
             self._metrics.rechecks_stored.inc(await self._rechecks.add(in_doubt))
 
     def _refuse_other_routes(self, entries: Sequence[Item]) -> None:
-        others = {entry.route for _, entry in entries} - self._queue.table.keys()
+        others = {entry.route for _, entry in entries}.difference(self._queue.table)
         if others:
             raise ForeignEntries(
                 f"the queue holds entries of {', '.join(sorted(others))}, while this replica syncs "

@@ -8,7 +8,7 @@ from bson.timestamp import Timestamp
 from tests.support.lanes import START
 from tsync_stream.cluster.assignment import Held
 from tsync_stream.core.model import Barrier, BarrierOrder, Entry, Operation, RecordBatch
-from tsync_stream.observe.batch_metrics import count_acked, observe_batch
+from tsync_stream.observe.batch_metrics import BatchMetrics
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.observe.process_watch import ProcessWatch
 
@@ -30,7 +30,7 @@ def test_changes_are_as_old_as_the_first_of_each_partition_and_what_jobs_queued_
         2: [RecordBatch(b"1-1", 1, [barrier])],
         3: [RecordBatch(b"1-1", 1, [entry("orders", 9_000)])],
     }
-    observe_batch(metrics, batch, refused=[3], took_s=0.2, ack_s=0.01)
+    BatchMetrics(metrics).observe(batch, refused=[3], took_s=0.2, ack_s=0.01)
     assert value(metrics, "visible_seconds_count", route="orders") == 1
     assert value(metrics, "visible_seconds_sum", route="orders") == pytest.approx(50, abs=2)
     assert value(metrics, "batch_seconds_sum") == pytest.approx(0.2)
@@ -40,7 +40,7 @@ def test_changes_are_as_old_as_the_first_of_each_partition_and_what_jobs_queued_
 def test_only_what_was_acked_is_counted_and_what_was_dropped_apart() -> None:
     metrics = Metrics()
     entries = [(0, entry("a", 1)), (0, entry("b", 1)), (1, entry("b", 1)), (2, entry("b", 1))]
-    count_acked(metrics, ["a", "b"], entries, refused=[2], dropped={"b": 1})
+    BatchMetrics(metrics).count_acked(["a", "b"], entries, refused=[2], dropped={"b": 1})
     assert value(metrics, "entries_acked_total", route="a") == 1
     assert value(metrics, "entries_acked_total", route="b") == 1
     assert value(metrics, "entries_dropped_total", route="b") == 1
