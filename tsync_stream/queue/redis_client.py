@@ -68,6 +68,13 @@ class DatedConnection(Connection):
         except TimeoutError:
             raise RedisTimeoutError("the server does not answer") from None
 
+    async def is_clean(self) -> bool:
+        """Whether nothing is there to be read, so that the next answer is that of the next command."""
+        try:
+            return not await self.can_read()
+        except RedisConnectionError:
+            return False
+
     def _connection_arguments(self) -> Mapping[str, Any]:
         arguments = super()._connection_arguments()
         return arguments if self._tls is None else {**arguments, "ssl": self._tls}
@@ -116,13 +123,11 @@ class AgingPool(BlockingConnectionPool):
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Called by the pool for each connection it gives out."""
-        aged = (
-            isinstance(connection, DatedConnection)
-            and connection.is_connected
-            and connection.connected_at_s <= max(self._replaced_at_s, time.monotonic() - self._max_lifetime_s)
-        )
-        if aged:
-            await connection.disconnect()
+        if isinstance(connection, DatedConnection) and connection.is_connected:
+            if connection.connected_at_s <= max(self._replaced_at_s, time.monotonic() - self._max_lifetime_s):
+                await connection.disconnect()
+            elif await connection.is_clean():
+                return
         await super().ensure_connection(connection)
 
 

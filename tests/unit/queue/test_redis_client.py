@@ -18,6 +18,8 @@ PARTS: Mapping[str, tuple[Callable[..., Any], str]] = {
     "AbstractConnection.is_connected": (AbstractConnection.is_connected.fget, "a3b3b056f688d210"),  # type: ignore[attr-defined]
     "AbstractConnection.connect": (AbstractConnection.connect, "08c5daf33e6e52ef"),
     "AbstractConnection.disconnect": (AbstractConnection.disconnect, "11194f01c2f6d3c2"),
+    "AbstractConnection.can_read": (AbstractConnection.can_read, "5b4db260091b4029"),
+    "AbstractConnection.should_reconnect": (AbstractConnection.should_reconnect, "0fa2142effe06284"),
     "AbstractConnection.send_packed_command": (AbstractConnection.send_packed_command, "baaeabd916209157"),
     "AbstractConnection.read_response": (AbstractConnection.read_response, "c1b374bc1a30d0b4"),
     "AbstractConnection.pack_commands": (AbstractConnection.pack_commands, "6a0fb874993fb2e4"),
