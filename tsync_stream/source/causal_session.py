@@ -69,8 +69,10 @@ class CausalSessions:
             self._idle.append(CausalSession(self._client))
             self._opened.append(self._idle[-1])
         session = self._idle.pop()
+        # Than its own earlier reads, a session reads nothing older by itself.
+        others = [each.operation_time for each in self._opened if each is not session]
         try:
-            yield await session.after(max(not_before, self.operation_time))
+            yield await session.after(max([not_before, *others]))
         finally:
             self._idle.append(session)
 

@@ -7,7 +7,7 @@ however long the keys are. To a route, a document that its filter does not match
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +27,7 @@ from tsync_stream.source.driver import TIMEOUT_MS, MongoClient, MongoCollection,
 from tsync_stream.source.errors import from_mongo, translated
 from tsync_stream.source.undecodable import NOT_DECODED
 from tsync_stream.source.view import MAX_VIEW_KEYS, SourceView
-from tsync_stream.source.viewed import Viewed
+from tsync_stream.source.viewed import Documents, Viewed
 
 # The keys of one `$in`. A command may have 16 MB, and a key about a kilobyte at most (MAX_KEY_BYTES): a quarter of the
 # maximum keeps the server's own copies small, too.
@@ -70,58 +70,48 @@ class DocumentReader:
         """
         return self._sessions.operation_time
 
-    async def read(
-        self, route: Route, key_groups: Sequence[Sequence[Key]], not_before: Timestamp
-    ) -> AsyncGenerator[list[dict[str, Any]], None]:
+    async def read(self, route: Route, key_groups: Sequence[Sequence[Key]], not_before: Timestamp) -> Documents:
         """The documents that exist, as the route's view shows them, in portions; they may be `Unreadable`.
 
         Raises `RouteUnusable` and the errors of `errors.from_mongo`. The documents of one group of keys (all that share
         a Typesense id) come in BSON order; groups in none.
         """
-        async with (
-            self._sessions.after(not_before) as session,
-            aclosing(self._read(route, key_groups, session)) as reading,
-        ):
-            async for documents in reading:
-                yield documents
-                del documents  # not one reply in memory while the next one comes
-
-    async def _read(
-        self, route: Route, key_groups: Sequence[Sequence[Key]], session: MongoSession
-    ) -> AsyncGenerator[list[dict[str, Any]], None]:
-        collection = self._source(route)
         view = self._views.get(route.name)
-        viewed = None if view is None else Viewed(route.name, view, collection, session, self._documents_of)
         most_keys = MAX_QUERY_KEYS if view is None or not view.stages else MAX_VIEW_KEYS
         done = 0
-        while done < len(key_groups):
-            some = key_groups[done : done + max(1, READ_BYTES // self._document_bytes)]
-            done += len(some)
-            for keys in query_chunks(some, most_keys):
-                if viewed is not None:
-                    reading = viewed.read(keys)
-                else:
-                    # The `_id` index has this order, so nothing is sorted. A reply with exactly `batch_size` documents
-                    # would leave the cursor open, and take another request to learn that there are no more.
-                    cursor = collection.find_raw_batches(
-                        {"_id": {"$in": keys}},
-                        sort=[("_id", 1)],
-                        session=session,
-                        batch_size=len(keys) + 1,
-                        max_time_ms=self._max_time_ms,
-                    )
-                    reading = self._documents_of(cursor)
-                nothing = True
-                async with aclosing(reading) as found:
-                    async for documents in found:
-                        nothing = False
-                        yield documents
-                        del documents  # not one reply in memory while the next one comes
-                if nothing:
-                    # After large documents that were deleted since: otherwise all others would be read one by one.
-                    self._document_bytes = max(1, self._document_bytes // 2)
+        async with self._sessions.after(not_before) as session:
+            while done < len(key_groups):
+                some = key_groups[done : done + max(1, READ_BYTES // self._document_bytes)]
+                done += len(some)
+                for keys in query_chunks(some, most_keys):
+                    nothing = True
+                    async with aclosing(self._found(route, keys, session)) as found:
+                        async for documents in found:
+                            nothing = False
+                            yield documents
+                            del documents  # not one reply in memory while the next one comes
+                    if nothing:
+                        # After large documents that were deleted since: otherwise all others would be read one by one.
+                        self._document_bytes = max(1, self._document_bytes // 2)
 
-    async def _documents_of(self, cursor: AsyncIterator[bytes]) -> AsyncGenerator[list[dict[str, Any]], None]:
+    def _found(self, route: Route, keys: Sequence[Key], session: MongoSession) -> Documents:
+        """What one query for these keys finds."""
+        collection = self._source(route)
+        view = self._views.get(route.name)
+        if view is not None:
+            return Viewed(route.name, view, collection, session, self._documents_of).read(keys)
+        # The `_id` index has this order, so nothing is sorted. A reply with exactly `batch_size` documents would leave
+        # the cursor open, and take another request to learn that there are no more.
+        cursor = collection.find_raw_batches(
+            {"_id": {"$in": keys}},
+            sort=[("_id", 1)],
+            session=session,
+            batch_size=len(keys) + 1,
+            max_time_ms=self._max_time_ms,
+        )
+        return self._documents_of(cursor)
+
+    async def _documents_of(self, cursor: AsyncIterator[bytes]) -> Documents:
         """The documents of every reply, in portions; a dense one holds the process's turn until it is gone."""
         while (raw := await self._next_reply(cursor)) is not None:
             count = 0
