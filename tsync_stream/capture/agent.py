@@ -7,7 +7,6 @@ before the batch's token passes, so no crash can lose it.
 """
 
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,10 +46,11 @@ class Captured:
     @property
     def counts(self) -> dict[str, int]:
         """How many entries there are of each route."""
-        counts: Counter[str] = Counter()
+        counts: dict[str, int] = {}
         for entries in self.entries:
-            counts[entries.route.name] += entries.count
-        return dict(counts)
+            name = entries.route.name
+            counts[name] = counts.get(name, 0) + entries.count
+        return counts
 
     def with_shown(self, shown: Shown) -> "Captured":
         """With what changes of looked-up documents mean."""

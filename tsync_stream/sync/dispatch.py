@@ -181,7 +181,8 @@ class Dispatch:
             else:
                 self._worked()
                 left.synced(result.in_doubt)
-        self._worked()  # also if the last of it was dropped
+        if left.dropped:  # the last of it, perhaps
+            self._worked()
         self._note_in_doubt(left)
         lost = self._call.lost(fences)
         return Dispatched(left.in_doubt if not lost else left.in_doubt_or_of(lost), left.dropped)

@@ -32,7 +32,7 @@ class OwnedPartitions:
     ) -> None:
         self.leases = leases
         self.in_doubt = in_doubt  # outlives what is owned, which every fault clears
-        self._partitions = partitions
+        self._names = {partition: partition_lease(partition) for partition in partitions}
         self.taken_over = taken_over
         self._owned: dict[int, Owned] = {}
 
@@ -59,7 +59,7 @@ class OwnedPartitions:
 
     def held(self) -> dict[int, Held]:
         """The leases of the lane's partitions that are ours and not about to be given back."""
-        found = {partition: self.leases.holding(partition_lease(partition)) for partition in self._partitions}
+        found = {partition: self.leases.holding(name) for partition, name in self._names.items()}
         return {partition: held for partition, held in found.items() if held is not None}
 
     def all_held(self, fences: Mapping[int, int]) -> bool:
@@ -78,7 +78,7 @@ class OwnedPartitions:
             if partition not in held or held[partition].fence != owned.fence:
                 del self._owned[partition]
         keeps = self.leases.keeps  # while a lease leaves, it is asked whether it is clean: its doubts still count
-        self.in_doubt.forget_others([partition for partition in self._partitions if keeps(partition_lease(partition))])
+        self.in_doubt.forget_others([partition for partition, name in self._names.items() if keeps(name)])
         return {partition: lease.fence for partition, lease in held.items() if partition not in self._owned}
 
     def take_over(self, partition: int, lease: Held, found: Found) -> None:
