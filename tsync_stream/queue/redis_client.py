@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, cast
 
+import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, BlockingConnectionPool, Connection
 from redis.asyncio.retry import Retry
@@ -218,7 +219,8 @@ async def ask_each(client: Redis, *commands: Sequence[Any]) -> list[Any]:
 
 
 async def _answers(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
-    await connection.send_packed_command(connection.pack_commands(commands))
+    # redis-py packs in Python, argument by argument, and takes several times as long.
+    await connection.send_packed_command([hiredis.pack_command(tuple(command)) for command in commands])
     return [await _answer(connection) for _ in commands]
 
 

@@ -22,7 +22,6 @@ PARTS: Mapping[str, tuple[Callable[..., Any], str]] = {
     "AbstractConnection.should_reconnect": (AbstractConnection.should_reconnect, "0fa2142effe06284"),
     "AbstractConnection.send_packed_command": (AbstractConnection.send_packed_command, "baaeabd916209157"),
     "AbstractConnection.read_response": (AbstractConnection.read_response, "c1b374bc1a30d0b4"),
-    "AbstractConnection.pack_commands": (AbstractConnection.pack_commands, "6a0fb874993fb2e4"),
     "Connection._connect": (Connection._connect, "24cd655d5f27ddbb"),
     "BlockingConnectionPool.get_connection": (BlockingConnectionPool.get_connection, "6382c8e6cc2841e4"),
     "BlockingConnectionPool.release": (BlockingConnectionPool.release, "8432b41b6823a7d5"),
