@@ -295,7 +295,7 @@ class CaptureTerm:
         self.appended = self._without_finished_jobs(self.appended)
 
     def _without_finished_jobs(self, position: Position) -> Position:
-        if not self._finished_jobs:
+        if self._finished_jobs.isdisjoint(position.cursors):
             return position
         cursors = {job: cursor for job, cursor in position.cursors.items() if job not in self._finished_jobs}
         return replace(position, cursors=cursors)

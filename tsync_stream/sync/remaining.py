@@ -64,9 +64,8 @@ class Remaining:
 
     def synced(self, in_doubt: Collection[str] = ()) -> None:
         """The piece is synced; a write of these of its routes is in doubt all the same."""
-        piece = self._piece()
         if in_doubt:
-            self._in_doubt.update(self._of(piece, in_doubt))
+            self._in_doubt.update(self._of(self._piece(), in_doubt))
         self._left, self.documents = self._rest(), {}
         self._size *= 2
 
@@ -111,5 +110,7 @@ class Remaining:
 
 def _changes_among_jobs(entries: Sequence[Item]) -> frozenset[int]:
     """The numbers of the entries to be synced first; none if all of them may as well be synced at once."""
+    if len(entries) < MANY_OF_JOBS:
+        return frozenset()
     changes = frozenset(number for number, (_, entry) in enumerate(entries) if entry.operation != Operation.CHECK)
     return changes if len(entries) - len(changes) >= MANY_OF_JOBS else frozenset()
