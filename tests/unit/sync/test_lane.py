@@ -756,13 +756,13 @@ async def test_a_silent_agent_loses_its_batch_and_may_send_nothing_more(
 
 
 async def test_the_lane_waits_for_an_agent_that_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatch, "SILENCE_S", 0.05)
+    monkeypatch.setattr(dispatch, "SILENCE_S", 0.5)
     bench = owning(deadline_s=0.001)
 
     async def slow(batch: SyncBatch) -> None:
         for _ in range(20):
             assert batch.lease_left_s() > 0
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.04)
         await synced(batch)
 
     bench.sync = slow
