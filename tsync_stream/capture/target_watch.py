@@ -18,6 +18,7 @@ from tsync_stream.core.errors import ConfigurationError, DependencyUnavailable, 
 from tsync_stream.core.health import Health
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declared import of_route
+from tsync_stream.routes.preparation import ComesLater
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.markers import Markers, Seen
 from tsync_stream.state.pipeline import Pipeline, PositionStore, new_nonce
@@ -49,7 +50,8 @@ class TargetWatch:
         prepare: Callable[[], Awaitable[object]],
         lease_left_s: Callable[[], float],
     ) -> None:
-        self.prepare = prepare
+        self._create = prepare
+        self._uncreated = False  # health says why
         self._lease_left_s = lease_left_s
         self._target = target
         self._route = route
@@ -64,8 +66,21 @@ class TargetWatch:
 
     def forget(self) -> None:
         """Another replica captures now, and checks."""
-        self._read_s, self._found = None, ""
+        self._read_s, self._found, self._uncreated = None, "", False
         self._health.green(self._check)
+
+    async def prepare(self) -> None:
+        """Create the collection if it is missing. Raises why that is not possible; health says so, but for outages."""
+        try:
+            await self._create()
+        except (ConfigurationError, ComesLater) as error:
+            self._uncreated = True
+            text = f"{error}; that is tried again every {LOOKS_PER_CHECK * LOOK_INTERVAL_S:g} seconds"
+            self._health.fault(self._check, text, needs_person=isinstance(error, ConfigurationError))
+            raise
+        if self._uncreated:
+            self._uncreated = False
+            self._health.green(self._check)
 
     async def run(self, term: CaptureTerm, current: Callable[[], Pipeline | None]) -> TermEnd:
         """Beside the feed: mark the collection, until it is another one. `current` is the epoch document, as last read.
@@ -102,7 +117,9 @@ class TargetWatch:
             self._report(error)
             raise
         self._read_s = clock.now_s()
-        self._health.green(self._check)
+        self._uncreated = self._uncreated and bool(found)
+        if not self._uncreated:
+            self._health.green(self._check)
         return found
 
     async def replaced(self, stored: RouteState) -> str:

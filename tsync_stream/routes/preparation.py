@@ -37,6 +37,10 @@ _MOST_LOGGED = 50
 FindSchema: TypeAlias = Callable[[Declaration], Awaitable[Proposal | None]]
 
 
+class ComesLater(DependencyUnavailable):
+    """A collection is not created yet, because it refers to one that is missing."""
+
+
 async def prepare_collection(
     target: TypesenseTarget,
     declaration: Declaration,
@@ -48,9 +52,9 @@ async def prepare_collection(
     """The live schema of the route's Typesense collection, which is created if it is missing.
 
     `like` is a collection in whose place it is to be shown: where no schema is declared, settings that only a creation
-    can give are taken from it. The targets in `after` have to exist first (`joins.py`). Raises `ConfigurationError` if
-    the schema file cannot be read or is not valid, or Typesense refuses what is declared; and the errors of both
-    servers.
+    can give are taken from it. Raises `ComesLater` unless the targets in `after` exist (`joins.py`),
+    `ConfigurationError` if the schema file cannot be read or is not valid, or Typesense refuses what is declared; and
+    the errors of both servers.
     """
     route, name = declaration.route.name, declaration.route.target
     live = await target.collection(name)
@@ -58,9 +62,7 @@ async def prepare_collection(
         return live
     for other in after:
         if await target.collection(other) is None:
-            raise DependencyUnavailable(
-                f"{name} is not created before {other}, which its schema refers to and is missing"
-            )
+            raise ComesLater(f"{name} refers to {other}, which is missing, and is created as soon as that one exists")
     create = target.create_collection if declaration.route.pinned else partial(create_behind_alias, target)
     declared = declared_schema(declaration, schema_file)
     if declared is not None:

@@ -15,6 +15,7 @@ from tsync_stream.core.health import Health
 from tsync_stream.core.model import EpochRef, Head, Position, Route
 from tsync_stream.queue.tier import Tier
 from tsync_stream.routes.declaration import Declaration
+from tsync_stream.routes.preparation import ComesLater
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.pipeline import Pipeline
 from tsync_stream.state.route_state import RouteState
@@ -38,7 +39,8 @@ class World:
         self.most_looks = most_looks
         self.prepare_fails: TsyncError | None = None
         nothing = cast("Any", None)
-        self.watch = TargetWatch(nothing, ROUTE, "target", nothing, Health(), self._prepare, lambda: 60.0)
+        self.health = Health()
+        self.watch = TargetWatch(nothing, ROUTE, "target", nothing, self.health, self._prepare, lambda: 60.0)
         monkeypatch.setattr(self.watch, "difference", self._difference)
         monkeypatch.setattr(self.watch, "note_synced", self._note_synced)
         pipeline = Pipeline(EpochRef("d", 1, "n", "primary"), 7, 1, START, START, {ROUTE.name: RouteState({})})
@@ -107,6 +109,26 @@ async def test_a_collection_that_cannot_be_created_does_not_end_one_term_after_a
     made.prepare_fails = ConfigurationError("TYPESENSE_API_KEY: it may not create collections")
     with pytest.raises(Ended):
         await made.run()
+
+
+@pytest.mark.parametrize("error", [ConfigurationError("the schema is refused"), ComesLater("a refers to b")])
+async def test_why_a_collection_cannot_be_created_is_told_until_it_is(world: Make, error: TsyncError) -> None:
+    made = world(GONE)
+    made.prepare_fails = error
+    assert await made.watch.replaced(RouteState({})) == ""
+    problem = made.health.problems["target"]
+    assert str(error) in problem.text
+    assert problem.needs_person == isinstance(error, ConfigurationError)
+    made.prepare_fails = None
+    assert await made.watch.replaced(RouteState({})) == GONE
+    assert made.health.status == "green"
+
+
+async def test_an_outage_while_it_is_created_is_told_by_others(world: Make) -> None:
+    made = world(GONE)
+    made.prepare_fails = DependencyUnavailable("Typesense: no answer")
+    assert await made.watch.replaced(RouteState({})) == ""
+    assert made.health.status == "green"
 
 
 async def test_nothing_is_judged_by_the_document_of_another_term(world: Make) -> None:
