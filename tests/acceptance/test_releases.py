@@ -235,3 +235,7 @@ def test_a_collection_is_created_after_those_that_it_refers_to(
     assert state.open_letters() == []
     told = worker.run_command("plan", timeout_s=60.0)
     assert told.returncode == 0, told.stdout + told.stderr
+    assert "refer to" not in told.stdout, "nothing is about to be reindexed"
+    told = worker.run_command("reindex", "products", "--yes", "--no-follow", timeout_s=60.0)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert f"refer to {names.token}_products: {names.token}_orders_1 (product_id)." in " ".join(told.stderr.split())

@@ -1,7 +1,7 @@
 """The schema that is found in a sample takes every document of it, on real servers."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from tsync_stream.core.errors import DependencyUnavailable, DocumentRejected
 from tsync_stream.core.model import Route
 from tsync_stream.embedded import EmbeddedStack
 from tsync_stream.routes.declaration import Declaration
-from tsync_stream.routes.preparation import found_schema, prepare_collection
+from tsync_stream.routes.preparation import ComesLater, found_schema, prepare_collection
 from tsync_stream.routes.projector import Projector
 from tsync_stream.routes.proposal import Proposal
 from tsync_stream.sink.client import TypesenseTarget
@@ -44,13 +44,13 @@ class Shop:
             self.client, lambda: DocumentReader(self.client, 10.0), MappingOptions(), self.declaration
         )
 
-    async def prepared(self, like: str | None = None) -> Mapping[str, Any]:
-        """The collection, created if it is missing, in the place of `like`."""
+    async def prepared(self, like: str | None = None, after: Sequence[str] = ()) -> Mapping[str, Any]:
+        """The collection, created if it is missing, in the place of `like`, and once those in `after` exist."""
 
         async def find(_: Declaration) -> Proposal | None:
             return await self.found()
 
-        return await prepare_collection(self.target, self.declaration, None, find, like)
+        return await prepare_collection(self.target, self.declaration, None, find, like, after)
 
     async def load(self) -> list[str]:
         """Import every document by the live schema; returns why some are refused."""
@@ -206,3 +206,18 @@ async def test_without_a_sample_in_time_nothing_is_created(shop: Shop, mongo_nam
     with pytest.raises(DependencyUnavailable, match="no document for a sample"):
         await shop.prepared()
     assert await shop.target.collection(shop.declaration.route.target) is None
+
+
+async def test_a_collection_is_not_created_before_those_it_refers_to(shop: Shop) -> None:
+    name = shop.declaration.route.target
+    first = f"{name}_first"
+    with pytest.raises(ComesLater, match=f"{name} is created as soon as {first} exists"):
+        await shop.prepared(after=[first])
+    assert await shop.target.collection(name) is None
+    shop.typesense.post(
+        "/collections", json={"name": first, "fields": [{"name": "x", "type": "string"}]}
+    ).raise_for_status()
+    try:
+        assert (await shop.prepared(after=[first]))["num_documents"] == 0
+    finally:
+        shop.typesense.delete(f"/collections/{first}").raise_for_status()

@@ -100,9 +100,9 @@ class ScheduledBackups:
         if self._settings.schedule:
             known = await self._with_due(known, now)
             job = await self._store.take_open(self._replica)
-            if job is None:
-                self._tries = _Tries()  # whatever failed here, another replica has made since
-            elif await self._try(job):
+            if job is None and self._tries.failed:  # what failed here, another replica has ended since
+                self._tries, known = _Tries(), await self._store.load()
+            elif job is not None and await self._try(job):
                 known = await self._store.load()
         self._show(known, now)
 

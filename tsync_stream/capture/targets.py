@@ -1,7 +1,8 @@
 """The targets of all routes as a beginning sees them: looked at, prepared and marked side by side.
 
-Invariant: where there are several routes, none of them waits for the target of another, unless it refers to that one:
-one that does not answer in time, or refuses, is left as it was, and its watch tries again while the term goes on.
+Invariants: where there are several routes, none waits for the target of another: one that does not answer in time, or
+refuses, is left as it was, and its watch tries again while the term goes on. Those that refer to others by Typesense's
+JOINs come after all that do not.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from tsync_stream.capture.route_beginnings import Found, Made
 from tsync_stream.capture.target_watch import TargetWatch
 from tsync_stream.core.errors import DependencyUnavailable, TsyncError
 from tsync_stream.core.events import event
-from tsync_stream.routes.joins import creation_waves
+from tsync_stream.routes.preparation import ComesLater
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.state.route_state import RouteState
 
@@ -41,21 +42,25 @@ class Targets:
 
     async def replaced(self, states: Mapping[str, RouteState]) -> dict[str, str]:
         """Why which targets are not the collections that were filled; those exist then, if need be new ones."""
-        looks = {name: self.watches[name].replaced(state) for name, state in states.items()}
-        found = await _side_by_side(looks, self._limit_s)
+        found: dict[str, object] = {}
+        for wave in self._table.creation_waves(states):
+            looks = {name: self.watches[name].replaced(states[name]) for name in wave}
+            found |= await _side_by_side(looks, self._limit_s)
         return {name: why for name, why in found.items() if isinstance(why, str) and why}
 
     async def prepare(self, names: Iterable[str]) -> dict[str, TsyncError]:
         """Create the collections that are missing; returns those that could not be prepared, and why.
 
-        Raises the first reason if that is true of all of them. Not limited: samples may be read, and nobody waits yet.
+        Raises a reason if that is true of all of them, unless they only wait for others. Not limited: samples may be
+        read, and nobody waits yet.
         """
         found: dict[str, object] = {}
-        for wave in creation_waves(self._table, list(names)):
+        for wave in self._table.creation_waves(list(names)):
             found |= await _side_by_side({name: self.watches[name].prepare() for name in wave}, None)
         failed = {name: why for name, why in found.items() if isinstance(why, TsyncError)}
-        if found and len(failed) == len(found):
-            raise next(iter(failed.values()))
+        causes = [why for why in failed.values() if not isinstance(why, ComesLater)]
+        if causes and len(failed) == len(found):
+            raise causes[0]
         return failed
 
     async def make_ours(self, found: Iterable[Found], synced: Timestamp) -> dict[str, Made]:

@@ -39,7 +39,8 @@ async def find_actions(
     async def one(declaration: Declaration) -> tuple[Sequence[Action], Sequence[str]]:
         name, alias = declaration.route.name, declaration.route.target
         if name in moving:
-            return [], await what_stays(target, alias, [each.collection for each in documents[name].generations])
+            async with turn:
+                return [], await what_stays(target, alias, [each.collection for each in documents[name].generations])
         schema = declared_schema(declaration, settings.typesense.schema_file)
         async with turn:
             live = await target.collection(alias)
@@ -47,7 +48,8 @@ async def find_actions(
         actions = list(route_actions(declaration, schema, live, written[written.resolved(name)] if held else None))
         if live is None or all(action.kind != REINDEX for action in actions):
             return actions, []
-        return actions, await what_stays(target, alias, [str(live["name"])])
+        async with turn:
+            return actions, await what_stays(target, alias, [str(live["name"])])
 
     of_routes = await asyncio.gather(*map(one, table.values()))
     groups = [each.group for each in await find_artefacts(settings, table, target, state)]

@@ -8,17 +8,13 @@ release without references, is no reason to say anything, nor to fail.
 """
 
 from collections.abc import Collection, Mapping
-from http import HTTPStatus
 from typing import Any
 
-import orjson
-
+from tsync_stream.check.asking import asked, some_of
 from tsync_stream.check.findings import version_numbers
-from tsync_stream.core.errors import TsyncError
 from tsync_stream.routes.joins import referred_to
 from tsync_stream.sink.client import TypesenseTarget
 
-MOST_NAMED = 10
 COLLECTIONS = "/collections"
 DEBUG = "/debug"
 # The first release whose references follow an alias.
@@ -39,39 +35,29 @@ async def joined_notes(target: TypesenseTarget, alias: str, collections: Collect
     found = []
     if others:
         found.append(
-            f"collections refer to {alias}: {_named(others)}. This release of Typesense binds them to the collection "
-            f"that {alias} shows now: after a reindex, searches that join them with it (`${alias}(…)`) are refused "
-            "until each of them is created anew. Reindex them right after it"
+            f"collections refer to {alias}: {_named(others)}. This release of Typesense binds them forever to what "
+            f"{alias} showed when they were created: after a reindex of it, searches that join them (`${alias}(…)`) "
+            "are refused until each of them is created anew. Reindex them right after it"
         )
     if own:
         found.append(
             f"{alias} refers to itself with {', '.join(own)}: this release of Typesense would bind its next collection "
-            "to the present one, so after a reindex searches that join it with itself find nothing, or are refused"
+            "to the present one, and refuse to join it with itself after a reindex. Releases from 31 on follow an alias"
         )
     return found
 
 
 async def _listed(target: TypesenseTarget) -> list[Mapping[str, Any]]:
-    found = await _asked(target, COLLECTIONS)
+    found = await asked(target, COLLECTIONS)
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 async def _follow_aliases(target: TypesenseTarget) -> bool:
     """Whether the release says that it is one whose references follow an alias."""
-    found = await _asked(target, DEBUG)
+    found = await asked(target, DEBUG)
     version = found.get("version") if isinstance(found, dict) else None
     return isinstance(version, str) and version_numbers(version) >= FOLLOW_SINCE
 
 
-async def _asked(target: TypesenseTarget, path: str) -> Any:
-    try:
-        answer = await target.ask("GET", path)
-        return orjson.loads(answer.body) if answer.status == HTTPStatus.OK else None
-    except (TsyncError, ValueError):
-        return None
-
-
 def _named(refers: Mapping[str, Collection[str]]) -> str:
-    found = [f"{name} ({', '.join(sorted(fields))})" for name, fields in sorted(refers.items())]
-    more = f" and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
-    return ", ".join(found[:MOST_NAMED]) + more
+    return some_of([f"{name} ({', '.join(sorted(fields))})" for name, fields in sorted(refers.items())])

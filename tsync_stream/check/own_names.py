@@ -9,16 +9,13 @@ right, or a release without such things, is no reason to say anything, nor to fa
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
-import orjson
-
+from tsync_stream.check.asking import asked, some_of
 from tsync_stream.core.errors import TsyncError
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.global_artefacts import PRESETS, listed
 
-MOST_NAMED = 10
 RULES = "/analytics/rules"
 
 
@@ -58,19 +55,15 @@ async def _presets(target: TypesenseTarget) -> Mapping[str, Mapping[str, Any]]:
 
 async def _rules(target: TypesenseTarget) -> list[Mapping[str, Any]]:
     """A list from 30 on, and before that in an object."""
-    try:
-        answer = await target.ask("GET", RULES)
-        found = orjson.loads(answer.body) if answer.status == HTTPStatus.OK else []
-    except (TsyncError, ValueError):
-        return []
+    found = await asked(target, RULES)
     rules = found if isinstance(found, list) else _listed(found, "rules")
     return [rule for rule in rules if isinstance(rule, dict)]
 
 
 def _named(by_name: Mapping[str, Sequence[str]], names: frozenset[str]) -> str:
-    found = [f"{name} ({', '.join(own)})" for name, each in by_name.items() if (own := sorted(names & set(each)))]
-    more = f" and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
-    return ", ".join(found[:MOST_NAMED]) + more
+    return some_of(
+        [f"{name} ({', '.join(own)})" for name, each in by_name.items() if (own := sorted(names & set(each)))]
+    )
 
 
 def _get(part: Any, key: str) -> Any:

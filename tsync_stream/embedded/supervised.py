@@ -1,7 +1,7 @@
 """One server as a child process under a supervisor: start, wait until ready, stop, kill, freeze, restart.
 
 Invariants:
-- An interrupted start leaves no process that `stop` does not know.
+- A start that is interrupted once leaves no process that `stop` does not know.
 - The server dies with this process, which holds the only other end of the supervisor's pipe (supervise.py).
 - Every wait is bounded; `stop` and `kill` return only when the process has gone.
 - A restart uses the same ports and the same data directory. Only `wipe` removes data, and only of a stopped server.

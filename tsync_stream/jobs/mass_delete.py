@@ -40,7 +40,7 @@ class Stored(NamedTuple):
 
 @dataclass(slots=True)
 class MassDeleteGuard:
-    """`find` goes through all of Typesense.
+    """`find` goes through all of Typesense, and returns what the source lacks.
 
     `check` is the health check that shows the question, and `option` what the command needs to act on the route alone.
     """
@@ -56,7 +56,7 @@ class MassDeleteGuard:
     async def wait(self) -> Sequence[str] | None:
         """Return when the sweep is small enough, or a person allows it: what was just found.
 
-        None: it has to be found again, because it is not known any more.
+        None: it has to be found again, because it was too much to keep, or a person was waited for.
         """
         while True:
             lacking, total, ids = await self.find()

@@ -72,7 +72,7 @@ class NeededReconcile:
             self._ledger.option(self._route),
             self._kinds.mass_delete_share,
             self._health,
-            lambda: sides.find_orphans(term.capture.appended.cluster_time),
+            lambda: sides.find_orphans(max(not_before, term.capture.appended.cluster_time)),
             partial(self._stored_question, need),
             partial(self._positions.note_asked, need.job),
         )

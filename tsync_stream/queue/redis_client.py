@@ -115,7 +115,7 @@ class AgingPool(BlockingConnectionPool):
         return connection
 
     async def release(self, connection: AbstractConnection) -> None:
-        """Take a connection back; if nobody waits for one, without the library's overhead of telling them."""
+        """Take a connection back; if nobody waits for one, without the library's overhead of waking those who do."""
         if self._waiting or connection.should_reconnect():  # type: ignore[no-untyped-call]
             await super().release(connection)
             return

@@ -10,7 +10,7 @@ tables of different layouts have different versions. Which generation is live is
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -70,6 +70,15 @@ class EffectiveTable(RouteTable):
         """For a generation that is not the live one, the live one's collection."""
         live = self.live.get(declared_name(name))
         return None if live is None or live == name or name not in self else self[live].route.target
+
+    @property
+    def behind(self) -> Mapping[str, Collection[str]]:
+        """The routes behind each name that a schema may refer to: behind an alias, all generations."""
+        aliases: dict[str, list[str]] = {}
+        for name in self:
+            if (declared := declared_name(name)) in self.live:
+                aliases.setdefault(self.declared[declared].route.target, []).append(name)
+        return {**super().behind, **aliases}
 
     def was_reindexed_away(self, name: str) -> bool:
         """Whether a route that is not in the table is a generation of one that is declared."""

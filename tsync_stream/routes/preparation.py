@@ -62,7 +62,7 @@ async def prepare_collection(
         return live
     for other in after:
         if await target.collection(other) is None:
-            raise ComesLater(f"{name} refers to {other}, which is missing, and is created as soon as that one exists")
+            raise ComesLater(f"{name} is created as soon as {other} exists, to which its schema refers")
     create = target.create_collection if declaration.route.pinned else partial(create_behind_alias, target)
     declared = declared_schema(declaration, schema_file)
     if declared is not None:

@@ -6,15 +6,16 @@ which differs from `version` where routes have generations (`generations.py`).
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cached_property
 
 import bson
 
 from tsync_stream.core.keys import BSON_OPTIONS
 from tsync_stream.core.model import Route
 from tsync_stream.routes.declaration import Children, Declaration, Namespace
-from tsync_stream.routes.joins import needed_first
+from tsync_stream.routes.joins import needed_first, waves
 
 VERSION_DIGITS = 16
 
@@ -53,9 +54,22 @@ class RouteTable(Mapping[str, Declaration]):
         """The collection that searches find instead of this route's own; None if they find that one."""
         return None
 
+    @property
+    def behind(self) -> Mapping[str, Collection[str]]:
+        """The routes behind each name that a schema may refer to."""
+        return {each.route.target: [name] for name, each in self.items()}
+
     def created_after(self, name: str) -> list[str]:
-        """The targets that have to exist before this route's own is created."""
-        return [self[other].route.target for other in sorted(needed_first(self)[name])]
+        """The collections or aliases that have to exist before this route's own is created."""
+        return sorted(self._needed_first[name])
+
+    def creation_waves(self, names: Collection[str]) -> list[Sequence[str]]:
+        """These routes in groups, one after the other of which their collections are to be created."""
+        return waves(self._needed_first, self.behind, names)
+
+    @cached_property
+    def _needed_first(self) -> Mapping[str, Collection[str]]:
+        return needed_first(self, self.behind)
 
     def was_reindexed_away(self, name: str) -> bool:
         """Whether a route that is not in the table is a collection of one that is, which a reindex has replaced."""

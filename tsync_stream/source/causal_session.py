@@ -69,7 +69,7 @@ class CausalSessions:
             self._idle.append(CausalSession(self._client))
             self._opened.append(self._idle[-1])
         session = self._idle.pop()
-        # Than its own earlier reads, a session reads nothing older by itself.
+        # A session never reads anything older than it has read before, so only the others are asked.
         others = [each.operation_time for each in self._opened if each is not session]
         try:
             yield await session.after(max([not_before, *others]))

@@ -181,7 +181,7 @@ class Dispatch:
             else:
                 self._worked()
                 left.synced(result.in_doubt)
-        if left.dropped:  # the last of it, perhaps
+        if left.dropped:  # the last piece, perhaps; then nothing has turned the check green
             self._worked()
         self._note_in_doubt(left)
         lost = self._call.lost(fences)

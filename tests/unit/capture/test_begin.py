@@ -19,11 +19,12 @@ from tsync_stream.capture.target_watch import TargetWatch
 from tsync_stream.capture.targets import Targets
 from tsync_stream.capture.term import CaptureTerm
 from tsync_stream.capture.tiers import Tiers
-from tsync_stream.core.errors import ConfigurationError
+from tsync_stream.core.errors import ConfigurationError, TsyncError
 from tsync_stream.core.model import MONGO, EpochRef, Position, Route
 from tsync_stream.observe.metrics import Metrics
 from tsync_stream.routes.declaration import Declaration
 from tsync_stream.routes.fingerprint import NEW_ROUTE, fingerprint_of
+from tsync_stream.routes.preparation import ComesLater
 from tsync_stream.routes.table import RouteTable
 from tsync_stream.settings.load import default_settings
 from tsync_stream.state.pipeline import Pipeline, PositionStore
@@ -55,6 +56,8 @@ class World:
         self.slow_targets: set[str] = set()
         self.marked: list[Timestamp] = []
         self.created: list[str] = []
+        self.looked_at: list[str] = []
+        self.refused: dict[str, TsyncError] = {}
         self.translated: list[Position] = []
         self.tier = MemoryTierServer(MONGO).connect()
         tiers = Tiers({MONGO: self.tier}, SETTINGS.fail_back_after_s, lambda: 60.0)
@@ -130,10 +133,13 @@ class Target:
 
     async def prepare(self) -> None:
         await self._answer()
+        if self._name in self._world.refused:
+            raise self._world.refused[self._name]
         self._world.created.append(self._name)
 
     async def replaced(self, _stored: object) -> str:
         await self._answer()
+        self._world.looked_at.append(self._name)
         return self._world.differences.get(self._name, self._world.target_difference)
 
     async def make_ours(self, synced: Timestamp) -> tuple[Mapping[str, Any], Timestamp]:
@@ -321,6 +327,30 @@ async def test_a_first_start_creates_a_collection_after_those_that_it_refers_to(
     world.stored = None
     await world.begin()
     assert world.created == [POSTS.name, ROUTE.name]
+
+
+async def test_a_first_start_goes_on_where_the_only_usable_route_refers_to_one_without_a_source() -> None:
+    schema = {"fields": [{"name": "post_id", "type": "string", "reference": f"{POSTS.target}.id"}]}
+    world = World(RouteState({}), table=RouteTable([Declaration(ROUTE, schema=schema), Declaration(POSTS)]))
+    world.stored = None
+    world.uuids[POSTS.name] = MISSING
+    world.refused = {ROUTE.name: ComesLater("window is created as soon as posts exists")}
+    await world.begin()
+    assert world.created == []
+    assert world.state(POSTS.name).suspended is not None
+    assert world.state().reconcile is not None
+
+
+async def test_targets_that_are_gone_are_made_again_in_order() -> None:
+    schema = {"fields": [{"name": "post_id", "type": "string", "reference": f"{POSTS.target}.id"}]}
+    table = RouteTable([Declaration(ROUTE, schema=schema), Declaration(POSTS)])
+    world = World(RouteState(FINGERPRINT), table=table)
+    watched = Targets(table, {name: cast("TargetWatch", Target(world, name)) for name in table})
+    world.target_difference = "gone"
+    assert await watched.replaced({name: RouteState(FINGERPRINT) for name in table}) == dict.fromkeys(
+        (POSTS.name, ROUTE.name), "gone"
+    )
+    assert world.looked_at == [POSTS.name, ROUTE.name]
 
 
 async def test_a_target_that_does_not_answer_holds_up_no_other_route(monkeypatch: pytest.MonkeyPatch) -> None:

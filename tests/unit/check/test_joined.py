@@ -5,7 +5,8 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from tsync_stream.check.joined import COLLECTIONS, DEBUG, MOST_NAMED, joined_notes
+from tsync_stream.check.asking import MOST_NAMED
+from tsync_stream.check.joined import COLLECTIONS, DEBUG, joined_notes
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.http import Answer
@@ -45,7 +46,7 @@ async def test_those_that_refer_to_the_alias_or_its_collection_are_named_with_th
         ]
     )
     assert note.startswith("collections refer to shop: orders_4 (seller, shop), visits (at). This release")
-    assert "searches that join them with it (`$shop(…)`) are refused until each of them is created anew" in note
+    assert "searches that join them (`$shop(…)`) are refused until each of them is created anew" in note
 
 
 async def test_one_that_refers_to_itself_is_told_apart() -> None:

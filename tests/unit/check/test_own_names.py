@@ -5,7 +5,8 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from tsync_stream.check.own_names import MOST_NAMED, RULES, in_preset, in_rule, own_name_notes
+from tsync_stream.check.asking import MOST_NAMED
+from tsync_stream.check.own_names import RULES, in_preset, in_rule, own_name_notes
 from tsync_stream.core.errors import DependencyUnavailable
 from tsync_stream.sink.client import TypesenseTarget
 from tsync_stream.sink.http import Answer

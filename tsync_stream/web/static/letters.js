@@ -46,6 +46,7 @@ export function filterBy(route) {
 }
 
 export async function search(after = null) {
+  if (!after) byId("more").hidden = true; // of what is not asked for any more
   try {
     const answer = await getLetters("/dead-letters", { ...query(), after });
     if (!answer) return;
