@@ -88,7 +88,8 @@ def leases_and_replicas(
     """Those of the leases `names` that exist, and the documents of the replicas, both by name (pure)."""
     found = {name: documents[name] for name in names if name in documents}
     leases = {
-        name: LeaseView(name, lease["holder"], lease["fence"], lease["clean"], lease["settled"], lease["group"])
+        # In a state that was restored by hand, fences may be of BSON's own type, which is no number to Redis' client.
+        name: LeaseView(name, lease["holder"], int(lease["fence"]), lease["clean"], lease["settled"], lease["group"])
         for name, lease in found.items()
     }
     replicas = {
