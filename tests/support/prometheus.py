@@ -23,7 +23,9 @@ class Prometheus:
 
     def __init__(self, port: int, job: str) -> None:
         self.job = job
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_TIMEOUT_S)
+        # Several threads ask. One that looks for idle connections might close what another is about to read from.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=_TIMEOUT_S, limits=limits)
 
     def close(self) -> None:
         """Close the connections."""
