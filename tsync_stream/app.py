@@ -220,9 +220,8 @@ class TsyncApp(OurApp):
 
     @property
     def _running(self) -> Replica:
-        replica = self._replica
-        assert replica is not None, "agents get work from the replica only"
-        return replica
+        assert self._replica is not None, "agents get work from the replica only"
+        return self._replica
 
     def _address(self) -> str:
         """Where the pages are; empty for a socket file."""

@@ -142,7 +142,7 @@ class Sides:
             async for looked_at, found in sweep:
                 total += looked_at
                 lacking += len(found)
-                ids += found[: MOST_KEPT + 1 - len(ids)]
+                ids += found[: MOST_KEPT - len(ids)]
         return Orphans(lacking, total, ids if lacking <= MOST_KEPT else None)
 
     async def until_settled(self, wanted: Callable[[], bool] = lambda: True) -> None:
